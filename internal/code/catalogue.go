@@ -15,6 +15,10 @@ func Catalogue() []Entry {
 		{"TS1106", KindError, "the fix holds a binary patch", "live patches are made from source text: leave binary files out of the fix"},
 		{"TS1107", KindError, "the fix changes nothing", "give a diff with at least one hunk"},
 		{"TS1108", KindError, "the fix touches a file twice", "merge the changes of a file into one diff of it"},
+		{"TS1901", KindError, "the command line is not understood", "look at the command's --help"},
+		{"TS1902", KindError, "a file cannot be read", "check the path and its permissions"},
+		{"TS1903", KindError, "a file cannot be written", "check the path, its permissions and the free space"},
+		{"TS1904", KindError, "no such code", "list them all: tsugictl codes"},
 		// TS2xxx: targets and packages
 		{"TS2101", KindError, "not a kernel image that Tsugi can read", "give the bzImage (vmlinuz) or the ELF64 vmlinux of an x86_64 kernel"},
 		{"TS2102", KindError, "the kernel image uses a compression that Tsugi does not know", "use gzip, xz, zstd, lz4, bzip2 or lzma (CONFIG_KERNEL_*), or give the vmlinux"},
