@@ -63,6 +63,13 @@ func Catalogue() []Entry {
 		{"TS5903", KindError, "the signing key cannot be used", "give an RSA or ECDSA private key in PEM form and its own X.509 certificate"},
 		{"TS5904", KindError, "the module carries no signature", "sign the module, or load it where signatures are not enforced"},
 		// TS6xxx: virtual machine and proof
+		{"TS6001", KindError, "QEMU cannot be started", "install qemu-system-x86"},
+		{"TS6002", KindError, "busybox cannot be used", "install busybox-static"},
+		{"TS6003", KindError, "a program that the virtual machine needs cannot be used", "install the package that has it; mkfs.ext4 is in e2fsprogs"},
+		{"TS6004", KindError, "the program for process 1 of the virtual machine is not a static executable", "build it with CGO_ENABLED=0"},
+		{"TS6005", KindError, "a kernel module cannot be given to the virtual machine", "check the module's name against the target's modules"},
+		{"TS6006", KindError, "the kernel image cannot be read", "add the target again"},
+		{"TS6007", KindError, "QEMU ended before the kernel said anything", "look at QEMU's message; the kernel image may be damaged"},
 		// TS7xxx: the artifact
 		// TS8xxx: risks
 		// TS9xxx: the machine Tsugi runs on
