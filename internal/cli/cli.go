@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is tsugictl's command tree: flags in, packages called, results
+// out. Commands hold no logic of their own: what they know how to do is in
+// the packages below, and what they print is made in package ui.
+//
+// Every command has a file, a constructor newXCommand and a thin RunE. Exit
+// codes are in exit.go and docs/exit-codes.md.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+// program is the name that errors and help go by.
+const program = "tsugictl"
+
+// Streams are a process's ends.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Environ        []string
+}
+
+// app is what commands share: the terminal as the global flags want it, and
+// the store. It is filled before a command runs.
+type app struct {
+	streams Streams
+	term    *ui.Terminal
+	flags   struct {
+		json, quiet bool
+		home        string
+	}
+}
+
+// Main runs tsugictl and returns its exit code.
+func Main(ctx context.Context, args []string, streams Streams) int {
+	a := &app{streams: streams}
+	a.flags.json = slices.Contains(args, "--json") // for errors before the flags are read
+	a.term = a.newTerminal()
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(streams.Stdin)
+	root.SetOut(streams.Stdout)
+	root.SetErr(streams.Stderr)
+	err := root.ExecuteContext(ctx)
+	a.term.Close()
+	exit := exitCode(ctx, err)
+	if err != nil && !told(err) {
+		a.term.Fail(program, err, exit)
+	}
+	return exit
+}
+
+func (a *app) newTerminal() *ui.Terminal {
+	return ui.New(a.streams.Stdout, a.streams.Stderr, a.streams.Environ, ui.Options{JSON: a.flags.json, Quiet: a.flags.quiet})
+}
+
+func (a *app) progress() progress.Reporter { return a.term.Progress() }
+
+// store opens the store of --home, or of the environment.
+func (a *app) store() (*kernel.Store, error) {
+	home := a.flags.home
+	if home == "" {
+		h, err := kernel.Home()
+		if err != nil {
+			return nil, err
+		}
+		home = h
+	}
+	return kernel.OpenStore(home)
+}
+
+// readFile reads a file that the user named; "-" is standard input.
+func (a *app) readFile(path string) ([]byte, error) {
+	var b []byte
+	var err error
+	if path == "-" {
+		b, err = io.ReadAll(a.streams.Stdin)
+	} else {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fileProblem("TS1902", path, err)
+	}
+	return b, nil
+}
+
+// show prints a result: as JSON if that is wanted, else as text.
+func (a *app) show(kind string, v any, text func() string) error {
+	if a.term.JSON() {
+		return a.term.WriteJSON(kind, v)
+	}
+	a.term.Print(text())
+	return nil
+}
+
+func base(path string) string { return filepath.Base(path) }

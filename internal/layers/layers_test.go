@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package layers holds no code, only the tests that keep the house in order:
+// which package may import which, which stay pure, and what every file has.
+// docs/architecture.md explains the layers.
+package layers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+)
+
+const module = "github.com/tsugi-project/tsugi/"
+
+var (
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile"}
+	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "vm"}
+)
+
+// allowed says what each package below internal/ may import of the others.
+// A package that is not here fails the test: a new one takes its place first.
+func allowed() map[string][]string {
+	below := func(more ...string) []string { return append(slices.Clone(leaf), more...) }
+	return map[string][]string{
+		// leaf: no package of this project but code and progress
+		"code":     nil,
+		"progress": nil,
+		"elfobj":   {"code"},
+		"insn":     nil,
+		"kimage":   {"code"},
+		"modsig":   {"code"},
+		"pkgfile":  {"code", "progress"},
+		// domain
+		"arch":      below(),
+		"objdiff":   below("arch"),
+		"kernel":    below(),
+		"fix":       below(),
+		"kbuild":    below("kernel", "fix"),
+		"klp":       below("objdiff", "kernel", "arch"),
+		"livepatch": below(),
+		"vm":        below(),
+		// services
+		"builder": below(domain...),
+		"proof":   below("vm", "livepatch", "kernel"),
+		// edge
+		"ui":  {"code", "progress"},
+		"cli": append(below(domain...), "builder", "proof", "ui"),
+		// tests only
+		"testenv": append(below(domain...), "builder"),
+		"layers":  nil,
+	}
+}
+
+// pure packages decide and transform; files, processes, networks and clocks
+// are their callers' business.
+var (
+	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix"}
+	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
+)
+
+type pkg struct {
+	ImportPath, Dir string
+	Imports         []string
+	GoFiles         []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,GoFiles", module+"...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", stderr.String()))
+	var all []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	qt.Assert(t, qt.IsTrue(len(all) > 5), qt.Commentf("go list found %d packages", len(all)))
+	return all
+}
+
+// unit is the package below internal/ that a path belongs to: "vm" for vm/guest.
+func unit(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, module+"internal/")
+	name, _, _ := strings.Cut(rest, "/")
+	return name, ok
+}
+
+func TestImportsOnlyGoDown(t *testing.T) {
+	t.Parallel()
+	rules := allowed()
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			to, ours := unit(imp)
+			if !ours {
+				continue
+			}
+			from, ok := unit(p.ImportPath)
+			switch {
+			case !ok: // cmd and demo helpers: the command tree and the guest's side of the VM
+				if to != "cli" && imp != module+"internal/vm/guest" {
+					t.Errorf("%s imports %s: a main package calls cli and no other", p.ImportPath, imp)
+				}
+			case from == to:
+			case rules[from] == nil && !hasRule(rules, from):
+				t.Errorf("%s has no place among the layers: give it one in layers_test.go and docs/architecture.md", p.ImportPath)
+			case !slices.Contains(rules[from], to):
+				t.Errorf("%s imports %s: not down the layers", p.ImportPath, imp)
+			}
+		}
+		if from, ok := unit(p.ImportPath); ok && !hasRule(rules, from) {
+			t.Errorf("%s has no place among the layers", p.ImportPath)
+		}
+	}
+}
+
+func hasRule(rules map[string][]string, name string) bool {
+	_, ok := rules[name]
+	return ok
+}
+
+func TestRulesNameNoTestHelpers(t *testing.T) {
+	t.Parallel()
+	for from, to := range allowed() {
+		qt.Check(t, qt.IsFalse(slices.Contains(to, "testenv")), qt.Commentf("%s", from))
+	}
+}
+
+func TestPurePackagesTouchNothing(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		name, _ := unit(p.ImportPath)
+		if !slices.Contains(pure, name) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if slices.Contains(impure, imp) {
+				t.Errorf("%s imports %s: this package is pure", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func TestOnlyTheEdgeKnowsTerminalsAndFlags(t *testing.T) {
+	t.Parallel()
+	edge := []string{"charm.land/", "github.com/spf13/", "github.com/vbauerster/", "github.com/charmbracelet/"}
+	for _, p := range packages(t) {
+		if name, ok := unit(p.ImportPath); !ok || name == "cli" || name == "ui" {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if slices.ContainsFunc(edge, func(e string) bool { return strings.HasPrefix(imp, e) }) {
+				t.Errorf("%s imports %s", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+// TestFilesAreInOrder checks what a reader of any file may rely on.
+func TestFilesAreInOrder(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	qt.Assert(t, qt.IsNil(err))
+	documented := map[string]bool{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (path != root && strings.ContainsRune("._", rune(d.Name()[0])) || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		if len(f.Comments) == 0 || f.Comments[0].List[0].Text != "// SPDX-License-Identifier: Apache-2.0" {
+			t.Errorf("%s: the first line is not the licence", rel)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				t.Errorf("%s: init function: nothing happens before main", fset.Position(fn.Pos()))
+			}
+		}
+		if dir := filepath.Dir(rel); f.Doc != nil {
+			documented[dir] = true
+		} else if !documented[dir] {
+			documented[dir] = false
+		}
+		return nil
+	})
+	qt.Assert(t, qt.IsNil(err))
+	for dir, ok := range documented {
+		if !ok {
+			t.Errorf("%s: no package comment", dir)
+		}
+	}
+}
