@@ -195,7 +195,7 @@ func fetch(ctx context.Context, dir string, p debPackage, rep progress.Reporter)
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer r.Close()
 		watchDownload(r, p.Size, task)
@@ -206,7 +206,7 @@ func fetch(ctx context.Context, dir string, p debPackage, rep progress.Reporter)
 		_, err := Command{
 			Dir: tmp, Name: "apt-get", Files: []*os.File{w},
 			Args: []string{"-q", "-o", "APT::Status-Fd=3", "-o", "APT::Sandbox::User=root", "download", p.Name + "=" + p.Version},
-		}.Run(ctx)
+		}.Run(gctx)
 		if exit, ok := errors.AsType[*ExitError](err); ok {
 			return code.New("TS2305", p.Name+" "+p.Version, aptMessage(exit)).With(err)
 		}

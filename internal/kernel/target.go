@@ -156,6 +156,14 @@ func toolArgs(compiler string, c Config) []string {
 	if !c.Has("CONFIG_CC_IS_CLANG") {
 		args = append(args, "HOSTCC="+cc)
 	}
+	// Tools that the distribution built without must not be found here either:
+	// kconfig records their versions.
+	if v, ok := c["CONFIG_RUSTC_VERSION"]; ok && v == "0" {
+		args = append(args, "RUSTC=false", "BINDGEN=false")
+	}
+	if c["CONFIG_PAHOLE_VERSION"] == "0" {
+		args = append(args, "PAHOLE=false")
+	}
 	return append(args, "CC="+cc)
 }
 
