@@ -12,7 +12,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
@@ -103,4 +102,3 @@ func (a *app) show(kind string, v any, text func() string) error {
 	return nil
 }
 
-func base(path string) string { return filepath.Base(path) }

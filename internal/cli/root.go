@@ -50,6 +50,7 @@ A fix goes the whole way in four commands:
 			cmd.AddCommand(c)
 		}
 	}
+	group("pipeline", newTargetCommand(a))
 	group("look", newCodesCommand(a), newVersionCommand(a))
 	cmd.AddCommand(newManCommand(a))
 	usageErrors(cmd)

@@ -2,7 +2,8 @@
 
 package insn
 
-// Each table is a map of 16 by 16 opcodes; a row is the high digit. A letter
+// Each table is a map of 16 by 16 opcodes: rows by the high digit, columns by
+// the low one. A letter
 // tells what follows the opcode byte:
 //
 //	.  undefined in 64-bit mode, or handled before the table is read
@@ -22,7 +23,6 @@ type opmap [16]string
 func (m *opmap) at(op byte) byte { return m[op>>4][op&15] }
 
 var map1Byte = opmap{
-	//0123456789abcdef
 	"mmmm14..mmmm14..", // 0
 	"mmmm14..mmmm14..", // 1
 	"mmmm14..mmmm14..", // 2
@@ -42,7 +42,6 @@ var map1Byte = opmap{
 }
 
 var map0F = opmap{
-	//0123456789abcdef
 	"mmmm.-----.-.m-b", // 0
 	"mmmmmmmmmmmmmmmm", // 1
 	"rrrr....mmmmmmmm", // 2
@@ -62,7 +61,6 @@ var map0F = opmap{
 }
 
 var map0F38 = opmap{
-	//0123456789abcdef
 	"mmmmmmmmmmmm....", // 0
 	"m...mm.m....mmm.", // 1
 	"mmmmmm..mmmm....", // 2
@@ -82,7 +80,6 @@ var map0F38 = opmap{
 }
 
 var map0F3A = opmap{
-	//0123456789abcdef
 	"........bbbbbbbb", // 0
 	"....bbbb........", // 1
 	"bbb.............", // 2
@@ -102,7 +99,6 @@ var map0F3A = opmap{
 }
 
 var vex0F = opmap{
-	//0123456789abcdef
 	"................", // 0
 	"mmmmmmmm........", // 1
 	"........mmmmmmmm", // 2
@@ -122,7 +118,6 @@ var vex0F = opmap{
 }
 
 var vex0F38 = opmap{
-	//0123456789abcdef
 	"mmmmmmmmmmmmmmmm", // 0
 	"...m..mmmmm.mmm.", // 1
 	"mmmmmm..mmmmmmmm", // 2
@@ -142,7 +137,6 @@ var vex0F38 = opmap{
 }
 
 var vex0F3A = opmap{
-	//0123456789abcdef
 	"bbb.bbb.bbbbbbbb", // 0
 	"....bbbbbb...b..", // 1
 	"bbb.............", // 2
@@ -162,7 +156,6 @@ var vex0F3A = opmap{
 }
 
 var evex0F = opmap{
-	//0123456789abcdef
 	"................", // 0
 	"mmmmmmmm........", // 1
 	"........mmmmmmmm", // 2
@@ -182,7 +175,6 @@ var evex0F = opmap{
 }
 
 var evex0F38 = opmap{
-	//0123456789abcdef
 	"m...m......mmm..", // 0
 	"mmmmmmm.mmmmmmmm", // 1
 	"mmmmmmmmmmmmmm..", // 2
@@ -202,7 +194,6 @@ var evex0F38 = opmap{
 }
 
 var evex0F3A = opmap{
-	//0123456789abcdef
 	"bb.bbb..bbbb...b", // 0
 	"....bbbbbbbb.bbb", // 1
 	"bbbb.bbb........", // 2
@@ -222,7 +213,6 @@ var evex0F3A = opmap{
 }
 
 var evexMap5 = opmap{
-	//0123456789abcdef
 	"................", // 0
 	"mm...........m..", // 1
 	"..........m.mmmm", // 2
@@ -242,7 +232,6 @@ var evexMap5 = opmap{
 }
 
 var evexMap6 = opmap{
-	//0123456789abcdef
 	"................", // 0
 	"...m............", // 1
 	"............mm..", // 2

@@ -1,0 +1,58 @@
+# Tsugi. `make demo` and `make test` set up what they need by themselves on
+# Debian 12; Go comes from you (see README.md).
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+GO          ?= go
+GO_VERSION  := $(shell sed -n 's/^go //p' go.mod)
+export CGO_ENABLED ?= 0
+export GOTOOLCHAIN ?= local
+TOOL        := $(GO) tool -modfile=tools/go.mod
+
+.PHONY: build demo test short lint format bench deps docs clean check-go help
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: check-go ## bin/tsugictl, static
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+demo: deps build ## one real fix, from source diff to a proven live patch
+	demo/run.sh
+
+test: deps check-go ## everything, on real kernels too
+	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 $(GO) test -race -p 2 -timeout 25m ./...
+
+short: check-go ## only what needs no kernel
+	$(GO) test -short ./...
+
+lint: check-go ## formatting, vet, staticcheck, generated files
+	@unformatted=$$($(TOOL) gofumpt -l cmd internal); \
+	  if [ -n "$$unformatted" ]; then echo "make format would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod verify
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run demo/*.sh test/*.sh; fi
+	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers ./internal/cli
+
+format: check-go ## rewrite the Go files as lint wants them
+	$(TOOL) gofumpt -w cmd internal
+
+docs: check-go ## rewrite the generated pages of docs/
+	$(GO) test ./internal/cli -run UpToDate -update
+
+bench: deps build ## the figures of speed and size, must against measured
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...
+	test/bench.sh
+
+deps: ## install the Debian packages that are missing
+	@test/deps.sh
+
+clean: ## remove bin/; the caches of targets stay (tsugictl target rm)
+	rm -rf bin
+
+check-go:
+	@command -v $(GO) >/dev/null || { echo "Go $(GO_VERSION) or newer is needed and no '$(GO)' is in PATH: see README.md, \"What you need\"." >&2; exit 1; }
+	@$(GO) list -m >/dev/null 2>&1 || { echo "Go $(GO_VERSION) or newer is needed; this is $$($(GO) env GOVERSION): see README.md, \"What you need\"." >&2; exit 1; }

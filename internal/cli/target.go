@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+)
+
+func newTargetCommand(a *app) *cobra.Command {
+	return parent("target", "The kernels that live patches are made for",
+		`A target is one exact kernel: its release, package version, architecture,
+configuration and build-id. Adding one gets its packages, unpacks image,
+modules and source, and prepares a build directory, once.`,
+		newTargetAddCommand(a), newTargetLsCommand(a), newTargetShowCommand(a), newTargetRmCommand(a))
+}
+
+// targetResult is a target in JSON.
+type targetResult struct {
+	Name           string `json:"name"`
+	Release        string `json:"release"`
+	Package        string `json:"package,omitempty"`
+	PackageVersion string `json:"package_version,omitempty"`
+	SourceVersion  string `json:"source_version,omitempty"`
+	Arch           string `json:"arch"`
+	BuildID        string `json:"build_id"`
+	ConfigDigest   string `json:"config_digest"`
+	Compiler       string `json:"compiler"`
+	Source         string `json:"source"`
+	Build          string `json:"build"`
+	Vmlinuz        string `json:"vmlinuz,omitempty"`
+	Modules        int    `json:"modules"`
+	Foreign        bool   `json:"foreign,omitempty"` // tree:DIR
+}
+
+func resultOfTarget(t *kernel.Target) targetResult {
+	return targetResult{
+		Name: t.Name, Release: t.Release, Package: t.Package, PackageVersion: t.PackageVersion,
+		SourceVersion: t.SourceVersion, Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
+		Compiler: t.Compiler, Source: t.Source, Build: t.Build, Vmlinuz: t.Vmlinuz,
+		Modules: len(t.Modules()), Foreign: t.Foreign,
+	}
+}

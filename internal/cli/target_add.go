@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+func newTargetAddCommand(a *app) *cobra.Command {
+	var opt kernel.AddOptions
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Get and prepare a kernel",
+		Long: `add prepares a kernel for live patching. NAME is one of
+
+  debian:RELEASE   a linux-image package of the configured apt sources, signed
+                   or not; RELEASE is what uname -r prints on it
+  tree:DIR         a kernel that was built in DIR
+
+What is finished is kept: an interrupted add goes on where it stopped.`,
+		Example: "  tsugictl target add debian:6.1.0-55-amd64\n  tsugictl target add debian:6.1.0-55-amd64 --version 6.1.192-1\n  tsugictl target add tree:/usr/src/linux",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.targetAdd(cmd.Context(), args[0], opt) },
+	}
+	cmd.Flags().StringVar(&opt.Version, "version", "", "package version (default the newest that apt knows)")
+	cmd.Flags().IntVarP(&opt.Jobs, "jobs", "j", 0, "parallel jobs of make (default one per processor)")
+	return cmd
+}
+
+func (a *app) targetAdd(ctx context.Context, name string, opt kernel.AddOptions) error {
+	start := time.Now()
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	t, err := store.Add(ctx, name, opt, a.progress())
+	if err != nil {
+		return err
+	}
+	return a.show("target", resultOfTarget(t), func() string {
+		s := ui.Good("✓") + " " + ui.Bold(t.Name)
+		if t.PackageVersion != "" {
+			s += " " + t.PackageVersion
+		}
+		return s + " is ready" + ui.Dim("  "+ui.Span(time.Since(start)))
+	})
+}
