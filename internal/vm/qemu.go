@@ -61,7 +61,7 @@ func (m *machine) fd(f *os.File) int {
 	return 2 + len(m.extra)
 }
 
-// fdset hands a file to QEMU as a path that it can open.
+// fdset hands the writing end of a pipe to QEMU as a path that it can open.
 func (m *machine) fdset(f *os.File) string {
 	n := m.fd(f)
 	m.args = append(m.args, "-add-fd", fmt.Sprintf("fd=%d,set=%d", n, n))
@@ -87,7 +87,7 @@ func (m *machine) disk(ctx context.Context, d Disk) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("disk %s: %w", d.Name, err)
 	}
-	p := m.fdset(f)
+	p := fmt.Sprintf("/dev/fd/%d", m.fd(f))
 	if d.FS != "" {
 		if err := mkfs(ctx, f, d); err != nil {
 			return nil, err

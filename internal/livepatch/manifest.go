@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package livepatch is the artifact: one file NAME.tsugi per target, selection
+// of fixes and version. It is pure: bytes in, values out, and back.
+//
+// # The file
+//
+// A POSIX ustar archive with nothing in it that varies: no owner, time 0,
+// mode 0644. Its members are
+//
+//	manifest.json    a Manifest as canonical JSON, always first
+//	manifest.sha256  the SHA-256 of manifest.json in hex and a line end
+//	sha256/HEX       the payloads, named by the SHA-256 of their bytes,
+//	                 in the order of their names, each one once
+//
+// Canonical JSON is what encoding/json writes for a Manifest with HTML
+// escaping off and no indentation, and one line end. Two blocks of zeros end
+// the archive and nothing follows them.
+//
+// There is exactly one file for given contents: Read accepts only bytes that
+// Bytes would write. A digest of the file is therefore a digest of what it
+// says, and a signature over it cannot be moved to a file that reads the same.
+//
+// Read refuses what is damaged (TS7001), a payload that is missing or is not
+// what its name says (TS7002), a manifest that breaks the rules of Check
+// (TS7003) and a format number that it does not know (TS7004).
+package livepatch
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+// Format is the number of this version of the file format.
+const Format = 1
+
+// Vmlinux is the Object of functions that are not in a module.
+const Vmlinux = "vmlinux"
+
+// Manifest says what a live patch is for and what it changes.
+type Manifest struct {
+	Format int `json:"format"`
+	// Name is the kernel's name of the live patch: the module's name and the
+	// directory in /sys/kernel/livepatch.
+	Name string `json:"name"`
+	// Version grows with every live patch of the same target: a higher one
+	// supersedes all lower ones.
+	Version   int        `json:"version"`
+	Target    TargetRef  `json:"target"`
+	Fixes     []FixRef   `json:"fixes"`
+	Functions []Function `json:"functions"` // ordered by Object, Name, SymPos
+	Risks     []Risk     `json:"risks,omitempty"`
+	Module    Payload    `json:"module"` // the .ko file
+	Compiler  string     `json:"compiler,omitempty"`
+	Builder   string     `json:"builder,omitempty"` // the program and its version
+}
+
+// TargetRef names one exact kernel.
+type TargetRef struct {
+	Name           string `json:"name"`            // "debian:6.1.0-55-amd64"
+	Release        string `json:"release"`         // uname -r
+	PackageVersion string `json:"package_version"` // "6.1.192-1"
+	Arch           string `json:"arch"`            // "x86_64"
+	BuildID        string `json:"build_id"`        // GNU build-id of vmlinux, hex
+	ConfigDigest   string `json:"config_digest,omitempty"`
+}
+
+// FixRef is one source fix that the live patch contains.
+type FixRef struct {
+	ID     string   `json:"id"`
+	Title  string   `json:"title,omitempty"`
+	Origin string   `json:"origin,omitempty"`
+	CVEs   []string `json:"cves,omitempty"`
+	Diff   Payload  `json:"diff"` // the source diff as it was applied
+}
+
+// Function is one function that the live patch replaces.
+type Function struct {
+	Object string `json:"object"` // "vmlinux" or a module's name
+	Name   string `json:"name"`
+	SymPos int    `json:"sympos"` // 0: the name is unique in the object
+	Change string `json:"change"` // what changed, in the differ's words
+	Source string `json:"source,omitempty"`
+}
+
+// Risk is advice that came with the verdict.
+type Risk struct {
+	Code  code.Code `json:"code"`
+	What  string    `json:"what"`
+	Where string    `json:"where,omitempty"`
+	Why   string    `json:"why,omitempty"`
+}
+
+// Payload points at bytes in the file.
+type Payload struct {
+	Name   string `json:"name"` // what a person calls it, such as "tsugi_ext4.ko"
+	Digest string `json:"sha256"`
+	Size   int64  `json:"size"`
+}
+
+var (
+	// scripts/livepatch and kernel/module/livepatch.c: MODULE_NAME_LEN is 56
+	// with the NUL, and the name becomes part of symbol and section names.
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9_]{1,55}$`)
+	objectForm = regexp.MustCompile(`^[A-Za-z0-9_]{1,55}$`)
+	cveForm    = regexp.MustCompile(`^CVE-\d{4}-\d{4,}$`)
+)
+
+// Check holds for every manifest that is written or read.
+func (m *Manifest) Check() error {
+	switch {
+	case m.Format != Format:
+		return code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows %d", m.Format, Format))
+	case !nameForm.MatchString(m.Name):
+		return invalid("name %q: not a module name of at most 55 letters, digits and underscores", m.Name)
+	case m.Version < 1:
+		return invalid("version %d: less than 1", m.Version)
+	case m.Target.Name == "" || m.Target.Release == "" || m.Target.Arch == "":
+		return invalid("target: name, release and architecture are needed")
+	case !isHex(m.Target.BuildID, 8, 64):
+		return invalid("target: build-id %q: not 8 to 64 bytes of hex", m.Target.BuildID)
+	case len(m.Fixes) == 0:
+		return invalid("no fixes")
+	case len(m.Functions) == 0:
+		return invalid("no functions")
+	}
+	if err := m.checkFunctions(); err != nil {
+		return err
+	}
+	ids := map[string]bool{}
+	for _, f := range m.Fixes {
+		if f.ID == "" || ids[f.ID] {
+			return invalid("fix %q: no id, or one that is taken", f.ID)
+		}
+		ids[f.ID] = true
+		for _, c := range f.CVEs {
+			if !cveForm.MatchString(c) {
+				return invalid("fix %s: %q is not a CVE id", f.ID, c)
+			}
+		}
+	}
+	for p := range m.payloads() {
+		if !isHex(p.Digest, 32, 32) || p.Size < 0 || p.Name == "" || strings.ContainsAny(p.Name, "/\x00") {
+			return invalid("payload %q: bad name, digest or size", p.Name)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) checkFunctions() error {
+	for i, f := range m.Functions {
+		if !objectForm.MatchString(f.Object) || f.Name == "" || len(f.Name) > 511 || strings.ContainsAny(f.Name, ",\x00") || f.SymPos < 0 {
+			return invalid("function %s:%s,%d: bad object, name or position", f.Object, f.Name, f.SymPos)
+		}
+		if i > 0 && compareFunctions(m.Functions[i-1], f) >= 0 {
+			return invalid("function %s:%s,%d: twice or out of order", f.Object, f.Name, f.SymPos)
+		}
+	}
+	return nil
+}
+
+func compareFunctions(a, b Function) int {
+	return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Name, b.Name), cmp.Compare(a.SymPos, b.SymPos))
+}
+
+// SortFunctions puts functions into the order that a manifest has.
+func SortFunctions(f []Function) { slices.SortFunc(f, compareFunctions) }
+
+// Objects returns the objects that the live patch changes, in order.
+func (m *Manifest) Objects() []string {
+	var out []string
+	for _, f := range m.Functions {
+		out = append(out, f.Object)
+	}
+	return slices.Compact(out)
+}
+
+// CVEs returns the CVE ids of all fixes, ordered.
+func (m *Manifest) CVEs() []string {
+	var out []string
+	for _, f := range m.Fixes {
+		out = append(out, f.CVEs...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (m *Manifest) payloads() func(func(Payload) bool) {
+	return func(yield func(Payload) bool) {
+		if !yield(m.Module) {
+			return
+		}
+		for _, f := range m.Fixes {
+			if !yield(f.Diff) {
+				return
+			}
+		}
+	}
+}
+
+// encode is the canonical JSON of a manifest.
+func (m *Manifest) encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(m); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// ParseManifest reads a manifest and checks it. It refuses JSON that is not
+// in the canonical form.
+func ParseManifest(b []byte) (*Manifest, error) {
+	var f struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, code.New("TS7001", "manifest.json", "").With(err)
+	}
+	if f.Format != Format {
+		return nil, code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows %d", f.Format, Format))
+	}
+	var m Manifest
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	err := d.Decode(&m)
+	if err == nil {
+		if _, end := d.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("more than one JSON value")
+		}
+	}
+	if err != nil {
+		return nil, code.New("TS7001", "manifest.json", "").With(err)
+	}
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
+	canon, err := m.encode()
+	if err != nil || !bytes.Equal(canon, b) {
+		return nil, code.New("TS7001", "manifest.json", "it is not in canonical form")
+	}
+	return &m, nil
+}
+
+func invalid(format string, args ...any) error {
+	return code.New("TS7003", "manifest.json", fmt.Sprintf(format, args...))
+}
+
+func isHex(s string, low, high int) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) >= low && len(b) <= high && s == strings.ToLower(s)
+}
