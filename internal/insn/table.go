@@ -3,8 +3,7 @@
 package insn
 
 // Each table is a map of 16 by 16 opcodes: rows by the high digit, columns by
-// the low one. A letter
-// tells what follows the opcode byte:
+// the low one. A letter tells what follows the opcode byte:
 //
 //	.  undefined in 64-bit mode, or handled before the table is read
 //	-  nothing
