@@ -3,11 +3,13 @@
 package ui
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"github.com/charmbracelet/colorprofile"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -62,7 +64,7 @@ func (m *meter) Start(stage string, total int64, unit progress.Unit) progress.Ta
 		return k
 	}
 	if m.bars == nil {
-		m.bars = mpb.New(mpb.WithOutput(m.term.stderr), mpb.WithAutoRefresh(), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
+		m.bars = mpb.New(mpb.WithOutput(raw(m.term.stderr)), mpb.WithAutoRefresh(), mpb.WithWidth(24), mpb.WithRefreshRate(120*time.Millisecond))
 	}
 	k.bar = m.bars.MustAdd(total, k.filler(total), k.decorators(total, unit)...)
 	return k
@@ -179,7 +181,10 @@ func (m *meter) above(line string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.bars != nil {
-		if _, err := io.WriteString(m.bars, line+"\n"); err == nil {
+		var b bytes.Buffer
+		w := &colorprofile.Writer{Forward: &b, Profile: colorprofile.Detect(raw(m.term.stderr), m.term.environ)}
+		io.WriteString(w, line+"\n")
+		if _, err := m.bars.Write(b.Bytes()); err == nil {
 			return
 		}
 	}

@@ -32,23 +32,25 @@ type Options struct {
 
 // Terminal is where a command writes. It is safe for concurrent use.
 type Terminal struct {
-	opts   Options
-	stdout io.Writer
-	stderr io.Writer
-	live   bool // standard error is a terminal that can move its cursor
-	width  int  // of standard output in columns; 0 if it is no terminal
-	meter  *meter
-	mu     sync.Mutex
+	opts    Options
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+	live    bool // standard error is a terminal that can move its cursor
+	width   int  // of standard output in columns; 0 if it is no terminal
+	meter   *meter
+	mu      sync.Mutex
 }
 
 // New makes a Terminal of two streams. The environment decides on colour.
 func New(stdout, stderr io.Writer, environ []string, opts Options) *Terminal {
 	t := &Terminal{
-		opts:   opts,
-		stdout: colorprofile.NewWriter(stdout, environ),
-		stderr: colorprofile.NewWriter(stderr, environ),
-		live:   columns(stderr) > 0 && colorprofile.Detect(stderr, environ) > colorprofile.NoTTY,
-		width:  columns(stdout),
+		opts:    opts,
+		environ: environ,
+		stdout:  colorprofile.NewWriter(stdout, environ),
+		stderr:  colorprofile.NewWriter(stderr, environ),
+		live:    columns(stderr) > 0 && colorprofile.Detect(stderr, environ) > colorprofile.NoTTY,
+		width:   columns(stdout),
 	}
 	t.meter = newMeter(t)
 	return t
@@ -87,12 +89,16 @@ func (t *Terminal) Say(format string, args ...any) {
 func (t *Terminal) Raw(b []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.stdout
-	if p, ok := w.(*colorprofile.Writer); ok {
-		w = p.Forward
-	}
-	_, err := w.Write(b)
+	_, err := raw(t.stdout).Write(b)
 	return err
+}
+
+// raw is the stream below the one that adapts colours.
+func raw(w io.Writer) io.Writer {
+	if p, ok := w.(*colorprofile.Writer); ok {
+		return p.Forward
+	}
+	return w
 }
 
 // Result is the frame of every JSON value on standard output.
