@@ -101,4 +101,3 @@ func (a *app) show(kind string, v any, text func() string) error {
 	a.term.Print(text())
 	return nil
 }
-

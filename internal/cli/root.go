@@ -19,7 +19,7 @@ distribution ships, and proves them in a virtual machine.
 A fix goes the whole way in four commands:
 
   tsugictl target add debian:6.1.0-55-amd64
-  tsugictl fix derive debian:6.1.0-55-amd64 --to 6.1.192-2 fs/ext4 -o ext4.diff
+  tsugictl fix derive debian:6.1.0-55-amd64 6.1.192-2 fs/ext4 -o ext4.diff
   tsugictl build ext4.diff --target debian:6.1.0-55-amd64
   tsugictl prove ext4.tsugi
 
@@ -50,7 +50,7 @@ A fix goes the whole way in four commands:
 			cmd.AddCommand(c)
 		}
 	}
-	group("pipeline", newTargetCommand(a))
+	group("pipeline", newTargetCommand(a), newFixCommand(a))
 	group("look", newCodesCommand(a), newVersionCommand(a))
 	cmd.AddCommand(newManCommand(a))
 	usageErrors(cmd)

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+func newFixDeriveCommand(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "derive OLD NEW [PATH]...",
+		Short: "Make a diff of what changed between two source versions",
+		Long: `derive compares two versions of the kernel source and writes the difference as
+a git-style diff, limited to the files and directories PATH if some are given.
+
+OLD and NEW are each a target (debian:6.1.0-55-amd64), a version of the
+linux-source package (6.1.192-2), which is fetched if need be, or a directory.`,
+		Example: "  tsugictl fix derive debian:6.1.0-55-amd64 6.1.192-2 fs/ext4 -o ext4.diff",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.fixDerive(cmd.Context(), args[0], args[1], args[2:], output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write the diff to this file and sum it up")
+	return cmd
+}
+
+func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, output string) error {
+	if a.term.JSON() && output == "" {
+		return usage(program+" fix derive", "--json needs --output: a diff is no JSON")
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	for i, p := range paths {
+		paths[i] = strings.Trim(filepath.Clean(p), "/")
+	}
+	oldRoot, err := a.sourceDir(ctx, store, from)
+	if err != nil {
+		return err
+	}
+	newRoot, err := a.sourceDir(ctx, store, to)
+	if err != nil {
+		return err
+	}
+	task := a.progress().Start("compare sources", 0, progress.Steps)
+	diff, err := fix.Derive(os.DirFS(oldRoot), os.DirFS(newRoot), paths)
+	task.Done(err)
+	if err != nil {
+		return err
+	}
+	if len(diff) == 0 {
+		return code.New("TS1107", from+" and "+to, "no difference"+within(paths)).WithFix("choose other versions or paths")
+	}
+	name := output
+	if output == "" {
+		name = "derived.diff"
+	}
+	f, err := fix.Parse(name, diff)
+	if err != nil {
+		return fmt.Errorf("between %s and %s: %w", from, to, err)
+	}
+	if output == "" {
+		return a.term.Raw(diff)
+	}
+	if err := renameio.WriteFile(output, diff, 0o644); err != nil {
+		return fileProblem("TS1903", output, err)
+	}
+	r := resultOfFix(f)
+	r.Output = output
+	return a.show("fix", r, func() string { return fixText(r) })
+}
+
+func within(paths []string) string {
+	if len(paths) == 0 {
+		return ""
+	}
+	return " in " + strings.Join(paths, " and ")
+}
+
+// sourceDir finds the source that a word means.
+func (a *app) sourceDir(ctx context.Context, store *kernel.Store, word string) (string, error) {
+	if strings.ContainsRune(word, ':') {
+		t, err := store.Get(word)
+		if err != nil {
+			return "", err
+		}
+		return t.Source, nil
+	}
+	if strings.ContainsRune(word, '/') || word == "." {
+		info, err := os.Stat(word)
+		if err != nil {
+			return "", fileProblem("TS1902", word, err)
+		}
+		if !info.IsDir() {
+			return "", fileProblem("TS1902", word, fmt.Errorf("not a directory"))
+		}
+		return word, nil
+	}
+	return store.SourceTree(ctx, word, a.progress())
+}
