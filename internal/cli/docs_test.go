@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated pages of docs/")
+
+func upToDate(t *testing.T, page, want string) {
+	t.Helper()
+	path := filepath.Join("../../docs", page)
+	if *update {
+		qt.Assert(t, qt.IsNil(os.WriteFile(path, []byte(want), 0o644)))
+	}
+	got, err := os.ReadFile(path)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(string(got) == want), qt.Commentf("docs/%s is out of date: make docs", page))
+}
+
+func TestCodesPageIsUpToDate(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Codes
+
+Every error, refusal and risk that a person may have to act on has a code.
+Codes never change their meaning; the wording may improve at any time, so
+scripts should match codes. ` + "`tsugictl codes CODE`" + ` explains one.
+
+Made from internal/code/catalogue.go by ` + "`make docs`" + `.
+`)
+	sections := []struct{ prefix, title string }{
+		{"TS1", "Input and fixes"},
+		{"TS2", "Targets and packages"},
+		{"TS3", "Compiling"},
+		{"TS4", "Refusals: the verdict is reboot"},
+		{"TS5", "The kernel module"},
+		{"TS6", "Virtual machine and proof"},
+		{"TS7", "The artifact"},
+		{"TS8", "Risks: advice beside a live verdict"},
+		{"TS9", "The machine that Tsugi runs on"},
+	}
+	for _, s := range sections {
+		fmt.Fprintf(&b, "\n## %s\n\n| code | what happened | what to do |\n| --- | --- | --- |\n", s.title)
+		for _, e := range code.Catalogue() {
+			if strings.HasPrefix(string(e.Code), s.prefix) {
+				kind := ""
+				if e.Kind == code.KindRefusal && s.prefix != "TS4" || e.Kind == code.KindRisk && s.prefix != "TS8" {
+					kind = " (" + string(e.Kind) + ")"
+				}
+				fmt.Fprintf(&b, "| %s | %s%s | %s |\n", e.Code, cell(e.Title), kind, cell(e.Remedy))
+			}
+		}
+	}
+	upToDate(t, "codes.md", b.String())
+}
+
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(s)
+}
+
+func TestReferenceIsUpToDate(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# tsugictl\n\nMade from the program's own help by `make docs`.\n")
+	reference(&b, newRootCommand(&app{}))
+	upToDate(t, "tsugictl.md", b.String())
+}
+
+func reference(b *strings.Builder, cmd *cobra.Command) {
+	cmd.InitDefaultHelpFlag()
+	if cmd.HasParent() {
+		fmt.Fprintf(b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
+	}
+	text := cmd.Long
+	if cmd.Runnable() && !cmd.HasSubCommands() {
+		text = "Usage: " + cmd.UseLine() + "\n\n" + text
+	}
+	if f := cmd.LocalFlags().FlagUsages(); f != "" && !cmd.HasSubCommands() {
+		text += "\n\nFlags:\n" + f
+	}
+	if !cmd.HasParent() {
+		text += "\n\nGlobal flags:\n" + cmd.PersistentFlags().FlagUsages()
+	}
+	if cmd.Example != "" {
+		text += "\n\nExamples:\n" + cmd.Example
+	}
+	fmt.Fprintf(b, "\n```text\n%s\n```\n", strings.TrimSpace(strings.ReplaceAll(text, "\n\n\n", "\n\n")))
+	for _, c := range cmd.Commands() {
+		if c.Name() != "completion" && c.Name() != "help" && !c.Hidden {
+			reference(b, c)
+		}
+	}
+}
+
+// TestEveryCommandIsDocumented holds what help and manual pages rely on.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		qt.Check(t, qt.Not(qt.Equals(cmd.Short, "")), qt.Commentf("%s", cmd.CommandPath()))
+		qt.Check(t, qt.IsFalse(strings.HasSuffix(cmd.Short, ".")), qt.Commentf("%s: %s", cmd.CommandPath(), cmd.Short))
+		for l := range strings.Lines(cmd.Long) {
+			qt.Check(t, qt.IsTrue(len([]rune(strings.TrimRight(l, "\n"))) <= 80), qt.Commentf("%s: %s", cmd.CommandPath(), l))
+		}
+		for _, c := range cmd.Commands() {
+			check(c)
+		}
+	}
+	check(newRootCommand(&app{}))
+}
