@@ -37,6 +37,15 @@ func (a Accel) args() (accel, cpu string) {
 // probeTime is generous: with KVM the probe takes two seconds.
 const probeTime = 25 * time.Second
 
+// Probe finds the accelerator that Run would find for a configuration.
+func Probe(ctx context.Context, cfg Config) (Accel, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return "", err
+	}
+	return probe(ctx, cfg)
+}
+
 // probe finds the accelerator by booting with it. That /dev/kvm exists says
 // little: inside another virtual machine it may abort, or never get past the
 // firmware. The result holds for one QEMU on one host kernel and is cached.

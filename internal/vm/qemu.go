@@ -38,7 +38,7 @@ const (
 // console, and gives watchdogs the patience that emulation on a busy host
 // needs.
 const baseCmdline = "console=ttyS0,115200 loglevel=5 panic=-1 panic_on_oops=1 " +
-	"rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 " + wire.CmdlineMark
+	"rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 printk.devkmsg=on " + wire.CmdlineMark
 
 // machine is one QEMU process and the files that it was given.
 type machine struct {
@@ -281,7 +281,7 @@ func (c *collector) event(e *wire.Event, parts dumps) {
 	case wire.Log:
 		var r wire.Record
 		if json.Unmarshal(e.Data, &r) == nil {
-			c.out.Log = append(c.out.Log, r)
+			c.out.Log = append(c.out.Log, LogLine{Step: e.Step, Record: r})
 		}
 		return
 	case wire.Dump:

@@ -86,7 +86,7 @@ type Outcome struct {
 	End      End
 	Greeting *wire.Greeting // nil when the guest never spoke
 	Events   []wire.Event   // without dumps and kernel log
-	Log      []wire.Record  // the kernel log as it was streamed
+	Log      []LogLine      // the kernel log as it was streamed
 	Console  string
 	Crash    *Crash            // the first crash that the console shows
 	Dumps    map[string][]byte // by name
@@ -94,6 +94,13 @@ type Outcome struct {
 	Elapsed  time.Duration
 	Accel    Accel
 	Lost     uint64 // events that were sent and did not arrive whole
+}
+
+// LogLine is a record of the kernel log. Step is the last step that had begun,
+// in the kernel's own order; records before the first step have none.
+type LogLine struct {
+	Step string
+	wire.Record
 }
 
 // Step returns the Done event of a step.

@@ -24,6 +24,7 @@ type Env struct {
 	port *os.File
 	seq  uint64
 	plan *wire.Plan
+	log  *follower
 
 	childMu  sync.Mutex
 	children map[int]bool
@@ -31,13 +32,16 @@ type Env struct {
 	dump *dumper
 }
 
-// Emit numbers and stamps an event and sends it. It blocks until the serial
+// Emit numbers an event, stamps it when it has no time yet, and sends it. It blocks until the serial
 // port has taken it.
 func (e *Env) Emit(ev wire.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seq++
-	ev.Seq, ev.Time = e.seq, Now()
+	ev.Seq = e.seq
+	if ev.Time == 0 {
+		ev.Time = Now()
+	}
 	b, err := json.Marshal(ev)
 	if err != nil {
 		return // only a RawMessage that is not JSON, which raw prevents

@@ -90,7 +90,7 @@ func run(extra map[string]Verb) (err error) {
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	logs := followLog(ctx, env, plan.LogLevel)
+	env.log = followLog(ctx, env, plan.LogLevel)
 	go env.reap(ctx)
 
 	verbs := maps.Clone(builtin())
@@ -100,13 +100,14 @@ func run(extra map[string]Verb) (err error) {
 			break
 		}
 	}
-	logs.drain()
+	env.log.mark("bye")
 	env.Emit(wire.Event{Kind: wire.Bye})
 	return unix.IoctlSetInt(int(port.Fd()), unix.TCSBRK, 1) // tcdrain
 }
 
 // step runs one step and tells whether it succeeded.
 func (e *Env) step(ctx context.Context, verbs map[string]Verb, s wire.Step) bool {
+	e.log.mark("begin " + s.ID)
 	e.Emit(wire.Event{Kind: wire.Begin, Step: s.ID})
 	verb, ok := verbs[s.Do]
 	if !ok {
@@ -123,6 +124,8 @@ func (e *Env) step(ctx context.Context, verbs map[string]Verb, s wire.Step) bool
 	if err != nil {
 		done.Error, done.Errno = err.Error(), errnoName(err)
 	}
+	done.Time = Now()
+	e.log.mark("end " + s.ID)
 	e.Emit(done)
 	return err == nil
 }

@@ -5,10 +5,8 @@ package guest
 import (
 	"context"
 	"errors"
-	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,20 +14,26 @@ import (
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
+// marker starts the lines that the guest writes into the kernel log itself, so
+// that the log, and the console of a machine that crashed, show what was being
+// done. Everything up to the next line of this kind belongs to that step.
+const marker = "tsugi-guest: "
+
 // follower streams /dev/kmsg. Every read gives one record
 // (Documentation/ABI/testing/dev-kmsg).
 type follower struct {
-	file *os.File
-	idle atomic.Bool // nothing was left to read at the last look
+	fd   int
+	step string // whose records are read now; used by run alone
+	seen chan string
 }
 
 func followLog(ctx context.Context, env *Env, level int) *follower {
-	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		env.Note("kernel log: " + err.Error())
-		return &follower{}
+		return nil
 	}
-	f := &follower{file: os.NewFile(uintptr(fd), "/dev/kmsg")}
+	f := &follower{fd: fd, seen: make(chan string, 16)}
 	go f.run(ctx, env, level)
 	return f
 }
@@ -37,11 +41,10 @@ func followLog(ctx context.Context, env *Env, level int) *follower {
 func (f *follower) run(ctx context.Context, env *Env, level int) {
 	buf := make([]byte, 16<<10)
 	for ctx.Err() == nil {
-		n, err := unix.Read(int(f.file.Fd()), buf)
+		n, err := unix.Read(f.fd, buf)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			f.idle.Store(true)
-			p := []unix.PollFd{{Fd: int32(f.file.Fd()), Events: unix.POLLIN}}
+			p := []unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}}
 			_, _ = unix.Poll(p, 200)
 			continue
 		case errors.Is(err, unix.EPIPE):
@@ -52,21 +55,45 @@ func (f *follower) run(ctx context.Context, env *Env, level int) {
 		case err != nil || n == 0:
 			return
 		}
-		f.idle.Store(false)
-		if r, ok := parseRecord(string(buf[:n])); ok && r.Level <= level {
-			env.Emit(wire.Event{Kind: wire.Log, Data: raw(r)})
+		r, ok := parseRecord(string(buf[:n]))
+		if !ok {
+			continue
+		}
+		if text, mine := strings.CutPrefix(r.Text, marker); mine {
+			if id, begins := strings.CutPrefix(text, "begin "); begins {
+				f.step = id
+			}
+			select {
+			case f.seen <- text:
+			default:
+			}
+			continue
+		}
+		if r.Level <= level {
+			env.Emit(wire.Event{Kind: wire.Log, Step: f.step, Data: raw(r)})
 		}
 	}
 }
 
-// drain waits until what the kernel said so far has been sent.
-func (f *follower) drain() {
-	if f.file == nil {
+// mark writes a marker and waits until everything before it has been sent.
+// Level 4 puts it on the console.
+func (f *follower) mark(text string) {
+	if f == nil {
 		return
 	}
-	f.idle.Store(false)
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) && !f.idle.Load(); {
-		time.Sleep(5 * time.Millisecond)
+	if _, err := unix.Write(f.fd, []byte("<4>"+marker+text+"\n")); err != nil {
+		return
+	}
+	limit := time.After(2 * time.Second)
+	for {
+		select {
+		case got := <-f.seen:
+			if got == text {
+				return
+			}
+		case <-limit:
+			return
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 	Hello Kind = "hello" // Data is a Greeting
 	Begin Kind = "begin" // a step starts
 	Done  Kind = "done"  // a step ended; Error, Errno and Data (the verb's result) tell how
-	Log   Kind = "log"   // a kernel log record; Data is a Record
+	Log   Kind = "log"   // a kernel log record, and the step that was under way; Data is a Record
 	Dump  Kind = "dump"  // a part of a dump; Data is a Chunk
 	Note  Kind = "note"  // Data is a string for the reader of the log
 	Bye   Kind = "bye"   // the plan ended and the guest powers off

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof
+
+import (
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/proof/guest"
+	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
+	"github.com/tsugi-project/tsugi/internal/vm/wire"
+)
+
+// The steps of the plans, in order. The kernel log is cut by them.
+const (
+	stepModules    = "modules"
+	stepLoad       = "load"
+	stepLoaded     = "loaded" // state
+	stepLate       = "late"
+	stepLateLoaded = "late-loaded" // state
+	stepReproduce  = "reproduce"
+	stepRevert     = "revert"
+	stepReverted   = "reverted" // state
+	stepCycles     = "cycles"
+	stepShown      = "reproduce-again"
+)
+
+const patchPath = "/tsugi/patch.ko"
+
+// plans returns what the machine without the patch does, nil when there is
+// nothing to reproduce, and what the machine with it does.
+func plans(r *Request) (before, after *wire.Plan) {
+	patch := guest.Patch{Name: r.Patch.Name, Path: patchPath, LimitMS: r.TransitionLimit.Milliseconds()}
+	// Loading and reverting each have a transition, and a reversal after it.
+	limit := wire.Duration(2*r.TransitionLimit + 30*time.Second)
+	lp := func(id, verb string) wire.Step {
+		s := wire.NewStep(id, verb, patch)
+		s.Timeout = limit
+		return s
+	}
+	reproduce := func(id string) wire.Step {
+		s := wire.NewStep(id, "script", vmguest.Script{Text: r.Reproducer})
+		s.Timeout = wire.Duration(r.ReproducerLimit)
+		return s
+	}
+
+	var setup []wire.Step
+	if len(r.Modules) > 0 {
+		setup = append(setup, wire.NewStep(stepModules, "modprobe", r.Modules))
+	}
+	late := wire.NewStep(stepLate, "modprobe", r.LateModules)
+
+	if r.Reproducer != "" {
+		before = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: append([]wire.Step{}, setup...)}
+		if len(r.LateModules) > 0 {
+			before.Steps = append(before.Steps, late)
+		}
+		before.Steps = append(before.Steps, reproduce(stepReproduce))
+	}
+
+	after = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: append([]wire.Step{}, setup...)}
+	add := func(s ...wire.Step) { after.Steps = append(after.Steps, s...) }
+	add(lp(stepLoad, "livepatch-load"), lp(stepLoaded, "livepatch-state"))
+	if len(r.LateModules) > 0 {
+		add(late, lp(stepLateLoaded, "livepatch-state"))
+	}
+	if r.Reproducer != "" {
+		add(reproduce(stepReproduce))
+	}
+	add(lp(stepRevert, "livepatch-revert"), lp(stepReverted, "livepatch-state"))
+	if r.Cycles > 0 {
+		c := patch
+		c.Count = r.Cycles
+		s := wire.NewStep(stepCycles, "livepatch-cycle", c)
+		s.Timeout = wire.Duration(min(time.Duration(r.Cycles)*(2*time.Duration(limit)), r.Timeout))
+		add(s)
+	}
+	if r.Reproducer != "" && !r.SkipRevertShown {
+		add(reproduce(stepShown))
+	}
+	return before, after
+}
+
+// logLevel leaves out what only debugging wants.
+const logLevel = 6

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proof shows that a live patch does what it says, in the kernel it
+// was made for: it boots the exact target twice in virtual machines. Without
+// the patch the reproducer has to fail. With the patch, loaded while the
+// system runs, the transition has to end, the kernel has to show exactly the
+// functions of the manifest as patched, the reproducer has to pass, the patch
+// has to leave again, as often as asked, after which the reproducer has to
+// fail as before; and the kernel must not complain about anything new.
+//
+// Prove is the edge: it boots. What the events mean is judged by a pure
+// function. A Proof is written as proof.json; a proof that does not hold is
+// a value with the verdict failed and its problems, not an error.
+package proof
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/vm"
+	"github.com/tsugi-project/tsugi/internal/vm/wire"
+)
+
+// Target is the kernel that is booted.
+type Target struct {
+	livepatch.TargetRef
+	Kernel  string          // path of the vmlinuz as it was shipped
+	Modules vm.ModuleSource // its modules
+}
+
+// Request says what to prove.
+type Request struct {
+	Target    Target
+	Patch     PatchRef             // Name is needed; FromPatch fills in the rest
+	Module    []byte               // the .ko file
+	Functions []livepatch.Function // what the manifest says is replaced
+
+	// Reproducer is a shell script that exits 0 when the bug does not show. It
+	// runs under busybox as root from /tmp; the disks are /dev/tsugi/NAME. ""
+	// proves loading and reverting only.
+	Reproducer      string
+	ReproducerLimit time.Duration // 0: one minute
+
+	// Modules are loaded before the patch. The modules that the patch changes
+	// are added unless they are in LateModules, which are loaded after it.
+	Modules     []string
+	LateModules []string
+	// Stored modules are there for the reproducer or the kernel to load.
+	Stored []string
+
+	Disks    []vm.Disk
+	Files    []vm.File
+	Programs []string // of the host, for the reproducer
+
+	TransitionLimit time.Duration // 0: one minute
+	Cycles          int           // of loading and reverting after the proof itself
+	SkipRevertShown bool          // do not run the reproducer again after the revert
+
+	Timeout    time.Duration // of each machine; 0: five minutes
+	Memory     int           // MiB; 0: 768
+	CPUs       int           // 0: 2
+	Sequential bool          // one machine after the other, for hosts with little memory
+	Accel      vm.Accel
+	CacheDir   string
+	Init       string // static program that calls guest.Main; "" is this program
+	Cmdline    string
+}
+
+// FromPatch starts a request for an artifact. It refuses a target that is
+// not the artifact's.
+func FromPatch(p *livepatch.Patch, t Target) (Request, error) {
+	m := p.Manifest
+	if m.Target.BuildID != t.BuildID {
+		return Request{}, code.New("TS6101", t.Name,
+			fmt.Sprintf("the live patch is for build-id %s, this kernel has %s", m.Target.BuildID, t.BuildID))
+	}
+	d, err := p.Digest()
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{
+		Target: t, Module: p.Module(), Functions: m.Functions,
+		Patch: PatchRef{Name: m.Name, Version: m.Version, Digest: d},
+	}, nil
+}
+
+func (r Request) withDefaults() Request {
+	if r.ReproducerLimit == 0 {
+		r.ReproducerLimit = time.Minute
+	}
+	if r.TransitionLimit == 0 {
+		r.TransitionLimit = time.Minute
+	}
+	if r.Timeout == 0 {
+		r.Timeout = 5 * time.Minute
+	}
+	if r.Memory == 0 {
+		r.Memory = 768
+	}
+	if r.CPUs == 0 {
+		r.CPUs = 2
+	}
+	sum := sha256.Sum256(r.Module)
+	r.Patch.ModuleDigest = hex.EncodeToString(sum[:])
+	r.Patch.ModuleSize = int64(len(r.Module))
+	r.Modules = slices.Clone(r.Modules)
+	for _, f := range r.Functions {
+		if f.Object != livepatch.Vmlinux && !slices.Contains(r.LateModules, f.Object) && !slices.Contains(r.Modules, f.Object) {
+			r.Modules = append(r.Modules, f.Object)
+		}
+	}
+	return r
+}
+
+// Prove boots the machines and judges what they did. The machines run side by
+// side when the host has two processors.
+func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, error) {
+	r := req.withDefaults()
+	started := time.Now()
+	cfg := vm.Config{
+		Kernel: r.Target.Kernel, Cmdline: r.Cmdline, Init: r.Init,
+		Modules:      slices.Concat(r.Modules, r.LateModules, r.Stored),
+		ModuleSource: r.Target.Modules, Programs: r.Programs, Files: r.Files, Disks: r.Disks,
+		Memory: r.Memory, CPUs: r.CPUs, Timeout: r.Timeout, CacheDir: r.CacheDir, Accel: r.Accel,
+	}
+	if cfg.Accel == "" {
+		var err error
+		if cfg.Accel, err = vm.Probe(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	without, with := plans(&r)
+	ev := Evidence{Request: r}
+
+	group, gctx := errgroup.WithContext(ctx)
+	if r.Sequential || runtime.NumCPU() < 2 {
+		group.SetLimit(1)
+	}
+	if without != nil {
+		group.Go(func() (err error) {
+			ev.Before, err = runMachine(gctx, cfg, without, rep, "without the patch")
+			return err
+		})
+	}
+	group.Go(func() (err error) {
+		patched := cfg
+		patched.Files = append(slices.Clone(cfg.Files), vm.File{Path: patchPath, Data: r.Module})
+		ev.After, err = runMachine(gctx, patched, with, rep, "with the patch")
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	p := Judge(ev)
+	p.Started = started.UTC().Truncate(time.Second)
+	p.Elapsed = time.Since(started).Milliseconds()
+	return p, nil
+}
+
+// runMachine boots one machine and tells the steps as progress.
+func runMachine(ctx context.Context, cfg vm.Config, plan *wire.Plan, rep progress.Reporter, name string) (*vm.Outcome, error) {
+	task := rep.Start("proof "+name, int64(len(plan.Steps))+1, progress.Steps)
+	task.Note("booting")
+	cfg.OnEvent = func(e wire.Event) {
+		switch e.Kind {
+		case wire.Hello:
+			task.Add(1)
+		case wire.Begin:
+			task.Note(e.Step)
+		case wire.Done:
+			if e.Step != "disks" {
+				task.Add(1)
+			}
+		}
+	}
+	out, err := vm.Run(ctx, cfg, plan)
+	task.Done(err)
+	return out, err
+}
