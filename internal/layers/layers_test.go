@@ -16,11 +16,14 @@ import (
 	"io/fs"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/code"
 )
 
 const module = "github.com/tsugi-project/tsugi/"
@@ -67,7 +70,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix"}
+	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 
@@ -116,8 +119,8 @@ func TestImportsOnlyGoDown(t *testing.T) {
 			}
 			from, ok := unit(p.ImportPath)
 			switch {
-			case !ok: // cmd and demo helpers: the command tree and the guest's side of the VM
-				if to != "cli" && imp != module+"internal/vm/guest" {
+			case !ok: // cmd: the command tree and the guest's side of the virtual machine
+				if to != "cli" && !strings.HasSuffix(imp, "/guest") {
 					t.Errorf("%s imports %s: a main package calls cli and no other", p.ImportPath, imp)
 				}
 			case from == to:
@@ -175,12 +178,46 @@ func TestOnlyTheEdgeKnowsTerminalsAndFlags(t *testing.T) {
 	}
 }
 
-// TestFilesAreInOrder checks what a reader of any file may rely on.
-func TestFilesAreInOrder(t *testing.T) {
+var codeForm = regexp.MustCompile(`^"(TS\d{4})"$`)
+
+// TestCodesAndCatalogueAgree finds codes that are used but not explained, and
+// explained but never used.
+func TestCodesAndCatalogueAgree(t *testing.T) {
 	t.Parallel()
+	used := map[code.Code]bool{}
+	goFiles(t, func(rel string, fset *token.FileSet, f *ast.File) {
+		if strings.HasSuffix(rel, "_test.go") || strings.HasSuffix(rel, "code/catalogue.go") {
+			return
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok {
+				return true
+			}
+			m := codeForm.FindStringSubmatch(lit.Value)
+			if m == nil {
+				return true
+			}
+			c := code.Code(m[1])
+			used[c] = true
+			if _, ok := code.Lookup(c); !ok {
+				t.Errorf("%s: %s is not in the catalogue", fset.Position(lit.Pos()), c)
+			}
+			return true
+		})
+	})
+	for _, e := range code.Catalogue() {
+		if !used[e.Code] {
+			t.Errorf("%s (%s) is in the catalogue and nowhere else", e.Code, e.Title)
+		}
+	}
+}
+
+// goFiles parses every Go file of the repository.
+func goFiles(t *testing.T, visit func(rel string, fset *token.FileSet, f *ast.File)) {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	qt.Assert(t, qt.IsNil(err))
-	documented := map[string]bool{}
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -197,6 +234,17 @@ func TestFilesAreInOrder(t *testing.T) {
 			return err
 		}
 		rel, _ := filepath.Rel(root, path)
+		visit(rel, fset, f)
+		return nil
+	})
+	qt.Assert(t, qt.IsNil(err))
+}
+
+// TestFilesAreInOrder checks what a reader of any file may rely on.
+func TestFilesAreInOrder(t *testing.T) {
+	t.Parallel()
+	documented := map[string]bool{}
+	goFiles(t, func(rel string, fset *token.FileSet, f *ast.File) {
 		if len(f.Comments) == 0 || f.Comments[0].List[0].Text != "// SPDX-License-Identifier: Apache-2.0" {
 			t.Errorf("%s: the first line is not the licence", rel)
 		}
@@ -210,9 +258,7 @@ func TestFilesAreInOrder(t *testing.T) {
 		} else if !documented[dir] {
 			documented[dir] = false
 		}
-		return nil
 	})
-	qt.Assert(t, qt.IsNil(err))
 	for dir, ok := range documented {
 		if !ok {
 			t.Errorf("%s: no package comment", dir)
