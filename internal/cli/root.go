@@ -51,7 +51,7 @@ A fix goes the whole way in four commands:
 		}
 	}
 	group("pipeline", newTargetCommand(a), newFixCommand(a))
-	group("look", newCodesCommand(a), newVersionCommand(a))
+	group("look", newShowCommand(a), newDiffCommand(a), newCodesCommand(a), newVersionCommand(a))
 	cmd.AddCommand(newManCommand(a))
 	usageErrors(cmd)
 	return cmd

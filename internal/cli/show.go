@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+type showResult struct {
+	File   string `json:"file"`
+	Digest string `json:"sha256"`
+	livepatch.Manifest
+}
+
+func newShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show PATCH",
+		Short: "Show what a live patch is for, what it changes and how it was proven",
+		Long: `show reads a live patch (NAME.tsugi) and sums it up. It checks every digest in
+the file on the way.`,
+		Example: "  tsugictl show ext4.tsugi",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.showPatch(args[0]) },
+	}
+}
+
+func (a *app) showPatch(path string) error {
+	p, err := a.readPatch(path)
+	if err != nil {
+		return err
+	}
+	digest, err := p.Digest()
+	if err != nil {
+		return err
+	}
+	r := showResult{path, digest, p.Manifest}
+	return a.show("live-patch", r, func() string { return manifestText(r) })
+}
+
+func (a *app) readPatch(path string) (*livepatch.Patch, error) {
+	b, err := a.readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := livepatch.Read(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+func manifestText(r showResult) string {
+	m := r.Manifest
+	var b strings.Builder
+	b.WriteString(ui.Bold(m.Name) + ui.Dim(fmt.Sprintf("  version %d", m.Version)) + "\n")
+	b.WriteString(ui.Indent(ui.Pairs(
+		[2]string{"target", m.Target.Name + " " + ui.Dim(m.Target.PackageVersion)},
+		[2]string{"build-id", m.Target.BuildID},
+		[2]string{"module", m.Module.Name + "  " + ui.Size(m.Module.Size)},
+		[2]string{"digest", r.Digest},
+		[2]string{"made with", strings.Join(nonEmpty(m.Builder, m.Compiler), ", ")},
+	), 2))
+	b.WriteString("\n")
+	for _, f := range m.Fixes {
+		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(f.ID, f.Title, strings.Join(f.CVEs, " ")), "  ") + "\n")
+	}
+	b.WriteString("\n" + ui.Indent(replacedTable(m.Functions), 2))
+	if len(m.Risks) > 0 {
+		b.WriteString("\n" + riskText(m.Risks))
+	}
+	return b.String()
+}
+
+func replacedTable(functions []livepatch.Function) string {
+	var rows [][]string
+	for _, f := range functions {
+		name := f.Name
+		if f.SymPos > 0 {
+			name += ui.Dim(fmt.Sprintf(" (the %s of that name)", ordinal(f.SymPos)))
+		}
+		rows = append(rows, []string{f.Object, name, ui.Dim(f.Change)})
+	}
+	return ui.Table([]string{"object", "function", "change"}, rows)
+}
+
+func riskText(risks []livepatch.Risk) string {
+	list := make([]*code.Problem, len(risks))
+	for i, r := range risks {
+		list[i] = &code.Problem{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why}
+	}
+	return problemText(list)
+}
+
+func ordinal(n int) string {
+	switch {
+	case n%100 >= 11 && n%100 <= 13:
+		return fmt.Sprintf("%dth", n)
+	case n%10 == 1:
+		return fmt.Sprintf("%dst", n)
+	case n%10 == 2:
+		return fmt.Sprintf("%dnd", n)
+	case n%10 == 3:
+		return fmt.Sprintf("%drd", n)
+	}
+	return fmt.Sprintf("%dth", n)
+}
+
+func nonEmpty(words ...string) []string {
+	var out []string
+	for _, w := range words {
+		if w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
