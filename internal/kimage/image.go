@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -19,6 +20,8 @@ type Image struct {
 	raw      []byte
 	sections []Section
 	segments []segment
+
+	lowest, highest uint64 // loaded addresses in the upper half
 }
 
 // Section is one section of the image that has a name. Data is empty for a
@@ -51,15 +54,23 @@ func Open(b []byte) (*Image, error) {
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return nil, code.New("TS2101", "vmlinux", fmt.Sprintf("its ELF type is %s, not an executable", f.Type))
 	}
-	img := &Image{raw: b}
+	img := &Image{raw: b, lowest: math.MaxUint64}
+	var total uint64
 	for _, s := range f.Sections {
 		if s.Name == "" {
 			continue
 		}
 		out := Section{Name: s.Name, Addr: s.Addr, Size: s.Size, Type: s.Type, Flags: s.Flags}
+		// The percpu section is linked at 0 on x86 before 6.15 and is left out.
+		if s.Flags&elf.SHF_ALLOC != 0 && s.Addr >= 1<<63 && s.Size <= math.MaxUint64-s.Addr {
+			img.lowest, img.highest = min(img.lowest, s.Addr), max(img.highest, s.Addr+s.Size)
+		}
 		if s.Type != elf.SHT_NOBITS {
 			if out.Data, err = slice(b, s.Offset, s.FileSize); err != nil {
 				return nil, code.New("TS2103", "vmlinux: section "+s.Name, "").With(err)
+			}
+			if total += s.FileSize; total > uint64(len(b)) {
+				return nil, code.New("TS2103", "vmlinux: section "+s.Name, "the sections overlap one another in the file")
 			}
 		}
 		img.sections = append(img.sections, out)

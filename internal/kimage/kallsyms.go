@@ -36,11 +36,14 @@ type Symbol struct {
 //	             long ago whole addresses), since 6.4 after token_index
 func (m *Image) Kallsyms() ([]Symbol, error) {
 	why := "no table of 256 tokens with its index"
+	// Of real images the search looks at each byte a few times; the budget
+	// only ends what an image made to be slow would keep up for hours.
+	budget := min(32*len(m.raw)+1<<20, 1<<30)
 	for _, s := range m.sections {
 		if s.Type != elf.SHT_PROGBITS || s.Flags&elf.SHF_ALLOC == 0 || s.Flags&elf.SHF_EXECINSTR != 0 {
 			continue
 		}
-		t := tables{b: s.Data, kernel: m.inKernel}
+		t := tables{b: s.Data, kernel: m.inKernel, budget: &budget}
 		for t.findTokens() {
 			syms, err := t.decode()
 			if err == nil {
@@ -53,17 +56,11 @@ func (m *Image) Kallsyms() ([]Symbol, error) {
 }
 
 // inKernel reports whether addr is where the kernel's own symbols are: between
-// the lowest and the highest loaded address. The percpu segment is linked at 0
-// on x86 before 6.15 and does not count.
+// the lowest and the highest loaded address.
 func (m *Image) inKernel(addr uint64) bool {
-	lo, hi := ^uint64(0), uint64(0)
-	for _, s := range m.sections {
-		if s.Flags&elf.SHF_ALLOC != 0 && s.Addr >= 1<<63 {
-			lo, hi = min(lo, s.Addr), max(hi, s.Addr+s.Size)
-		}
-	}
-	// Linker-made symbols end the image a few pages behind the last section.
-	return lo <= addr && addr <= hi+1<<21
+	// Symbols that the linker makes end the image a little behind its last
+	// section.
+	return m.lowest <= addr && addr <= m.highest+2<<20
 }
 
 // tables is a search for kallsyms tables in one section. Each table begins at
@@ -71,6 +68,7 @@ func (m *Image) inKernel(addr uint64) bool {
 type tables struct {
 	b      []byte
 	kernel func(addr uint64) bool
+	budget *int // steps that the search may still take
 
 	next       int // where findTokens continues
 	tokenTable int
@@ -80,11 +78,18 @@ type tables struct {
 
 const (
 	minMarkers = 3       // three markers: more than 512 symbols; a kernel has 100,000
-	maxSymbols = 1 << 24 // bounds the work on damaged input
-	maxNameLen = 1 << 14 // what a two-byte length can say
+	maxSymbols = 1 << 22 // bounds the memory for damaged input
+	maxNames   = 256 << 20
+	maxNameLen = 1<<15 - 1 // what a two-byte length can say
 )
 
 func align8(n int) int { return (n + 7) &^ 7 }
+
+// spend takes n steps from the budget; false when it is used up.
+func (t *tables) spend(n int) bool {
+	*t.budget -= n
+	return *t.budget > 0
+}
 
 func (t *tables) u16(off int) int    { return int(binary.LittleEndian.Uint16(t.b[off:])) }
 func (t *tables) u32(off int) uint32 { return binary.LittleEndian.Uint32(t.b[off:]) }
@@ -93,7 +98,7 @@ func (t *tables) u64(off int) uint64 { return binary.LittleEndian.Uint64(t.b[off
 // findTokens finds the next token_index, 256 ascending offsets from 0, that
 // has its token_table directly before it.
 func (t *tables) findTokens() bool {
-	for ; t.next+512 <= len(t.b); t.next += 8 {
+	for ; t.next+512 <= len(t.b) && t.spend(1); t.next += 8 {
 		if t.u16(t.next) == 0 && t.isTokenIndex(t.next) && t.findTokenTable(t.next) {
 			t.tokenEnd = align8(t.next + 512)
 			t.next += 512
@@ -117,7 +122,7 @@ func (t *tables) isTokenIndex(pos int) bool {
 func (t *tables) findTokenTable(index int) bool {
 	const maxToken = 512 // tokens are two bytes each of two tokens; real ones stay below 40
 	last := t.u16(index + 2*255)
-	for start := (index - last - 1) &^ 7; start >= 0 && start+last+maxToken >= index; start -= 8 {
+	for start := (index - last - 1) &^ 7; start >= 0 && start+last+maxToken >= index && t.spend(256); start -= 8 {
 		end := start + last
 		for end < index && t.b[end] != 0 {
 			end++
@@ -154,7 +159,7 @@ func (t *tables) cutTokens(start, index, end int) bool {
 // 6.3, so they are searched for backwards.
 func (t *tables) decode() ([]Symbol, error) {
 	err := fmt.Errorf("no markers and names before the tokens")
-	for pos := t.tokenTable &^ 7; pos >= 8; pos -= 8 {
+	for pos := t.tokenTable &^ 7; pos >= 8 && t.spend(1); pos -= 8 {
 		if t.u32(pos) != 0 || !t.isMarkers(pos) {
 			continue
 		}
@@ -189,19 +194,19 @@ func (t *tables) isMarkers(pos int) bool {
 // each place where a number of symbols stands: the walk must pass each marker
 // at its symbol and end where the markers begin.
 func (t *tables) findNames(markers int) (names, count int, ok bool) {
-	// The symbols behind the second marker end before markers, so names
-	// begin no later than that; and not earlier than the last marker allows.
-	lastStart := markers - int(t.u32(markers+4*(minMarkers-1)))
-	for names = lastStart &^ 7; names >= 8; names -= 8 {
+	last := markers - int(t.u32(markers+4*(minMarkers-1)))
+	for names = last &^ 7; names >= 8 && t.spend(1); names -= 8 {
 		n := t.u32(names - 8)
 		if n <= 256*(minMarkers-1) || n > maxSymbols || t.u32(names-4) != 0 {
 			continue
 		}
 		count = int(n)
-		if markers+4*((count+255)>>8) > t.tokenTable {
+		end := markers + 4*((count+255)>>8)
+		if end > t.tokenTable {
 			continue
 		}
-		if t.walk(names, markers, count) {
+		tail := markers - names - int(t.u32(end-4)) // of the last 256 names
+		if tail > 0 && tail <= 256*(maxNameLen+2) && t.walk(names, markers, count) {
 			return names, count, true
 		}
 	}
@@ -216,7 +221,7 @@ func (t *tables) walk(names, markers, count int) bool {
 		}
 		n, start := t.nameLen(pos)
 		pos = start + n
-		if n == 0 || pos > markers {
+		if n == 0 || pos > markers || !t.spend(1) {
 			return false
 		}
 	}
@@ -243,8 +248,8 @@ func (t *tables) expand(names, count int, addrs addresses) ([]Symbol, error) {
 		for _, c := range t.b[start:pos] {
 			size += len(t.tokens[c])
 		}
-		if size > 1<<30 {
-			return nil, fmt.Errorf("names expand to more than 1 GiB")
+		if size > maxNames {
+			return nil, fmt.Errorf("names expand to more than %d bytes", maxNames)
 		}
 	}
 	buf := make([]byte, 0, size)

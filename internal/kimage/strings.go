@@ -4,30 +4,56 @@ package kimage
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
+	"slices"
 	"strings"
 )
 
-// Banner returns linux_banner without its newline: "Linux version RELEASE
-// (user@host) (COMPILER, LINKER) VERSION"; "" when the image has none.
+// Banner returns linux_banner without its newline, "Linux version RELEASE
+// (user@host) (COMPILER, LINKER) VERSION", as /proc/version shows it; "" when
+// the image has none. Since 6.1 an image holds two: the link replaces a first,
+// weak one that lacks the build's number. kallsyms tells which one is used.
 func (m *Image) Banner() string {
+	found := m.banners()
+	if len(found) > 1 {
+		if syms, err := m.Kallsyms(); err == nil {
+			for _, s := range syms {
+				if text := found[s.Addr]; text != "" && s.Name == "linux_banner" {
+					return text
+				}
+			}
+		}
+	}
+	best := ""
+	for _, text := range found {
+		// Without kallsyms the longer one, which has what the other lacks.
+		if len(text) > len(best) || len(text) == len(best) && text < best {
+			best = text
+		}
+	}
+	return best
+}
+
+func (m *Image) banners() map[uint64]string {
 	const start = "Linux version "
-	for _, data := range m.readOnly() {
-		for {
-			i := bytes.Index(data, []byte(start))
+	found := map[uint64]string{}
+	for _, s := range m.readOnly() {
+		for pos := 0; ; pos += len(start) {
+			i := bytes.Index(s.Data[pos:], []byte(start))
 			if i < 0 {
 				break
 			}
-			data = data[i:]
+			pos += i
+			text := s.Data[pos:min(len(s.Data), pos+4096)]
+			end := bytes.IndexAny(text, "\n\x00")
 			// linux_proc_banner is the same text with %s for the parts.
-			end := bytes.IndexAny(data[:min(len(data), 4096)], "\n\x00")
-			if end > len(start) && data[len(start)] >= '0' && data[len(start)] <= '9' {
-				return string(data[:end])
+			if end > len(start) && text[len(start)] >= '0' && text[len(start)] <= '9' {
+				found[s.Addr+uint64(pos)] = string(text[:end])
 			}
-			data = data[len(start):]
 		}
 	}
-	return ""
+	return found
 }
 
 // Release returns the kernel release that the banner names, as uname -r
@@ -43,8 +69,8 @@ func (m *Image) Release() string {
 // Config returns the text of the embedded .config (CONFIG_IKCONFIG). ok is
 // false when the kernel has none, as most distributions' kernels.
 func (m *Image) Config() (config []byte, ok bool) {
-	for _, data := range m.readOnly() {
-		_, rest, found := bytes.Cut(data, []byte("IKCFG_ST\x1f\x8b\x08"))
+	for _, s := range m.readOnly() {
+		_, rest, found := bytes.Cut(s.Data, []byte("IKCFG_ST\x1f\x8b\x08"))
 		if !found {
 			continue
 		}
@@ -60,19 +86,24 @@ func (m *Image) Config() (config []byte, ok bool) {
 	return nil, false
 }
 
-// readOnly returns the bytes in which constants are found: .rodata first,
-// then every other section that is loaded and not code.
-func (m *Image) readOnly() [][]byte {
-	var out [][]byte
+// readOnly returns the sections in which constants are found: .rodata first,
+// then every other that is loaded and not code.
+func (m *Image) readOnly() []Section {
+	var out []Section
 	for _, s := range m.sections {
-		if s.Name == ".rodata" {
-			out = append(out, s.Data)
+		if s.Flags&elf.SHF_ALLOC != 0 && s.Flags&elf.SHF_EXECINSTR == 0 && len(s.Data) > 0 {
+			out = append(out, s)
 		}
 	}
-	for _, s := range m.sections {
-		if s.Name != ".rodata" && s.Flags&elf.SHF_ALLOC != 0 && s.Flags&elf.SHF_EXECINSTR == 0 && len(s.Data) > 0 {
-			out = append(out, s.Data)
-		}
-	}
+	slices.SortStableFunc(out, func(a, b Section) int {
+		return cmp.Compare(rank(a.Name), rank(b.Name))
+	})
 	return out
+}
+
+func rank(section string) int {
+	if section == ".rodata" {
+		return 0
+	}
+	return 1
 }
