@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objdiff
+
+import (
+	"debug/elf"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/arch"
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+// include marks what the patch must carry: the changed functions, hooks and
+// new globals, and all that these refer to and that the target doesn't have.
+func (r *Result) include() {
+	w := &walker{r: r}
+	for _, a := range r.patched.atoms {
+		if a.parent == nil && r.root(a) {
+			w.add(a)
+		}
+	}
+	for _, h := range r.patched.hooks {
+		if h.target.atom != nil {
+			w.add(h.target.atom)
+		}
+	}
+	for len(w.todo) > 0 {
+		a := w.todo[0]
+		w.todo = w.todo[1:]
+		w.visit(a)
+	}
+}
+
+// root reports whether an atom is carried for its own sake.
+func (r *Result) root(a *atom) bool {
+	switch {
+	case a.class != text && a.class != data && a.class != exitText:
+		return false
+	case a.class == exitText && r.opt.BuiltIn:
+		return false // discarded at link: there is nothing to patch
+	case a.kind == function:
+		return a.state == changed || a.state == fresh && a.sym.Bind != elf.STB_LOCAL && a.class == text && !a.trampoline()
+	}
+	return a.kind == variable && a.state == fresh && a.sym.Bind != elf.STB_LOCAL && a.class == data && !a.private
+}
+
+func (r *Result) hasHooks() bool { return len(r.patched.hooks) > 0 }
+
+type walker struct {
+	r    *Result
+	todo []*atom
+}
+
+func (w *walker) add(a *atom) {
+	if !a.included {
+		a.included = true
+		w.todo = append(w.todo, a)
+	}
+}
+
+func (w *walker) visit(a *atom) {
+	if a.parent != nil {
+		w.add(a.parent)
+	}
+	for _, c := range a.children {
+		w.add(c)
+	}
+	for i := range a.refs {
+		w.follow(&a.refs[i])
+	}
+	for _, e := range a.special {
+		if w.r.drop(a, e) {
+			w.r.dropped[e] = true
+			continue
+		}
+		for i := range e.refs {
+			w.follow(&e.refs[i])
+		}
+	}
+}
+
+// follow includes what a reference leads to unless the target has it.
+func (w *walker) follow(ref *ref) {
+	if t := ref.to.atom; t != nil && (t.byContent() || t.state == fresh) {
+		w.add(t)
+	}
+}
+
+// drop decides about an entry whose static key lives in a module: the kernel
+// would use it before livepatch has written the key's address. A static call
+// works through its trampoline all the same; a tracepoint stays silent; any
+// other key is refused.
+func (r *Result) drop(a *atom, e *entry) bool {
+	k := e.key()
+	if k == nil || r.opt.KeyOwner == nil {
+		return false
+	}
+	sym := k.to.extern
+	if t := k.to.atom; t != nil {
+		if t.included || t.byContent() || t.state == fresh {
+			return false // the patch's own
+		}
+		sym = t.sym
+	}
+	if sym == nil || r.opt.KeyOwner(sym) != OwnerModule {
+		return false
+	}
+	switch name := sym.Name; {
+	case e.spec.KeyKind == arch.StaticCall:
+	case strings.HasPrefix(name, "__tracepoint_"):
+		r.risk("TS8003", a.family().name(), strings.TrimPrefix(name, "__tracepoint_"))
+	default:
+		r.refuse("TS4020", a.family().name(), "the key "+name+" belongs to the module itself")
+	}
+	return true
+}
+
+func (r *Result) refuse(c code.Code, where, why string) {
+	r.Refusals = addProblem(r.Refusals, c, where, why)
+}
+
+func (r *Result) risk(c code.Code, where, why string) {
+	r.Risks = addProblem(r.Risks, c, where, why)
+}
+
+// addProblem says everything once.
+func addProblem(list []*code.Problem, c code.Code, where, why string) []*code.Problem {
+	if slices.ContainsFunc(list, func(p *code.Problem) bool { return p.Code == c && p.Where == where && p.Why == why }) {
+		return list
+	}
+	return append(list, code.New(c, where, why))
+}

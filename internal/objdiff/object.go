@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objdiff
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/arch"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/insn"
+)
+
+// object is one side of a comparison, cut into atoms.
+type object struct {
+	file    *elfobj.File
+	arch    *arch.Arch
+	opt     Options
+	class   map[*elfobj.Section]class
+	atoms   []*atom // in the order of sections and offsets
+	bySec   map[*elfobj.Section][]*atom
+	bySym   map[*elfobj.Symbol]*atom
+	externs map[string]*elfobj.Symbol // undefined and absolute symbols by name
+	specs   map[*elfobj.Section]*arch.Special
+	hooks   []*hookRef
+	traced  bool // some function has the tracer's entry call
+}
+
+// hookRef is a pointer in a section of <tsugi/livepatch.h>.
+type hookRef struct {
+	kind   HookKind
+	target target
+}
+
+// ref is a reference from an atom or special entry to something else.
+type ref struct {
+	off      uint64 // from the atom's start, or in the entry
+	typ      uint32
+	toEnd    int64 // in code, PC-relative: bytes from the field to the end of the instruction
+	size     int   // bytes of the field, 0 if unknown
+	branch   bool  // a call or jump, not an address taken
+	implicit bool  // resolved by the assembler: no relocation holds it
+	to       target
+}
+
+// target is what a reference means.
+type target struct {
+	extern  *elfobj.Symbol // undefined or absolute
+	atom    *atom
+	off     int64 // from the atom's entry, or from the extern's value
+	literal []byte
+	litSec  *elfobj.Section // section of the literal
+}
+
+// site is a relocation on its way to becoming a ref.
+type site struct {
+	ref
+	rel *elfobj.Reloc
+	sec *elfobj.Section // target section, nil for an extern
+	at  int64           // offset in the target section
+}
+
+func newObject(f *elfobj.File, a *arch.Arch, opt Options) (*object, error) {
+	o := &object{
+		file: f, arch: a, opt: opt,
+		class: map[*elfobj.Section]class{}, bySec: map[*elfobj.Section][]*atom{},
+		bySym: map[*elfobj.Symbol]*atom{}, externs: map[string]*elfobj.Symbol{},
+		specs: map[*elfobj.Section]*arch.Special{},
+	}
+	for _, s := range f.Sections {
+		o.class[s] = o.classify(s)
+	}
+	o.cutAtSymbols()
+	sites := o.sites()
+	if err := o.cutGaps(sites); err != nil {
+		return nil, err
+	}
+	for _, s := range f.Sections {
+		o.atoms = append(o.atoms, o.bySec[s]...)
+	}
+	o.bind(sites)
+	if err := o.attachEntries(sites); err != nil {
+		return nil, err
+	}
+	o.adoptColdParts()
+	o.linkUsers()
+	return o, nil
+}
+
+func (o *object) cutAtSymbols() {
+	bySection := map[*elfobj.Section][]*elfobj.Symbol{}
+	for _, s := range o.file.Symbols {
+		switch {
+		case s.Type == elf.STT_SECTION || s.Type == elf.STT_FILE:
+		case s.Section != nil:
+			bySection[s.Section] = append(bySection[s.Section], s)
+		case o.externs[s.Name] == nil && s.Name != "":
+			o.externs[s.Name] = s
+		}
+	}
+	patchable := o.patchableEntries()
+	for _, sec := range o.file.Sections {
+		switch o.class[sec] {
+		case ignored, special, parallel, literals, hookData:
+			continue
+		}
+		list := o.symbolAtoms(sec, bySection[sec], patchable[sec])
+		o.bySec[sec] = list
+		for _, a := range list {
+			a.private = private(a)
+			o.bySym[a.sym] = a
+			for _, s := range a.aliases {
+				o.bySym[s] = a
+			}
+		}
+	}
+}
+
+// patchableEntries lists per code section where compilers put padding for
+// -fpatchable-function-entry.
+func (o *object) patchableEntries() map[*elfobj.Section][]uint64 {
+	out := map[*elfobj.Section][]uint64{}
+	for _, s := range o.file.Sections {
+		if s.Name != "__patchable_function_entries" {
+			continue
+		}
+		for _, r := range s.Relocs {
+			if r.Sym != nil && r.Sym.Section != nil {
+				out[r.Sym.Section] = append(out[r.Sym.Section], r.Sym.Value+uint64(r.Addend))
+			}
+		}
+	}
+	return out
+}
+
+// sites resolves every relocation that matters to a section and offset.
+func (o *object) sites() map[*elfobj.Section][]site {
+	out := map[*elfobj.Section][]site{}
+	for _, sec := range o.file.Sections {
+		c := o.class[sec]
+		if c == ignored || c == parallel || c == literals {
+			continue
+		}
+		list := make([]site, 0, len(sec.Relocs))
+		for i := range sec.Relocs {
+			r := &sec.Relocs[i]
+			k := o.arch.Rel(r.Type)
+			list = append(list, site{ref: ref{off: r.Off, typ: r.Type, size: k.Size}, rel: r})
+		}
+		slices.SortStableFunc(list, func(x, y site) int { return cmp.Compare(x.off, y.off) })
+		if sec.Exec() {
+			list = o.decode(sec, list)
+		}
+		for i := range list {
+			o.resolve(&list[i])
+		}
+		out[sec] = list
+	}
+	return out
+}
+
+// resolve finds what a relocation points at, in terms of sections.
+func (o *object) resolve(s *site) {
+	if s.implicit {
+		return // decode did
+	}
+	sym := s.rel.Sym
+	if sym == nil {
+		return
+	}
+	off := s.rel.Addend + s.toEnd
+	if sym.Section == nil {
+		s.to = target{extern: o.externs[sym.Name], off: off}
+		if s.to.extern == nil {
+			s.to.extern = sym
+		}
+		return
+	}
+	s.sec, s.at = sym.Section, int64(sym.Value)+off
+	if sym.Type != elf.STT_SECTION {
+		if a := o.bySym[sym]; a != nil { // the symbol says which atom, whatever the offset
+			s.to = target{atom: a, off: int64(sym.Value) - int64(a.entry) + off}
+		}
+	}
+}
+
+// decode walks the instructions of a code section: it corrects PC-relative
+// fields by the distance to the end of their instruction, marks branches, and
+// adds the references between functions that the assembler resolved itself.
+func (o *object) decode(sec *elfobj.Section, list []site) []site {
+	if o.arch.Decode == nil {
+		return list
+	}
+	ranges := o.bySec[sec]
+	if len(ranges) == 0 {
+		ranges = []*atom{{sec: sec, end: uint64(len(sec.Data))}}
+	}
+	next := 0
+	var implicit []site
+	for _, a := range ranges {
+		for next < len(list) && list[next].off < a.start {
+			next++
+		}
+		for off := a.start; off < a.end; {
+			in, err := o.arch.Decode(sec.Data[off:a.end])
+			if err != nil {
+				a.undecoded = true
+				next = o.assume(list, next, a.end)
+				break
+			}
+			covered := insn.NoField
+			for next < len(list) && list[next].off < off+uint64(in.Len) {
+				s := &list[next]
+				field, toEnd := in.FieldAt(int(s.off - off))
+				if o.arch.Rel(s.typ).PCRel {
+					s.toEnd = int64(toEnd)
+				}
+				s.branch = field == insn.RelField
+				if field != insn.NoField {
+					covered = field
+				}
+				next++
+			}
+			if s, ok := o.implicitRef(sec, a, off, in, covered); ok {
+				implicit = append(implicit, s)
+			}
+			off += uint64(in.Len)
+		}
+	}
+	if len(implicit) > 0 {
+		list = append(list, implicit...)
+		slices.SortStableFunc(list, func(x, y site) int { return cmp.Compare(x.off, y.off) })
+	}
+	return list
+}
+
+// assume treats the relocations up to end as the common case: the field ends
+// its instruction.
+func (o *object) assume(list []site, next int, end uint64) int {
+	for ; next < len(list) && list[next].off < end; next++ {
+		if k := o.arch.Rel(list[next].typ); k.PCRel {
+			list[next].toEnd = int64(k.Size)
+		}
+	}
+	return next
+}
+
+// implicitRef recognises a branch or a RIP-relative operand without relocation
+// that leads out of its own function.
+func (o *object) implicitRef(sec *elfobj.Section, a *atom, off uint64, in insn.Inst, covered insn.Field) (site, bool) {
+	var field, size int
+	var value int64
+	switch {
+	case in.RelSize > 0 && covered != insn.RelField:
+		field, size, value = in.RelOff, in.RelSize, in.Rel
+	case in.RIPRel && covered != insn.DispField:
+		field, size, value = in.DispOff, in.DispSize, in.Disp
+	default:
+		return site{}, false
+	}
+	at := int64(off) + int64(in.Len) + value
+	if at >= int64(a.start) && at < int64(a.end) || at < 0 || at > int64(len(sec.Data)) {
+		return site{}, false
+	}
+	return site{
+		ref: ref{
+			off: off + uint64(field), size: size, toEnd: int64(in.Len - field), implicit: true,
+			branch: in.RelSize > 0, typ: o.arch.PCRelCall,
+		},
+		sec: sec, at: at,
+	}, true
+}
+
+// cutGaps makes anonymous atoms where references lead to no symbol.
+func (o *object) cutGaps(sites map[*elfobj.Section][]site) error {
+	cuts := map[*elfobj.Section][]uint64{}
+	for _, from := range o.file.Sections {
+		spec := o.specs[from]
+		for i := range sites[from] {
+			s := &sites[from][i]
+			if s.sec == nil || s.to.atom != nil || s.at < 0 || uint64(s.at) >= s.sec.Size() {
+				continue
+			}
+			if spec != nil && spec.Rule != arch.Compare {
+				continue // these only mark places in code
+			}
+			cuts[s.sec] = append(cuts[s.sec], uint64(s.at))
+		}
+	}
+	for _, sec := range o.file.Sections {
+		switch o.class[sec] {
+		case ignored, special, parallel, literals, hookData:
+			continue
+		}
+		o.bySec[sec] = o.gapAtoms(sec, o.bySec[sec], cuts[sec])
+	}
+	return nil
+}
+
+// bind turns sites into refs of atoms.
+func (o *object) bind(sites map[*elfobj.Section][]site) {
+	for _, sec := range o.file.Sections {
+		list := sites[sec]
+		for i := range list {
+			o.bindTarget(&list[i])
+		}
+		if o.class[sec] == special {
+			continue
+		}
+		if o.class[sec] == hookData {
+			for _, s := range list {
+				o.hooks = append(o.hooks, &hookRef{kind: HookKind(sec.Name[len(".tsugi."):]), target: s.to})
+			}
+			continue
+		}
+		i := 0
+		for _, a := range o.bySec[sec] {
+			for i < len(list) && list[i].off < a.start {
+				i++
+			}
+			first := i
+			for i < len(list) && list[i].off < a.end {
+				i++
+			}
+			a.refs = make([]ref, 0, i-first)
+			for _, s := range list[first:i] {
+				r := s.ref
+				r.off -= a.start
+				a.refs = append(a.refs, r)
+			}
+		}
+	}
+}
+
+func (o *object) bindTarget(s *site) {
+	if s.sec == nil || s.to.atom != nil {
+		return
+	}
+	if o.class[s.sec] == literals {
+		s.to = target{literal: literal(s.sec, s.at), litSec: s.sec}
+		return
+	}
+	if a := o.find(s.sec, s.at); a != nil {
+		s.to = target{atom: a, off: s.at - int64(a.entry)}
+		return
+	}
+	// nothing is there to name: the section itself, as a whole
+	a := &atom{kind: anonymous, class: o.class[s.sec], sec: s.sec, end: s.sec.Size()}
+	o.bySec[s.sec] = []*atom{a}
+	o.atoms = append(o.atoms, a)
+	s.to = target{atom: a, off: s.at}
+}
+
+// literal returns the string at an offset, its terminator left off. Strings of
+// wide characters end with a wide zero.
+func literal(sec *elfobj.Section, at int64) []byte {
+	if at < 0 || at >= int64(len(sec.Data)) {
+		return nil
+	}
+	d := sec.Data[at:]
+	w := int(max(sec.EntSize, 1))
+	if w == 1 {
+		if i := bytes.IndexByte(d, 0); i >= 0 {
+			d = d[:i]
+		}
+		return d
+	}
+	for i := 0; i+w <= len(d); i += w {
+		if !slices.ContainsFunc(d[i:i+w], func(b byte) bool { return b != 0 }) {
+			return d[:i]
+		}
+	}
+	return d
+}
+
+// adoptColdParts gives split-off parts to their functions.
+func (o *object) adoptColdParts() {
+	byName := map[string]*atom{}
+	for _, a := range o.atoms {
+		if a.kind == function {
+			byName[a.name()] = a
+			for _, s := range a.aliases {
+				byName[s.Name] = a
+			}
+		}
+	}
+	for _, a := range o.atoms {
+		if a.kind != function {
+			continue
+		}
+		if name, ok := coldParent(a.name()); ok {
+			if p := byName[name]; p != nil && p != a {
+				a.parent = p
+				p.children = append(p.children, a)
+			}
+		}
+	}
+}
+
+// linkUsers records who refers to each atom.
+func (o *object) linkUsers() {
+	for _, a := range o.atoms {
+		seen := map[*atom]bool{a: true}
+		visit := func(refs []ref) {
+			for i := range refs {
+				if t := refs[i].to.atom; t != nil && !seen[t] {
+					seen[t] = true
+					t.users = append(t.users, a)
+				}
+			}
+		}
+		visit(a.refs)
+		for _, e := range a.special {
+			visit(e.refs)
+		}
+	}
+}
+
+// where describes a place in code for people.
+func (a *atom) where(off uint64) string {
+	if a.sym == nil {
+		return fmt.Sprintf("%s+%#x", a.sec.Name, a.start+off)
+	}
+	return fmt.Sprintf("%s+%#x", a.sym.Name, int64(a.start+off)-int64(a.entry))
+}
