@@ -3,6 +3,7 @@
 package pkgfile
 
 import (
+	"cmp"
 	"fmt"
 
 	debversion "github.com/knqyf263/go-deb-version"
@@ -19,5 +20,5 @@ func CompareVersions(a, b string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("package version %q: %w", b, err)
 	}
-	return va.Compare(vb), nil
+	return cmp.Compare(va.Compare(vb), 0), nil
 }
