@@ -10,9 +10,12 @@ import (
 	"syscall"
 
 	"github.com/tsugi-project/tsugi/internal/cli"
+	"github.com/tsugi-project/tsugi/internal/proof/guest"
 )
 
 func main() {
+	// In the virtual machine of a proof this very program is process 1.
+	guest.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once.
 	context.AfterFunc(ctx, stop)

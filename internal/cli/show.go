@@ -4,12 +4,14 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/proof"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
@@ -17,6 +19,7 @@ type showResult struct {
 	File   string `json:"file"`
 	Digest string `json:"sha256"`
 	livepatch.Manifest
+	Proof *proof.Proof `json:"proof,omitempty"` // the record beside the file, if it is of this very file
 }
 
 func newShowCommand(a *app) *cobra.Command {
@@ -40,7 +43,17 @@ func (a *app) showPatch(path string) error {
 	if err != nil {
 		return err
 	}
-	r := showResult{path, digest, p.Manifest}
+	r := showResult{File: path, Digest: digest, Manifest: p.Manifest}
+	record := proofPath(path)
+	if b, err := os.ReadFile(record); err == nil {
+		if r.Proof, err = proof.Read(b); err != nil {
+			return fmt.Errorf("%s: %w", record, err)
+		}
+		if r.Proof.Patch.Digest != digest {
+			a.term.Say("%s %s is of another live patch and is left aside", ui.Warn("!"), record)
+			r.Proof = nil
+		}
+	}
 	return a.show("live-patch", r, func() string { return manifestText(r) })
 }
 
@@ -74,6 +87,11 @@ func manifestText(r showResult) string {
 	b.WriteString("\n" + ui.Indent(replacedTable(m.Functions), 2))
 	if len(m.Risks) > 0 {
 		b.WriteString("\n" + riskText(m.Risks))
+	}
+	if r.Proof != nil {
+		b.WriteString("\n" + ui.Indent(proofText(r.Proof, ""), 2))
+	} else {
+		b.WriteString("\n  " + ui.Dim("○ not proven yet: tsugictl prove "+r.File) + "\n")
 	}
 	return b.String()
 }

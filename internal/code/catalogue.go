@@ -20,6 +20,7 @@ func Catalogue() []Entry {
 		{"TS1902", KindError, "a file cannot be read", "check the path and its permissions"},
 		{"TS1903", KindError, "a file cannot be written", "check the path, its permissions and the free space"},
 		{"TS1904", KindError, "no such code", "list them all: tsugictl codes"},
+		{"TS1905", KindError, "the reproducer asks for something that Tsugi does not understand", "see tsugictl prove --help for what # tsugi: comments may say"},
 		// TS2xxx: targets and packages
 		{"TS2101", KindError, "not a kernel image that Tsugi can read", "give the bzImage (vmlinuz) or the ELF64 vmlinux of an x86_64 kernel"},
 		{"TS2102", KindError, "the kernel image uses a compression that Tsugi does not know", "use gzip, xz, zstd, lz4, bzip2 or lzma (CONFIG_KERNEL_*), or give the vmlinux"},

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/vm"
+)
+
+// needs is what a reproducer wants of its virtual machine. A script says it
+// in comments, so that it can be run with nothing but its name:
+//
+//	# tsugi: disk scratch 2G ext4
+type needs struct {
+	disks                           []vm.Disk
+	modules, late, stored, programs []string
+	memory                          int // MiB
+}
+
+// read adds what the comments of a script say. Flags that were given before
+// win where there can be only one value.
+func (n *needs) read(name, script string) error {
+	line := 0
+	for text := range strings.Lines(script) {
+		line++
+		rest, ok := strings.CutPrefix(strings.TrimSpace(text), "#")
+		if !ok {
+			continue
+		}
+		rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "tsugi:")
+		if !ok {
+			continue
+		}
+		if err := n.add(strings.Fields(rest)); err != nil {
+			return code.New("TS1905", fmt.Sprintf("%s:%d", name, line), err.Error())
+		}
+	}
+	return nil
+}
+
+func (n *needs) add(words []string) error {
+	if len(words) < 2 {
+		return errors.New("a word and its values are expected")
+	}
+	values := words[1:]
+	switch words[0] {
+	case "disk":
+		d, err := parseDisk(values)
+		if err != nil {
+			return err
+		}
+		n.disks = append(n.disks, d)
+	case "module":
+		n.modules = append(n.modules, values...)
+	case "late-module":
+		n.late = append(n.late, values...)
+	case "stored-module":
+		n.stored = append(n.stored, values...)
+	case "program":
+		n.programs = append(n.programs, values...)
+	case "memory":
+		m, err := strconv.Atoi(values[0])
+		if err != nil || m < 64 || m > 1<<20 {
+			return fmt.Errorf("memory %q: not 64 to 1048576 MiB", values[0])
+		}
+		if n.memory == 0 {
+			n.memory = m
+		}
+	default:
+		return fmt.Errorf("%q is none of disk, module, late-module, stored-module, program, memory", words[0])
+	}
+	return nil
+}
+
+// parseDisk reads name, size and, if there is one, file system of a disk.
+func parseDisk(words []string) (vm.Disk, error) {
+	if len(words) < 2 || len(words) > 3 || words[0] == "" {
+		return vm.Disk{}, errors.New("a disk has a name, a size and perhaps a file system")
+	}
+	size, err := parseSize(words[1])
+	if err != nil {
+		return vm.Disk{}, err
+	}
+	d := vm.Disk{Name: words[0], Size: size}
+	if len(words) == 3 {
+		d.FS = words[2]
+	}
+	return d, nil
+}
+
+// parseSize reads "400", "64K", "2G": bytes, in powers of 1024.
+func parseSize(s string) (int64, error) {
+	digits, shift := s, 0
+	if s != "" {
+		if i := strings.IndexByte("KMGT", s[len(s)-1]); i >= 0 {
+			digits, shift = s[:len(s)-1], 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("size %q: not a number of bytes, K, M, G or T", s)
+	}
+	return n << shift, nil
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+func proofText(p *proof.Proof, path string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s on %s  %s\n", proofVerdict(p.Verdict), ui.Bold(p.Patch.Name), p.Target.Name,
+		ui.Dim(fmt.Sprintf("%s, %s, %s", p.Machine.Accelerator, ui.Count(p.Machine.CPUs, "cpu"), ui.Span(millis(p.Elapsed)))))
+	b.WriteString(ui.Indent(checkTable(p.Checks), 2))
+	for _, problem := range p.Problems {
+		b.WriteString(ui.Indent(ui.Explain(problem)+"\n", 2))
+	}
+	if path != "" {
+		b.WriteString("  " + ui.Dim("record  ") + path + "\n")
+	}
+	return b.String()
+}
+
+func proofVerdict(v proof.Verdict) string {
+	if v == proof.Proved {
+		return ui.Good("● proved")
+	}
+	return ui.Bad("● " + string(v))
+}
+
+// checkTitle says what each check means when it passes.
+func checkTitle(id string) string {
+	switch id {
+	case proof.CheckKernel:
+		return "the target's own kernel boots"
+	case proof.CheckBefore:
+		return "without the patch the bug shows"
+	case proof.CheckLoad:
+		return "the patch loads into the running kernel"
+	case proof.CheckFunctions:
+		return "the kernel shows the functions as patched"
+	case proof.CheckLate:
+		return "modules that come later are patched"
+	case proof.CheckAfter:
+		return "with the patch the reproducer passes"
+	case proof.CheckRevert:
+		return "the patch is reverted live"
+	case proof.CheckCycles:
+		return "again and again"
+	case proof.CheckRevertShown:
+		return "reverted, the bug is back"
+	case proof.CheckLog:
+		return "the kernel complains about nothing new"
+	}
+	return id
+}
+
+func checkTable(checks []proof.Check) string {
+	rows := make([][]string, len(checks))
+	for i, c := range checks {
+		mark := ui.Dim("–")
+		switch c.Status {
+		case proof.Pass:
+			mark = ui.Good("✓")
+		case proof.Fail:
+			mark = ui.Bad("✗")
+		}
+		took := ""
+		if c.MS > 0 {
+			took = ui.Span(millis(c.MS))
+		}
+		detail, _, _ := strings.Cut(c.Detail, "\n")
+		rows[i] = []string{mark, checkTitle(c.ID), took, ui.Dim(clip(detail, 72))}
+	}
+	return ui.Table(nil, rows, 2)
+}
+
+func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// clip cuts a text that is too long for a table's cell; the record has it all.
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/vm"
+)
+
+// proveOptions are the flags of prove.
+type proveOptions struct {
+	reproducer      string
+	needs           needs // of the reproducer; flags add to what its script says
+	disks           []string
+	cycles          int
+	cpus            int
+	timeout         time.Duration
+	transitionLimit time.Duration
+	sequential      bool
+	accel           string
+	stays           bool
+	output          string
+}
+
+func newProveCommand(a *app) *cobra.Command {
+	var o proveOptions
+	cmd := &cobra.Command{
+		Use:   "prove PATCH",
+		Short: "Prove a live patch in its exact kernel, in a virtual machine",
+		Long: `prove boots the unmodified kernel that a live patch is for, twice. Without the
+patch the reproducer must fail. With the patch, loaded while the system runs,
+the transition must end, the kernel must show exactly the functions of the
+manifest as patched, the reproducer must pass, and the patch must leave again,
+as often as asked; and the kernel must not complain about anything new.
+
+The reproducer is a shell script that exits 0 when the bug does not show. It
+runs under busybox, as root. What it needs can stand in its comments:
+
+  # tsugi: disk scratch 2G ext4     a disk, there as /dev/tsugi/scratch
+  # tsugi: module virtio_blk        modules to load before the live patch
+  # tsugi: late-module nf_tables    modules to load after it
+  # tsugi: program tune2fs          programs of this machine
+  # tsugi: memory 1024              MiB
+
+The record is written to PATCH.proof.json, whether the proof holds or not.`,
+		Example: "  tsugictl prove ext4.tsugi --reproducer demo/ext4-mballoc.sh --cycles 5",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.prove(cmd.Context(), args[0], o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.reproducer, "reproducer", "r", "", "shell script that fails when the bug shows")
+	f.StringArrayVar(&o.disks, "disk", nil, "disk as NAME:SIZE[:FS], such as scratch:2G:ext4 (may be repeated)")
+	f.StringSliceVar(&o.needs.modules, "module", nil, "modules to load before the live patch")
+	f.StringSliceVar(&o.needs.late, "late-module", nil, "modules to load after the live patch")
+	f.StringSliceVar(&o.needs.stored, "stored-module", nil, "modules that the reproducer or the kernel loads")
+	f.StringSliceVar(&o.needs.programs, "program", nil, "programs of this machine that the reproducer runs")
+	f.IntVar(&o.needs.memory, "memory", 0, "memory of each machine in MiB (default 768)")
+	f.IntVar(&o.cpus, "cpus", 0, "processors of each machine (default 2)")
+	f.IntVarP(&o.cycles, "cycles", "n", 3, "how often to load and revert once the proof holds")
+	f.DurationVar(&o.timeout, "timeout", 0, "limit of each machine (default 5m)")
+	f.DurationVar(&o.transitionLimit, "transition-limit", 0, "limit of each transition (default 1m)")
+	f.BoolVar(&o.sequential, "sequential", false, "one machine after the other")
+	f.BoolVar(&o.stays, "fix-stays", false, "do not expect the bug to be back after the revert")
+	f.StringVar(&o.accel, "accel", "", "kvm or tcg (default what works)")
+	f.StringVarP(&o.output, "output", "o", "", "file for the record")
+	return cmd
+}
+
+func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
+	patch, err := a.readPatch(path)
+	if err != nil {
+		return err
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	t, err := store.Get(patch.Manifest.Target.Name)
+	if err != nil {
+		return err
+	}
+	req, err := proof.FromPatch(patch, proofTarget(t))
+	if err != nil {
+		return err
+	}
+	if err := a.fillRequest(&req, store, o); err != nil {
+		return err
+	}
+	p, err := proof.Prove(ctx, req, a.progress())
+	if err != nil {
+		return err
+	}
+	b, err := p.Bytes()
+	if err != nil {
+		return err
+	}
+	if o.output == "" {
+		o.output = proofPath(path)
+	}
+	if err := renameio.WriteFile(o.output, b, 0o644); err != nil {
+		return fileProblem("TS1903", o.output, err)
+	}
+	if err := a.show("proof", p, func() string { return proofText(p, o.output) }); err != nil {
+		return err
+	}
+	if p.Verdict != proof.Proved {
+		return outcome(exitError)
+	}
+	return nil
+}
+
+// proofPath is where the record of a live patch lies unless asked otherwise.
+func proofPath(patch string) string {
+	return strings.TrimSuffix(patch, filepath.Ext(patch)) + ".proof.json"
+}
+
+func proofTarget(t *kernel.Target) proof.Target {
+	return proof.Target{
+		TargetRef: livepatch.TargetRef{
+			Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion, Arch: t.Arch,
+			BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
+		},
+		Kernel: t.Vmlinuz, Modules: t,
+	}
+}
+
+func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOptions) error {
+	n := o.needs
+	for _, d := range o.disks {
+		disk, err := parseDisk(strings.Split(d, ":"))
+		if err != nil {
+			return usage(program+" prove", "--disk "+d+": "+err.Error())
+		}
+		n.disks = append(n.disks, disk)
+	}
+	if o.reproducer != "" {
+		b, err := a.readFile(o.reproducer)
+		if err != nil {
+			return err
+		}
+		if err := n.read(o.reproducer, string(b)); err != nil {
+			return err
+		}
+		req.Reproducer = string(b)
+	}
+	switch vm.Accel(o.accel) {
+	case "", vm.KVM, vm.TCG:
+	default:
+		return usage(program+" prove", "--accel "+o.accel+": neither kvm nor tcg")
+	}
+	req.Modules, req.LateModules, req.Stored = n.modules, n.late, n.stored
+	req.Programs, req.Disks, req.Memory = n.programs, n.disks, n.memory
+	req.Cycles, req.CPUs, req.Timeout, req.TransitionLimit = o.cycles, o.cpus, o.timeout, o.transitionLimit
+	req.Sequential = o.sequential || runtime.NumCPU() < 2
+	req.SkipRevertShown = o.stays
+	req.Accel, req.CacheDir = vm.Accel(o.accel), store.Home()
+	return nil
+}
