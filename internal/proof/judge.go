@@ -397,6 +397,8 @@ func ending(o *vm.Outcome, step string) Ending {
 	}
 	end := Ending{Output: r.Output, MS: ms(r.Elapsed)}
 	switch w := complained(o, step); {
+	case oopsed.MatchString(w):
+		end.Kind, end.Detail = EndOops, w
 	case r.TimedOut || r.Stuck:
 		end.Kind, end.Detail = EndHang, fmt.Sprintf("for %s", time.Duration(r.Elapsed).Round(time.Second))
 		if r.Stacks != "" {

@@ -29,6 +29,12 @@ var complaints = regexp.MustCompile(strings.Join([]string{
 	`^Unsupported .*relocation`, `^missing .*ENDBR`, `^traps: Missing ENDBR`,
 }, "|"))
 
+// oopsed are the complaints after which a task does not come back.
+var oopsed = regexp.MustCompile(`^(?:BUG: (?:unable to handle|kernel NULL pointer|stack guard page)|kernel BUG at |Oops: |general protection fault|invalid opcode: |stack segment: |double fault)`)
+
+// maxNotes bounds what is only good to know.
+const maxNotes = 200
+
 // expectedLines are what a kernel says when an unsigned live patch is loaded,
 // applied, reverted and unloaded, and nothing is wrong. NAME is the patch's.
 var expectedLines = []string{
@@ -93,9 +99,13 @@ func judgeLog(name string, before, after *vm.Outcome) Log {
 			if !excused[generic(r.Text)] {
 				l.New = append(l.New, r.Text)
 			}
-		case r.Level <= 4 && !known[generic(r.Text)]:
+		case r.Level <= 4 && len(l.Notes) < maxNotes && !known[generic(r.Text)]:
 			l.Notes = append(l.Notes, r.Text)
 		}
+	}
+	// A crash ends the stream of records; the console still has it.
+	if c := after.Crash; c != nil && !after.Began(stepShown) && !slices.Contains(l.New, c.Title) {
+		l.New = append(l.New, crashDetail(c))
 	}
 	return l
 }

@@ -14,6 +14,7 @@
 package proof
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/vm"
@@ -36,6 +38,18 @@ type Target struct {
 	livepatch.TargetRef
 	Kernel  string          // path of the vmlinuz as it was shipped
 	Modules vm.ModuleSource // its modules
+}
+
+// ForKernel is the target of a prepared kernel. A tree that was built and
+// never packed has only a vmlinux, which QEMU boots as well.
+func ForKernel(t *kernel.Target) Target {
+	return Target{
+		TargetRef: livepatch.TargetRef{
+			Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion,
+			Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
+		},
+		Kernel: cmp.Or(t.Vmlinuz, t.Vmlinux), Modules: t,
+	}
 }
 
 // Request says what to prove.

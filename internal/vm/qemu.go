@@ -37,7 +37,7 @@ const (
 // baseCmdline makes a crash end the machine at once, keeps warnings on the
 // console, and gives watchdogs the patience that emulation on a busy host
 // needs.
-const baseCmdline = "console=ttyS0,115200 loglevel=5 panic=-1 panic_on_oops=1 " +
+const baseCmdline = "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic " +
 	"rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 printk.devkmsg=on " + wire.CmdlineMark
 
 // machine is one QEMU process and the files that it was given.
@@ -94,7 +94,7 @@ func (m *machine) disk(ctx context.Context, d Disk) (*os.File, error) {
 		}
 	}
 	m.args = append(m.args,
-		"-drive", "if=none,format=raw,cache=unsafe,id="+d.Name+",file="+p,
+		"-drive", "if=none,format=raw,cache=unsafe,werror=report,rerror=report,id="+d.Name+",file="+p,
 		"-device", "virtio-blk-pci,drive="+d.Name+",serial="+d.Name)
 	return f, nil
 }
