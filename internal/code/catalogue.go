@@ -80,7 +80,7 @@ func Catalogue() []Entry {
 		{"TS5107", KindRefusal, "the function cannot be replaced: the kernel's tracer has no hook in it", "change its callers instead (notrace, noinstr and inlined code cannot be patched live)"},
 		{"TS5108", KindError, "the original object does not have a symbol that the change is about", "report this: the two compiles of the original disagree"},
 		{"TS5201", KindError, "a symbol that the change needs is not in the target", "define it in the fix, or write the fix without it"},
-		{"TS5202", KindRefusal, "a symbol that the change needs is gone when the module has been initialised", "write the fix without init code, init data and the module's percpu variables"},
+		{"TS5202", KindRefusal, "a symbol that the change needs is gone when the module has been initialised", "write the fix without init code and init data"},
 		{"TS5203", KindRefusal, "the position of a symbol changes while its module loads", "write the fix without this symbol, for example by passing a pointer"},
 		{"TS5204", KindRefusal, "a symbol that the change needs is ambiguous", "write the fix without this symbol, for example by passing a pointer"},
 		{"TS5205", KindRefusal, "the change takes the address of a function that the kernel has sealed against indirect calls", "call the function directly, or give the pointer a small function of the fix that calls it"},

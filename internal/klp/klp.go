@@ -38,6 +38,9 @@ type Module struct {
 	Functions []Function
 	Symbols   []Symbol // what the kernel's livepatch core must resolve
 	Proof     Proof
+	// Warnings are the lines in which Kbuild or objtool complained about the
+	// module, undefined symbols aside. A clean build has none.
+	Warnings []string
 }
 
 // Function is one replaced function.

@@ -80,9 +80,8 @@ func newKernelOwner(img *kimage.Image, syms []kimage.Symbol) *owner {
 
 // newModuleOwner lists what module_kallsyms_on_each_symbol walks: all symbols
 // with a section index other than SHN_UNDEF. After the module's init only
-// those are left that is_core_symbol accepts: allocated sections that do not
-// belong to init, and not the percpu section, which the loader takes out of the
-// allocated ones before it looks.
+// those are left that is_core_symbol accepts with CONFIG_KALLSYMS_ALL: allocated
+// sections, percpu included, that do not belong to init.
 func newModuleOwner(name string, ko *elfobj.File) *owner {
 	o := &owner{module: name, ko: ko}
 	add := func(s *elfobj.Symbol) {
@@ -94,8 +93,7 @@ func newModuleOwner(name string, ko *elfobj.File) *owner {
 			e.nowhere = true
 		} else {
 			e.at = place{s.Section, s.Value}
-			e.core = s.Section.Flags&elf.SHF_ALLOC != 0 &&
-				!strings.HasPrefix(s.Section.Name, ".init") && s.Section.Name != ".data..percpu"
+			e.core = s.Section.Flags&elf.SHF_ALLOC != 0 && !strings.HasPrefix(s.Section.Name, ".init")
 		}
 		o.entries = append(o.entries, e)
 	}
@@ -223,6 +221,10 @@ func (o *owner) position(e *symEntry) (int, error) {
 	}
 	if !e.core {
 		return 0, code.New("TS5202", e.name, fmt.Sprintf("it lies in section %s of %s", e.at.sec.Name, o))
+	}
+	if o.ko == nil && e.at.addr == 0 {
+		// Only the first percpu variable: klp_find_object_symbol takes 0 for "not found".
+		return 0, code.New("TS5204", e.name, fmt.Sprintf("%s has it at address 0, which livepatch cannot tell from nothing", o))
 	}
 	if all == 1 {
 		return 0, nil

@@ -28,13 +28,15 @@ type Target struct {
 	// Module returns the bytes of a shipped module, decompressed; an error
 	// that wraps fs.ErrNotExist when the target has no such module.
 	Module func(name string) ([]byte, error)
+	// AnyModule names a shipped module, which shows what the loader wants.
+	AnyModule string
 	// Link runs the kernel's own Kbuild over the external module directory dir
 	// ("make M=dir") and returns what make printed.
 	Link func(ctx context.Context, dir string) ([]byte, error)
 
 	mu     sync.Mutex
 	owners map[string]*owner
-	sealed map[place]bool
+	sealed map[string]map[place]bool
 }
 
 // owner returns the symbol space of a module, or of the kernel proper for "".

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"debug/elf"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+)
+
+// linkage is what has to be undone when Kbuild has linked the module: names
+// that exist only so that the linker and objtool keep apart what is apart.
+type linkage struct {
+	klp     map[string]klpSym // undefined names that livepatch resolves
+	locals  map[string]string // renamed local symbols -> their own names
+	aliases map[string]string // global names of replacements and hooks -> local link name
+}
+
+// prepare makes the pieces of all inputs, with every function proven and every
+// undefined symbol resolved.
+func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
+	r := &resolver{target: t, defined: map[string]*piece{}}
+	seen := map[string]bool{}
+	for i := range inputs {
+		in := &inputs[i]
+		if seen[in.Object] {
+			return nil, code.New("TS5303", in.Object, "it is given twice")
+		}
+		seen[in.Object] = true
+		p, err := newPiece(t, in, proof)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range p.file.Symbols {
+			if s.Section == nil || s.Bind == elf.STB_LOCAL {
+				continue
+			}
+			if other := r.defined[s.Name]; other != nil {
+				return nil, code.New("TS5303", s.Name, fmt.Sprintf("%s and %s both define it", other.in.Object, in.Object))
+			}
+			r.defined[s.Name] = p
+		}
+		r.pieces = append(r.pieces, p)
+	}
+	for _, p := range r.pieces {
+		if err := r.resolveAll(p); err != nil {
+			return nil, err
+		}
+	}
+	return r.pieces, nil
+}
+
+func newPiece(t *Target, in *Input, proof *Proof) (*piece, error) {
+	o, err := t.owner(in.Module)
+	if err != nil {
+		return nil, err
+	}
+	if in.Plain == nil || in.Extract.File == nil {
+		return nil, fmt.Errorf("%s: input without object files", in.Object)
+	}
+	file, syms, err := clone(in.Extract.File)
+	if err != nil {
+		return nil, fmt.Errorf("extract of %s: %w", in.Object, err)
+	}
+	p := &piece{
+		in: in, layout: newLayout(in.Object, o, in.Plain), file: file,
+		refs: map[*elfobj.Symbol]objdiff.Ref{}, klp: map[*elfobj.Symbol]klpSym{}, spaces: map[string]bool{},
+	}
+	for _, ref := range in.Extract.Refs {
+		p.refs[syms[ref.Symbol]] = ref
+	}
+	for _, f := range in.Extract.Replaced {
+		fn, err := p.replacement(f, syms[f.New], proof)
+		if err != nil {
+			return nil, err
+		}
+		p.funcs = append(p.funcs, fn)
+	}
+	for _, h := range in.Extract.Hooks {
+		sym := syms[h.Symbol]
+		if sym == nil || sym.Section == nil {
+			return nil, fmt.Errorf("extract of %s: %s hook without a definition", in.Object, h.Kind)
+		}
+		p.hooks = append(p.hooks, hook{h.Kind, sym})
+	}
+	// The pointers of tsugi/livepatch.h have said what they had to say.
+	p.drop(func(s *elfobj.Section) bool { return strings.HasPrefix(s.Name, ".tsugi.") })
+	for _, s := range file.Sections {
+		if s.Flags&elf.SHF_ALLOC != 0 && (strings.HasPrefix(s.Name, ".init") || strings.HasPrefix(s.Name, ".exit")) {
+			return nil, code.New("TS5209", in.Object, "section "+s.Name)
+		}
+	}
+	return p, nil
+}
+
+func (p *piece) replacement(f objdiff.Replacement, new *elfobj.Symbol, proof *Proof) (replaced, error) {
+	if f.Orig == nil || new == nil || new.Section == nil {
+		return replaced{}, fmt.Errorf("extract of %s: a replacement is not in its file", p.in.Object)
+	}
+	where := p.in.Object + ": " + f.Orig.Name
+	orig := p.layout.names[f.Orig.Name]
+	if orig == nil || orig.Type != elf.STT_FUNC {
+		return replaced{}, code.New("TS5108", where, "the plain compile has no such function")
+	}
+	entry, err := p.layout.find(orig)
+	if err != nil {
+		return replaced{}, err
+	}
+	if orig.Bind == elf.STB_WEAK && !p.layout.has(entry.at, orig.Name) {
+		return replaced{}, code.New("TS5105", where, "it is weak, and another definition is the one that runs")
+	}
+	if err := p.layout.proveFunction(orig, proof); err != nil {
+		return replaced{}, err
+	}
+	pos, err := p.layout.owner.position(entry)
+	if err != nil {
+		return replaced{}, err
+	}
+	return replaced{orig: orig, new: new, entry: entry, pos: pos, change: f.Change}, nil
+}
+
+// drop removes sections and the symbols in them. Nothing may refer to them.
+func (p *piece) drop(unwanted func(*elfobj.Section) bool) {
+	gone := map[*elfobj.Section]bool{}
+	p.file.Sections = slices.DeleteFunc(p.file.Sections, func(s *elfobj.Section) bool {
+		gone[s] = unwanted(s)
+		return gone[s]
+	})
+	p.file.RemoveSymbols(func(s *elfobj.Symbol) bool { return gone[s.Section] })
+}
+
+// resolveAll settles every undefined symbol that something refers to.
+func (r *resolver) resolveAll(p *piece) error {
+	used := map[*elfobj.Symbol]bool{}
+	for _, s := range p.file.Sections {
+		for _, rel := range s.Relocs {
+			used[rel.Sym] = true
+		}
+	}
+	for _, sym := range p.file.Symbols {
+		if !sym.Undefined() || !used[sym] {
+			continue
+		}
+		if err := r.resolve(p, sym, p.refs[sym]); err != nil {
+			return err
+		}
+	}
+	p.file.RemoveSymbols(func(s *elfobj.Symbol) bool { return s.Undefined() && !used[s] })
+	return nil
+}
+
+// reserved are names that the module's own parts define.
+var reserved = []string{"init_module", "cleanup_module", "__this_module"}
+
+// name gives every symbol a name that is its own in the link. Original names
+// stay wherever they can, because objtool knows functions that do not return
+// by their names.
+func name(t *Target, pieces []*piece) *linkage {
+	ln := &linkage{klp: map[string]klpSym{}, locals: map[string]string{}, aliases: map[string]string{}}
+	taken := map[string]bool{}
+	for _, n := range reserved {
+		taken[n] = true
+	}
+	ln.nameLocals(pieces, taken)
+
+	link := map[klpSym]string{}
+	for _, p := range pieces {
+		for _, sym := range p.file.Symbols {
+			k, ok := p.klp[sym]
+			if !ok {
+				continue
+			}
+			if link[k] == "" {
+				n := k.name
+				if _, exported := t.Exports[n]; exported || taken[n] {
+					n = fmt.Sprintf("tsugi_sym_%d_%s", len(link), k.name)
+				}
+				taken[n], link[k], ln.klp[n] = true, n, k
+			}
+			// modpost is silent about weak symbols; livepatch has no notion of them.
+			sym.Name, sym.Bind = link[k], elf.STB_GLOBAL
+		}
+	}
+	return ln
+}
+
+// nameLocals keeps local functions of one name in several pieces apart:
+// objtool finds the parent of "x.cold" by name.
+func (ln *linkage) nameLocals(pieces []*piece, taken map[string]bool) {
+	count := map[string]int{}
+	for _, p := range pieces {
+		for _, s := range p.file.Symbols {
+			switch {
+			case s.Section == nil || s.Type == elf.STT_SECTION:
+			case s.Bind != elf.STB_LOCAL, s.Type == elf.STT_FUNC:
+				taken[s.Name] = true
+				count[s.Name]++
+			}
+		}
+	}
+	for i, p := range pieces {
+		for _, s := range p.file.Symbols {
+			if s.Bind != elf.STB_LOCAL || s.Type != elf.STT_FUNC || s.Section == nil {
+				continue
+			}
+			parent, _, _ := strings.Cut(s.Name, ".cold")
+			if count[parent] > 1 || count[s.Name] > 1 {
+				own := s.Name
+				s.Name = fmt.Sprintf("tsugi_%d_%s", i, own)
+				ln.locals[s.Name] = own
+			}
+		}
+	}
+}
+
+// alias adds a global name for a function that tables.c has to refer to.
+func (ln *linkage) alias(p *piece, sym *elfobj.Symbol, name string) {
+	global := *sym
+	global.Name, global.Bind = name, elf.STB_GLOBAL
+	p.file.Symbols = append(p.file.Symbols, &global)
+	ln.aliases[name] = sym.Name
+}
+
+// namespaces lists what the module must import.
+func namespaces(pieces []*piece) []string {
+	all := map[string]bool{}
+	for _, p := range pieces {
+		maps.Copy(all, p.spaces)
+	}
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"os"
+	"testing"
+	"strings"
+	"time"
+	"path/filepath"
+	"fmt"
+
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/kimage"
+)
+
+func scratchTarget(t *testing.T, rel string) *Target {
+	dirs := map[string]string{"6.1.0-55-amd64": "/tmp/tsg/klp/linux-image-6.1.0-55", "6.12.115+deb12-amd64": "/tmp/tsg/klp/linux-image-6.12.115+deb12"}
+	hd := map[string]string{"6.1.0-55-amd64": "/tmp/tsg/klp/H61", "6.12.115+deb12-amd64": "/tmp/tsg/klp/H612"}
+	d := dirs[rel]
+	z, err := os.ReadFile(d + "/boot/vmlinuz-" + rel)
+	if err != nil { t.Fatal(err) }
+	b, _, err := kimage.Unpack(z)
+	if err != nil { t.Fatal(err) }
+	img, err := kimage.Open(b)
+	if err != nil { t.Fatal(err) }
+	syms, err := img.Kallsyms()
+	if err != nil { t.Fatal(err) }
+	sv, err := os.ReadFile(hd[rel] + "/usr/src/linux-headers-" + rel + "/Module.symvers")
+	if err != nil { t.Fatal(err) }
+	ex, err := kernel.ParseSymvers(sv)
+	if err != nil { t.Fatal(err) }
+	mods := map[string]string{}
+	filepath.Walk(d+"/lib/modules", func(p string, fi os.FileInfo, err error) error {
+		if strings.HasSuffix(p, ".ko") { mods[kernel.ModuleName(p)] = p }
+		return nil
+	})
+	return &Target{AnyModule: "veth", Link: KbuildLinker([]string{"-C", "/tmp/tsg/klp/src61", "O=/tmp/tsg/klp/B61", "CC=gcc-12", "HOSTCC=gcc-12", "ARCH=x86"}), Name: rel, Image: img, Symbols: syms, Exports: ex, Module: func(n string) ([]byte, error) {
+		p, ok := mods[n]
+		if !ok { return nil, fmt.Errorf("%s: %w", n, os.ErrNotExist) }
+		return os.ReadFile(p)
+	}}
+}
+
+func TestScratch(t *testing.T) {
+	tg := scratchTarget(t, "6.1.0-55-amd64")
+	for _, o := range [][2]string{{"net/netfilter/nf_tables_api.o", "nf_tables"}, {"fs/ext4/mballoc.o", "ext4"}, {"net/ipv4/tcp_input.o", ""}, {"fs/proc/cmdline.o", ""}} {
+		b, err := os.ReadFile("/tmp/tsg/klp/B61/" + o[0])
+		if err != nil { t.Fatal(err) }
+		f, err := elfobj.Read(b)
+		if err != nil { t.Fatal(err) }
+		t0 := time.Now()
+		p, err := VerifyObject(tg, o[0], o[1], f)
+		fmt.Println(o[0], p, err, time.Since(t0))
+	}
+}
+
+func readObj(t *testing.T, p string) *elfobj.File {
+		b, err := os.ReadFile(p)
+		if err != nil { t.Fatal(err) }
+		f, err := elfobj.Read(b)
+		if err != nil { t.Fatal(err) }
+		return f
+}
+
+func TestScratchBuild(t *testing.T) {
+	tg := scratchTarget(t, "6.1.0-55-amd64")
+	a := readObj(t, "/tmp/tsg/klp/B61/fs/proc/cmdline.o")
+	b := readObj(t, "/tmp/tsg/klp/B61/fs/ext4/mballoc.o")
+	in := []Input{
+		{"fs/proc/cmdline.o", "", a, extract(t, readObj(t, "/tmp/tsg/klp/fsec/cmdline.o"), a, "cmdline_proc_show")},
+		{"fs/ext4/mballoc.o", "ext4", b, extract(t, readObj(t, "/tmp/tsg/klp/fsec/mballoc.o"), b, "ext4_mb_load_buddy_gfp", "ext4_mb_init", "ext4_mb_seq_groups_show")},
+	}
+	t0 := time.Now()
+	m, err := Build(t.Context(), tg, Options{Name: "tsugi_test", Description: "test \"x\"", Info: map[string]string{"version": "1"}}, in)
+	if err != nil { t.Fatal(err) }
+	fmt.Println(time.Since(t0), len(m.KO), m.Warnings, m.Proof)
+	for _, f := range m.Functions { fmt.Printf("%+v\n", f) }
+	for _, f := range m.Symbols { fmt.Printf("%+v\n", f) }
+	os.WriteFile("/tmp/tsg/klp/out.ko", m.KO, 0o644)
+}

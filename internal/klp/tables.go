@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+)
+
+// tables writes the C source of the module's own part: the tables of
+// <linux/livepatch.h> and the code that registers them. It is compiled against
+// the target's headers, so that no structure layout is assumed here.
+type tables struct {
+	strings.Builder
+	ln *linkage
+}
+
+// object collects what one klp_object holds.
+type object struct {
+	name   string // Vmlinux or a module
+	pieces []*piece
+}
+
+func (o *object) ident() string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, o.name)
+}
+
+// objects groups the pieces: vmlinux first, then modules by name.
+func objects(pieces []*piece) []*object {
+	by := map[string]*object{}
+	for _, p := range pieces {
+		n := p.object()
+		if by[n] == nil {
+			by[n] = &object{name: n}
+		}
+		by[n].pieces = append(by[n].pieces, p)
+	}
+	var out []*object
+	if o := by[Vmlinux]; o != nil {
+		out = append(out, o)
+		delete(by, Vmlinux)
+	}
+	for _, n := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, by[n])
+	}
+	return out
+}
+
+func (t *tables) printf(format string, args ...any) { fmt.Fprintf(t, format, args...) }
+
+// writeTables returns the text of the C file and gives the functions that it
+// mentions global names.
+func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
+	t := &tables{ln: ln}
+	t.printf("// SPDX-License-Identifier: GPL-2.0\n/* Written by Tsugi. */\n")
+	t.printf("#include <linux/kernel.h>\n#include <linux/module.h>\n#include <linux/livepatch.h>\n")
+	objs := objects(pieces)
+	n := 0
+	for _, o := range objs {
+		t.functions(o, &n)
+	}
+	hooks := 0
+	for _, o := range objs {
+		if err := t.callbacks(o, &hooks); err != nil {
+			return "", err
+		}
+	}
+	t.printf("\nstatic struct klp_object tsugi_objects[] = {\n")
+	for _, o := range objs {
+		t.printf("\t{\n")
+		if o.name != Vmlinux {
+			t.printf("\t\t.name = \"%s\",\n", o.name)
+		}
+		t.printf("\t\t.funcs = tsugi_funcs_%s,\n", o.ident())
+		for _, k := range callbackKinds {
+			if o.has(k) {
+				t.printf("\t\t.callbacks.%s = tsugi_%s_%s,\n", k, k, o.ident())
+			}
+		}
+		t.printf("\t},\n")
+	}
+	t.printf("\t{ }\n};\n")
+	states, err := t.states(pieces)
+	if err != nil {
+		return "", err
+	}
+	t.printf("\nstatic struct klp_patch tsugi_patch = {\n\t.mod = THIS_MODULE,\n\t.objs = tsugi_objects,\n")
+	if states {
+		t.printf("\t.states = tsugi_states,\n")
+	}
+	t.printf("\t.replace = %t,\n};\n", !opts.Keep)
+	t.printf("\nstatic int __init tsugi_init(void)\n{\n\treturn klp_enable_patch(&tsugi_patch);\n}\n")
+	t.printf("\n/* Needed for the module to be removable; livepatch allows that only when disabled. */\n")
+	t.printf("static void __exit tsugi_exit(void)\n{\n}\n\nmodule_init(tsugi_init);\nmodule_exit(tsugi_exit);\n")
+	t.printf("MODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n")
+	t.printf("MODULE_DESCRIPTION(%s);\n", quoteC(opts.Description))
+	for _, k := range slices.Sorted(maps.Keys(opts.Info)) {
+		t.printf("MODULE_INFO(tsugi_%s, %s);\n", k, quoteC(opts.Info[k]))
+	}
+	for _, ns := range namespaces(pieces) {
+		// MODULE_IMPORT_NS takes a bare word before 6.13 and a string since.
+		t.printf("MODULE_INFO(import_ns, %s);\n", quoteC(ns))
+	}
+	return t.String(), nil
+}
+
+func (t *tables) functions(o *object, n *int) {
+	first := *n
+	for _, p := range o.pieces {
+		for _, f := range p.funcs {
+			t.ln.alias(p, f.new, fmt.Sprintf("tsugi_new_%d", *n))
+			if *n == first {
+				t.printf("\n")
+			}
+			t.printf("extern char tsugi_new_%d[]; /* %s, %s */\n", *n, f.entry.name, p.in.Object)
+			*n++
+		}
+	}
+	t.printf("\nstatic struct klp_func tsugi_funcs_%s[] = {\n", o.ident())
+	i := first
+	for _, p := range o.pieces {
+		for _, f := range p.funcs {
+			t.printf("\t{ .old_name = \"%s\", .new_func = tsugi_new_%d", f.entry.name, i)
+			if f.pos != 0 {
+				t.printf(", .old_sympos = %d", f.pos)
+			}
+			t.printf(" },\n")
+			i++
+		}
+	}
+	t.printf("\t{ }\n};\n")
+}
+
+var callbackKinds = []objdiff.HookKind{
+	objdiff.HookPrePatch, objdiff.HookPostPatch, objdiff.HookPreUnpatch, objdiff.HookPostUnpatch,
+}
+
+func (p *piece) hooked(kind objdiff.HookKind) (hs []hook) {
+	for _, h := range p.hooks {
+		if h.kind == kind {
+			hs = append(hs, h)
+		}
+	}
+	return hs
+}
+
+func (o *object) has(kind objdiff.HookKind) bool {
+	return slices.ContainsFunc(o.pieces, func(p *piece) bool { return len(p.hooked(kind)) > 0 })
+}
+
+// callbacks writes one function for each kind of callback that the object's
+// pieces have, since a klp_object holds one of each: it calls theirs in order,
+// or in the reverse order when unpatching. When a pre_patch fails, the
+// post_unpatch of the pieces whose pre_patch went well undo them, just as
+// livepatch does for whole objects.
+func (t *tables) callbacks(o *object, n *int) error {
+	names := map[*piece]map[objdiff.HookKind]string{}
+	for _, p := range o.pieces {
+		names[p] = map[objdiff.HookKind]string{}
+		for _, k := range callbackKinds {
+			hs := p.hooked(k)
+			if len(hs) > 1 {
+				return code.New("TS5303", p.in.Object, fmt.Sprintf("it has %d %s callbacks", len(hs), k))
+			}
+			if len(hs) == 0 {
+				continue
+			}
+			name := fmt.Sprintf("tsugi_hook_%d", *n)
+			*n++
+			t.ln.alias(p, hs[0].sym, name)
+			names[p][k] = name
+			ret := "void"
+			if k == objdiff.HookPrePatch {
+				ret = "int"
+			}
+			t.printf("\nextern %s %s(struct klp_object *obj); /* %s, %s */\n", ret, name, hs[0].sym.Name, p.in.Object)
+		}
+	}
+	for _, k := range callbackKinds {
+		if !o.has(k) {
+			continue
+		}
+		if k == objdiff.HookPrePatch {
+			t.prePatch(o, names)
+			continue
+		}
+		t.printf("\nstatic void tsugi_%s_%s(struct klp_object *obj)\n{\n", k, o.ident())
+		ps := slices.Clone(o.pieces)
+		if k != objdiff.HookPostPatch {
+			slices.Reverse(ps)
+		}
+		for _, p := range ps {
+			if f := names[p][k]; f != "" {
+				t.printf("\t%s(obj);\n", f)
+			}
+		}
+		t.printf("}\n")
+	}
+	return nil
+}
+
+func (t *tables) prePatch(o *object, names map[*piece]map[objdiff.HookKind]string) {
+	t.printf("\nstatic int tsugi_pre_patch_%s(struct klp_object *obj)\n{\n\tint ret;\n\n", o.ident())
+	var undo []string
+	for _, p := range o.pieces {
+		if f := names[p][objdiff.HookPrePatch]; f != "" {
+			t.printf("\tret = %s(obj);\n\tif (ret) {\n", f)
+			for _, u := range slices.Backward(undo) {
+				t.printf("\t\t%s(obj);\n", u)
+			}
+			t.printf("\t\treturn ret;\n\t}\n")
+		}
+		if u := names[p][objdiff.HookPostUnpatch]; u != "" {
+			undo = append(undo, u)
+		}
+	}
+	t.printf("\treturn 0;\n}\n")
+}
+
+// states writes the klp_state array: of states with one id, the highest
+// version. The id and version are read from the objects that authors define:
+// struct klp_state begins with unsigned long id; unsigned int version.
+func (t *tables) states(pieces []*piece) (bool, error) {
+	versions := map[uint64]uint32{}
+	for _, p := range pieces {
+		for _, h := range p.hooked(objdiff.HookState) {
+			data := h.sym.Section.Data
+			if h.sym.Value > uint64(len(data)) || uint64(len(data))-h.sym.Value < 12 {
+				return false, code.New("TS5303", p.in.Object+": "+h.sym.Name, "a state without contents")
+			}
+			data = data[h.sym.Value:]
+			id := binary.LittleEndian.Uint64(data)
+			if id == 0 {
+				return false, code.New("TS5303", p.in.Object+": "+h.sym.Name, "a state's id must not be 0")
+			}
+			versions[id] = max(versions[id], binary.LittleEndian.Uint32(data[8:]))
+		}
+	}
+	if len(versions) == 0 {
+		return false, nil
+	}
+	t.printf("\nstatic struct klp_state tsugi_states[] = {\n")
+	for _, id := range slices.Sorted(maps.Keys(versions)) {
+		t.printf("\t{ .id = %#xUL, .version = %d },\n", id, versions[id])
+	}
+	t.printf("\t{ }\n};\n")
+	return true, nil
+}
+
+// quoteC writes a C string literal. Bytes outside printable ASCII become octal
+// escapes, which unlike \x end after three digits.
+func quoteC(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\' || c == '?':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, "\\%03o", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
