@@ -251,8 +251,10 @@ func TestRSAMessageIsByteForByteThatOfOpenSSL(t *testing.T) {
 		for _, keyID := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s keyid=%t", name, keyID), func(t *testing.T) {
 				dir := files(t, key)
-				args := []string{"cms", "-sign", "-binary", "-nocerts", "-noattr", "-nosmimecap", "-md", name,
-					"-in", "module", "-signer", "cert.pem", "-inkey", "key.pem", "-outform", "DER", "-out", "sig"}
+				args := []string{
+					"cms", "-sign", "-binary", "-nocerts", "-noattr", "-nosmimecap", "-md", name,
+					"-in", "module", "-signer", "cert.pem", "-inkey", "key.pem", "-outform", "DER", "-out", "sig",
+				}
 				if keyID {
 					args = append(args, "-keyid")
 				}
