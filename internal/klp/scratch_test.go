@@ -36,7 +36,7 @@ func scratchTarget(t *testing.T, rel string) *Target {
 		if strings.HasSuffix(p, ".ko") { mods[kernel.ModuleName(p)] = p }
 		return nil
 	})
-	return &Target{AnyModule: "veth", Link: KbuildLinker([]string{"-C", "/tmp/tsg/klp/src61", "O=/tmp/tsg/klp/B61", "CC=gcc-12", "HOSTCC=gcc-12", "ARCH=x86"}), Name: rel, Image: img, Symbols: syms, Exports: ex, Module: func(n string) ([]byte, error) {
+	return &Target{AnyModule: "veth", Link: KbuildLinker([]string{"-C", "/tmp/tsg/klp/src61", "O=/tmp/tsg/klp/B61", "CC=gcc-12", "HOSTCC=gcc-12", "ARCH=x86", "KERNELRELEASE=6.1.0-55-amd64"}), Name: rel, Image: img, Symbols: syms, Exports: ex, Module: func(n string) ([]byte, error) {
 		p, ok := mods[n]
 		if !ok { return nil, fmt.Errorf("%s: %w", n, os.ErrNotExist) }
 		return os.ReadFile(p)
