@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,8 +59,11 @@ func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, ou
 		return err
 	}
 	task := a.progress().Start("compare sources", 0, progress.Steps)
-	diff, err := fix.Derive(os.DirFS(oldRoot), os.DirFS(newRoot), paths)
+	diff, err := fix.Derive(interruptible(ctx, oldRoot), interruptible(ctx, newRoot), paths)
 	task.Done(err)
+	if ctx.Err() != nil {
+		return kernel.Interrupted(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -83,6 +87,22 @@ func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, ou
 	r := resultOfFix(f)
 	r.Output = output
 	return a.show("fix", r, func() string { return fixText(r) })
+}
+
+// openFunc is a file system that is only a function.
+type openFunc func(name string) (fs.File, error)
+
+func (f openFunc) Open(name string) (fs.File, error) { return f(name) }
+
+// interruptible is a directory that opens nothing any more once ctx has ended.
+func interruptible(ctx context.Context, dir string) fs.FS {
+	root := os.DirFS(dir)
+	return openFunc(func(name string) (fs.File, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		return root.Open(name)
+	})
 }
 
 func within(paths []string) string {

@@ -3,16 +3,19 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tsugi-project/tsugi/internal/cli"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 )
 
 func TestMain(m *testing.M) {
@@ -43,8 +46,32 @@ func TestScripts(t *testing.T) {
 			_, err := exec.LookPath(cond)
 			return err == nil, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkpatch": mkpatch},
 	})
+}
+
+// mkpatch FILE: writes a well-formed live patch of a target that no store has.
+func mkpatch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkpatch FILE")
+	}
+	p, err := livepatch.New(livepatch.Manifest{
+		Name: "tsugi_sample", Version: 3,
+		Target: livepatch.TargetRef{
+			Name: "debian:1.2.3-amd64", Release: "1.2.3-amd64", PackageVersion: "1.2.3-1", Arch: "x86_64",
+			BuildID: strings.Repeat("ab", 20),
+		},
+		Fixes: []livepatch.FixRef{{ID: "sample", Title: "net: check the length", CVEs: []string{"CVE-2026-12345"}}},
+		Functions: []livepatch.Function{
+			{Object: "vmlinux", Name: "tcp_ack", Change: "size changes from 27 to 52 bytes"},
+			{Object: "nf_tables", Name: "helper", SymPos: 2, Change: "other code at +0x10"},
+		},
+		Risks: []livepatch.Risk{{Code: "TS8001", What: "a risk", Where: "tcp_ack"}},
+	}, "tsugi_sample.ko", bytes.Repeat([]byte{7}, 41_233), map[string][]byte{"sample": []byte("--- a/x\n")})
+	ts.Check(err)
+	b, err := p.Bytes()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
 }
 
 // exits CODE PROGRAM ARGS...: runs a program that must end with that code.

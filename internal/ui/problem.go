@@ -50,7 +50,8 @@ func (t *Terminal) Fail(program string, err error, exit int) {
 func Explain(p *code.Problem) string {
 	var b strings.Builder
 	b.WriteString(Bold(string(p.Code)) + ": ")
-	b.WriteString(strings.TrimPrefix(p.Error(), string(p.Code)+": "))
+	text := strings.TrimPrefix(p.Error(), string(p.Code)+": ")
+	b.WriteString(strings.TrimSuffix(text, ": "+context.Canceled.Error())) // what the code says already
 	if p.Fix != "" {
 		b.WriteString("\n" + Indent(Dim("→")+" "+strings.ReplaceAll(p.Fix, "\n", "\n  "), 2))
 	}
