@@ -45,6 +45,9 @@ type Rel struct {
 	Known bool
 	PCRel bool
 	Size  int // bytes of the field
+	// ToEnd is how far behind the field an instruction ends, for PC-relative
+	// fields of instructions that were not decoded.
+	ToEnd int
 }
 
 // Rel classifies a relocation type; an unknown one has Known false.

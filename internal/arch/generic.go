@@ -26,7 +26,25 @@ func generic(m elf.Machine) *Arch {
 			{Name: "__mcount_loc", Entry: 8, Relocs: 1, Key: -1, Rule: Keep},
 			{Name: ".orc_unwind_ip", Entry: 4, Relocs: 1, Key: -1, Rule: Keep, Table: ".orc_unwind", TableEntry: 8, TableStruct: "orc_entry"},
 		},
-		rel:        func(uint32) Rel { return Rel{} },
+		rel:        relGeneric(m),
 		entryCalls: map[string]bool{"_mcount": true, "__fentry__": true},
+	}
+}
+
+// relGeneric knows only what the meaning of an addend depends on. In s390x code
+// the field of a PC-relative instruction begins two bytes into it, and addends
+// make up for that; elsewhere addends are plain offsets.
+func relGeneric(m elf.Machine) func(uint32) Rel {
+	return func(typ uint32) Rel {
+		if m != elf.EM_S390 {
+			return Rel{}
+		}
+		switch elf.R_390(typ) {
+		case elf.R_390_PC32DBL, elf.R_390_PLT32DBL, elf.R_390_GOTENT, elf.R_390_GOTPCDBL:
+			return Rel{Known: true, PCRel: true, Size: 4, ToEnd: -2}
+		case elf.R_390_PC16DBL, elf.R_390_PLT16DBL:
+			return Rel{Known: true, PCRel: true, Size: 2, ToEnd: -2}
+		}
+		return Rel{}
 	}
 }

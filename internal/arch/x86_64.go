@@ -69,11 +69,11 @@ func relX8664(typ uint32) Rel {
 	case elf.R_X86_64_8:
 		return Rel{Known: true, Size: 1}
 	case elf.R_X86_64_PC64:
-		return Rel{Known: true, PCRel: true, Size: 8}
+		return Rel{Known: true, PCRel: true, Size: 8, ToEnd: 8}
 	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX,
 		elf.R_X86_64_REX_GOTPCRELX, elf.R_X86_64_GOTTPOFF, elf.R_X86_64_TLSGD, elf.R_X86_64_TLSLD,
 		elf.R_X86_64_GOTPC32_TLSDESC:
-		return Rel{Known: true, PCRel: true, Size: 4}
+		return Rel{Known: true, PCRel: true, Size: 4, ToEnd: 4}
 	case elf.R_X86_64_TPOFF32, elf.R_X86_64_DTPOFF32, elf.R_X86_64_GOT32, elf.R_X86_64_SIZE32:
 		return Rel{Known: true, Size: 4}
 	case elf.R_X86_64_TPOFF64, elf.R_X86_64_DTPOFF64, elf.R_X86_64_DTPMOD64, elf.R_X86_64_SIZE64:

@@ -192,6 +192,7 @@ func (o *object) resolve(s *site) {
 // adds the references between functions that the assembler resolved itself.
 func (o *object) decode(sec *elfobj.Section, list []site) []site {
 	if o.arch.Decode == nil {
+		o.assume(list, 0, sec.Size())
 		return list
 	}
 	ranges := o.bySec[sec]
@@ -237,12 +238,11 @@ func (o *object) decode(sec *elfobj.Section, list []site) []site {
 	return list
 }
 
-// assume treats the relocations up to end as the common case: the field ends
-// its instruction.
+// assume corrects the relocations up to end as is usual for their type.
 func (o *object) assume(list []site, next int, end uint64) int {
 	for ; next < len(list) && list[next].off < end; next++ {
 		if k := o.arch.Rel(list[next].typ); k.PCRel {
-			list[next].toEnd = int64(k.Size)
+			list[next].toEnd = int64(k.ToEnd)
 		}
 	}
 	return next
