@@ -11,7 +11,7 @@ packages=(
 	dpkg-dev xz-utils zstd lz4 bzip2
 	# the virtual machine
 	qemu-system-x86 busybox-static e2fsprogs
-	git ca-certificates
+	git ca-certificates shellcheck
 )
 
 missing=()

@@ -10,9 +10,13 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
@@ -35,13 +39,14 @@ type app struct {
 	streams Streams
 	term    *ui.Terminal
 	flags   struct {
-		json, quiet bool
-		home        string
+		json, quiet, stats bool
+		home               string
 	}
 }
 
 // Main runs tsugictl and returns its exit code.
 func Main(ctx context.Context, args []string, streams Streams) int {
+	start := time.Now()
 	a := &app{streams: streams}
 	a.flags.json = slices.Contains(args, "--json") // for errors before the flags are read
 	a.term = a.newTerminal()
@@ -56,7 +61,20 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 	if err != nil && !told(err) {
 		a.term.Fail(program, err, exit)
 	}
+	if a.flags.stats {
+		fmt.Fprintf(streams.Stderr, "%s: %.2f s, peak memory %.1f MB\n", program, time.Since(start).Seconds(), float64(peakMemory())/1e6)
+	}
 	return exit
+}
+
+// peakMemory is the most memory that this process had resident, in bytes;
+// compilers and virtual machines count for themselves.
+func peakMemory() int64 {
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return r.Maxrss * 1024
 }
 
 func (a *app) newTerminal() *ui.Terminal {

@@ -36,6 +36,7 @@ A fix goes the whole way in four commands:
 	flags := cmd.PersistentFlags()
 	flags.BoolVar(&a.flags.json, "json", false, "print the result, and an error, as JSON")
 	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress and no remarks")
+	flags.BoolVar(&a.flags.stats, "stats", false, "tell at the end how long it took and how much memory it needed")
 	flags.StringVar(&a.flags.home, "home", "", "directory of the caches (default $TSUGI_HOME or ~/.cache/tsugi)")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath(), err.Error())

@@ -42,3 +42,20 @@ func resultOfTarget(t *kernel.Target) targetResult {
 		Modules: len(t.Modules()), Foreign: t.Foreign,
 	}
 }
+
+// completeTargets gives a shell the names of targets that are ready.
+func (a *app) completeTargets(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	store, err := a.store()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	targets, err := store.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names := make([]cobra.Completion, len(targets))
+	for i, t := range targets {
+		names[i] = t.Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

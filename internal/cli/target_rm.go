@@ -16,6 +16,8 @@ func newTargetRmCommand(a *app) *cobra.Command {
 		Long: `rm removes a target, and its source if no other target uses it. Downloaded
 packages and cached objects stay.`,
 		Args: cobra.MinimumNArgs(1),
+
+		ValidArgsFunction: a.completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := a.store()
 			if err != nil {

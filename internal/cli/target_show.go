@@ -28,6 +28,8 @@ func newTargetShowCommand(a *app) *cobra.Command {
 		Use:   "show NAME",
 		Short: "Show what identifies a kernel and where it is kept",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeTargets,
 		RunE: func(_ *cobra.Command, args []string) error {
 			store, err := a.store()
 			if err != nil {
