@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,55 +18,31 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	"github.com/tsugi-project/tsugi/internal/vm/guest"
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
-// tree is an unpacked linux-image package.
-type tree string
-
-func (t tree) one(pattern string) string {
-	m, _ := filepath.Glob(filepath.Join(string(t), pattern))
-	if len(m) == 0 {
-		return ""
+// kernels returns the targets that the tests boot, of those that are in the
+// store. With TSUGI_TEST_KERNELS=1 they all have to be there.
+func kernels(t testing.TB) []*kernel.Target {
+	home, err := kernel.Home()
+	qt.Assert(t, qt.IsNil(err))
+	store, err := kernel.OpenStore(home)
+	qt.Assert(t, qt.IsNil(err))
+	var out []*kernel.Target
+	for _, name := range []string{"debian:6.1.0-55-amd64", "debian:6.12.115+deb12-amd64"} {
+		k, err := store.Get(name)
+		if err != nil && os.Getenv("TSUGI_TEST_KERNELS") != "" {
+			t.Fatal(err)
+		}
+		if err == nil {
+			out = append(out, k)
+		}
 	}
-	return m[0]
-}
-
-func (t tree) kernel() string { return t.one("boot/vmlinuz-*") }
-
-var moduleFiles sync.Map // tree → map[string]string
-
-func (t tree) ModulePath(name string) (string, bool) {
-	v, ok := moduleFiles.Load(t)
-	if !ok {
-		files := map[string]string{}
-		_ = filepath.WalkDir(filepath.Join(string(t), "lib/modules"), func(p string, d os.DirEntry, err error) error {
-			base, _, isKo := strings.Cut(filepath.Base(p), ".ko")
-			if err == nil && isKo && d.Type().IsRegular() {
-				files[strings.ReplaceAll(base, "-", "_")] = p
-			}
-			return nil
-		})
-		v, _ = moduleFiles.LoadOrStore(t, files)
-	}
-	p, ok := v.(map[string]string)[name]
-	return p, ok
-}
-
-// kernels returns the unpacked kernels that TSUGI_TEST_KERNELS names, a list
-// of directories separated by colons.
-func kernels(t testing.TB) []tree {
-	v := os.Getenv("TSUGI_TEST_KERNELS")
-	if v == "" {
-		t.Skip("no kernel to boot: set TSUGI_TEST_KERNELS to directories with unpacked linux-image packages")
-	}
-	var out []tree
-	for d := range strings.SplitSeq(v, ":") {
-		tr := tree(d)
-		qt.Assert(t, qt.Not(qt.Equals(tr.kernel(), "")), qt.Commentf("%s has no boot/vmlinuz-*", d))
-		out = append(out, tr)
+	if len(out) == 0 {
+		t.Skip("no kernel to boot in the store: tsugictl target add debian:6.1.0-55-amd64")
 	}
 	return out
 }
@@ -92,15 +69,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func config(t testing.TB, k tree) vm.Config {
+func config(t testing.TB, k *kernel.Target) vm.Config {
 	bin, err := buildInit()
 	qt.Assert(t, qt.IsNil(err))
-	return vm.Config{Kernel: k.kernel(), ModuleSource: k, Init: bin, Accel: vm.TCG}
+	return vm.Config{Kernel: k.Vmlinuz, ModuleSource: k, Init: bin, Accel: vm.TCG}
 }
 
-func each(t *testing.T, f func(t *testing.T, k tree)) {
+func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
 	for _, k := range kernels(t) {
-		t.Run(filepath.Base(k.kernel()), func(t *testing.T) { f(t, k) })
+		t.Run(k.Name, func(t *testing.T) { f(t, k) })
 	}
 }
 
@@ -115,7 +92,7 @@ func result[T any](t testing.TB, o *vm.Outcome, id string) T {
 }
 
 func TestAPlanRunsAndReportsEachStep(t *testing.T) {
-	each(t, func(t *testing.T, k tree) {
+	each(t, func(t *testing.T, k *kernel.Target) {
 		cfg := config(t, k)
 		cfg.Files = []vm.File{{Path: "/etc/motto", Data: []byte("sewn on")}}
 		cfg.Disks = []vm.Disk{{Name: "scratch", Size: 64 << 20, FS: "ext4"}}
@@ -128,15 +105,15 @@ func TestAPlanRunsAndReportsEachStep(t *testing.T) {
 			wire.NewStep("mount", "script", guest.Script{Text: "mount -t ext4 /dev/tsugi/scratch /mnt && df /mnt && echo x > /mnt/x && umount /mnt"}),
 			wire.NewStep("sum", "script", guest.Script{Text: "sha256sum /etc/motto"}),
 			{ID: "hang", Do: "script", Timeout: wire.Duration(500 * time.Millisecond), Args: wire.NewStep("", "", guest.Script{Text: "sleep 60 & sleep 60"}).Args},
-			wire.NewStep("kallsyms", "dump", guest.Dump{Path: "/proc/kallsyms", Name: "kallsyms"}),
+			wire.NewStep("modules", "dump", guest.Dump{Path: "/proc/modules", Name: "modules"}),
 			{ID: "nonsense", Do: "nonsense"},
 			wire.NewStep("never", "script", guest.Script{Text: "true"}),
 		}})
 		qt.Assert(t, qt.IsNil(err))
 		qt.Assert(t, qt.Equals(out.End, vm.Finished), qt.Commentf("%s", out.Console))
 		t.Logf("boot %v, whole %v", out.Boot, out.Elapsed)
-		qt.Check(t, qt.Equals("vmlinuz-"+out.Greeting.Release, filepath.Base(k.kernel())))
-		qt.Check(t, qt.Equals(len(out.Greeting.BuildID), 40))
+		qt.Check(t, qt.Equals(out.Greeting.Release, k.Release))
+		qt.Check(t, qt.Equals(out.Greeting.BuildID, k.BuildID))
 		qt.Check(t, qt.Equals(out.Lost, 0))
 		hello := result[guest.ScriptResult](t, out, "hello")
 		qt.Check(t, qt.Equals(hello.Output, "sewn on"))
@@ -146,12 +123,12 @@ func TestAPlanRunsAndReportsEachStep(t *testing.T) {
 		qt.Check(t, qt.StringContains(result[guest.ScriptResult](t, out, "sum").Output, "etc/motto"))
 		hang := result[guest.ScriptResult](t, out, "hang")
 		qt.Check(t, qt.IsTrue(hang.TimedOut && !hang.Stuck))
-		qt.Check(t, qt.IsTrue(strings.Contains(string(out.Dumps["kallsyms"]), " do_exit\n")))
+		qt.Check(t, qt.StringContains(string(out.Dumps["modules"]), "ext4 "))
 		e, _ := out.Step("nonsense")
 		qt.Check(t, qt.Not(qt.Equals(e.Error, "")))
 		qt.Check(t, qt.IsFalse(out.Began("never")))
 		qt.Check(t, qt.IsTrue(len(out.Log) > 100))
-		for _, s := range []string{"disks", "mount", "kallsyms"} {
+		for _, s := range []string{"disks", "mount", "modules"} {
 			e, _ := out.Step(s)
 			t.Logf("%s done at %v", s, time.Duration(e.Time))
 		}
@@ -159,7 +136,7 @@ func TestAPlanRunsAndReportsEachStep(t *testing.T) {
 }
 
 func TestACrashIsToldApartFromAHang(t *testing.T) {
-	each(t, func(t *testing.T, k tree) {
+	each(t, func(t *testing.T, k *kernel.Target) {
 		out, err := vm.Run(t.Context(), config(t, k), &wire.Plan{Steps: []wire.Step{
 			wire.NewStep("crash", "script", guest.Script{Text: "echo c > /proc/sysrq-trigger"}),
 		}})
@@ -196,4 +173,54 @@ func TestACancelledRunLeavesNothing(t *testing.T) {
 		comm, _ := os.ReadFile("/proc/" + pid + "/comm")
 		qt.Check(t, qt.IsFalse(strings.HasPrefix(string(comm), "qemu")))
 	}
+}
+
+// The names, types, order and addresses that kimage decodes from the image
+// are those that the running kernel shows. A vmlinux boots by its PVH entry,
+// where nothing moves it, so that the addresses are the same as well.
+func TestKallsymsOfTheImageAreThoseOfTheRunningKernel(t *testing.T) {
+	each(t, func(t *testing.T, k *kernel.Target) {
+		want, err := k.Symbols()
+		qt.Assert(t, qt.IsNil(err))
+		for _, way := range []struct {
+			name, kernel string
+			disk         bool
+		}{{"vmlinuz over the serial port", k.Vmlinuz, false}, {"vmlinux over a disk", k.Vmlinux, true}} {
+			t.Run(way.name, func(t *testing.T) {
+				cfg := config(t, k)
+				cfg.Kernel, cfg.Output, cfg.Cmdline = way.kernel, way.disk, "nokaslr"
+				out, err := vm.Run(t.Context(), cfg, &wire.Plan{Steps: []wire.Step{
+					wire.NewStep("open", "write", guest.Write{Path: "/proc/sys/kernel/kptr_restrict", Text: "0"}),
+					wire.NewStep("dump", "dump", guest.Dump{Path: "/proc/kallsyms", Name: "kallsyms"}),
+				}})
+				qt.Assert(t, qt.IsNil(err))
+				qt.Assert(t, qt.Equals(out.End, vm.Finished), qt.Commentf("%s", out.Console))
+				begin, done := at(out, wire.Begin, "dump"), at(out, wire.Done, "dump")
+				t.Logf("boot %v, dump of %d bytes %v", out.Boot, len(out.Dumps["kallsyms"]), done-begin)
+				n := 0
+				for line := range strings.Lines(string(out.Dumps["kallsyms"])) {
+					f := strings.Fields(line)
+					if len(f) != 3 {
+						continue // a module's symbol has the module's name behind it
+					}
+					addr, err := strconv.ParseUint(f[0], 16, 64)
+					qt.Assert(t, qt.IsNil(err))
+					if n < len(want) && (f[2] != want[n].Name || f[1] != string(want[n].Type) || addr != want[n].Addr) {
+						t.Fatalf("symbol %d: the kernel shows %s, the image has %+v", n, strings.TrimSpace(line), want[n])
+					}
+					n++
+				}
+				qt.Assert(t, qt.Equals(n, len(want)))
+			})
+		}
+	})
+}
+
+func at(o *vm.Outcome, kind wire.Kind, step string) time.Duration {
+	for _, e := range o.Events {
+		if e.Kind == kind && e.Step == step {
+			return time.Duration(e.Time)
+		}
+	}
+	return 0
 }
