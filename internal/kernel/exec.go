@@ -51,9 +51,12 @@ func (c Command) Run(ctx context.Context) ([]byte, error) {
 	if err := Interrupted(ctx); err != nil {
 		return nil, err
 	}
-	path, err := exec.LookPath(c.Name)
-	if err != nil {
-		return nil, missingTool(c.Name).With(err)
+	path := c.Name
+	if !strings.Contains(path, "/") { // else it is relative to Dir, as os/exec has it
+		var err error
+		if path, err = exec.LookPath(c.Name); err != nil {
+			return nil, missingTool(c.Name).With(err)
+		}
 	}
 	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Args[0] = c.Name
@@ -71,7 +74,7 @@ func (c Command) Run(ctx context.Context) ([]byte, error) {
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
-	err = cmd.Run()
+	err := cmd.Run()
 	if ctx.Err() != nil {
 		if cmd.Process != nil {
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

@@ -109,6 +109,7 @@ func (s *Store) Get(name string) (*Target, error) {
 	if t.Format != targetFormat || t.Name != name {
 		return nil, code.New("TS2315", path, fmt.Sprintf("format %d of target %q", t.Format, t.Name))
 	}
+	t.home = s.home
 	if err := t.load(); err != nil {
 		return nil, code.New("TS2315", path, "").With(err)
 	}

@@ -39,6 +39,7 @@ type Target struct {
 	ModuleRoot     string // directory below which the modules are
 	Foreign        bool   // a tree:DIR target: Source and Build are someone else's
 
+	home    string
 	config  Config
 	modules []ModuleInfo
 	byName  map[string]int
@@ -70,6 +71,10 @@ func (t *Target) load() error {
 	}
 	return nil
 }
+
+// Home is the directory of the store that the target was opened from: where
+// caches of what is made for it belong.
+func (t *Target) Home() string { return t.home }
 
 // Image opens the kernel image.
 func (t *Target) Image() (*kimage.Image, error) {

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kbuild
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+// Object is one object file of a kernel build.
+type Object struct {
+	Path   string // as make names it, "fs/ext4/mballoc.o"
+	Source string // "fs/ext4/mballoc.c"
+	Module string // the module it is linked into, "ext4" with underscores; "" for vmlinux
+}
+
+// Pair holds the files of one object, compiled three times.
+type Pair struct {
+	Object
+	Plain     string // as kbuild makes it, without debug information
+	Orig      string // the original source with one section per symbol
+	Patched   string // the fixed source with one section per symbol
+	Identical bool   // Orig and Patched are the same bytes
+}
+
+// Options of Compile.
+type Options struct {
+	IncludeDirs []string // searched for headers that a fix includes, in addition
+	Jobs        int      // compilers at a time; 0 for one per processor
+}
+
+// splitSections are the arguments that make each symbol a section of its own,
+// the unit of the differ. Debug information changes no code and costs time.
+var splitSections = []string{"-g0", "-ffunction-sections", "-fdata-sections"}
+
+// Compile compiles objects with and without a fix. Plain and Orig are made
+// once per target and kept; Patched is kept as long as neither fix nor
+// command change. The files belong to the cache: read them, don't write.
+//
+// It returns one Pair per object, in their order. An object whose two
+// compilations are the same is Identical; if all are, the fix has no effect
+// on this target, which is for the caller to say.
+func Compile(ctx context.Context, t *kernel.Target, f *fix.Fix, objs []Object, opt Options, rep progress.Reporter) ([]Pair, error) {
+	if opt.Jobs <= 0 {
+		opt.Jobs = runtime.NumCPU()
+	}
+	changes, err := f.Apply(readSource(t))
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCompilation(t, changes, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.plain(ctx, objs, rep); err != nil {
+		return nil, err
+	}
+	pairs := make([]Pair, len(objs))
+	for i, o := range objs {
+		pairs[i] = Pair{
+			Object: o, Plain: c.file(o, "plain.o"), Orig: c.file(o, "orig.o"),
+			Patched: c.file(o, "patched-"+c.patchKey+".o"),
+		}
+	}
+	if err := c.split(ctx, pairs, rep); err != nil {
+		return nil, err
+	}
+	for i := range pairs {
+		if pairs[i].Identical, err = sameBytes(pairs[i].Orig, pairs[i].Patched); err != nil {
+			return nil, err
+		}
+	}
+	return pairs, nil
+}
+
+// readSource reads files of a target's pristine source.
+func readSource(t *kernel.Target) func(string) ([]byte, error) {
+	return func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(t.Source, path)) }
+}
+
+// compilation is what the compilers of one call share.
+type compilation struct {
+	t        *kernel.Target
+	opt      Options
+	changes  []fix.Change // with #line directives
+	written  []fix.Change // as the author wrote them
+	dir      string       // of the target's objects in the cache
+	patchKey string
+}
+
+func newCompilation(t *kernel.Target, changes []fix.Change, opt Options) (*compilation, error) {
+	c := &compilation{t: t, opt: opt, written: changes}
+	for _, ch := range changes {
+		if !ch.Created && !ch.Deleted {
+			ch.New = fix.KeepLines(ch.Old, ch.New)
+		}
+		c.changes = append(c.changes, ch)
+	}
+	key, err := targetKey(t)
+	if err != nil {
+		return nil, err
+	}
+	c.dir = filepath.Join(t.Home(), "objects", key)
+	h := sha256.New()
+	for _, ch := range c.changes {
+		fmt.Fprintf(h, "%q %t %d\n", ch.Path, ch.Deleted, len(ch.New))
+		h.Write(ch.New)
+	}
+	for _, d := range opt.IncludeDirs {
+		if err := hashDir(h, d); err != nil {
+			return nil, err
+		}
+	}
+	c.patchKey = hex.EncodeToString(h.Sum(nil)[:12])
+	return c, nil
+}
+
+// targetKey names everything that the original objects depend on beside their
+// own command. The source of a tree target may change under it, so the time
+// of its last build is part of its key.
+func targetKey(t *kernel.Target) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, "1", t.BuildID, t.ConfigDigest, t.Compiler, t.Release, t.SourceVersion, t.Source, t.Build)
+	if t.Foreign {
+		st, err := os.Stat(t.Vmlinux)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, st.ModTime().UnixNano(), st.Size())
+	}
+	return t.Release + "-" + hex.EncodeToString(h.Sum(nil)[:8]), nil
+}
+
+func hashDir(h io.Writer, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(h, "%q %d\n%s", path, len(b), b)
+		return err
+	})
+}
+
+// file is where a file of an object is kept.
+func (c *compilation) file(o Object, name string) string {
+	return filepath.Join(c.dir, strings.ReplaceAll(o.Path, "..", "__"), name)
+}
+
+// plain makes the missing Plain objects, all by one call of make, so that the
+// way down the directories is walked once.
+func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Reporter) (err error) {
+	unlock, err := kernel.Lock(ctx, filepath.Join(c.t.Home(), "locks", "build-"+filepath.Base(c.dir)), "build directory", true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var missing []Object
+	for _, o := range objs {
+		if _, err := os.Stat(c.file(o, "cmd")); err != nil && !slices.ContainsFunc(missing, func(m Object) bool { return m.Path == o.Path }) {
+			missing = append(missing, o)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	task := rep.Start("compile originals", int64(len(missing)), progress.Files)
+	defer func() { task.Done(err) }()
+	args := []string{fmt.Sprintf("-j%d", c.opt.Jobs), "KCFLAGS=-g0"}
+	for _, o := range missing {
+		task.Note(o.Path)
+		args = append(args, o.Path)
+	}
+	if _, err := c.t.Make(ctx, args...); err != nil {
+		return buildProblem("TS3102", c.t.Name, err, c.t.Source)
+	}
+	for _, o := range missing {
+		if err := c.keepPlain(o); err != nil {
+			return err
+		}
+		task.Add(1)
+	}
+	return nil
+}
+
+// keepPlain copies an object and its command into the cache; the command last.
+func (c *compilation) keepPlain(o Object) error {
+	made := filepath.Join(c.t.Build, o.Path)
+	dir, base := filepath.Split(made)
+	cmd, err := os.ReadFile(dir + "." + base + ".cmd")
+	if err != nil {
+		return code.New("TS3108", o.Path, "").With(err)
+	}
+	if _, err := parseCmd(cmd, o.Path); err != nil {
+		return code.New("TS3108", o.Path, "").With(err)
+	}
+	obj, err := os.ReadFile(made)
+	if err != nil {
+		return code.New("TS3102", o.Path, "").With(err)
+	}
+	if err := os.MkdirAll(c.file(o, ""), 0o755); err != nil {
+		return kernel.DiskError(c.dir, err)
+	}
+	if err := renameio.WriteFile(c.file(o, "plain.o"), obj, 0o644); err != nil {
+		return kernel.DiskError(c.dir, err)
+	}
+	return kernel.DiskError(c.dir, renameio.WriteFile(c.file(o, "cmd"), cmd, 0o644))
+}
+
+// split makes the missing Orig and Patched objects.
+func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Reporter) (err error) {
+	var orig, patched []Pair
+	for i, p := range pairs {
+		if slices.ContainsFunc(pairs[:i], func(o Pair) bool { return o.Path == p.Path }) {
+			continue
+		}
+		if _, err := os.Stat(p.Orig); err != nil {
+			orig = append(orig, p)
+		}
+		if _, err := os.Stat(p.Patched); err != nil {
+			patched = append(patched, p)
+		}
+	}
+	if len(orig)+len(patched) == 0 {
+		return nil
+	}
+	task := rep.Start("compile pairs", int64(len(orig)+len(patched)), progress.Files)
+	defer func() { task.Done(err) }()
+	var w *workspace
+	if len(patched) > 0 {
+		if w, err = lease(ctx, c.t); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.close()) }()
+		if err := w.apply(c.changes); err != nil {
+			return err
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs)
+	for _, p := range orig {
+		g.Go(func() error {
+			task.Note(p.Path)
+			defer task.Add(1)
+			err := c.replay(gctx, p.Object, nil, p.Orig)
+			return buildProblem("TS3102", p.Source, err, c.t.Source)
+		})
+	}
+	var failed failures
+	for _, p := range patched {
+		g.Go(func() error {
+			task.Note(p.Path)
+			defer task.Add(1)
+			err := c.replay(gctx, p.Object, w, p.Patched)
+			if _, ok := errors.AsType[*kernel.ExitError](err); ok {
+				failed.add(p.Object, err)
+				return nil // the others may fail in more telling ways
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return errors.Join(kernel.Interrupted(ctx), err)
+	}
+	if len(failed.objs) > 0 {
+		return c.explain(ctx, &failed, w)
+	}
+	return nil
+}
+
+// replay runs the recorded commands of an object with one section per symbol.
+func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out string) error {
+	r, err := c.recorded(o)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(out), ".tmp-*")
+	if err != nil {
+		return kernel.DiskError(out, err)
+	}
+	defer os.RemoveAll(tmp)
+	p := c.paths(o, w)
+	p.out = filepath.Join(tmp, filepath.Base(o.Path))
+	p.extra = splitSections
+	for _, command := range [][]string{r.compiler(p), r.objtool(p)} {
+		if err := run(ctx, c.cwd(w), command); err != nil {
+			return err
+		}
+	}
+	return os.Rename(p.out, out)
+}
+
+func (c *compilation) recorded(o Object) (*recorded, error) {
+	b, err := os.ReadFile(c.file(o, "cmd"))
+	if err != nil {
+		return nil, code.New("TS3108", o.Path, "").With(err)
+	}
+	r, err := parseCmd(b, o.Path)
+	if err != nil {
+		return nil, code.New("TS3108", o.Path, "").With(err)
+	}
+	return r, nil
+}
+
+// paths for a compilation in a workspace, or of the original if w is nil.
+func (c *compilation) paths(o Object, w *workspace) paths {
+	p := paths{object: o.Path, source: c.t.Source}
+	if w != nil {
+		p.workspace = w.tree()
+		p.includes = c.opt.IncludeDirs
+	}
+	return p
+}
+
+// cwd is where commands run: the build directory, to which they are relative.
+// A kernel built in its source directory names its sources relatively too, so
+// the copy of it is the directory then.
+func (c *compilation) cwd(w *workspace) string {
+	if w != nil && c.t.Build == c.t.Source {
+		return w.tree()
+	}
+	return c.t.Build
+}
+
+func run(ctx context.Context, dir string, command []string) error {
+	if len(command) == 0 {
+		return nil
+	}
+	_, err := kernel.Command{Dir: dir, Name: command[0], Args: command[1:]}.Run(ctx)
+	return err
+}
+
+func sameBytes(a, b string) (bool, error) {
+	x, err := os.ReadFile(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := os.ReadFile(b)
+	return bytes.Equal(x, y), err
+}
