@@ -90,7 +90,7 @@ func decompress(b []byte) ([]byte, error) {
 func parseModule(b []byte) (*module, error) {
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("not an ELF object: %w", err)
 	}
 	s := f.Section(".modinfo")
 	if s == nil {
@@ -188,7 +188,10 @@ func (r *resolver) order(name string) ([]*module, error) {
 		out = append(out, m)
 		return nil
 	}
-	return out, visit(underscores(name), "")
+	if err := visit(underscores(name), ""); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (r *resolver) read(name, by string) (*module, error) {
