@@ -24,7 +24,6 @@ type Target struct {
 	Image   *kimage.Image
 	Symbols []kimage.Symbol          // kallsyms, in its own order
 	Exports map[string]kernel.Export // Module.symvers
-	Options kernel.Config
 	// Module returns the bytes of a shipped module, decompressed; an error
 	// that wraps fs.ErrNotExist when the target has no such module.
 	Module func(name string) ([]byte, error)
