@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package layout compares how the types of C code lie in memory, as BTF tells
+// it: the kernel's own (section .BTF of vmlinux and of its modules) and that
+// of single objects (gcc -gbtf).
+//
+// A live patch must not change the layout of a type that unchanged code uses
+// as well, and no code must be carried into a kernel whose types lie
+// otherwise than the compiler believed. Neither shows in an object's code
+// when only changed functions use the type.
+//
+// BTF is Documentation/bpf/btf.rst's format; it is parsed by
+// github.com/cilium/ebpf/btf.
+package layout
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// ErrNoTypes is in the chain of errors that say that there is no BTF.
+var ErrNoTypes = errors.New("no type information (BTF)")
+
+// Types is the type information of one kernel, module or object.
+type Types struct {
+	spec   *btf.Spec
+	module *btf.Spec // types that a module has beside the kernel's
+}
+
+// Parse reads the contents of a .BTF section.
+func Parse(raw []byte) (*Types, error) {
+	spec, err := load(raw, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Types{spec: spec}, nil
+}
+
+// WithModule adds a module's .BTF section, which refers to the kernel's types.
+func (t *Types) WithModule(raw []byte) (*Types, error) {
+	spec, err := load(raw, t.spec)
+	if err != nil {
+		return nil, err
+	}
+	return &Types{spec: t.spec, module: spec}, nil
+}
+
+// load guards against a library that panics on what it did not expect: type
+// information is foreign bytes.
+func load(raw []byte, base *btf.Spec) (spec *btf.Spec, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			spec, err = nil, fmt.Errorf("BTF: %v", r)
+		}
+	}()
+	if len(raw) == 0 {
+		return nil, ErrNoTypes
+	}
+	if base != nil {
+		return btf.LoadSplitSpecFromReader(bytes.NewReader(raw), base)
+	}
+	return btf.LoadSpecFromReader(bytes.NewReader(raw))
+}
+
+// Size returns the size in bytes of a struct or union. Where several types
+// share the name and differ in size it does not know.
+func (t *Types) Size(name string) (int, bool) {
+	size, ok := 0, false
+	for _, c := range t.named(name) {
+		n, err := btf.Sizeof(c)
+		if err != nil || ok && n != size {
+			return 0, false
+		}
+		size, ok = n, true
+	}
+	return size, ok
+}
+
+// named returns all structs and unions of a name.
+func (t *Types) named(name string) []btf.Type {
+	var out []btf.Type
+	specs := []*btf.Spec{t.spec}
+	if t.module != nil {
+		specs = append(specs, t.module)
+	}
+	for _, s := range specs {
+		all, err := s.AnyTypesByName(name)
+		if err != nil {
+			continue
+		}
+		for _, c := range all {
+			if composite(c) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+func composite(t btf.Type) bool {
+	switch t.(type) {
+	case *btf.Struct, *btf.Union:
+		return true
+	}
+	return false
+}
+
+// Change is a type whose layout differs between two builds.
+type Change struct {
+	Type   string // "struct ext4_buddy"
+	Detail string // one clause
+	// Padding: the size and all old members stay; the new ones lie where
+	// padding was.
+	Padding bool
+}
+
+// Compare reports the named structs and unions that both sides have in
+// different layouts, by name. What only one side has is no change: nothing
+// that runs already knows it.
+func Compare(orig, patched *Types) []Change {
+	var out []Change
+	seen := map[string]bool{}
+	for typ := range patched.all() {
+		name := typ.TypeName()
+		if name == "" || !composite(typ) || seen[name] {
+			continue
+		}
+		seen[name] = true
+		olds, news := orig.named(name), patched.named(name)
+		if len(olds) == 0 || anyShared(olds, news) {
+			continue
+		}
+		detail, padding := difference(olds[0], news[0])
+		out = append(out, Change{Type: kindName(typ) + " " + name, Detail: detail, Padding: padding})
+	}
+	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Type, b.Type) })
+	return out
+}
+
+// Mismatches lists the types of an object that the kernel has under the same
+// name in other layouts only.
+func Mismatches(kernel, object *Types) []Change {
+	return Compare(kernel, object)
+}
+
+func (t *Types) all() func(func(btf.Type) bool) {
+	return func(yield func(btf.Type) bool) {
+		for typ, err := range t.spec.All() {
+			if err != nil || !yield(typ) {
+				return
+			}
+		}
+	}
+}
+
+// anyShared reports whether some type on one side has the shape of one on the
+// other. Translation units may have private types of one name.
+func anyShared(olds, news []btf.Type) bool {
+	shapes := map[string]bool{}
+	for _, t := range olds {
+		shapes[shape(t)] = true
+	}
+	return slices.ContainsFunc(news, func(t btf.Type) bool { return shapes[shape(t)] })
+}
+
+func kindName(t btf.Type) string {
+	if _, ok := t.(*btf.Union); ok {
+		return "union"
+	}
+	return "struct"
+}
+
+// member is one named member at its place, anonymous structs looked through.
+type member struct {
+	name string
+	bits uint32 // offset
+	size uint32 // in bits
+	typ  string
+}
+
+func (m member) String() string { return fmt.Sprintf("%s@%d:%d %s", m.name, m.bits, m.size, m.typ) }
+
+func shape(t btf.Type) string {
+	var b strings.Builder
+	size, _ := btf.Sizeof(t)
+	fmt.Fprintf(&b, "%d", size)
+	for _, m := range members(t, 0, 0) {
+		fmt.Fprintf(&b, "|%s", m)
+	}
+	return b.String()
+}
+
+// members flattens a struct or union. The depth of anonymous nesting is
+// bounded against types that contain themselves.
+func members(t btf.Type, base uint32, depth int) []member {
+	var list []btf.Member
+	switch t := t.(type) {
+	case *btf.Struct:
+		list = t.Members
+	case *btf.Union:
+		list = t.Members
+	}
+	var out []member
+	for _, m := range list {
+		at := base + uint32(m.Offset)
+		inner := btf.UnderlyingType(m.Type)
+		if m.Name == "" && composite(inner) && inner.TypeName() == "" && depth < 16 {
+			out = append(out, members(inner, at, depth+1)...)
+			continue
+		}
+		bits := uint32(m.BitfieldSize)
+		if bits == 0 {
+			if n, err := btf.Sizeof(m.Type); err == nil {
+				bits = uint32(n) * 8
+			}
+		}
+		out = append(out, member{m.Name, at, bits, typeWord(inner)})
+	}
+	return out
+}
+
+// typeWord names a member's type as far as its layout depends on it: named
+// types are compared on their own.
+func typeWord(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Struct, *btf.Union:
+		if t.TypeName() == "" {
+			return "{" + shape(t) + "}"
+		}
+		return t.TypeName()
+	case *btf.Array:
+		// gcc and pahole nest the dimensions of an array in different order
+		elem, n := btf.UnderlyingType(t.Type), uint64(t.Nelems)
+		for inner, ok := elem.(*btf.Array); ok && n > 0; inner, ok = elem.(*btf.Array) {
+			elem, n = btf.UnderlyingType(inner.Type), n*uint64(inner.Nelems)
+		}
+		return fmt.Sprintf("%s[%d]", typeWord(elem), n)
+	case *btf.Pointer:
+		return "*"
+	case *btf.Int, *btf.Enum:
+		return "int"
+	}
+	return ""
+}
+
+// difference words the first difference of two types.
+func difference(o, p btf.Type) (detail string, padding bool) {
+	was, _ := btf.Sizeof(o)
+	is, _ := btf.Sizeof(p)
+	old := map[string]member{}
+	for _, m := range members(o, 0, 0) {
+		old[m.name] = m
+	}
+	var added, moved []string
+	for _, m := range members(p, 0, 0) {
+		before, ok := old[m.name]
+		switch {
+		case !ok:
+			added = append(added, m.name)
+		case before != m:
+			moved = append(moved, m.name)
+		}
+		delete(old, m.name)
+	}
+	var parts []string
+	if was != is {
+		parts = append(parts, fmt.Sprintf("its size goes from %d to %d bytes", was, is))
+	}
+	if len(added) > 0 {
+		parts = append(parts, "new: "+strings.Join(added, ", "))
+	}
+	if len(moved) > 0 {
+		parts = append(parts, "moved or changed: "+strings.Join(moved, ", "))
+	}
+	if len(old) > 0 {
+		var gone []string
+		for name := range old {
+			gone = append(gone, name)
+		}
+		slices.Sort(gone)
+		parts = append(parts, "gone: "+strings.Join(gone, ", "))
+	}
+	return strings.Join(parts, "; "), was == is && len(moved) == 0 && len(old) == 0
+}

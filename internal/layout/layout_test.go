@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"debug/elf"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+)
+
+// rawBTF compiles C with gcc -gbtf and returns the .BTF section.
+func rawBTF(tb testing.TB, src string) []byte {
+	tb.Helper()
+	dir := tb.TempDir()
+	in, out := filepath.Join(dir, "in.c"), filepath.Join(dir, "out.o")
+	qt.Assert(tb, qt.IsNil(os.WriteFile(in, []byte(src), 0o644)))
+	msg, err := exec.Command("gcc", "-O2", "-gbtf", "-c", "-o", out, in).CombinedOutput()
+	qt.Assert(tb, qt.IsNil(err), qt.Commentf("%s", msg))
+	f, err := elf.Open(out)
+	qt.Assert(tb, qt.IsNil(err))
+	defer f.Close()
+	data, err := f.Section(".BTF").Data()
+	qt.Assert(tb, qt.IsNil(err))
+	return data
+}
+
+func TestCompareReportsLayoutsThatDiffer(t *testing.T) {
+	const before = `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; };
+struct s the_s; int use(struct s *p) { return p->y; }`
+	for name, tc := range map[string]struct {
+		src     string
+		changes []Change
+	}{
+		"the same": {src: before},
+		"another member at the end": {
+			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; long more; }; struct s the_s; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; new: more"}},
+		},
+		"a bit in the padding": {
+			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; unsigned g:1; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct s", Detail: "new: g", Padding: true}},
+		},
+		"an embedded struct that grows": {
+			src: `struct inner { int a; int b; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
+			changes: []Change{
+				{Type: "struct inner", Detail: "its size goes from 4 to 8 bytes; new: b"},
+				{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; moved or changed: in, f, u, c, next"},
+			},
+		},
+		"a new type is no change": {
+			src: before + `struct fresh { int q; }; struct fresh the_fresh;`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			orig, err := Parse(rawBTF(t, before))
+			qt.Assert(t, qt.IsNil(err))
+			patched, err := Parse(rawBTF(t, tc.src))
+			qt.Assert(t, qt.IsNil(err))
+			got := Compare(orig, patched)
+			qt.Check(t, qt.DeepEquals(got, tc.changes))
+			size, ok := orig.Size("s")
+			qt.Check(t, qt.IsTrue(ok && size == 32), qt.Commentf("%d", size))
+		})
+	}
+}
+
+func TestNoTypesIsSaidPlainly(t *testing.T) {
+	_, err := Parse(nil)
+	qt.Assert(t, qt.IsTrue(errors.Is(err, ErrNoTypes)))
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(rawBTF(f, `struct s { int a; struct s *n; } x; int use(struct s *p) { return p->a; }`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		types, err := Parse(raw)
+		if (types == nil) == (err == nil) {
+			t.Fatal("a result and an error exclude each other")
+		}
+		if err == nil {
+			Compare(types, types)
+		}
+	})
+}
