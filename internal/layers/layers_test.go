@@ -29,7 +29,7 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile"}
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout"}
 	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "vm"}
 )
 
@@ -44,6 +44,7 @@ func allowed() map[string][]string {
 		"elfobj":   {"code"},
 		"insn":     nil,
 		"kimage":   {"code"},
+		"layout":   nil,
 		"modsig":   {"code"},
 		"pkgfile":  {"code", "progress"},
 		// domain
