@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -83,6 +84,17 @@ func link(ctx context.Context, t *Target, name, source string, pieces []*piece) 
 // They are compared with what is expected after the link, in the module itself.
 var undefinedWarning = regexp.MustCompile(`^WARNING: modpost: ("[^"]+" \[[^]]+\] undefined!|suppressed \d+ unresolved symbol warnings.*)$`)
 
+// expected are complaints that mean nothing here.
+var expected = []*regexp.Regexp{
+	undefinedWarning,
+	// It compares the name by which the compiler is called, too. The target
+	// was made with this compiler, or package kernel would have refused it.
+	regexp.MustCompile(`^warning: the compiler differs from the one used to build the kernel$`),
+	// The table of functions points at replacements without ENDBR. Only ftrace
+	// goes there, by a return and not by an indirect call.
+	regexp.MustCompile(`: warning: objtool: tsugi_funcs_\w+\+0x[0-9a-f]+: data relocation to !ENDBR: `),
+}
+
 // unexpected returns the lines of Kbuild's output that a clean build of the
 // module does not print.
 func unexpected(log []byte) []string {
@@ -92,7 +104,8 @@ func unexpected(log []byte) []string {
 	for sc.Scan() {
 		line := strings.TrimSpace(sc.Text())
 		low := strings.ToLower(line)
-		if !strings.Contains(low, "warning:") && !strings.Contains(low, "error:") || undefinedWarning.MatchString(line) {
+		if !strings.Contains(low, "warning:") && !strings.Contains(low, "error:") ||
+			slices.ContainsFunc(expected, func(r *regexp.Regexp) bool { return r.MatchString(line) }) {
 			continue
 		}
 		out = append(out, line)

@@ -155,9 +155,9 @@ func (p *postlink) resolveAliases() error {
 
 // staticCalls drops the entries of static call sites that the kernel could not
 // connect to their key: a module's key is not known in time, and objtool names
-// the trampoline for a key that it does not see, which the kernel accepts for
-// exported trampolines only. The site then keeps calling the trampoline, which
-// static_call_update changes as well: the call is right, and a jump slower.
+// the trampoline where it does not see a key. The site then keeps calling the
+// trampoline, which static_call_update changes as well: the call is right, and
+// a jump slower.
 func (p *postlink) staticCalls() error {
 	const size = 8 // struct static_call_site: two relative addresses
 	for _, s := range p.file.Sections {
@@ -186,10 +186,19 @@ func (p *postlink) keyKnown(key *elfobj.Symbol) bool {
 	if key.Section != nil {
 		return true
 	}
-	if k, ok := p.klp[key]; ok {
-		return !k.module() && !strings.HasPrefix(k.name, "__SCT__")
+	name := key.Name
+	k, livepatch := p.klp[key]
+	if livepatch {
+		name = k.name
 	}
-	return true // exported: a key, or a trampoline that the kernel maps to its key
+	call, trampoline := strings.CutPrefix(name, "__SCT__")
+	if !trampoline {
+		return !k.module()
+	}
+	// The kernel finds the keys of those trampolines that are exported without
+	// their key (EXPORT_STATIC_CALL_TRAMP), and refuses a module with others.
+	_, keyExported := p.exports["__SCK__"+call]
+	return !livepatch && !keyExported
 }
 
 // filterEntries keeps some entries of a table, with their relocations.

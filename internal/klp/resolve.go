@@ -26,7 +26,7 @@ type klpSym struct {
 }
 
 // module reports whether the symbol is written only when a module is there.
-func (k klpSym) module() bool { return k.rela != Vmlinux }
+func (k klpSym) module() bool { return k.rela != Vmlinux && k.rela != "" }
 
 // piece is one input on its way into the module.
 type piece struct {

@@ -80,3 +80,44 @@ func TestScratchBuild(t *testing.T) {
 	for _, f := range m.Symbols { fmt.Printf("%+v\n", f) }
 	os.WriteFile("/tmp/tsg/klp/out.ko", m.KO, 0o644)
 }
+
+func storeTarget(t *testing.T, name string) (*Target, *kernel.Target) {
+	home, err := kernel.Home()
+	if err != nil { t.Fatal(err) }
+	s, err := kernel.OpenStore(home)
+	if err != nil { t.Fatal(err) }
+	k, err := s.Get(name)
+	if err != nil { t.Fatal(err) }
+	tg, err := ForKernel(k)
+	if err != nil { t.Fatal(err) }
+	return tg, k
+}
+
+func TestScratchVerify(t *testing.T) {
+	for _, o := range [][3]string{{"debian:6.1.0-55-amd64", "fs/ext4/mballoc.o", "ext4"}, {"debian:6.1.0-54-amd64", "security/apparmor/label.o", ""}, {"debian:6.12.115+deb12-amd64", "net/ipv4/tcp_input.o", ""}} {
+		tg, k := storeTarget(t, o[0])
+		m, _ := filepath.Glob("/root/.cache/tsugi/objects/" + k.Release + "*/" + o[1] + "/plain.o")
+		f := readObj(t, m[0])
+		t0 := time.Now()
+		p, err := VerifyObject(tg, o[1], o[2], f)
+		fmt.Println(o, p, err, time.Since(t0))
+	}
+}
+
+func TestScratch612(t *testing.T) {
+	tg, k := storeTarget(t, "debian:6.12.115+deb12-amd64")
+	m, _ := filepath.Glob("/root/.cache/tsugi/objects/" + k.Release + "*/net/ipv4/tcp_input.o/plain.o")
+	plain := readObj(t, m[0])
+	orig := readObj(t, strings.Replace(m[0], "plain.o", "orig.o", 1))
+	for _, fns := range [][]string{{"tcp_parse_options"}, {"tcp_rcv_state_process"}, {"tcp_rcv_established", "tcp_ack", "tcp_parse_options", "tcp_data_queue","tcp_rcv_state_process"}} {
+		in := []Input{{"net/ipv4/tcp_input.o", "", plain, extract(t, orig, plain, fns...)}}
+		t0 := time.Now()
+		m, err := Build(t.Context(), tg, Options{Name: "tsugi_test", Description: "test"}, in)
+		if err != nil { t.Error(err); continue }
+		fmt.Println(time.Since(t0), len(m.KO), m.Proof)
+		for _, w := range m.Warnings { fmt.Println(w) }
+		for _, f := range m.Functions { fmt.Printf("%+v\n", f) }
+		for _, f := range m.Symbols { fmt.Printf("%+v\n", f) }
+		os.WriteFile("/tmp/tsg/klp/out612.ko", m.KO, 0o644)
+	}
+}
