@@ -16,6 +16,7 @@ import (
 const (
 	maxLine      = 1 << 20 // the longest of Debian's own, a Provides, has 60 kB
 	maxParagraph = 16 << 20
+	blank        = " \t\r" // carriage returns of files that were elsewhere
 )
 
 // Paragraph is one stanza of control text. The zero value has no fields.
@@ -79,12 +80,12 @@ func (c *ControlReader) Next() (Paragraph, error) {
 	}
 	for c.s.Scan() {
 		c.line++
-		line := strings.TrimSuffix(c.s.Text(), "\r")
+		line := c.s.Text()
 		if size += len(line); size > maxParagraph {
 			return Paragraph{}, bad("the paragraph is longer than 16 MiB")
 		}
 		switch {
-		case strings.Trim(line, " \t") == "":
+		case strings.Trim(line, blank) == "":
 			if len(p.names) > 0 {
 				flush()
 				return p, nil
@@ -95,7 +96,7 @@ func (c *ControlReader) Next() (Paragraph, error) {
 				return Paragraph{}, bad("a continuation line with no field before it")
 			}
 			value.WriteByte('\n')
-			value.WriteString(strings.TrimRight(line[1:], " \t"))
+			value.WriteString(strings.TrimRight(line[1:], blank))
 		default:
 			name, rest, ok := strings.Cut(line, ":")
 			if !ok || !isFieldName(name) {
@@ -106,7 +107,7 @@ func (c *ControlReader) Next() (Paragraph, error) {
 				return Paragraph{}, bad(fmt.Sprintf("field %s occurs twice", name))
 			}
 			p.names = append(p.names, name)
-			value.WriteString(strings.Trim(rest, " \t"))
+			value.WriteString(strings.Trim(rest, blank))
 		}
 	}
 	if err := c.s.Err(); errors.Is(err, bufio.ErrTooLong) {
