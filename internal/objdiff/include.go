@@ -117,6 +117,10 @@ func (r *Result) drop(a *atom, e *entry) bool {
 }
 
 func (r *Result) refuse(c code.Code, where, why string) {
+	if p := code.New(c, where, why); acceptable[c] && r.opt.Accept != nil && r.opt.Accept(p) {
+		r.Risks = addProblem(r.Risks, c, where, why+"; accepted: this part of the change is left out")
+		return
+	}
 	r.Refusals = addProblem(r.Refusals, c, where, why)
 }
 

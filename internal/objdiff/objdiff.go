@@ -41,7 +41,15 @@ type Options struct {
 	// KeyOwner tells where a static key or static call key lives. sym is its
 	// symbol in the patched object, defined or undefined there. Nil: unknown.
 	KeyOwner func(sym *elfobj.Symbol) Owner
+	// Accept lets the caller live with a refusal: the part of the change that
+	// it is about is then left out, and a risk in its place. It is asked only
+	// about what can be left out without breaking the rest.
+	Accept func(*code.Problem) bool
 }
+
+// acceptable are the refusals about effects at boot or on data that exists:
+// without them the functions that changed are still whole.
+var acceptable = map[code.Code]bool{"TS4002": true, "TS4010": true, "TS4012": true, "TS4013": true}
 
 // Trace is a requirement on functions that are to be replaced.
 type Trace uint8
