@@ -180,7 +180,8 @@ func writeEntry(root *os.Root, name string, h *tar.Header, r io.Reader, buf []by
 
 // sourcePlace leaves out what no x86_64 build reads: other architectures,
 // documentation, samples and most of tools/. Kconfig files stay everywhere,
-// because configuring reads them all. objtool and resolve_btfids need the
+// because configuring reads them all, and makefiles of other architectures,
+// because some that are read include them (fs/hostfs). objtool and resolve_btfids need the
 // rest of tools/ that stays.
 func sourcePlace(name string) string {
 	_, name, ok := strings.Cut(name, "/") // linux-source-6.1/…
@@ -209,7 +210,8 @@ func sourcePlace(name string) string {
 			keep = false
 		}
 	}
-	if keep || strings.HasPrefix(path.Base(name), "Kconfig") {
+	base := path.Base(name)
+	if keep || strings.HasPrefix(base, "Kconfig") || top == "arch" && strings.HasPrefix(base, "Makefile") {
 		return name
 	}
 	return ""
