@@ -4,6 +4,7 @@ package klp
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -92,7 +93,8 @@ func (m *Module) list(pieces []*piece) error {
 			m.Functions = append(m.Functions, fn)
 		}
 	}
-	if len(m.Functions) == 0 {
+	hooked := slices.ContainsFunc(pieces, func(p *piece) bool { return len(p.hooks) > 0 })
+	if len(m.Functions) == 0 && !hooked {
 		return code.New("TS5302", m.Name, "")
 	}
 	return nil

@@ -241,6 +241,12 @@ func (l *layout) sameContent(sec *elfobj.Section, cands []place) []place {
 // find returns the target's entry for a symbol that plain defines: the one of
 // the same name at its place, else any other name there.
 func (l *layout) find(s *elfobj.Symbol) (*symEntry, error) {
+	if s.Section.Flags&elf.SHF_MERGE != 0 {
+		// The linker places each constant by itself.
+		if e := l.unique(s); e != nil {
+			return e, nil
+		}
+	}
 	base, err := l.base(s.Section)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/kimage"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
 func scratchTarget(t *testing.T, rel string) *Target {
@@ -119,5 +120,30 @@ func TestScratch612(t *testing.T) {
 		for _, f := range m.Functions { fmt.Printf("%+v\n", f) }
 		for _, f := range m.Symbols { fmt.Printf("%+v\n", f) }
 		os.WriteFile("/tmp/tsg/klp/out612.ko", m.KO, 0o644)
+	}
+}
+
+func TestScratchDiff(t *testing.T) {
+	for _, o := range [][3]string{{"debian:6.1.0-55-amd64", "fs/ext4/mballoc.o", "ext4"}, {"debian:6.1.0-54-amd64", "security/apparmor/label.o", ""}, {"debian:6.12.115+deb12-amd64", "net/ipv4/tcp_input.o", ""}} {
+		tg, k := storeTarget(t, o[0])
+		m, _ := filepath.Glob("/root/.cache/tsugi/objects/" + k.Release + "*/" + o[1] + "/plain.o")
+		d := filepath.Dir(m[0])
+		pp, _ := filepath.Glob(d+"/patched-*.o")
+		sz := map[string]int{"bug_entry": 12, "alt_instr": 12, "exception_table_entry": 12, "jump_entry": 16, "static_call_site": 8, "orc_entry": 6, "paravirt_patch_site":16}
+		if strings.HasPrefix(k.Release, "6.12") { sz["alt_instr"] = 14 }
+		for _, p := range pp {
+			r, err := objdiff.Diff(readObj(t, d+"/orig.o"), readObj(t, p), objdiff.Options{EntrySize: func(n string) (int, bool) { v, ok := sz[n]; return v, ok }, BuiltIn: o[2] == "", KeyOwner: tg.KeyOwner(o[2])})
+			if err != nil { t.Error(err); continue }
+			fmt.Println(o, r.Changed, r.Refusals)
+			x, err := r.Extract()
+			if err != nil { t.Error(err); continue }
+			t0 := time.Now()
+			mod, err := Build(t.Context(), tg, Options{Name: "tsugi_test", Description: "test"}, []Input{{o[1], o[2], readObj(t, m[0]), *x}})
+			if err != nil { t.Error(err); continue }
+			fmt.Println(time.Since(t0), len(mod.KO), mod.Proof, mod.Warnings)
+			for _, f := range mod.Functions { fmt.Printf("%+v\n", f) }
+			for _, f := range mod.Symbols { fmt.Printf("%+v\n", f) }
+			os.WriteFile("/tmp/tsg/klp/diff-"+k.Release+".ko", mod.KO, 0o644)
+		}
 	}
 }
