@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/ui"
@@ -58,6 +59,9 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 	err := root.ExecuteContext(ctx)
 	a.term.Close()
 	exit := exitCode(ctx, err)
+	if exit == exitInterrupted {
+		err = code.New("TS9102", "", "") // one clear line, whatever the stages said
+	}
 	if err != nil && !told(err) {
 		a.term.Fail(program, err, exit)
 	}

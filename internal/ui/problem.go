@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -71,7 +72,11 @@ func Problems(err error) []*code.Problem {
 	case interface{ Unwrap() []error }:
 		var all []*code.Problem
 		for _, one := range e.Unwrap() {
-			all = append(all, Problems(one)...)
+			for _, p := range Problems(one) {
+				if !slices.ContainsFunc(all, func(q *code.Problem) bool { return p.Error() == q.Error() }) {
+					all = append(all, p)
+				}
+			}
 		}
 		return all
 	}
