@@ -105,7 +105,7 @@ func (j *judge) kernel() {
 			j.fail(CheckKernel, "TS6111", "the machine "+m.name, fmt.Sprintf("%d of its messages were lost", m.o.Lost))
 			return
 		}
-		for _, s := range []string{"disks", stepModules} {
+		for _, s := range []string{stepDisks, stepModules} {
 			if e, ok := m.o.Step(s); ok && e.Error != "" {
 				j.fail(CheckKernel, "TS6110", "the machine "+m.name, e.Error)
 				return

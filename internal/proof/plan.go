@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
+	"github.com/tsugi-project/tsugi/internal/vm"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
 // The steps of the plans, in order. The kernel log is cut by them.
 const (
+	stepDisks      = vm.DisksStep
 	stepModules    = "modules"
 	stepLoad       = "load"
 	stepLoaded     = "loaded" // state

@@ -192,7 +192,7 @@ func runMachine(ctx context.Context, cfg vm.Config, plan *wire.Plan, rep progres
 		case wire.Begin:
 			task.Note(e.Step)
 		case wire.Done:
-			if e.Step != "disks" {
+			if e.Step != stepDisks {
 				task.Add(1)
 			}
 		}

@@ -47,12 +47,11 @@ func kernels(t testing.TB) []*kernel.Target {
 	return out
 }
 
+// initDir holds the guest program of all tests, and is made by TestMain.
+var initDir string
+
 var buildInit = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tsugi-init-*")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "init")
+	bin := filepath.Join(initDir, "init")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./testdata/init")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -62,11 +61,13 @@ var buildInit = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if bin, err := buildInit(); err == nil {
-		os.RemoveAll(filepath.Dir(bin))
+	var err error
+	if initDir, err = os.MkdirTemp("", "tsugi-init-*"); err != nil {
+		panic(err)
 	}
-	os.Exit(code)
+	status := m.Run()
+	os.RemoveAll(initDir)
+	os.Exit(status)
 }
 
 func config(t testing.TB, k *kernel.Target) vm.Config {

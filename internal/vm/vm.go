@@ -96,6 +96,9 @@ type Outcome struct {
 	Lost     uint64 // events that were sent and did not arrive whole
 }
 
+// DisksStep is the step that loads the drivers of the disks.
+const DisksStep = "disks"
+
 // LogLine is a record of the kernel log. Step is the last step that had begun,
 // in the kernel's own order; records before the first step have none.
 type LogLine struct {
@@ -137,7 +140,7 @@ func Run(ctx context.Context, cfg Config, plan *wire.Plan) (*Outcome, error) {
 	full := *plan
 	if len(cfg.Disks) > 0 || cfg.Output {
 		names := cfg.addDiskModules()
-		full.Steps = append([]wire.Step{wire.NewStep("disks", "modprobe", names)}, plan.Steps...)
+		full.Steps = append([]wire.Step{wire.NewStep(DisksStep, "modprobe", names)}, plan.Steps...)
 	}
 	if cfg.Output {
 		full.Output = "/dev/tsugi/" + outputDisk

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proof_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/vm"
+)
+
+// target returns a kernel of the store; with TSUGI_TEST_KERNELS=1 it has to
+// be there.
+func target(t testing.TB, name string) *kernel.Target {
+	t.Helper()
+	home, err := kernel.Home()
+	qt.Assert(t, qt.IsNil(err))
+	store, err := kernel.OpenStore(home)
+	qt.Assert(t, qt.IsNil(err))
+	k, err := store.Get(name)
+	if err == nil {
+		return k
+	}
+	if os.Getenv("TSUGI_TEST_KERNELS") != "" {
+		t.Fatal(err)
+	}
+	t.Skipf("the kernel is not in the store: tsugictl target add %s", name)
+	return nil
+}
+
+// initDir holds the guest program of all tests.
+var initDir string
+
+var buildInit = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(initDir, "init")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./testdata/init")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w", out, err)
+	}
+	return bin, nil
+})
+
+func TestMain(m *testing.M) {
+	var err error
+	if initDir, err = os.MkdirTemp("", "tsugi-init-*"); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(initDir)
+	os.Exit(status)
+}
+
+// modules are a target's own and those of testdata/modules.
+type modules struct {
+	vm.ModuleSource
+	dir string
+}
+
+func (m modules) ModulePath(name string) (string, bool) {
+	if p := filepath.Join(m.dir, name+".ko"); strings.HasPrefix(name, "tsugi_") {
+		return p, true
+	}
+	return m.ModuleSource.ModulePath(name)
+}
+
+func (m modules) read(t testing.TB, name string) []byte {
+	b, err := os.ReadFile(filepath.Join(m.dir, name+".ko"))
+	qt.Assert(t, qt.IsNil(err))
+	return b
+}
+
+// buildModules compiles testdata/modules for a target.
+func buildModules(t testing.TB, k *kernel.Target) modules {
+	t.Helper()
+	dir := t.TempDir()
+	qt.Assert(t, qt.IsNil(os.CopyFS(dir, os.DirFS("testdata/modules"))))
+	out, err := k.Make(t.Context(), "M="+dir, "modules")
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	return modules{ModuleSource: k, dir: dir}
+}
+
+func request(t testing.TB, k *kernel.Target, m modules) proof.Request {
+	bin, err := buildInit()
+	qt.Assert(t, qt.IsNil(err))
+	r := proof.Request{
+		Target: proof.ForKernel(k), Patch: proof.PatchRef{Name: "tsugi_sample"}, Module: m.read(t, "tsugi_sample"),
+		Functions:  []livepatch.Function{{Object: "ext4", Name: "ext4_rmdir"}, {Object: "vmlinux", Name: "cmdline_proc_show"}},
+		Reproducer: "grep patched /proc/cmdline", Init: bin, Accel: vm.TCG,
+	}
+	r.Target.Modules = m
+	return r
+}
+
+func prove(t testing.TB, r proof.Request) *proof.Proof {
+	t.Helper()
+	start := time.Now()
+	p, err := proof.Prove(t.Context(), r, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	for _, c := range p.Checks {
+		t.Logf("%-12s %s %s", c.ID, c.Status, c.Detail)
+	}
+	t.Logf("new in the log %q, notes %q", p.Log.New, p.Log.Notes)
+	t.Logf("boot %d ms, whole %v", p.After.BootMS, time.Since(start))
+	return p
+}
+
+func codes(p *proof.Proof) string {
+	var out []string
+	for _, pr := range p.Problems {
+		out = append(out, string(pr.Code))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
+	for _, name := range []string{"debian:6.1.0-55-amd64", "debian:6.12.115+deb12-amd64"} {
+		t.Run(name, func(t *testing.T) {
+			k := target(t, name)
+			m := buildModules(t, k)
+			r := request(t, k, m)
+			r.LateModules, r.Cycles = []string{"ext4"}, 5
+			p := prove(t, r)
+			qt.Assert(t, qt.Equals(codes(p), ""))
+			qt.Check(t, qt.Equals(p.Verdict, proof.Proved))
+			qt.Check(t, qt.Equals(p.Kernel.BuildID, k.BuildID))
+			qt.Check(t, qt.Equals(p.Before.Reproducer.Kind, proof.EndExit))
+			qt.Check(t, qt.Equals(p.Cycles.Count, 5))
+			taint := "tsugi_sample: module verification failed: signature and/or required key missing - tainting kernel"
+			qt.Check(t, qt.SliceContains(p.Log.Expected, taint))
+		})
+	}
+}
+
+func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
+	k := target(t, "debian:6.1.0-55-amd64")
+	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
+	qt.Assert(t, qt.IsNil(err))
+	r := request(t, k, buildModules(t, k))
+	r.Reproducer = string(script)
+	r.Disks = []vm.Disk{{Name: "scratch", Size: 2 << 30, FS: "ext4"}}
+	p := prove(t, r)
+	// The patch does something else, so the bug is still there with it.
+	qt.Check(t, qt.Equals(codes(p), "TS6106 TS6108"))
+	for _, run := range []*proof.Run{p.Before, p.After} {
+		qt.Check(t, qt.Equals(run.End, vm.Panicked))
+		qt.Check(t, qt.Equals(run.Reproducer.Kind, proof.EndOops))
+		qt.Check(t, qt.Equals(run.Crash.Function, "ext4_mb_load_buddy_gfp"))
+	}
+}
+
+func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
+	k := target(t, "debian:6.1.0-55-amd64")
+	m := buildModules(t, k)
+	r := request(t, k, m)
+	r.Patch.Name, r.Module = "tsugi_stall", m.read(t, "tsugi_stall")
+	r.Functions = []livepatch.Function{{Object: "tsugi_sleeper", Name: "tsugi_sleep"}}
+	r.Reproducer, r.TransitionLimit = "", 4*time.Second
+	p := prove(t, r)
+	qt.Assert(t, qt.Equals(codes(p), "TS6104"))
+	qt.Assert(t, qt.HasLen(p.Load.Holders, 1))
+	qt.Check(t, qt.Equals(p.Load.Holders[0].Comm, "tsugi_sleeper"))
+	qt.Check(t, qt.StringContains(p.Load.Holders[0].Stack, "tsugi_sleep+0x"))
+	qt.Check(t, qt.IsTrue(p.Load.Reversed))
+}
+
+func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
+	k := target(t, "debian:6.1.0-55-amd64")
+	other := target(t, "debian:6.12.115+deb12-amd64")
+	m := buildModules(t, k)
+	r := request(t, k, m)
+	r.Module, r.Reproducer = buildModules(t, other).read(t, "tsugi_sample"), ""
+	p := prove(t, r)
+	qt.Check(t, qt.StringContains(codes(p), "TS6103"))
+	c, _ := p.Check(proof.CheckLoad)
+	qt.Check(t, qt.StringContains(c.Detail, "kernel: tsugi_sample: "))
+}
