@@ -4,6 +4,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,20 +110,30 @@ func diffText(d diffResult) string {
 		rows = append(rows, []string{"data", x.Name, x.Section, ui.Size(int64(x.Size))})
 	}
 	b.WriteString(ui.Indent(ui.Table(nil, rows, 3), 2))
-	rows = nil
-	for _, k := range d.Special {
-		n := fmt.Sprint(k.Entries)
-		if k.Dropped > 0 {
-			n += fmt.Sprintf(" (%d left out)", k.Dropped)
-		}
-		rows = append(rows, []string{"special", k.Section, k.Function, n})
-	}
-	b.WriteString(ui.Indent(ui.Table(nil, rows), 2))
+	b.WriteString(specialText(d.Special))
 	for _, n := range d.Notes {
 		b.WriteString("  " + ui.Dim("note") + "  " + n + "\n")
 	}
 	b.WriteString(problemText(d.Risks) + problemText(d.Refusals))
 	return b.String()
+}
+
+// specialText sums up by section; JSON has the entries of each function.
+func specialText(kept []objdiff.Kept) string {
+	entries, dropped := map[string]int{}, map[string]int{}
+	for _, k := range kept {
+		entries[k.Section] += k.Entries
+		dropped[k.Section] += k.Dropped
+	}
+	var words []string
+	for _, section := range slices.Sorted(maps.Keys(entries)) {
+		w := fmt.Sprintf("%s %d", section, entries[section])
+		if n := dropped[section]; n > 0 {
+			w += fmt.Sprintf(" (%d left out)", n)
+		}
+		words = append(words, w)
+	}
+	return ui.Flow("  special  ", words, ", ")
 }
 
 func functionTable(word string, list []objdiff.Function) string {

@@ -66,6 +66,31 @@ func Pairs(pairs ...[2]string) string {
 	return Table(nil, rows)
 }
 
+// Flow joins words into lines of at most 100 columns behind a label; further
+// lines are indented as far as the label is wide. Without words it is empty.
+func Flow(label string, words []string, sep string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	const columns = 100
+	pad := strings.Repeat(" ", lipgloss.Width(label))
+	var b strings.Builder
+	b.WriteString(label)
+	at := len(pad)
+	for i, w := range words {
+		if i < len(words)-1 {
+			w += sep
+		}
+		if at+lipgloss.Width(w) > columns && at > len(pad) {
+			b.WriteString("\n" + pad)
+			at = len(pad)
+		}
+		b.WriteString(w)
+		at += lipgloss.Width(w)
+	}
+	return trimRight(b.String()) + "\n"
+}
+
 // Indent moves every line of text to the right.
 func Indent(text string, n int) string {
 	pad := strings.Repeat(" ", n)

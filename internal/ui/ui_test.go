@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,17 @@ func TestTableAlignsAndTrims(t *testing.T) {
 	term.Print(got)
 	qt.Check(t, qt.Equals(stdout.String(), "name      n\na         1\nlonger  200\n"))
 	qt.Check(t, qt.Equals(Table([]string{"x"}, nil), ""))
+}
+
+func TestFlowBreaksLinesBehindTheLabel(t *testing.T) {
+	words := slices.Repeat([]string{"__jump_table 24"}, 8)
+	got := Flow("  special  ", words, ", ")
+	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
+	qt.Assert(t, qt.Equals(len(lines), 2))
+	qt.Check(t, qt.IsTrue(len(lines[0]) <= 100))
+	qt.Check(t, qt.IsTrue(strings.HasSuffix(lines[0], ",")))
+	qt.Check(t, qt.IsTrue(strings.HasPrefix(lines[1], "           __jump_table")))
+	qt.Check(t, qt.Equals(Flow("x", nil, ""), ""))
 }
 
 func TestNumbersForPeople(t *testing.T) {
