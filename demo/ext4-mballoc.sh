@@ -7,7 +7,10 @@
 #
 # It needs an empty disk of 2 GB, /dev/tsugi/scratch, with an ext4 file system
 # on it (it makes one when there is none and mkfs.ext4 is at hand), and the
-# modules virtio_blk and ext4. It exits 0 when the kernel survives.
+# module ext4. It exits 0 when the kernel survives.
+#
+# tsugi: disk scratch 2G ext4
+# tsugi: module ext4
 
 disk=/dev/tsugi/scratch
 dir=/mnt

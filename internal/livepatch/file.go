@@ -34,13 +34,14 @@ type Patch struct {
 }
 
 // New makes a live patch. It fills in the format number, the order of the
-// functions, the module's payload and the payload of each fix, for which
+// functions and callbacks, the module's payload and the payload of each fix, for which
 // diffs holds the text by fix id. The manifest that is passed stays as it is.
 func New(m Manifest, moduleName string, module []byte, diffs map[string][]byte) (*Patch, error) {
 	p := &Patch{Manifest: m, blobs: map[string][]byte{}}
 	p.Manifest.Format = Format
 	p.Manifest.Functions = slices.Clone(m.Functions)
 	SortFunctions(p.Manifest.Functions)
+	p.Manifest.Callbacks = slices.Compact(slices.Sorted(slices.Values(m.Callbacks)))
 	p.Manifest.Module = p.put(moduleName, module)
 	p.Manifest.Fixes = slices.Clone(m.Fixes)
 	for i := range p.Manifest.Fixes {

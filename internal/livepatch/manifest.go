@@ -59,10 +59,13 @@ type Manifest struct {
 	Target    TargetRef  `json:"target"`
 	Fixes     []FixRef   `json:"fixes"`
 	Functions []Function `json:"functions"` // ordered by Object, Name, SymPos
-	Risks     []Risk     `json:"risks,omitempty"`
-	Module    Payload    `json:"module"` // the .ko file
-	Compiler  string     `json:"compiler,omitempty"`
-	Builder   string     `json:"builder,omitempty"` // the program and its version
+	// Callbacks are the objects with patch callbacks, ordered. A live patch may
+	// have callbacks and replace nothing.
+	Callbacks []string `json:"callbacks,omitempty"`
+	Risks     []Risk   `json:"risks,omitempty"`
+	Module    Payload  `json:"module"` // the .ko file
+	Compiler  string   `json:"compiler,omitempty"`
+	Builder   string   `json:"builder,omitempty"` // the program and its version
 }
 
 // TargetRef names one exact kernel.
@@ -131,8 +134,13 @@ func (m *Manifest) Check() error {
 		return invalid("target: build-id %q: not 8 to 64 bytes of hex", m.Target.BuildID)
 	case len(m.Fixes) == 0:
 		return invalid("no fixes")
-	case len(m.Functions) == 0:
-		return invalid("no functions")
+	case len(m.Functions) == 0 && len(m.Callbacks) == 0:
+		return invalid("no functions and no callbacks")
+	}
+	for i, o := range m.Callbacks {
+		if !objectForm.MatchString(o) || i > 0 && m.Callbacks[i-1] >= o {
+			return invalid("callbacks of %q: not an object, twice or out of order", o)
+		}
 	}
 	if err := m.checkFunctions(); err != nil {
 		return err
@@ -178,10 +186,11 @@ func SortFunctions(f []Function) { slices.SortFunc(f, compareFunctions) }
 
 // Objects returns the objects that the live patch changes, in order.
 func (m *Manifest) Objects() []string {
-	var out []string
+	out := slices.Clone(m.Callbacks)
 	for _, f := range m.Functions {
 		out = append(out, f.Object)
 	}
+	slices.Sort(out)
 	return slices.Compact(out)
 }
 

@@ -58,6 +58,7 @@ type Request struct {
 	Patch     PatchRef             // Name is needed; FromPatch fills in the rest
 	Module    []byte               // the .ko file
 	Functions []livepatch.Function // what the manifest says is replaced
+	Callbacks []string             // objects with callbacks
 
 	// Reproducer is a shell script that exits 0 when the bug does not show. It
 	// runs under busybox as root from /tmp; the disks are /dev/tsugi/NAME. ""
@@ -103,7 +104,7 @@ func FromPatch(p *livepatch.Patch, t Target) (Request, error) {
 		return Request{}, err
 	}
 	return Request{
-		Target: t, Module: p.Module(), Functions: m.Functions,
+		Target: t, Module: p.Module(), Functions: m.Functions, Callbacks: m.Callbacks,
 		Patch: PatchRef{Name: m.Name, Version: m.Version, Digest: d},
 	}, nil
 }
@@ -128,9 +129,10 @@ func (r Request) withDefaults() Request {
 	r.Patch.ModuleDigest = hex.EncodeToString(sum[:])
 	r.Patch.ModuleSize = int64(len(r.Module))
 	r.Modules = slices.Clone(r.Modules)
-	for _, f := range r.Functions {
-		if f.Object != livepatch.Vmlinux && !slices.Contains(r.LateModules, f.Object) && !slices.Contains(r.Modules, f.Object) {
-			r.Modules = append(r.Modules, f.Object)
+	changed := livepatch.Manifest{Functions: r.Functions, Callbacks: r.Callbacks}
+	for _, o := range changed.Objects() {
+		if o != livepatch.Vmlinux && !slices.Contains(r.LateModules, o) && !slices.Contains(r.Modules, o) {
+			r.Modules = append(r.Modules, o)
 		}
 	}
 	return r
