@@ -68,7 +68,6 @@ func Catalogue() []Entry {
 		{"TS4012", KindRefusal, "data that only boot or module load reads changes", "apply the effect now in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
 		{"TS4013", KindRefusal, "the fix adds what only boot or module load would act on", "do the work in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
 		{"TS4020", KindRefusal, "the code tests a static key of the module that it belongs to", "write static_key_enabled(&key) in place of static_branch_likely(&key) or static_branch_unlikely(&key)"},
-		{"TS4021", KindRefusal, "the fix takes the address of a function whose ENDBR the kernel has sealed", "call the function directly from a new function of the fix, and take that one's address"},
 		{"TS4030", KindRefusal, "a struct changes its layout", "keep the layout and attach the new member with a shadow variable (klp_shadow_alloc)"},
 		// TS5xxx: the module
 		{"TS5101", KindError, "a module of the target cannot be read", "remove the target and add it again"},
@@ -79,6 +78,7 @@ func Catalogue() []Entry {
 		{"TS5106", KindError, "the source is not the running code", "use the source, configuration and compiler that built this kernel: the function differs byte by byte"},
 		{"TS5107", KindRefusal, "the function cannot be replaced: the kernel's tracer has no hook in it", "change its callers instead (notrace, noinstr and inlined code cannot be patched live)"},
 		{"TS5108", KindError, "the original object does not have a symbol that the change is about", "report this: the two compiles of the original disagree"},
+		{"TS5109", KindError, "a type lies otherwise in the kernel than in its source", "the source, the configuration or the compiler is not the one that built this kernel"},
 		{"TS5201", KindError, "a symbol that the change needs is not in the target", "define it in the fix, or write the fix without it"},
 		{"TS5202", KindRefusal, "a symbol that the change needs is gone when the module has been initialised", "write the fix without init code and init data"},
 		{"TS5203", KindRefusal, "the position of a symbol changes while its module loads", "write the fix without this symbol, for example by passing a pointer"},
@@ -134,6 +134,7 @@ func Catalogue() []Entry {
 		{"TS8005", KindRisk, "a static variable of a function starts anew", "the running kernel's value is not carried over; set it in a pre-patch callback if it matters"},
 		{"TS8006", KindRisk, "a changed constant table is carried as a copy", "its users are all replaced and see the new values; the original stays unchanged for debuggers"},
 		{"TS8007", KindRisk, "a new export is left out", "code in this live patch may use the symbol; modules built for the fixed kernel can't until the reboot"},
+		{"TS8008", KindRisk, "a struct gets a new member where padding was", "objects that exist hold whatever was in the padding; see that the new code stands that"},
 		{"TS8009", KindRisk, "the locking of a function changes", "old and new code can run at the same time in two tasks until the transition is over: see that both orders are safe"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},

@@ -214,8 +214,8 @@ func (o *object) gapAtoms(sec *elfobj.Section, named []*atom, cuts []uint64) []*
 			if cuts[i] == from && from > 0 && o.padding(sec, from, end) {
 				continue // one past the end of the atom before
 			}
-			if sec.EntSize > 1 && sec.Flags&elf.SHF_MERGE != 0 {
-				end = min(end, cuts[i]+sec.EntSize)
+			if sec.EntSize > 1 && sec.Flags&elf.SHF_MERGE != 0 && sec.EntSize < end-cuts[i] {
+				end = cuts[i] + sec.EntSize
 			}
 			all = append(all, &atom{kind: anonymous, class: o.class[sec], sec: sec, start: cuts[i], entry: cuts[i], end: end})
 		}

@@ -295,11 +295,11 @@ func takenAddresses(o *object) map[string]bool {
 // linker to merge: relocations against merged sections do not survive ld -r
 // with addends that reach into a string.
 func (e *emitter) literal(t target) (*elfobj.Symbol, int64) {
-	width := max(t.litSec.EntSize, 1)
-	name := fmt.Sprintf(".rodata.tsugi.str%d.%d", width, max(t.litSec.Align, 1))
+	width, align := charWidth(t.litSec), min(max(t.litSec.Align, 1), 64)
+	name := fmt.Sprintf(".rodata.tsugi.str%d.%d", width, align)
 	sec := e.out.File.Section(name)
 	if sec == nil {
-		sec = &elfobj.Section{Name: name, Type: elf.SHT_PROGBITS, Flags: elf.SHF_ALLOC, Align: max(t.litSec.Align, 1), Data: []byte{}}
+		sec = &elfobj.Section{Name: name, Type: elf.SHT_PROGBITS, Flags: elf.SHF_ALLOC, Align: align, Data: []byte{}}
 		e.out.File.Sections = append(e.out.File.Sections, sec)
 	}
 	key := name + "\x00" + string(t.literal)

@@ -151,7 +151,7 @@ func (o *object) sites() map[*elfobj.Section][]site {
 			list = append(list, site{ref: ref{off: r.Off, typ: r.Type, size: k.Size}, rel: r})
 		}
 		slices.SortStableFunc(list, func(x, y site) int { return cmp.Compare(x.off, y.off) })
-		if sec.Exec() {
+		if c.code() {
 			list = o.decode(sec, list)
 		}
 		for i := range list {
@@ -361,7 +361,7 @@ func literal(sec *elfobj.Section, at int64) []byte {
 		return nil
 	}
 	d := sec.Data[at:]
-	w := int(max(sec.EntSize, 1))
+	w := charWidth(sec)
 	if w == 1 {
 		if i := bytes.IndexByte(d, 0); i >= 0 {
 			d = d[:i]
@@ -374,6 +374,15 @@ func literal(sec *elfobj.Section, at int64) []byte {
 		}
 	}
 	return d
+}
+
+// charWidth is the size of a character in a section of strings. What is no
+// character size that C knows is taken as bytes.
+func charWidth(sec *elfobj.Section) int {
+	if sec.EntSize == 2 || sec.EntSize == 4 {
+		return int(sec.EntSize)
+	}
+	return 1
 }
 
 // adoptColdParts gives split-off parts to their functions.

@@ -72,7 +72,7 @@ func (o *object) classify(s *elfobj.Section) class {
 	if s.Flags&elf.SHF_ALLOC == 0 {
 		return ignored
 	}
-	if s.Exec() {
+	if s.Exec() && s.Type != elf.SHT_NOBITS {
 		switch {
 		case hasAnyPrefix(s.Name, bootTextPrefixes):
 			return bootText

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package builder is the pipeline from source fixes to a live patch: which
+// objects the fixes reach, compiled with and without them, compared, judged,
+// linked into a module and packed into an artifact.
+//
+// A build ends in one of three ways, and a Report tells all of them whole: the
+// fixes can be live (Artifact is set), they need a reboot (Refusals say why,
+// where, and the usual rewrite), or they change nothing on this target. An
+// error means that the build could not be done.
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tsugi-project/tsugi/include"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/klp"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+// Request says what to build.
+type Request struct {
+	Target  *kernel.Target
+	Fixes   []*fix.Fix // applied in this order
+	Name    string     // of the live patch and its module; "" makes one from fixes and target
+	Version int        // 0 is 1
+	Builder string     // program and version, for the manifest
+	// Accept lists refusals to live with, as CODE or CODE:WHERE ("TS4010:sysctl_x").
+	Accept []string
+	Jobs   int // compilers at a time; 0 for one per processor
+	// MaxObjects bounds how many objects a header may reach; 0: 500.
+	MaxObjects int
+	// Sign, if not nil, gets the finished module and returns it signed.
+	Sign func(ko []byte) ([]byte, error)
+}
+
+// Verdict is the outcome of a build.
+type Verdict string
+
+const (
+	Live        Verdict = "live"
+	Reboot      Verdict = "reboot"
+	NotAffected Verdict = "not-affected" // the fixes change nothing that runs here
+)
+
+// Report is what a build found and made.
+type Report struct {
+	Schema  int                 `json:"schema"`
+	Verdict Verdict             `json:"verdict"`
+	Name    string              `json:"name"`
+	Target  livepatch.TargetRef `json:"target"`
+	Fixes   []FixInfo           `json:"fixes"`
+	Objects []Object            `json:"objects"`
+	// Unbuilt are files of the fixes that are not part of this target, with why.
+	Unbuilt   []Unbuilt            `json:"unbuilt,omitempty"`
+	Functions []livepatch.Function `json:"functions,omitempty"` // replaced ones
+	Refusals  []Refusal            `json:"refusals,omitempty"`
+	Risks     []Refusal            `json:"risks,omitempty"`
+	Proven    klp.Proof            `json:"proven"` // source against running code
+	Module    *ModuleInfo          `json:"module,omitempty"`
+	Stages    []Stage              `json:"stages"`
+	Notes     []string             `json:"notes,omitempty"`
+
+	// Artifact is the live patch; nil unless Verdict is live.
+	Artifact *livepatch.Patch `json:"-"`
+}
+
+// FixInfo names one fix of the build.
+type FixInfo struct {
+	ID    string   `json:"id"`
+	Title string   `json:"title,omitempty"`
+	CVEs  []string `json:"cves,omitempty"`
+}
+
+// Object is what became of one object file.
+type Object struct {
+	Path   string          `json:"path"`
+	Module string          `json:"module,omitempty"` // "" is vmlinux
+	Diff   *objdiff.Result `json:"diff,omitempty"`   // nil when both compiles are the same bytes
+}
+
+// Unbuilt is a file that the fixes change in vain on this target.
+type Unbuilt struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// Refusal is a problem with its place in the source.
+type Refusal struct {
+	*code.Problem
+	Object string `json:"object"`
+	Source string `json:"source,omitempty"` // "fs/ext4/mballoc.c:1540"
+}
+
+// ModuleInfo describes the module that was made.
+type ModuleInfo struct {
+	Name    string       `json:"name"`
+	Size    int          `json:"size"` // bytes
+	Digest  string       `json:"sha256"`
+	Symbols []klp.Symbol `json:"symbols"` // resolved by livepatch when it loads
+}
+
+// Stage is how long one step took.
+type Stage struct {
+	Name string `json:"name"`
+	MS   int64  `json:"ms"`
+}
+
+// Build runs the pipeline. A fix that can't be live is a Report with verdict
+// Reboot and no error.
+func Build(ctx context.Context, req Request, rep progress.Reporter) (*Report, error) {
+	if len(req.Fixes) == 0 {
+		return nil, code.New("TS1107", "", "no fix was given")
+	}
+	b := &build{req: req, rep: rep, report: &Report{Schema: 1, Target: targetRef(req.Target)}}
+	for _, f := range req.Fixes {
+		b.report.Fixes = append(b.report.Fixes, FixInfo{ID: f.ID, Title: f.Title, CVEs: f.CVEs})
+	}
+	b.report.Name = b.name()
+	return b.run(ctx)
+}
+
+type build struct {
+	req     Request
+	rep     progress.Reporter
+	report  *Report
+	fix     *fix.Fix // all fixes as one
+	sources map[string]fix.Change
+	types   *kernelTypes
+	target  *klp.Target
+	inputs  []klp.Input
+}
+
+// stage runs one step and notes how long it took.
+func (b *build) stage(name string, step func() error) error {
+	start := time.Now()
+	err := step()
+	b.report.Stages = append(b.report.Stages, Stage{name, time.Since(start).Milliseconds()})
+	return err
+}
+
+func (b *build) run(ctx context.Context) (*Report, error) {
+	var objs []kbuild.Object
+	var pairs []kbuild.Pair
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"read fix", func() error { return b.combine() }},
+		{"find objects", func() (err error) { objs, err = b.reach(ctx); return err }},
+		{"compile", func() (err error) { pairs, err = b.compile(ctx, objs); return err }},
+		{"compare", func() error { return b.compare(ctx, pairs) }},
+	}
+	for _, s := range steps {
+		if err := b.stage(s.name, s.do); err != nil {
+			if c := code.Of(err); c == "TS3111" || c == "TS3109" {
+				b.report.Verdict = NotAffected
+				b.report.Notes = append(b.report.Notes, err.Error())
+				return b.report, nil
+			}
+			return nil, err
+		}
+	}
+	switch {
+	case len(b.report.Refusals) > 0:
+		b.report.Verdict = Reboot
+		return b.report, nil
+	case len(b.inputs) == 0:
+		b.report.Verdict = NotAffected
+		return b.report, nil
+	}
+	if err := b.stage("link module", func() error { return b.link(ctx) }); err != nil {
+		if p, ok := errors.AsType[*code.Problem](err); ok && isRefusal(p) {
+			b.report.Refusals = append(b.report.Refusals, Refusal{Problem: p})
+			b.report.Verdict = Reboot
+			return b.report, nil
+		}
+		return nil, err
+	}
+	b.report.Verdict = Live
+	return b.report, nil
+}
+
+func isRefusal(p *code.Problem) bool {
+	e, ok := code.Lookup(p.Code)
+	return ok && e.Kind == code.KindRefusal
+}
+
+func (b *build) compile(ctx context.Context, objs []kbuild.Object) ([]kbuild.Pair, error) {
+	if len(objs) == 0 {
+		return nil, nil
+	}
+	headers, err := authorHeaders(b.req.Target)
+	if err != nil {
+		return nil, err
+	}
+	return kbuild.Compile(ctx, b.req.Target, b.fix, objs, kbuild.Options{Jobs: b.req.Jobs, IncludeDirs: []string{headers}}, b.rep)
+}
+
+// authorHeaders puts <tsugi/livepatch.h> where compilers find it. The name
+// holds its digest, so that an object compiled with another version is never
+// taken for one with this.
+func authorHeaders(t *kernel.Target) (string, error) {
+	const name = "tsugi/livepatch.h"
+	text, err := include.Files.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	dir := filepath.Join(t.Home(), "include", hex.EncodeToString(sum[:6]))
+	file := filepath.Join(dir, name)
+	if _, err := os.Stat(file); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return "", kernel.DiskError(file, err)
+	}
+	return dir, writeFile(file, text)
+}
+
+// compare diffs the pairs in parallel and collects what they mean, in order.
+func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
+	task := b.rep.Start("compare", int64(len(pairs)), progress.Files)
+	defer func() { task.Done(err) }()
+	if b.types, err = loadTypes(b.req.Target); err != nil {
+		return err
+	}
+	if b.target, err = klp.ForKernel(b.req.Target); err != nil {
+		return err
+	}
+	found := make([]*compared, len(pairs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(b.req.Jobs, 2))
+	for i, p := range pairs {
+		if p.Identical {
+			task.Add(1)
+			continue
+		}
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var err error
+			if found[i], err = b.compareOne(p); err != nil {
+				return fmt.Errorf("%s: %w", p.Path, err)
+			}
+			task.Add(1)
+			return nil
+		})
+	}
+	if err = g.Wait(); err != nil {
+		return err
+	}
+	for i, c := range found {
+		if err = b.collect(pairs[i], c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compared is the result of one pair.
+type compared struct {
+	diff    *objdiff.Result
+	layouts []Refusal // refusals about types
+	padding []Refusal // risks about types
+}
+
+func (b *build) compareOne(p kbuild.Pair) (*compared, error) {
+	orig, err := readObject(p.Orig)
+	if err != nil {
+		return nil, err
+	}
+	patched, err := readObject(p.Patched)
+	if err != nil {
+		return nil, err
+	}
+	d, err := objdiff.Diff(orig, patched, objdiff.Options{
+		EntrySize: b.types.size,
+		Trace:     objdiff.TraceRequired,
+		BuiltIn:   p.Module == "",
+		KeyOwner:  b.target.KeyOwner(p.Module),
+		Accept:    b.accepts,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &compared{diff: d}
+	return c, b.compareTypes(c, p.Object, orig, patched)
+}
+
+// collect adds one object's result to the report.
+func (b *build) collect(p kbuild.Pair, c *compared) error {
+	o := Object{Path: p.Path, Module: p.Module}
+	if c == nil {
+		b.report.Objects = append(b.report.Objects, o)
+		return nil
+	}
+	o.Diff = c.diff
+	b.report.Objects = append(b.report.Objects, o)
+	for _, r := range c.diff.Refusals {
+		b.report.Refusals = append(b.report.Refusals, b.place(r, p.Object))
+	}
+	b.report.Refusals = append(b.report.Refusals, c.layouts...)
+	for _, r := range c.diff.Risks {
+		b.report.Risks = append(b.report.Risks, b.place(r, p.Object))
+	}
+	b.report.Risks = append(b.report.Risks, c.padding...)
+	for _, n := range c.diff.Notes {
+		b.report.Notes = append(b.report.Notes, p.Path+": "+n)
+	}
+	if c.diff.Same() || c.diff.Refused() {
+		return nil
+	}
+	extract, err := c.diff.Extract()
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Path, err)
+	}
+	plain, err := readObject(p.Plain)
+	if err != nil {
+		return err
+	}
+	b.inputs = append(b.inputs, klp.Input{Object: p.Path, Module: p.Module, Plain: plain, Extract: *extract})
+	return nil
+}
+
+func readObject(path string) (*elfobj.File, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := elfobj.Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// accepts reports whether the caller lives with a refusal.
+func (b *build) accepts(p *code.Problem) bool {
+	return slices.ContainsFunc(b.req.Accept, func(a string) bool {
+		c, where, only := strings.Cut(a, ":")
+		return c == string(p.Code) && (!only || where == p.Where)
+	})
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/fix"
+)
+
+// combine applies the fixes one after the other to the target's source, in
+// memory, and makes one fix of the result: two fixes may touch one file, even
+// one function. What a hunk needed beyond its exact place becomes a note.
+func (b *build) combine() error {
+	now := map[string]fix.Change{} // against the pristine source
+	read := func(path string) ([]byte, error) {
+		if c, ok := now[path]; ok {
+			if c.Deleted {
+				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+			}
+			return c.New, nil
+		}
+		return os.ReadFile(filepath.Join(b.req.Target.Source, path))
+	}
+	for _, f := range b.req.Fixes {
+		changes, err := f.Apply(read)
+		if err != nil {
+			return err
+		}
+		for _, c := range changes {
+			for _, n := range c.Notes {
+				b.report.Notes = append(b.report.Notes, fmt.Sprintf("%s: %s: %s", f.ID, c.Path, n))
+			}
+			c.Notes = nil
+			if before, ok := now[c.Path]; ok {
+				c.Old, c.Created = before.Old, before.Old == nil
+			}
+			now[c.Path] = c
+		}
+	}
+	b.sources = now
+	if len(b.req.Fixes) == 1 {
+		b.fix = b.req.Fixes[0]
+		return nil
+	}
+	var text []byte
+	for _, path := range slices.Sorted(maps.Keys(now)) {
+		c := now[path]
+		text = append(text, fix.Unified(path, c.Old, c.New)...)
+	}
+	var err error
+	b.fix, err = fix.Parse(b.report.Name, text)
+	return err
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/klp"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+// nameLimit is how long a module's name may be (MODULE_NAME_LEN less the
+// terminator on 64-bit kernels).
+const nameLimit = 55
+
+// name is the live patch's name: what the caller said, or tsugi_<first
+// fix>_<digest of target and fixes>. Two different live patches of one machine
+// so never share a name, which the kernel would refuse.
+func (b *build) name() string {
+	if b.req.Name != "" {
+		return b.req.Name
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, b.req.Target.BuildID, b.req.Version)
+	for _, f := range b.req.Fixes {
+		fmt.Fprintln(h, len(f.Raw))
+		h.Write(f.Raw)
+	}
+	digest := hex.EncodeToString(h.Sum(nil))[:8]
+	return "tsugi_" + clip(identifier(b.req.Fixes[0].ID), nameLimit-len("tsugi__")-len(digest)) + "_" + digest
+}
+
+// identifier maps a fix's id to what may be in a module's name.
+func identifier(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '_'
+	}, s)
+	if s = strings.Trim(s, "_"); s == "" {
+		return "fix"
+	}
+	return s
+}
+
+func clip(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], "_") }
+
+func (b *build) link(ctx context.Context) (err error) {
+	task := b.rep.Start("link module", 0, progress.Steps)
+	defer func() { task.Done(err) }()
+	m, err := klp.Build(ctx, b.target, klp.Options{
+		Name: b.report.Name, Sign: b.req.Sign, Description: b.description(),
+	}, b.inputs)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(m.KO)
+	b.report.Module = &ModuleInfo{Name: m.Name, Size: len(m.KO), Digest: hex.EncodeToString(sum[:]), Symbols: m.Symbols}
+	b.report.Proven = m.Proof
+	b.report.Notes = append(b.report.Notes, m.Warnings...)
+	for _, f := range m.Functions {
+		b.report.Functions = append(b.report.Functions, livepatch.Function{
+			Object: f.Object, Name: f.Name, SymPos: f.SymPos, Change: f.Change, Source: strings.TrimSuffix(f.File, ".o") + ".c",
+		})
+	}
+	livepatch.SortFunctions(b.report.Functions)
+	return b.pack(m)
+}
+
+func (b *build) description() string {
+	ids := make([]string, 0, len(b.req.Fixes))
+	for _, f := range b.req.Fixes {
+		ids = append(ids, f.ID)
+	}
+	return clip("live patch for "+b.req.Target.Release+": "+strings.Join(ids, ", "), 200)
+}
+
+// pack makes the artifact.
+func (b *build) pack(m *klp.Module) error {
+	man := livepatch.Manifest{
+		Name: b.report.Name, Version: max(b.req.Version, 1), Target: b.report.Target,
+		Functions: b.report.Functions, Compiler: b.req.Target.Compiler, Builder: b.req.Builder,
+	}
+	diffs := map[string][]byte{}
+	for _, f := range b.req.Fixes {
+		man.Fixes = append(man.Fixes, livepatch.FixRef{ID: f.ID, Title: f.Title, Origin: f.Origin, CVEs: f.CVEs})
+		diffs[f.ID] = f.Raw
+	}
+	for _, r := range b.report.Risks {
+		man.Risks = append(man.Risks, livepatch.Risk{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
+	}
+	var err error
+	b.report.Artifact, err = livepatch.New(man, m.Name+".ko", m.KO, diffs)
+	return err
+}
+
+func targetRef(t *kernel.Target) livepatch.TargetRef {
+	return livepatch.TargetRef{
+		Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion,
+		Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
+	}
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/layout"
+)
+
+// kernelTypes is the type information of a target and of its modules.
+type kernelTypes struct {
+	target  *kernel.Target
+	kernel  *layout.Types // nil when the kernel has no BTF
+	mu      sync.Mutex
+	modules map[string]*layout.Types
+}
+
+func loadTypes(t *kernel.Target) (*kernelTypes, error) {
+	img, err := t.Image()
+	if err != nil {
+		return nil, err
+	}
+	k := &kernelTypes{target: t, modules: map[string]*layout.Types{}}
+	k.kernel, err = layout.Parse(img.BTF())
+	if err != nil && !errors.Is(err, layout.ErrNoTypes) {
+		return nil, fmt.Errorf("types of %s: %w", t.Name, err)
+	}
+	return k, nil
+}
+
+func (k *kernelTypes) size(name string) (int, bool) {
+	if k.kernel == nil {
+		return 0, false
+	}
+	return k.kernel.Size(name)
+}
+
+// of returns the types that code of a module sees, or nil without BTF.
+func (k *kernelTypes) of(module string) (*layout.Types, error) {
+	if k.kernel == nil || module == "" {
+		return k.kernel, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t, ok := k.modules[module]; ok {
+		return t, nil
+	}
+	t := k.kernel
+	if path, ok := k.target.ModulePath(module); ok {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		f, err := elfobj.Read(data)
+		if err != nil {
+			return nil, fmt.Errorf("module %s: %w", module, err)
+		}
+		if s := f.Section(".BTF"); s != nil {
+			if t, err = k.kernel.WithModule(s.Data); err != nil {
+				return nil, fmt.Errorf("module %s: types: %w", module, err)
+			}
+		}
+	}
+	k.modules[module] = t
+	return t, nil
+}
+
+// compareTypes finds types that the fix lays out anew, and types that lie in
+// the running kernel otherwise than in its source. Objects without BTF (an old
+// compiler) are not judged.
+func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj.File) error {
+	before, after := orig.Section(".BTF"), patched.Section(".BTF")
+	if before == nil || after == nil {
+		return nil
+	}
+	was, err := layout.Parse(before.Data)
+	if err != nil {
+		return fmt.Errorf("types of the original: %w", err)
+	}
+	is, err := layout.Parse(after.Data)
+	if err != nil {
+		return fmt.Errorf("types of the patched object: %w", err)
+	}
+	running, err := b.types.of(o.Module)
+	if err != nil {
+		return err
+	}
+	if running != nil && !c.diff.Same() {
+		if bad := layout.Mismatches(running, was); len(bad) > 0 {
+			return code.New("TS5109", bad[0].Type, bad[0].Detail)
+		}
+	}
+	for _, ch := range layout.Compare(was, is) {
+		p := code.New("TS4030", ch.Type, ch.Detail)
+		switch {
+		case ch.Padding:
+			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
+		case b.accepts(p):
+			c.padding = append(c.padding, b.place(code.New("TS4030", ch.Type, ch.Detail+"; accepted"), o))
+		default:
+			c.layouts = append(c.layouts, b.place(p, o))
+		}
+	}
+	return nil
+}
