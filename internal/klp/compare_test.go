@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"debug/elf"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+)
+
+const comparedSource = `
+extern int callee(int), other(int);
+extern int shared;
+static int table[4] = { 1, 2, 3, 4 };
+static const char *const names[] = { "one", "two" };
+int compared(int x)
+{
+	const char *s = "a string of this function";
+	for (; *s; s++)
+		x += callee(*s) + table[x & 3] + names[x & 1][0];
+	return x + shared;
+}
+int second(int x) { return other(x) + table[1]; }
+`
+
+const comparedRest = "int callee(int x) { return x; }\nint other(int x) { return x; }\nint shared;\n"
+
+// Every bit of every function matters: whatever is changed in the object, the
+// target is no longer the same.
+func TestEveryChangedByteIsFound(t *testing.T) {
+	b := newBench(t)
+	file := b.object(comparedSource)
+	rest := b.object(comparedRest)
+	ko := b.module("mod", file, rest)
+	tg := b.target(map[string]string{"mod": ko}, nil, file, rest)
+	for _, module := range []string{"", "mod"} {
+		good := b.read(file)
+		p, err := VerifyObject(tg, file, module, good)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(p.Functions, 2))
+		qt.Assert(t, qt.IsTrue(p.Exact > 5), qt.Commentf("%+v", p))
+
+		text := good.Section(".text")
+		inField := func(off uint64) bool {
+			return slices.ContainsFunc(text.Relocs, func(r elfobj.Reloc) bool { return off >= r.Off && off < r.Off+fieldSize(r.Type) })
+		}
+		for _, fn := range []*elfobj.Symbol{good.Symbol("compared"), good.Symbol("second")} {
+			for off := fn.Value; off < fn.Value+fn.Size; off++ {
+				if inField(off) {
+					continue
+				}
+				bad := b.read(file)
+				bad.Section(".text").Data[off] ^= 0x10
+				_, err := VerifyObject(tg, file, module, bad)
+				qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")), qt.Commentf("%q: %s+%#x", module, fn.Name, off-fn.Value))
+			}
+		}
+		for i, r := range text.Relocs {
+			if r.Sym.Name == "__fentry__" {
+				continue // nothing defines it in the fixture
+			}
+			bad := b.read(file)
+			bad.Section(".text").Relocs[i].Addend += 8
+			if r.Sym.Section != nil && r.Sym.Section.Flags&elf.SHF_STRINGS != 0 {
+				bad.Section(".text").Relocs[i].Addend -= 7
+			}
+			_, err := VerifyObject(tg, file, module, bad)
+			qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")), qt.Commentf("%q: relocation %d to %s", module, i, r.Sym.Name))
+		}
+	}
+}
+
+func TestAnotherCalleeIsFound(t *testing.T) {
+	b := newBench(t)
+	file := b.object(comparedSource)
+	rest := b.object(comparedRest)
+	tg := b.target(map[string]string{"mod": b.module("mod", file, rest)}, nil, file, rest)
+	for _, module := range []string{"", "mod"} {
+		bad := b.read(file)
+		callee, other := bad.Symbol("callee"), bad.Symbol("other")
+		callee.Name, other.Name = other.Name, callee.Name
+		_, err := VerifyObject(tg, file, module, bad)
+		qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")))
+		qt.Assert(t, qt.ErrorMatches(err, ".*(compared|second).*(callee|other).*"))
+	}
+}
+
+func TestAJumpLabelMayBeAJumpOrANop(t *testing.T) {
+	const label = `
+extern void slow(void);
+extern int key;
+int labelled(int x)
+{
+	asm goto("1:\t.byte INSN\n\t"
+		".pushsection __jump_table, \"aw\"\n\t.long 1b - ., %l[yes] - .\n\t.quad %c0 - .\n\t.popsection"
+		: : "i" (&key) : : yes);
+	return x;
+yes:
+	slow();
+	return x + 1;
+}
+`
+	b := newBench(t)
+	source := func(insn string) string { return strings.Replace(label, "INSN", insn, 1) }
+	nop := b.object(source("0x0f,0x1f,0x44,0,0"))
+	jump := b.object(source("0xe9,1,0,0,0"))
+	short := b.object(source("0xeb,0,0x90,0x90,0x90"))
+	rest := b.object("void slow(void) { }\nint key;\n")
+	tg := b.target(nil, nil, nop, rest)
+	_, err := VerifyObject(tg, jump, "", b.read(jump))
+	qt.Assert(t, qt.IsNil(err))
+	_, err = VerifyObject(tg, short, "", b.read(short))
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")), qt.Commentf("another length"))
+
+	// The same difference where the table has no entry is a difference.
+	plain := b.read(jump)
+	plain.Section("__jump_table").Relocs = nil
+	_, err = VerifyObject(tg, jump, "", plain)
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")))
+}
+
+func TestFunctionsThatFtraceCannotRedirect(t *testing.T) {
+	b := newBench(t)
+	file := b.object("int traced(int x) { return x; }\n__attribute__((no_instrument_function)) int hidden(int x) { return x; }\n")
+	tg := b.target(nil, nil, file)
+	o, _ := tg.owner("")
+	plain := b.read(file)
+	l := newLayout(file, o, plain)
+	qt.Assert(t, qt.IsNil(l.proveFunction(plain.Symbol("traced"), &Proof{})))
+	err := l.proveFunction(plain.Symbol("hidden"), &Proof{})
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5107")))
+}
+
+// FuzzVerify changes an object at will: comparing ends with an answer.
+func FuzzVerify(f *testing.F) {
+	b := newBench(f)
+	file := b.object(comparedSource)
+	rest := b.object(comparedRest)
+	tg := b.target(map[string]string{"mod": b.module("mod", file, rest)}, nil, file, rest)
+	f.Add(b.bytes(file))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		plain, err := elfobj.Read(raw)
+		if err != nil {
+			return
+		}
+		for _, module := range []string{"", "mod"} {
+			p, err := VerifyObject(tg, "x.o", module, plain)
+			if err == nil && p.Bytes < 0 {
+				t.Fatal("neither an error nor a proof")
+			}
+		}
+	})
+}
