@@ -140,3 +140,16 @@ func symbolTable(t testing.TB, raw []byte) []kimage.Symbol {
 	slices.SortStableFunc(out, func(a, b kimage.Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
 	return out
 }
+
+// golden compares with a file of testdata. TSUGI_GOLDEN=write writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if os.Getenv("TSUGI_GOLDEN") == "write" {
+		qt.Assert(t, qt.IsNil(os.MkdirAll("testdata", 0o755)))
+		qt.Assert(t, qt.IsNil(os.WriteFile(path, []byte(got), 0o644)))
+	}
+	want, err := os.ReadFile(path)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(got, string(want)))
+}

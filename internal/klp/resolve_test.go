@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+)
+
+// A town is a kernel with three modules: fs depends on lib, net on nothing.
+type town struct {
+	*bench
+	*Target
+	files map[string]string // source name -> object file
+}
+
+var townSources = map[string]string{
+	"core.c": `
+extern int hidden_global(int);
+noinline int exported(int x) { return x; }
+noinline int spaced(int x) { return x; }
+static noinline int twice(int x) { return x * 2; }
+int twice_user(int x) { return twice(x); }
+static int counter;
+int patched_core(int x) { return exported(x) + spaced(x) + twice(x) + hidden_global(x) + counter++; }
+`,
+	"core2.c": `
+int hidden_global(int x) { return x; }
+static noinline int twice(int x) { return x * 22; }
+int twice_user2(int x) { return twice(x); }
+`,
+	"fs.c": `
+extern int exported(int), hidden_global(int), lib_call(int), fs_helper(int);
+static int fs_count;
+int patched_fs(int x) { return exported(x) + lib_call(x) + fs_helper(x) + fs_count++; }
+`,
+	"fs2.c":  "int fs_helper(int x) { return x; }\nextern int lib_call(int);\nint fs_other(int x) { return lib_call(x); }\n",
+	"lib.c":  "int lib_call(int x) { return x; }\n",
+	"net.c":  "int net_call(int x) { return x; }\n",
+	"grow.c": "int grown(int x) { return x; }\n",
+}
+
+func newTown(t testing.TB) *town {
+	b := newBench(t)
+	v := &town{bench: b, files: map[string]string{}}
+	for name, src := range townSources {
+		v.files[name] = b.object(src)
+	}
+	info := func(depends string) string { return b.object(modinfoSource("license=GPL", "depends="+depends)) }
+	modules := map[string]string{
+		"fs":  b.module("fs", v.files["fs.c"], v.files["fs2.c"], info("lib")),
+		"lib": b.module("lib", v.files["lib.c"], info("")),
+		"net": b.module("net", v.files["net.c"], info("")),
+	}
+	exports := map[string]kernel.Export{
+		"exported": {Module: Vmlinux}, "spaced": {Module: Vmlinux, Namespace: "SPACE"}, "__fentry__": {Module: Vmlinux},
+		"lib_call": {Module: "lib"}, "net_call": {Module: "net"},
+	}
+	v.Target = b.target(modules, exports, v.files["core.c"], v.files["core2.c"])
+	return v
+}
+
+// input is a change of one function of a file: its new source.
+func (v *town) input(file, module, source, function string) Input {
+	plain := v.read(v.files[file])
+	patched := v.read(v.object(source, "-ffunction-sections", "-fdata-sections"))
+	x := extract(v.t, patched, plain, function)
+	// What the original has is what the original says of it.
+	for i := range x.Refs {
+		orig := plain.Symbol(x.Refs[i].Symbol.Name)
+		x.Refs[i].Orig = orig
+	}
+	return Input{Object: strings.TrimSuffix(file, ".c") + ".o", Module: module, Plain: plain, Extract: x}
+}
+
+// resolved describes what each undefined symbol of the pieces became.
+func resolved(t *Target, inputs ...Input) (map[string]string, []*piece, error) {
+	pieces, err := prepare(t, inputs, &Proof{})
+	if err != nil {
+		return nil, nil, err
+	}
+	out := map[string]string{}
+	for _, p := range pieces {
+		for _, s := range p.file.Symbols {
+			if !s.Undefined() || s.Name == "__fentry__" {
+				continue
+			}
+			what := "import"
+			if k, ok := p.klp[s]; ok {
+				what = klpName(k) + " by " + k.rela
+			}
+			out[s.Name] = what
+		}
+	}
+	return out, pieces, nil
+}
+
+func klpName(k klpSym) string { return k.object + "." + k.name + "," + string(rune('0'+k.pos)) }
+
+func TestWhatSymbolsBecome(t *testing.T) {
+	v := newTown(t)
+	core := v.input("core.c", "", townSources["core.c"], "patched_core")
+	got, pieces, err := resolved(v.Target, core)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.CmpEquals(got, map[string]string{
+		"exported":      "import",
+		"spaced":        "import",
+		"twice":         "vmlinux.twice,1 by vmlinux",
+		"counter":       "vmlinux.counter,0 by vmlinux",
+		"hidden_global": "vmlinux.hidden_global,0 by vmlinux",
+	}, cmp.Options{}))
+	qt.Assert(t, qt.DeepEquals(namespaces(pieces), []string{"SPACE"}))
+
+	fs := v.input("fs.c", "fs", townSources["fs.c"], "patched_fs")
+	got, _, err = resolved(v.Target, fs)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.CmpEquals(got, map[string]string{
+		"exported":  "import",
+		"lib_call":  "lib.lib_call,0 by fs",
+		"fs_helper": "fs.fs_helper,0 by fs",
+		"fs_count":  "fs.fs_count,0 by fs",
+	}, cmp.Options{}))
+}
+
+func TestNewReferencesOfAFix(t *testing.T) {
+	v := newTown(t)
+	fs := func(call string) Input {
+		src := strings.Replace(townSources["fs.c"], "exported(x) +", call+"(x) +", 1)
+		return v.input("fs.c", "fs", "extern int "+call+"(int);\n"+src, "patched_fs")
+	}
+	core := func(call string) Input {
+		src := strings.Replace(townSources["core.c"], "return exported(x) +", "return "+call+"(x) +", 1)
+		return v.input("core.c", "", "extern int "+call+"(int);\n"+src, "patched_core")
+	}
+	grow := func(module string) Input {
+		in := v.input("core2.c", "", townSources["core2.c"]+"int grown(int x) { return x + 1; }", "twice_user2")
+		if module == "fs" {
+			in = v.input("fs2.c", "fs", townSources["fs2.c"]+"int grown(int x) { return x + 1; }", "fs_other")
+		}
+		// The differ keeps new functions: put it back.
+		f := v.read(v.object("int grown(int x) { return x + 1; }"))
+		in.Extract.File.Sections = append(in.Extract.File.Sections, f.Section(".text"))
+		in.Extract.File.Symbols = append(in.Extract.File.Symbols, f.Symbol("grown"), f.Symbol("__fentry__"))
+		return in
+	}
+	for name, c := range map[string]struct {
+		inputs []Input
+		symbol string
+		want   string
+		code   code.Code
+	}{
+		"a module may use an unexported global of the kernel":    {[]Input{fs("hidden_global")}, "hidden_global", "vmlinux.hidden_global,0 by vmlinux", ""},
+		"a static function of another file is not a global":      {[]Input{fs("twice")}, "", "", "TS5201"},
+		"a module may not use one that it does not depend on":    {[]Input{fs("net_call")}, "", "", "TS5206"},
+		"the kernel may not use a module":                        {[]Input{core("lib_call")}, "", "", "TS5207"},
+		"nothing defines it":                                     {[]Input{core("nowhere")}, "", "", "TS5201"},
+		"another file of the fix brings it":                      {[]Input{core("grown"), grow("")}, "grown", "import", ""},
+		"a module may use what the kernel's part brings":         {[]Input{fs("grown"), grow("")}, "grown", "import", ""},
+		"the kernel may not use what a module's part brings":     {[]Input{core("grown"), grow("fs")}, "", "", "TS5207"},
+		"the same object twice":                                  {[]Input{core("exported"), core("exported")}, "", "", "TS5303"},
+		"two files that bring the same global":                   {[]Input{grow(""), grow("fs")}, "", "", "TS5303"},
+		"the first example of a new reference, to be sure of it": {[]Input{core("spaced")}, "spaced", "import", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := resolved(v.Target, c.inputs...)
+			qt.Assert(t, qt.Equals(code.Of(err), c.code), qt.Commentf("%v", err))
+			if c.code == "" {
+				qt.Assert(t, qt.Equals(got[c.symbol], c.want))
+			}
+		})
+	}
+}
+
+func TestAWeakReferenceMayStayUndefined(t *testing.T) {
+	v := newTown(t)
+	src := strings.Replace(townSources["core.c"], "exported(x) +", "(maybe ? maybe(x) : 0) +", 1)
+	in := v.input("core.c", "", "extern int maybe(int) __attribute__((weak));\n"+src, "patched_core")
+	got, _, err := resolved(v.Target, in)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(got["maybe"], "import"))
+}
+
+func TestAnAmbiguousGlobalIsRefused(t *testing.T) {
+	v := newTown(t)
+	for _, s := range v.Symbols {
+		if s.Name == "hidden_global" {
+			s.Addr += 4
+			v.Symbols = append(v.Symbols, s)
+			break
+		}
+	}
+	_, _, err := resolved(v.Target, v.input("core.c", "", townSources["core.c"], "patched_core"))
+	// The object's own reference tells too: vmlinux has one definition only.
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5204")))
+}
+
+func TestASealedFunctionWhoseAddressIsNew(t *testing.T) {
+	v := newTown(t)
+	o, err := v.owner("")
+	qt.Assert(t, qt.IsNil(err))
+	v.sealed = map[string]map[place]bool{"": {o.named("hidden_global")[0].at: true}}
+	for _, newPointer := range []bool{false, true} {
+		in := v.input("core.c", "", townSources["core.c"], "patched_core")
+		for i := range in.Extract.Refs {
+			in.Extract.Refs[i].NewPointer = newPointer && in.Extract.Refs[i].Symbol.Name == "hidden_global"
+		}
+		_, _, err := resolved(v.Target, in)
+		if newPointer {
+			qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5205")))
+			qt.Assert(t, qt.ErrorMatches(err, ".*hidden_global.*patched_core.*"))
+		} else {
+			qt.Assert(t, qt.IsNil(err))
+		}
+	}
+}
+
+func TestSealedFunctionsOfAModule(t *testing.T) {
+	b := newBench(t)
+	ko := b.module("mod", b.object(`
+static noinline __used int sealed(int x) { return x; }
+int open(int x) { return sealed(x); }
+asm(".pushsection .ibt_endbr_seal, \"a\"\n.long sealed - .\n.popsection");
+`))
+	tg := &Target{Module: func(string) ([]byte, error) { return b.bytes(ko), nil }}
+	o, err := tg.owner("mod")
+	qt.Assert(t, qt.IsNil(err))
+	places, err := tg.sealedPlaces(o)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(len(places), 1))
+	qt.Assert(t, qt.IsTrue(places[o.named("sealed")[0].at]))
+}
+
+func TestKeyOwners(t *testing.T) {
+	v := newTown(t)
+	undefined := func(name string) *elfobj.Symbol { return &elfobj.Symbol{Name: name} }
+	defined := &elfobj.Symbol{Name: "fs_count", Section: &elfobj.Section{}}
+	for _, c := range []struct {
+		module string
+		sym    *elfobj.Symbol
+		want   objdiff.Owner
+	}{
+		{"", undefined("hidden_global"), objdiff.OwnerKernel},
+		{"fs", undefined("hidden_global"), objdiff.OwnerKernel},
+		{"fs", undefined("fs_helper"), objdiff.OwnerModule},
+		{"fs", undefined("lib_call"), objdiff.OwnerModule},
+		{"fs", defined, objdiff.OwnerModule},
+		{"", defined, objdiff.OwnerKernel},
+		{"fs", undefined("nowhere"), objdiff.OwnerUnknown},
+	} {
+		qt.Check(t, qt.Equals(v.KeyOwner(c.module)(c.sym), c.want), qt.Commentf("%q %s", c.module, c.sym.Name))
+	}
+}
+
+func TestLinkNames(t *testing.T) {
+	v := newTown(t)
+	one := v.input("core.c", "", townSources["core.c"], "patched_core")
+	two := v.input("core2.c", "", townSources["core2.c"], "twice_user2")
+	pieces, err := prepare(v.Target, []Input{one, two}, &Proof{})
+	qt.Assert(t, qt.IsNil(err))
+	ln := name(v.Target, pieces)
+	// Both files have a static twice(), and so the link needs two names.
+	var positions []int
+	for n, k := range ln.klp {
+		if k.name == "twice" {
+			positions = append(positions, k.pos)
+			qt.Check(t, qt.IsTrue(n == "twice" || strings.HasPrefix(n, "tsugi_sym_")), qt.Commentf("%s", n))
+		}
+	}
+	slices.Sort(positions)
+	qt.Assert(t, qt.DeepEquals(positions, []int{1, 2}))
+	_, kept := ln.klp["hidden_global"]
+	qt.Assert(t, qt.IsTrue(kept), qt.Commentf("a name that is free stays"))
+}
+
+func TestTables(t *testing.T) {
+	v := newTown(t)
+	core := v.input("core.c", "", townSources["core.c"], "patched_core")
+	fs := v.input("fs.c", "fs", townSources["fs.c"], "patched_fs")
+	hook := func(in *Input, kind objdiff.HookKind, name string) {
+		for _, s := range in.Extract.File.Symbols {
+			if s.Name == in.Extract.Replaced[0].New.Name && s.Section != nil {
+				c := *s
+				c.Name = name
+				in.Extract.File.Symbols = append(in.Extract.File.Symbols, &c)
+				in.Extract.Hooks = append(in.Extract.Hooks, objdiff.Hook{Kind: kind, Symbol: &c})
+				return
+			}
+		}
+	}
+	state := func(in *Input, id uint64, version uint32) {
+		data := binary.LittleEndian.AppendUint64(nil, id)
+		data = binary.LittleEndian.AppendUint64(data, uint64(version))
+		sec := &elfobj.Section{Name: ".rodata.state", Type: 1, Flags: 2, Align: 8, Data: append(data, make([]byte, 8)...)}
+		sym := &elfobj.Symbol{Name: "state", Section: sec, Type: 1}
+		in.Extract.File.Sections = append(in.Extract.File.Sections, sec)
+		in.Extract.File.Symbols = append(in.Extract.File.Symbols, sym)
+		in.Extract.Hooks = append(in.Extract.Hooks, objdiff.Hook{Kind: objdiff.HookState, Symbol: sym})
+	}
+	hook(&core, objdiff.HookPrePatch, "prepare_core")
+	hook(&core, objdiff.HookPostUnpatch, "undo_core")
+	state(&core, 7, 1)
+	state(&fs, 7, 3)
+	pieces, err := prepare(v.Target, []Input{fs, core}, &Proof{})
+	qt.Assert(t, qt.IsNil(err))
+	ln := name(v.Target, pieces)
+	got, err := writeTables(Options{Name: "x", Description: "a \"fix\" for ü\n", Info: map[string]string{"version": "2"}}, pieces, ln)
+	qt.Assert(t, qt.IsNil(err))
+	golden(t, "tables.c", got)
+}
