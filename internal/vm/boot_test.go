@@ -156,6 +156,21 @@ func TestACrashIsToldApartFromAHang(t *testing.T) {
 	})
 }
 
+// Where /dev/kvm is missing, aborts or hangs, this takes the emulator; where
+// it works, the hypervisor. Either way the machine has to boot.
+func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
+	cfg := config(t, kernels(t)[0])
+	cfg.Accel, cfg.CacheDir = "", t.TempDir()
+	out, err := vm.Run(t.Context(), cfg, &wire.Plan{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(out.End, vm.Finished), qt.Commentf("%s", out.Console))
+	cfg.QEMU = "qemu-system-x86_64"
+	again, err := vm.Probe(t.Context(), cfg)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(again, out.Accel))
+	t.Logf("%s", again)
+}
+
 func TestACancelledRunLeavesNothing(t *testing.T) {
 	k := kernels(t)[0]
 	ctx, cancel := context.WithCancel(t.Context())

@@ -94,15 +94,28 @@ func find(index *wire.ModuleIndex, name string) []wire.StoredModule {
 }
 
 // modprobeMain is the program that the kernel's request_module starts
-// (kernel/kmod.c: modprobe -q -- NAME).
+// (kernel/module/kmod.c: modprobe -q -- NAME), and scripts too: it loads
+// modules by name or alias, or unloads them with -r.
 func modprobeMain(args []string) int {
-	status := 0
+	status, quiet, remove := 0, false, false
 	for _, a := range args {
-		if strings.HasPrefix(a, "-") {
-			continue
+		var err error
+		switch {
+		case a == "-q":
+			quiet = true
+		case a == "-r":
+			remove = true
+		case strings.HasPrefix(a, "-"):
+		case remove:
+			err = RemoveModule(strings.ReplaceAll(a, "-", "_"))
+		default:
+			_, err = Modprobe(a)
 		}
-		if _, err := Modprobe(a); err != nil {
+		if err != nil {
 			status = 1
+			if !quiet {
+				fmt.Fprintln(os.Stderr, "modprobe:", err)
+			}
 		}
 	}
 	return status

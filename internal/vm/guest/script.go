@@ -43,6 +43,11 @@ type ScriptResult struct {
 // DefaultScriptTime limits a script whose step has no time limit.
 const DefaultScriptTime = 2 * time.Minute
 
+// preamble is put before a script's first line, on the same line so that
+// line numbers in messages hold: Debian's busybox shell prefers its own
+// modprobe, which wants the files of depmod.
+const preamble = `modprobe() { /sbin/modprobe "$@"; }; `
+
 const killGrace = 3 * time.Second
 
 func script(ctx context.Context, env *Env, args json.RawMessage) (any, error) {
@@ -70,7 +75,7 @@ func RunScript(ctx context.Context, env *Env, a Script) (*ScriptResult, error) {
 		return nil, err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.WriteString(a.Text)
+	_, err = f.WriteString(preamble + a.Text)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
