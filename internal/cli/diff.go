@@ -181,13 +181,15 @@ func verdictText(v string) string {
 func problemText(list []*code.Problem) string {
 	var b strings.Builder
 	for _, p := range list {
-		text := ui.Explain(p)
-		if e, ok := code.Lookup(p.Code); ok && e.Kind == code.KindRisk {
-			text = ui.Warn("risk") + " " + text
-		} else {
-			text = ui.Bad("refused") + " " + text
-		}
-		b.WriteString(ui.Indent(text+"\n", 2))
+		b.WriteString(oneProblem(p))
 	}
 	return b.String()
+}
+
+func oneProblem(p *code.Problem) string {
+	word := ui.Bad("refused")
+	if e, ok := code.Lookup(p.Code); ok && e.Kind == code.KindRisk {
+		word = ui.Warn("risk")
+	}
+	return ui.Indent(word+" "+ui.Explain(p)+"\n", 2)
 }

@@ -51,7 +51,7 @@ A fix goes the whole way in four commands:
 			cmd.AddCommand(c)
 		}
 	}
-	group("pipeline", newTargetCommand(a), newFixCommand(a), newProveCommand(a))
+	group("pipeline", newTargetCommand(a), newFixCommand(a), newBuildCommand(a), newProveCommand(a))
 	group("look", newShowCommand(a), newDiffCommand(a), newCodesCommand(a), newVersionCommand(a))
 	cmd.AddCommand(newManCommand(a))
 	usageErrors(cmd)

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/modsig"
+)
+
+// buildOptions are the flags of build.
+type buildOptions struct {
+	target     string
+	name       string
+	version    int
+	accept     []string
+	jobs       int
+	maxObjects int
+	output     string
+	module     string
+	key, cert  string
+}
+
+func newBuildCommand(a *app) *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build DIFF...",
+		Short: "Make a live patch of one or more fixes, for one kernel",
+		Long: `build compiles the objects that the fixes reach, without and with them,
+compares them function by function, and makes one live patch of what changed.
+Before that, each function to be replaced is compared with the bytes of the
+kernel as it was shipped.
+
+The verdict is live, reboot (with the reason, its place in the source and the
+usual rewrite) or not-affected. A refusal that you have judged yourself can be
+accepted by its code, or code and place: --accept TS4010:sysctl_x.
+
+Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
+		Example: `  tsugictl build ext4.diff --target debian:6.1.0-55-amd64
+  tsugictl build *.diff -t debian:6.1.0-55-amd64 --name cve_2026_07 -o july.tsugi
+  tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.build(cmd.Context(), args, o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.target, "target", "t", "", "kernel to patch, as target ls names it (needed)")
+	f.StringVarP(&o.output, "output", "o", "", "file to write (default the first fix's name, .tsugi)")
+	f.StringVar(&o.module, "module", "", "write the kernel module to this file as well")
+	f.StringVar(&o.name, "name", "", "name of the live patch (default made of fixes and target)")
+	f.IntVar(&o.version, "patch-version", 1, "version; a higher one supersedes all lower ones")
+	f.StringArrayVar(&o.accept, "accept", nil, "refusal to live with, as CODE or CODE:PLACE (may be repeated)")
+	f.IntVarP(&o.jobs, "jobs", "j", 0, "compilers at a time (default one per processor)")
+	f.IntVar(&o.maxObjects, "max-objects", 0, "objects that a header may reach (default 500)")
+	f.StringVar(&o.key, "sign-key", "", "PEM file with the key, and perhaps the certificate, to sign the module with")
+	f.StringVar(&o.cert, "sign-cert", "", "certificate of the key, PEM or DER")
+	must(cmd.RegisterFlagCompletionFunc("target", a.completeTargets))
+	return cmd
+}
+
+// must is for calls that only fail when the program itself is wrong.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
+	if o.target == "" {
+		return usage(program+" build", "--target is needed")
+	}
+	req := builder.Request{
+		Name: o.name, Version: o.version, Builder: builderName(), Accept: o.accept,
+		Jobs: o.jobs, MaxObjects: o.maxObjects,
+	}
+	for _, p := range paths {
+		f, err := a.readFix(p)
+		if err != nil {
+			return err
+		}
+		req.Fixes = append(req.Fixes, f)
+	}
+	if o.output == "" {
+		o.output = req.Fixes[0].ID + ".tsugi"
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	if req.Target, err = store.Get(o.target); err != nil {
+		return err
+	}
+	if req.Sign, err = signer(req.Target, o.key, o.cert); err != nil {
+		return err
+	}
+	r, err := builder.Build(ctx, req, a.progress())
+	if err != nil {
+		return err
+	}
+	out := buildResult{Report: r}
+	if r.Verdict == builder.Live {
+		if err := a.writePatch(r, o); err != nil {
+			return err
+		}
+		out.Output, out.ModuleFile = o.output, o.module
+	}
+	if err := a.show("build", out, func() string { return buildText(out) }); err != nil {
+		return err
+	}
+	switch r.Verdict {
+	case builder.Reboot:
+		return outcome(exitRefused)
+	case builder.NotAffected:
+		return outcome(exitNothing)
+	}
+	return nil
+}
+
+// builderName is this program and its version, for manifests. A revision that
+// varies from build to build would make equal patches differ, so it is left
+// out.
+func builderName() string { return "tsugi " + version().Version }
+
+func (a *app) writePatch(r *builder.Report, o buildOptions) error {
+	b, err := r.Artifact.Bytes()
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(o.output, b, 0o644); err != nil {
+		return fileProblem("TS1903", o.output, err)
+	}
+	if o.module != "" {
+		if err := renameio.WriteFile(o.module, r.Artifact.Module(), 0o644); err != nil {
+			return fileProblem("TS1903", o.module, err)
+		}
+	}
+	return nil
+}
+
+// signer returns the function that signs a module as the target's own are, or
+// nil without a key.
+func signer(t *kernel.Target, keyFile, certFile string) (func([]byte) ([]byte, error), error) {
+	if keyFile == "" {
+		if certFile != "" {
+			return nil, usage(program+" build", "--sign-cert needs --sign-key")
+		}
+		return nil, nil
+	}
+	texts := make([][]byte, 0, 2)
+	for _, f := range nonEmpty(keyFile, certFile) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fileProblem("TS1902", f, err)
+		}
+		texts = append(texts, b)
+	}
+	key, err := modsig.ParseKey(texts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyFile, err)
+	}
+	opts := modsig.Options{Hash: crypto.SHA256}
+	switch strings.Trim(t.Config()["CONFIG_MODULE_SIG_HASH"], `"`) {
+	case "sha384":
+		opts.Hash = crypto.SHA384
+	case "sha512":
+		opts.Hash = crypto.SHA512
+	}
+	return func(ko []byte) ([]byte, error) { return key.Sign(ko, opts) }, nil
+}
