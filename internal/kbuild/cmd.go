@@ -46,7 +46,7 @@ func classify(commands [][]string, object string) (*recorded, error) {
 	var r recorded
 	for i, c := range commands {
 		switch {
-		case i == 0 && slices.Contains(c, "-c") && slices.Contains(c, object):
+		case i == 0 && (slices.Contains(c, "-c") || slices.Contains(c, "-E")) && slices.Contains(c, object):
 			r.Compiler = c
 		case i > 0 && r.Objtool == nil && strings.HasSuffix(c[0], "/objtool") && c[len(c)-1] == object:
 			r.Objtool = c
@@ -146,15 +146,14 @@ func shellCommands(s string) ([][]string, error) {
 
 // paths says where a command that is replayed reads and writes.
 type paths struct {
-	object          string   // as the command names it, relative to the build directory
-	out             string   // where the object goes
-	source          string   // directory of the source as the command names it; "" if relative
-	workspace       string   // read instead of source, "" for source itself
-	extra           []string // arguments added to the compiler's
-	includes        []string // directories searched in addition
-	dependencies    string   // file for make's dependencies, "" for none
-	preprocessOnly  bool     // write preprocessed text to out instead of an object
-	withoutLineInfo bool     // preprocessed text without linemarkers
+	object         string   // as the command names it, relative to the build directory
+	out            string   // where the object goes
+	source         string   // directory of the source as the command names it; "" if relative
+	workspace      string   // read instead of source, "" for source itself
+	extra          []string // arguments added to the compiler's
+	includes       []string // directories searched in addition
+	dependencies   string   // file for make's dependencies, "" for none
+	preprocessOnly bool     // write preprocessed text to out instead of an object
 }
 
 // compiler returns the compiler command with the paths changed.
@@ -172,7 +171,7 @@ func (r *recorded) compiler(p paths) []string {
 			if p.preprocessOnly {
 				a = "-E"
 			}
-		case a == "-o" && i+1 < len(r.Compiler) && r.Compiler[i+1] == p.object:
+		case a == "-o" && i+1 < len(r.Compiler):
 			args = append(args, "-o")
 			i++
 			a = p.out
@@ -183,9 +182,6 @@ func (r *recorded) compiler(p paths) []string {
 	}
 	source := args[len(args)-1] // kbuild writes the source last
 	args = args[:len(args)-1]
-	if p.withoutLineInfo {
-		args = append(args, "-P")
-	}
 	args = append(args, p.extra...)
 	for _, d := range p.includes {
 		args = append(args, "-I"+d)

@@ -304,12 +304,25 @@ func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out st
 	p := c.paths(o, w)
 	p.out = filepath.Join(tmp, filepath.Base(o.Path))
 	p.extra = splitSections
-	for _, command := range [][]string{r.compiler(p), r.objtool(p)} {
+	commands := [][]string{r.compiler(p)}
+	if !delaysObjtool(c.t) {
+		commands = append(commands, r.objtool(p))
+	}
+	for _, command := range commands {
 		if err := run(ctx, c.cwd(w), command); err != nil {
 			return err
 		}
 	}
 	return os.Rename(p.out, out)
+}
+
+// delaysObjtool tells whether kbuild runs objtool on linked objects only
+// (delay-objtool in scripts/Makefile.lib). It still runs it on the object of a
+// module made of one; the differ gets all objects of such a kernel in the
+// state before, and the module that comes out of it is linked and seen by
+// objtool as a whole.
+func delaysObjtool(t *kernel.Target) bool {
+	return t.HasConfig("CONFIG_X86_KERNEL_IBT") || t.HasConfig("CONFIG_LTO_CLANG")
 }
 
 func (c *compilation) recorded(o Object) (*recorded, error) {

@@ -25,6 +25,7 @@ type Command struct {
 	Args   []string
 	Stdin  io.Reader
 	Stdout io.Writer // nil: collected and returned
+	Merge  bool      // collect standard error with standard output
 	Files  []*os.File
 }
 
@@ -71,8 +72,11 @@ func (c Command) Run(ctx context.Context) ([]byte, error) {
 	var stdout bytes.Buffer
 	stderr := &tail{limit: 64 << 10}
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, stderr), stderr
-	if c.Stdout != nil {
+	switch {
+	case c.Stdout != nil:
 		cmd.Stdout = c.Stdout
+	case c.Merge:
+		cmd.Stderr = cmd.Stdout // one writer: os/exec then keeps the order
 	}
 	err := cmd.Run()
 	if ctx.Err() != nil {

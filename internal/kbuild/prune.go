@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kbuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+// prune preprocesses the candidates before and after the fix and keeps those
+// whose text differs where it matters. An object that fails to preprocess is
+// kept: compiling it gives the better message.
+func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
+	c, err := newCompilation(s.m.t, s.changes, Options{Jobs: runtime.NumCPU()})
+	if err != nil {
+		return err
+	}
+	var ask []candidate
+	keep := make([]bool, len(s.candidates))
+	for i, cand := range s.candidates {
+		if s.seen[cand.Object] { // compiled anyway
+			keep[i] = true
+		} else {
+			ask = append(ask, cand)
+		}
+	}
+	failed, err := c.preprocessCommands(ctx, ask, s.rep)
+	if err != nil {
+		return err
+	}
+	// Some need headers that kbuild generates for the object only.
+	if err := c.plain(ctx, failed, s.rep); err != nil {
+		return err
+	}
+	w, err := lease(ctx, s.m.t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.apply(c.changes); err != nil {
+		return err
+	}
+	task := s.rep.Start("compare preprocessed", int64(len(ask)), progress.Files)
+	defer func() { task.Done(err) }()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs)
+	for i, cand := range s.candidates {
+		if keep[i] {
+			continue
+		}
+		g.Go(func() error {
+			defer task.Add(1)
+			same, err := c.preprocessesSame(gctx, cand.Object, w)
+			keep[i] = !same
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return errors.Join(kernel.Interrupted(ctx), err)
+	}
+	for i, cand := range s.candidates {
+		if !keep[i] {
+			continue
+		}
+		for _, n := range cand.by {
+			files[n].Pruned--
+			s.add([]Object{cand.Object}, &files[n])
+		}
+	}
+	for i := range files {
+		if f := &files[i]; f.Outcome == Ignored && f.Why == "" {
+			f.Outcome, f.Why = NoEffect, fmt.Sprintf("%d objects include it, none sees a difference", f.Pruned)
+		}
+	}
+	return nil
+}
+
+// preprocessCommands has kbuild preprocess the objects whose command is not
+// known yet, for the command that it records. It returns those that kbuild
+// cannot preprocess.
+func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate, rep progress.Reporter) (failed []Object, err error) {
+	unlock, err := kernel.Lock(ctx, filepath.Join(c.t.Home(), "locks", "build-"+filepath.Base(c.dir)), "build directory", true)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var missing []candidate
+	for _, cand := range cands {
+		if _, err := c.preprocessor(cand.Object); err != nil {
+			missing = append(missing, cand)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	task := rep.Start("record commands", int64(len(missing)), progress.Files)
+	defer func() { task.Done(err) }()
+	const batch = 64 // each file has some megabytes until it is removed
+	for len(missing) > 0 {
+		n := min(batch, len(missing))
+		args := []string{fmt.Sprintf("-j%d", c.opt.Jobs), "-k", "KCFLAGS=-g0"}
+		for _, m := range missing[:n] {
+			args = append(args, preprocessed(m.Path))
+		}
+		_, makeErr := c.t.Make(ctx, args...)
+		if _, ok := errors.AsType[*kernel.ExitError](makeErr); makeErr != nil && !ok {
+			return nil, makeErr
+		}
+		for _, m := range missing[:n] {
+			if err := c.keepCommand(m.Object); makeErr != nil && err != nil {
+				failed = append(failed, m.Object)
+			} else if err != nil {
+				return nil, err
+			}
+			task.Add(1)
+		}
+		missing = missing[n:]
+	}
+	return failed, nil
+}
+
+func preprocessed(object string) string { return strings.TrimSuffix(object, ".o") + ".i" }
+
+func (c *compilation) keepCommand(o Object) error {
+	made := filepath.Join(c.t.Build, preprocessed(o.Path))
+	dir, base := filepath.Split(made)
+	cmd, err := os.ReadFile(dir + "." + base + ".cmd")
+	if err != nil {
+		return code.New("TS3108", o.Path, "").With(err)
+	}
+	if err := errors.Join(os.Remove(made), os.Remove(dir+"."+base+".cmd")); err != nil {
+		return err
+	}
+	if _, err := parseCmd(cmd, preprocessed(o.Path)); err != nil {
+		return code.New("TS3108", o.Path, "").With(err)
+	}
+	if err := os.MkdirAll(c.file(o, ""), 0o755); err != nil {
+		return kernel.DiskError(c.dir, err)
+	}
+	return kernel.DiskError(c.dir, renameio.WriteFile(c.file(o, "icmd"), cmd, 0o644))
+}
+
+// preprocessor is the command that preprocesses an object's source, from that
+// of a .i file or of the object itself.
+func (c *compilation) preprocessor(o Object) (*recorded, error) {
+	if r, err := c.recorded(o); err == nil {
+		return r, nil
+	}
+	b, err := os.ReadFile(c.file(o, "icmd"))
+	if err != nil {
+		return nil, err
+	}
+	return parseCmd(b, preprocessed(o.Path))
+}
+
+func (c *compilation) preprocessesSame(ctx context.Context, o Object, w *workspace) (bool, error) {
+	r, err := c.preprocessor(o)
+	if err != nil {
+		return false, err
+	}
+	var text [2][]byte
+	for i, w := range []*workspace{nil, w} {
+		p := c.paths(o, w)
+		p.preprocessOnly, p.out = true, "-"
+		args := r.compiler(p)
+		text[i], err = kernel.Command{Dir: c.cwd(w), Name: args[0], Args: args[1:]}.Run(ctx)
+		if _, ok := errors.AsType[*kernel.ExitError](err); ok {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return !differ(text[0], text[1]), nil
+}

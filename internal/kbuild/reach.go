@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kbuild
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/progress"
+)
+
+// Reached is what a fix touches in a target.
+type Reached struct {
+	Objects []Object      // to be compiled, by path
+	Files   []FileOutcome // what became of each file of the fix, in its order
+	Notes   []string      // hunks that were applied elsewhere or with less context
+}
+
+// FileOutcome says what a changed file means for the target.
+type FileOutcome struct {
+	Path    string
+	Outcome Outcome
+	Why     string
+	Objects int // objects that are compiled for it
+	Pruned  int // objects that include it but see no difference
+}
+
+// Outcome of one file.
+type Outcome string
+
+const (
+	Built    Outcome = "built"     // it is part of objects of this target
+	NotBuilt Outcome = "not-built" // the configuration does not build it: not affected
+	NoEffect Outcome = "no-effect" // it is included, but nothing that is compiled differs
+	Ignored  Outcome = "ignored"   // it is not part of any kernel of this architecture
+)
+
+// ReachOptions bounds the search.
+type ReachOptions struct {
+	MaxObjects int // objects that may be compiled; 0 for 500
+}
+
+// maxCandidates is how many objects are preprocessed to see whether a changed
+// header matters to them.
+const maxCandidates = 4000
+
+// Reach finds the objects that a fix touches: those of changed .c files, and
+// of .c files that include a changed file and whose preprocessed text the
+// change alters where it matters.
+//
+// A fix that touches only what this target does not build is no error: it has
+// no Objects then, and Files say why. Refusals are TS3103 to TS3106.
+func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, rep progress.Reporter) (*Reached, error) {
+	if opt.MaxObjects <= 0 {
+		opt.MaxObjects = 500
+	}
+	r := &Reached{}
+	relevant := *f
+	relevant.Files = nil
+	for _, d := range f.Files {
+		why, err := sortOut(d)
+		if err != nil {
+			return nil, err
+		}
+		if why == "" {
+			relevant.Files = append(relevant.Files, d)
+		}
+		r.Files = append(r.Files, FileOutcome{Path: d.Path, Outcome: Ignored, Why: why})
+	}
+	if len(relevant.Files) == 0 {
+		return r, nil
+	}
+	changes, err := relevant.Apply(readSource(t))
+	if err != nil {
+		return nil, err
+	}
+	m, err := openMakefiles(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	graph, err := includeGraph(ctx, t, rep)
+	if err != nil {
+		return nil, err
+	}
+	s := &search{m: m, graph: graph, changes: changes, seen: make(map[Object]bool), byObject: make(map[Object]int), rep: rep}
+	for i := range r.Files {
+		out := &r.Files[i]
+		if out.Why != "" {
+			continue
+		}
+		if err := s.file(ctx, i, out); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.candidates) > 0 {
+		if err := s.prune(ctx, r.Files); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range changes {
+		r.Notes = append(r.Notes, c.Notes...)
+	}
+	r.Objects = s.objects
+	slices.SortFunc(r.Objects, func(a, b Object) int {
+		return strings.Compare(a.Path+"\x00"+a.Module, b.Path+"\x00"+b.Module)
+	})
+	if len(r.Objects) > opt.MaxObjects {
+		return nil, code.New("TS3106", t.Name, fmt.Sprintf("%d objects have to be compiled, the limit is %d", len(r.Objects), opt.MaxObjects))
+	}
+	return r, nil
+}
+
+// search collects the objects of one fix.
+type search struct {
+	m       *makefiles
+	graph   *includes
+	changes []fix.Change
+	rep     progress.Reporter
+
+	objects    []Object // certain
+	seen       map[Object]bool
+	candidates []candidate // only by way of an include
+	byObject   map[Object]int
+}
+
+// candidate is an object that includes changed files.
+type candidate struct {
+	Object
+	by []int // indices of those files in Reached.Files
+}
+
+// file finds the objects of one changed file.
+func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
+	i := slices.IndexFunc(s.changes, func(c fix.Change) bool { return c.Path == out.Path })
+	if i < 0 {
+		return fmt.Errorf("%s: no change of it", out.Path)
+	}
+	change := s.changes[i]
+	if path.Ext(out.Path) == ".c" {
+		objs, err := s.m.objectsOf(ctx, out.Path, s.rep)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(objs) > 0 && change.Deleted:
+			return code.New("TS3103", out.Path, "it deletes a file that is built")
+		case len(objs) > 0:
+			s.add(objs, out)
+		}
+	}
+	users := s.graph.includers([]string{out.Path})
+	for _, u := range users {
+		if path.Ext(u) != ".c" || notRunning(u) != "" {
+			continue
+		}
+		objs, err := s.m.objectsOf(ctx, u, s.rep)
+		if err != nil {
+			return err
+		}
+		for _, o := range objs {
+			s.candidate(o, number, out)
+		}
+		if len(s.candidates) > maxCandidates {
+			return code.New("TS3106", out.Path, fmt.Sprintf("more than %d objects include it", maxCandidates))
+		}
+	}
+	switch {
+	case out.Outcome == Built:
+	case change.Created && path.Ext(out.Path) != ".c":
+		out.Outcome, out.Why = Built, "new; it is compiled where other files of the fix include it"
+	case out.Pruned > 0: // candidates: prune decides
+	case len(users) == 0 && path.Ext(out.Path) != ".c":
+		out.Outcome, out.Why = NotBuilt, "nothing includes it"
+	default:
+		out.Outcome, out.Why = NotBuilt, "this configuration builds no object of it"
+	}
+	return nil
+}
+
+func (s *search) add(objs []Object, out *FileOutcome) {
+	out.Outcome = Built
+	out.Objects += len(objs)
+	for _, o := range objs {
+		if !s.seen[o] {
+			s.seen[o] = true
+			s.objects = append(s.objects, o)
+		}
+	}
+}
+
+func (s *search) candidate(o Object, number int, out *FileOutcome) {
+	out.Pruned++ // until it is found to differ
+	i, ok := s.byObject[o]
+	if !ok {
+		i = len(s.candidates)
+		s.byObject[o] = i
+		s.candidates = append(s.candidates, candidate{Object: o})
+	}
+	s.candidates[i].by = append(s.candidates[i].by, number)
+}
+
+// sortOut finds by its path a file that no object is made of. It returns why a file can be ignored, or the refusal of one that cannot be.
+func sortOut(d fix.FileDiff) (ignore string, err error) {
+	for _, p := range []string{d.OldPath, d.Path} {
+		if ignore, err = sortOutPath(p, d); err != nil || ignore == "" {
+			return ignore, err
+		}
+	}
+	return ignore, nil
+}
+
+func sortOutPath(p string, d fix.FileDiff) (ignore string, err error) {
+	base, top := path.Base(p), strings.Split(p, "/")[0]
+	switch {
+	case top == "Documentation", top == "LICENSES", top == "samples", top == "debian":
+		return "not code of the kernel", nil
+	case !strings.Contains(p, "/") && base != "Makefile" && base != "Kbuild" && !strings.HasPrefix(base, "Kconfig"):
+		return "not code of the kernel", nil
+	case strings.HasPrefix(p, "tools/testing/"), strings.HasPrefix(p, "tools/perf/"):
+		return "tests and tools are not part of the kernel", nil
+	case top == "arch" && !strings.HasPrefix(p, "arch/x86/") && strings.Count(p, "/") > 1:
+		return "of another architecture", nil
+	case strings.HasPrefix(p, "arch/x86/um/"):
+		return "of another architecture", nil
+	}
+	if notRunning(p) != "" {
+		return "", code.New("TS3105", p, notRunning(p))
+	}
+	switch {
+	case base == "Makefile" || base == "Kbuild" || strings.HasPrefix(base, "Makefile.") || strings.HasPrefix(base, "Kconfig") ||
+		strings.HasPrefix(base, "Kbuild."):
+		if onlyComments(d) {
+			return "only comments of the build change", nil
+		}
+		if p == "Makefile" && onlyVersion(d) {
+			return "only the version of the source changes", nil
+		}
+		return "", code.New("TS3103", p, "")
+	case path.Ext(p) == ".S":
+		return "", code.New("TS3104", p, "")
+	case path.Ext(p) == ".c" || path.Ext(p) == ".h" || path.Ext(p) == ".inc":
+		return "", nil
+	case path.Ext(p) == ".rs" || top == "rust":
+		return "", code.New("TS3105", p, "Rust is not supported")
+	case slices.Contains([]string{".txt", ".rst", ".md", ".yaml", ".dts", ".dtsi", ".sh", ".py", ".gitignore"}, path.Ext(base)), base == ".gitignore":
+		return "not code of the kernel", nil
+	}
+	return "", code.New("TS3105", p, "Tsugi does not know what is made of this file")
+}
+
+// notRunning names the part of the source that is not code of the running
+// kernel, if p belongs to one.
+func notRunning(p string) string {
+	for _, x := range []struct{ prefix, why string }{
+		{"arch/x86/boot/", "it runs before the kernel"},
+		{"arch/x86/realmode/rm/", "it runs before the kernel"},
+		{"arch/x86/purgatory/", "it runs between two kernels"},
+		{"arch/x86/entry/vdso/", "it runs in user space"},
+		{"arch/x86/entry/vsyscall/", "it is mapped in user space"},
+		{"lib/vdso/", "it runs in user space"},
+		{"drivers/firmware/efi/libstub/", "it runs before the kernel"},
+		{"scripts/", "it belongs to the build"},
+		{"tools/", "it belongs to the build"},
+		{"usr/", "it belongs to the build"},
+		{"certs/", "it belongs to the build"},
+	} {
+		if strings.HasPrefix(p, x.prefix) {
+			return x.why
+		}
+	}
+	return ""
+}
+
+// onlyComments tells whether a change of a makefile touches nothing but
+// comments and empty lines. A line behind a continued one is no comment.
+func onlyComments(d fix.FileDiff) bool {
+	return !d.Created && !d.Deleted && d.OldPath == d.Path && everyChange(d, func(l string) bool {
+		l = strings.TrimSpace(l)
+		return (l == "" || l[0] == '#') && !strings.HasSuffix(l, `\`)
+	})
+}
+
+// onlyVersion tells whether a change of the top makefile is that of a stable
+// release: new numbers in its first lines.
+func onlyVersion(d fix.FileDiff) bool {
+	return everyChange(d, func(l string) bool {
+		name, _, ok := strings.Cut(l, "=")
+		return ok && slices.Contains([]string{"VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION", "NAME"}, strings.TrimSpace(name))
+	})
+}
+
+func everyChange(d fix.FileDiff, f func(line string) bool) bool {
+	for _, h := range d.Hunks {
+		before := ""
+		for _, l := range h.Lines {
+			if l.Op != ' ' && (!f(l.Text) || strings.HasSuffix(strings.TrimSpace(before), `\`)) {
+				return false
+			}
+			before = l.Text
+		}
+	}
+	return len(d.Hunks) > 0
+}
+
+// NoObjects is the problem that says why nothing of a fix reaches a target.
+func (r *Reached) NoObjects() *code.Problem {
+	if len(r.Objects) > 0 {
+		return nil
+	}
+	var why []string
+	for _, f := range r.Files {
+		why = append(why, fmt.Sprintf("%s: %s", f.Path, f.Why))
+	}
+	if len(why) > 8 {
+		why = append(why[:8], fmt.Sprintf("%d more", len(why)-8))
+	}
+	return code.New("TS3111", "", strings.Join(why, "; "))
+}
