@@ -36,7 +36,7 @@ stage "2  The fix, from two source packages" \
 stage "3  The live patch" \
 	"$tsugictl" build "$out/ext4.diff" --target "$target" -o "$out/ext4.tsugi"
 stage "4  The proof, in that very kernel" \
-	"$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh --disk scratch:2G:ext4
+	"$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
 
 printf '\n%s5  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,9 @@ func (n *needs) add(words []string) error {
 		if err != nil {
 			return err
 		}
-		n.disks = append(n.disks, d)
+		if !slices.ContainsFunc(n.disks, func(have vm.Disk) bool { return have.Name == d.Name }) {
+			n.disks = append(n.disks, d)
+		}
 	case "module":
 		n.modules = append(n.modules, values...)
 	case "late-module":

@@ -4,6 +4,8 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,10 +75,29 @@ func checkTable(checks []proof.Check) string {
 		if c.MS > 0 {
 			took = ui.Span(millis(c.MS))
 		}
-		detail, _, _ := strings.Cut(c.Detail, "\n")
-		rows[i] = []string{mark, checkTitle(c.ID), took, ui.Dim(clip(detail, 72))}
+		rows[i] = []string{mark, checkTitle(c.ID), took, ui.Dim(clip(checkDetail(c), 72))}
 	}
 	return ui.Table(nil, rows, 2)
+}
+
+// nullAddress is the part of an oops' title that says little.
+var nullAddress = regexp.MustCompile(`, address: 0+\b`)
+
+// checkDetail is what of a check's detail fits on a line; the record has it all.
+func checkDetail(c proof.Check) string {
+	detail, _, _ := strings.Cut(c.Detail, "\n")
+	switch {
+	case c.Status != proof.Pass:
+	case c.ID == proof.CheckKernel:
+		detail, _, _ = strings.Cut(detail, ",")
+	case c.ID == proof.CheckFunctions:
+		if n, err := strconv.Atoi(detail); err == nil {
+			detail = ui.Count(n, "function")
+		}
+	case c.ID == proof.CheckAfter, c.ID == proof.CheckLog:
+		return ""
+	}
+	return nullAddress.ReplaceAllString(detail, "")
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
