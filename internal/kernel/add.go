@@ -395,7 +395,8 @@ func (s *Store) ensureSource(ctx context.Context, deb, dir string, rep progress.
 }
 
 // stage fills a directory and gives it its name only when it is whole. A
-// directory of that name is taken as done.
+// directory of that name is taken as done. What an interrupted run left is
+// filled up.
 func stage(ctx context.Context, dir, name string, rep progress.Reporter, fill func(tmp string, task progress.Task) error) (err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -403,14 +404,11 @@ func stage(ctx context.Context, dir, name string, rep progress.Reporter, fill fu
 	task := rep.Start(name, 0, progress.Files)
 	defer func() { task.Done(err) }()
 	tmp := dir + ".partial"
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return DiskError(tmp, err)
 	}
 	if err := fill(tmp, task); err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
+		return err
 	}
 	if err := Interrupted(ctx); err != nil {
 		return err

@@ -3,20 +3,18 @@
 package kernel
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/pkgfile"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
@@ -26,8 +24,8 @@ type place func(name string) string
 
 // unpackDeb writes entries of a binary package below dir.
 func unpackDeb(ctx context.Context, deb, dir string, where place, task progress.Task) error {
-	return readDeb(ctx, deb, func(tr *tar.Reader) error {
-		return extract(ctx, tr, dir, where, task)
+	return readDeb(ctx, deb, func(t *pkgfile.Tar) error {
+		return extract(ctx, t, dir, where, task)
 	})
 }
 
@@ -35,147 +33,96 @@ func unpackDeb(ctx context.Context, deb, dir string, where place, task progress.
 // a compressed tar below dir. The stream is read once and never stored.
 func unpackSource(ctx context.Context, deb, dir string, task progress.Task) error {
 	found := false
-	err := readDeb(ctx, deb, func(tr *tar.Reader) error {
-		for {
-			h, err := tr.Next()
+	err := readDeb(ctx, deb, func(t *pkgfile.Tar) error {
+		for !found {
+			h, err := t.Next()
 			if errors.Is(err, io.EOF) {
-				return nil
+				return code.New("TS2307", filepath.Base(deb), "no linux-source-*.tar.xz in it")
 			}
 			if err != nil {
 				return err
 			}
 			base := path.Base(h.Name)
-			if !strings.HasPrefix(base, "linux-source-") || !strings.HasSuffix(base, ".tar.xz") {
-				continue
-			}
-			found = true
-			return unxz(ctx, tr, func(r io.Reader) error {
-				return extract(ctx, tar.NewReader(r), dir, sourcePlace, task)
-			})
+			found = strings.HasPrefix(base, "linux-source-") && strings.Contains(base, ".tar")
 		}
+		inner, err := pkgfile.OpenTar(t, decompressor(ctx))
+		if err != nil {
+			return err
+		}
+		return errors.Join(extract(ctx, inner, dir, sourcePlace, task), inner.Close())
 	})
-	if err == nil && !found {
-		return code.New("TS2307", filepath.Base(deb), "no linux-source-*.tar.xz in it")
-	}
 	return err
 }
 
 // readDeb hands the data archive of a binary package to f.
-func readDeb(ctx context.Context, deb string, f func(*tar.Reader) error) error {
-	err := pipe(ctx, Command{Name: "dpkg-deb", Args: []string{"--fsys-tarfile", deb}}, func(r io.Reader) error {
-		return f(tar.NewReader(r))
-	})
+func readDeb(ctx context.Context, deb string, f func(*pkgfile.Tar) error) error {
+	file, err := os.Open(deb)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	d, err := pkgfile.OpenDeb(file, st.Size())
 	if err != nil {
 		return fmt.Errorf("package %s: %w", filepath.Base(deb), err)
 	}
-	return nil
-}
-
-// unxz decompresses with xz(1), which uses all processors for archives made
-// of blocks, as those of the source packages are.
-func unxz(ctx context.Context, r io.Reader, f func(io.Reader) error) error {
-	return pipe(ctx, Command{Name: "xz", Args: []string{"-dc", "-T0"}, Stdin: r}, f)
-}
-
-// pipe runs a program and hands its output to f, which may stop early.
-func pipe(ctx context.Context, c Command, f func(io.Reader) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	r, w := io.Pipe()
-	c.Stdout = w
-	var g errgroup.Group
-	g.Go(func() error {
-		_, err := c.Run(ctx)
-		w.CloseWithError(err) // nil is EOF
-		return err
-	})
-	err := f(r)
-	if err == nil {
-		// What follows the last entry must be readable too, or the archive is cut.
-		_, err = io.Copy(io.Discard, r)
+	t, err := d.Data(decompressor(ctx))
+	if err != nil {
+		return fmt.Errorf("package %s: %w", filepath.Base(deb), err)
 	}
-	r.CloseWithError(errStopped)
-	cancelled := err != nil
-	if cancelled {
-		cancel()
-	}
-	runErr := g.Wait()
-	switch {
-	case err != nil:
-		return err
-	case runErr != nil && !errors.Is(runErr, exec.ErrWaitDelay):
-		return runErr
+	if err := errors.Join(f(t), t.Close()); err != nil {
+		return errors.Join(Interrupted(ctx), fmt.Errorf("package %s: %w", filepath.Base(deb), err))
 	}
 	return nil
 }
 
-var errStopped = errors.New("reader stopped")
-
-// extract writes the entries that have a place below dir. os.Root keeps every
-// path, and every link followed on the way, inside dir.
-func extract(ctx context.Context, tr *tar.Reader, dir string, where place, task progress.Task) error {
+func extract(ctx context.Context, t *pkgfile.Tar, dir string, where place, task progress.Task) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	made := make(map[string]bool)
-	mkdir := func(name string) error {
-		if name == "." || made[name] {
-			return nil
+	_, err = pkgfile.Extract(ctx, t, root, pkgfile.ExtractOptions{
+		Keep:     func(name string) (string, bool) { dst := where(name); return dst, dst != "" },
+		Progress: func(int64) { task.Add(1) },
+	})
+	return DiskError(dir, err)
+}
+
+// decompressor lets xz(1) do what is compressed by xz: it uses all processors
+// for archives made of blocks, as the kernel packages are. Anything else is
+// decompressed in this process.
+func decompressor(ctx context.Context) pkgfile.Decompressor {
+	return func(format string, r io.Reader) (io.ReadCloser, error) {
+		if format != "xz" {
+			return pkgfile.Decompress(format, r)
 		}
-		made[name] = true
-		return root.MkdirAll(name, 0o755)
-	}
-	buf := make([]byte, 256<<10)
-	for {
-		if err := Interrupted(ctx); err != nil {
-			return err
-		}
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("archive: %w", err)
-		}
-		name := path.Clean(strings.TrimPrefix(h.Name, "./"))
-		if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
-			return code.New("TS2204", h.Name, "")
-		}
-		if name = where(name); name == "" {
-			continue
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = mkdir(name)
-		case tar.TypeReg:
-			if err = mkdir(path.Dir(name)); err == nil {
-				err = writeEntry(root, name, h, tr, buf)
-			}
-			task.Add(1)
-		case tar.TypeSymlink:
-			if err = mkdir(path.Dir(name)); err == nil {
-				err = root.Symlink(h.Linkname, name)
-			}
-		}
-		if err != nil {
-			return DiskError(filepath.Join(dir, name), err)
-		}
+		ctx, cancel := context.WithCancel(ctx)
+		pr, pw := io.Pipe()
+		p := &process{PipeReader: pr, cancel: cancel}
+		p.done.Go(func() {
+			_, err := Command{Name: "xz", Args: []string{"-dc", "-T0"}, Stdin: r, Stdout: pw}.Run(ctx)
+			pw.CloseWithError(err) // nil is EOF
+		})
+		return p, nil
 	}
 }
 
-func writeEntry(root *os.Root, name string, h *tar.Header, r io.Reader, buf []byte) error {
-	mode := os.FileMode(0o644)
-	if h.Mode&0o100 != 0 {
-		mode = 0o755
-	}
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, r, buf)
-	return errors.Join(err, f.Close())
+// process is the output of a program; closing it ends the program.
+type process struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (p *process) Close() error {
+	p.cancel()
+	err := p.PipeReader.Close()
+	p.done.Wait()
+	return err
 }
 
 // sourcePlace leaves out what no x86_64 build reads: other architectures,
