@@ -13,13 +13,21 @@ import (
 
 // The few styles there are, in the terminal's own sixteen colours so that
 // they fit its theme. Colour never says what the text does not.
-func Bold(s string) string { return lipgloss.NewStyle().Bold(true).Render(s) }
-func Dim(s string) string  { return lipgloss.NewStyle().Faint(true).Render(s) }
-func Good(s string) string { return lipgloss.NewStyle().Foreground(lipgloss.Green).Render(s) }
+func Bold(s string) string { return render(lipgloss.NewStyle().Bold(true), s) }
+func Dim(s string) string  { return render(lipgloss.NewStyle().Faint(true), s) }
+func Good(s string) string { return render(lipgloss.NewStyle().Foreground(lipgloss.Green), s) }
 func Bad(s string) string {
-	return lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Red).Render(s)
+	return render(lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Red), s)
 }
-func Warn(s string) string { return lipgloss.NewStyle().Foreground(lipgloss.Yellow).Render(s) }
+func Warn(s string) string { return render(lipgloss.NewStyle().Foreground(lipgloss.Yellow), s) }
+
+// render leaves an empty text empty, so that no line ends in codes and blanks.
+func render(style lipgloss.Style, s string) string {
+	if s == "" {
+		return ""
+	}
+	return style.Render(s)
+}
 
 // Table lays rows out in columns two spaces apart, under a dim header if
 // there is one. Columns named in right are aligned right.
