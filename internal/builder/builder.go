@@ -99,8 +99,9 @@ type Object struct {
 
 // Unbuilt is a file that the fixes change in vain on this target.
 type Unbuilt struct {
-	Path string `json:"path"`
-	Why  string `json:"why"`
+	Path    string `json:"path"`
+	Outcome string `json:"outcome"` // not-built, no-effect or ignored
+	Why     string `json:"why,omitempty"`
 }
 
 // Refusal is a problem with its place in the source.
@@ -171,12 +172,7 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 	}
 	for _, s := range steps {
 		if err := b.stage(s.name, s.do); err != nil {
-			if c := code.Of(err); c == "TS3111" || c == "TS3109" {
-				b.report.Verdict = NotAffected
-				b.report.Notes = append(b.report.Notes, err.Error())
-				return b.report, nil
-			}
-			return nil, err
+			return b.refused(err)
 		}
 	}
 	switch {
@@ -188,20 +184,25 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		return b.report, nil
 	}
 	if err := b.stage("link module", func() error { return b.link(ctx) }); err != nil {
-		if p, ok := errors.AsType[*code.Problem](err); ok && isRefusal(p) {
-			b.report.Refusals = append(b.report.Refusals, Refusal{Problem: p})
-			b.report.Verdict = Reboot
-			return b.report, nil
-		}
-		return nil, err
+		return b.refused(err)
 	}
 	b.report.Verdict = Live
 	return b.report, nil
 }
 
-func isRefusal(p *code.Problem) bool {
-	e, ok := code.Lookup(p.Code)
-	return ok && e.Kind == code.KindRefusal
+// refused turns a problem that means "not live" into a verdict. Other errors
+// stay what they are.
+func (b *build) refused(err error) (*Report, error) {
+	p, ok := errors.AsType[*code.Problem](err)
+	if !ok {
+		return nil, err
+	}
+	if e, known := code.Lookup(p.Code); !known || e.Kind != code.KindRefusal {
+		return nil, err
+	}
+	b.report.Verdict = Reboot
+	b.report.Refusals = append(b.report.Refusals, Refusal{Problem: p})
+	return b.report, nil
 }
 
 func (b *build) compile(ctx context.Context, objs []kbuild.Object) ([]kbuild.Pair, error) {

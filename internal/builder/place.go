@@ -61,6 +61,11 @@ func definition(text, name string) int {
 		return 0
 	}
 	word := regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`)
+	for _, prefix := range []string{"__do_sys_", "__se_sys_", "__x64_sys_"} {
+		if call, ok := strings.CutPrefix(name, prefix); ok {
+			word = regexp.MustCompile(`\bSYSCALL_DEFINE[0-6]\(` + regexp.QuoteMeta(call) + `\b`)
+		}
+	}
 	first := 0
 	for i, line := range strings.Split(text, "\n") {
 		at := word.FindStringIndex(line)

@@ -8,6 +8,17 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 )
 
+// reach finds the objects that the fixes touch, and notes which of their files
+// mean nothing on this target.
 func (b *build) reach(ctx context.Context) ([]kbuild.Object, error) {
-	return []kbuild.Object{{Path: "fs/ext4/mballoc.o", Source: "fs/ext4/mballoc.c", Module: "ext4"}}, nil
+	r, err := kbuild.Reach(ctx, b.req.Target, b.fix, kbuild.ReachOptions{MaxObjects: b.req.MaxObjects}, b.rep)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range r.Files {
+		if f.Outcome != kbuild.Built {
+			b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{Path: f.Path, Outcome: string(f.Outcome), Why: f.Why})
+		}
+	}
+	return r.Objects, nil
 }

@@ -23,6 +23,7 @@ func (r *Result) compare() {
 		}
 	}
 	r.spread(c)
+	r.promote()
 	r.Notes = append(r.Notes, c.notes...)
 }
 

@@ -14,7 +14,7 @@ import (
 // judge finds what of the change can't be had by replacing functions, and
 // what a person should know of the rest.
 func (r *Result) judge() {
-	required := r.opt.Trace == TraceRequired || r.opt.Trace == TraceAuto && r.orig.traced
+	required := r.traceRequired()
 	for _, a := range r.patched.atoms {
 		switch {
 		case a.kind == function && a.state == changed && a.parent == nil:

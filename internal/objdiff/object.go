@@ -8,6 +8,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/arch"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
@@ -94,7 +95,8 @@ func (o *object) cutAtSymbols() {
 	bySection := map[*elfobj.Section][]*elfobj.Symbol{}
 	for _, s := range o.file.Symbols {
 		switch {
-		case s.Type == elf.STT_SECTION || s.Type == elf.STT_FILE:
+		case s.Type == elf.STT_SECTION || s.Type == elf.STT_FILE || strings.HasPrefix(s.Name, ".L"):
+			// .L is the assembler's prefix of labels that name nothing
 		case s.Section != nil:
 			bySection[s.Section] = append(bySection[s.Section], s)
 		case o.externs[s.Name] == nil && s.Name != "":
