@@ -54,7 +54,7 @@ func hasAnyPrefix(s string, prefixes []string) bool {
 // classify names a section's class. Order matters: names decide before flags.
 func (o *object) classify(s *elfobj.Section) class {
 	switch {
-	case s.Type == elf.SHT_GROUP, s.Type == elf.SHT_RELA, s.Type == elf.SHT_REL, s.Type == elf.SHT_STRTAB:
+	case s.Flags&elf.SHF_COMPRESSED != 0, s.Type == elf.SHT_GROUP, s.Type == elf.SHT_RELA, s.Type == elf.SHT_REL, s.Type == elf.SHT_STRTAB:
 		return ignored
 	case strings.HasPrefix(s.Name, ".tsugi."):
 		return hookData
