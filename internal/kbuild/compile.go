@@ -282,7 +282,7 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return errors.Join(kernel.Interrupted(ctx), err)
+		return kernel.OrInterrupted(ctx, err)
 	}
 	if len(failed.objs) > 0 {
 		return c.explain(ctx, &failed, w)

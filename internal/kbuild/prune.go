@@ -68,7 +68,7 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return errors.Join(kernel.Interrupted(ctx), err)
+		return kernel.OrInterrupted(ctx, err)
 	}
 	for i, cand := range s.candidates {
 		if !keep[i] {

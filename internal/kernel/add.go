@@ -110,7 +110,7 @@ func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOpti
 		return prepare(gctx, t, headers, opt.Jobs, rep)
 	})
 	if err := g.Wait(); err != nil {
-		return nil, errors.Join(Interrupted(ctx), err)
+		return nil, OrInterrupted(ctx, err)
 	}
 	if err := s.write(t); err != nil {
 		return nil, err
@@ -366,7 +366,7 @@ func decompressModules(ctx context.Context, root string) error {
 // is left out of it; see sourcePlace.
 func (s *Store) SourceTree(ctx context.Context, version string, rep progress.Reporter) (string, error) {
 	dir := s.sourceDir(version)
-	if _, err := os.Stat(dir); err == nil {
+	if s.HasSource(version) {
 		return dir, nil
 	}
 	p, err := findSource(ctx, version)
@@ -378,6 +378,12 @@ func (s *Store) SourceTree(ctx context.Context, version string, rep progress.Rep
 		return "", err
 	}
 	return dir, s.ensureSource(ctx, debs[p.Name], dir, rep)
+}
+
+// HasSource tells whether SourceTree has the version unpacked already.
+func (s *Store) HasSource(version string) bool {
+	_, err := os.Stat(s.sourceDir(version))
+	return err == nil
 }
 
 func (s *Store) ensureSource(ctx context.Context, deb, dir string, rep progress.Reporter) error {
@@ -408,7 +414,7 @@ func stage(ctx context.Context, dir, name string, rep progress.Reporter, fill fu
 		return DiskError(tmp, err)
 	}
 	if err := fill(tmp, task); err != nil {
-		return err
+		return OrInterrupted(ctx, err)
 	}
 	if err := Interrupted(ctx); err != nil {
 		return err

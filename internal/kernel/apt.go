@@ -45,6 +45,9 @@ func aptShow(ctx context.Context, name string) ([]debPackage, error) {
 		if exit, ok := errors.AsType[*ExitError](err); ok && bytes.Contains(exit.Output, []byte("No packages found")) {
 			return nil, nil
 		}
+		if code.Of(err) != "" {
+			return nil, err
+		}
 		return nil, code.New("TS2305", name, aptMessage(err)).With(err)
 	}
 	return parseStanzas(out)

@@ -111,6 +111,15 @@ func Interrupted(ctx context.Context) error {
 	return code.New("TS9102", "", "").With(ctx.Err())
 }
 
+// OrInterrupted returns err, or that ctx ended if it did: what failed then
+// failed because of it.
+func OrInterrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return Interrupted(ctx)
+	}
+	return err
+}
+
 // DiskError gives an error of writing its own problem when the disk is full.
 func DiskError(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {

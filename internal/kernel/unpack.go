@@ -74,7 +74,7 @@ func readDeb(ctx context.Context, deb string, f func(*pkgfile.Tar) error) error 
 		return fmt.Errorf("package %s: %w", filepath.Base(deb), err)
 	}
 	if err := errors.Join(f(t), t.Close()); err != nil {
-		return errors.Join(Interrupted(ctx), fmt.Errorf("package %s: %w", filepath.Base(deb), err))
+		return OrInterrupted(ctx, fmt.Errorf("package %s: %w", filepath.Base(deb), err))
 	}
 	return nil
 }
