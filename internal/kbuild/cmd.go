@@ -175,6 +175,8 @@ func (r *recorded) compiler(p paths) []string {
 			args = append(args, "-o")
 			i++
 			a = p.out
+		case debugFormat(a) && slices.Contains(p.extra, typeInformation):
+			continue // or DWARF would come beside BTF
 		default:
 			a = p.move(a)
 		}
@@ -187,6 +189,11 @@ func (r *recorded) compiler(p paths) []string {
 		args = append(args, "-I"+d)
 	}
 	return append(args, source)
+}
+
+// debugFormat reports whether an argument asks for debug information.
+func debugFormat(arg string) bool {
+	return arg == "-g" || strings.HasPrefix(arg, "-gdwarf") || len(arg) == 3 && strings.HasPrefix(arg, "-g") && arg[2] >= '0' && arg[2] <= '3'
 }
 
 // objtool returns the objtool command on the new object, or nil.

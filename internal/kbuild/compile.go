@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -49,8 +50,18 @@ type Options struct {
 }
 
 // splitSections are the arguments that make each symbol a section of its own,
-// the unit of the differ. Debug information changes no code and costs time.
-var splitSections = []string{"-g0", "-ffunction-sections", "-fdata-sections"}
+// the unit of the differ. DWARF changes no code and costs time, so it is left
+// out. BTF, which gcc writes since version 12, costs next to nothing and tells
+// how types lie.
+func splitSections(t *kernel.Target) []string {
+	debug := "-g0"
+	if v, err := strconv.Atoi(t.Config()["CONFIG_GCC_VERSION"]); err == nil && v >= 120000 {
+		debug = typeInformation
+	}
+	return []string{debug, "-ffunction-sections", "-fdata-sections"}
+}
+
+const typeInformation = "-gbtf"
 
 // Compile compiles objects with and without a fix. Plain and Orig are made
 // once per target and kept; Patched is kept as long as neither fix nor
@@ -139,7 +150,7 @@ func newCompilation(t *kernel.Target, changes []fix.Change, opt Options) (*compi
 // of its last build is part of its key.
 func targetKey(t *kernel.Target) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "1", t.BuildID, t.ConfigDigest, t.Compiler, t.Release, t.SourceVersion, t.Source, t.Build)
+	fmt.Fprintln(h, "2", t.BuildID, t.ConfigDigest, t.Compiler, t.Release, t.SourceVersion, t.Source, t.Build)
 	if t.Foreign {
 		st, err := os.Stat(t.Vmlinux)
 		if err != nil {
@@ -303,7 +314,7 @@ func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out st
 	defer os.RemoveAll(tmp)
 	p := c.paths(o, w)
 	p.out = filepath.Join(tmp, filepath.Base(o.Path))
-	p.extra = splitSections
+	p.extra = splitSections(c.t)
 	commands := [][]string{r.compiler(p)}
 	if !delaysObjtool(c.t) {
 		commands = append(commands, r.objtool(p))
