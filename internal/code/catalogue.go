@@ -121,6 +121,9 @@ func Catalogue() []Entry {
 		{"TS6112", KindError, "the live patch could not be loaded and reverted as often as asked", "see which cycle failed and what the kernel said"},
 		{"TS6113", KindError, "the bug did not come back after the revert", "check that the reproducer fails every time; if the fix is meant to stay, skip this check"},
 		{"TS6114", KindError, "the proof record cannot be read", "make the proof again"},
+		{"TS6115", KindError, "the probe fails without the patch", "make the probe pass on the unpatched kernel; what shows the bug is the reproducer"},
+		{"TS6116", KindError, "the probe fails with the patch or after it", "the live patch breaks what the probe uses; do not load it anywhere"},
+		{"TS6117", KindError, "the reproducer passes, but none of the replaced functions ran", "make the reproducer reach the code that the fix changes"},
 		// TS7xxx: the artifact
 		{"TS7001", KindError, "the live patch file is damaged", "get the file again from where it was built or published"},
 		{"TS7002", KindError, "a part of the live patch file is missing or is not what its digest says", "get the file again from where it was built or published"},
@@ -136,7 +139,6 @@ func Catalogue() []Entry {
 		{"TS8007", KindRisk, "a new export is left out", "code in this live patch may use the symbol; modules built for the fixed kernel can't until the reboot"},
 		{"TS8008", KindRisk, "a struct gets a new member where padding was", "objects that exist hold whatever was in the padding; see that the new code stands that"},
 		{"TS8009", KindRisk, "the locking of a function changes", "old and new code can run at the same time in two tasks until the transition is over: see that both orders are safe"},
-		{"TS8101", KindRisk, "a patched module cannot be loaded again after it was unloaded", "this kernel (before 6.3) leaves old addresses in the live patch: revert it before the module is loaded again"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},
 		{"TS9102", KindError, "interrupted", "run the command again; what was finished is kept"},

@@ -23,7 +23,11 @@ func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Modul
 	if err := m.list(pieces); err != nil {
 		return nil, err
 	}
-	ln := name(t, pieces)
+	own, err := t.ownSymbols(pieces)
+	if err != nil {
+		return nil, err
+	}
+	ln := name(t, pieces, own)
 	source, err := writeTables(opts, pieces, ln)
 	if err != nil {
 		return nil, err
@@ -50,9 +54,6 @@ func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Modul
 	if err := Check(t, m.KO, reference); err != nil {
 		return nil, err
 	}
-	if m.Risks, err = t.reloadRisks(m.Symbols); err != nil {
-		return nil, err
-	}
 	if opts.Sign != nil {
 		if m.KO, err = opts.Sign(m.KO); err != nil {
 			return nil, err
@@ -73,25 +74,6 @@ func (t *Target) reference(inputs []Input) ([]byte, error) {
 		return nil, nil
 	}
 	return t.Module(t.AnyModule)
-}
-
-// reloadRisks names the modules that cannot come back: livepatch writes their
-// symbols into the patch again when they are loaded again, and kernels without
-// clear_relocate_add (6.3) find the fields in use and refuse the module.
-func (t *Target) reloadRisks(symbols []Symbol) ([]*code.Problem, error) {
-	kernel, err := t.owner("")
-	if err != nil || len(kernel.named("clear_relocate_add")) > 0 {
-		return nil, err
-	}
-	var risks []*code.Problem
-	last := ""
-	for _, s := range symbols {
-		if s.Object != Vmlinux && s.Object != last {
-			risks = append(risks, code.New("TS8101", s.Object, ""))
-			last = s.Object
-		}
-	}
-	return risks, nil
 }
 
 // list reports the replaced functions in the order of the inputs.

@@ -5,7 +5,6 @@ package klp
 import (
 	"context"
 
-	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
@@ -42,7 +41,6 @@ type Module struct {
 	// Warnings are the lines in which Kbuild or objtool complained about the
 	// module, undefined symbols aside. A clean build has none.
 	Warnings []string
-	Risks    []*code.Problem
 }
 
 // Function is one replaced function.

@@ -20,6 +20,7 @@ type linkage struct {
 	klp     map[string]klpSym // undefined names that livepatch resolves
 	locals  map[string]string // renamed local symbols -> their own names
 	aliases map[string]string // global names of replacements and hooks -> local link name
+	clear   bool              // see clear.go
 }
 
 // prepare makes the pieces of all inputs, with every function proven and every
@@ -161,8 +162,10 @@ var reserved = []string{"init_module", "cleanup_module", "__this_module"}
 // name gives every symbol a name that is its own in the link. Original names
 // stay wherever they can, because objtool knows functions that do not return
 // by their names.
-func name(t *Target, pieces []*piece) *linkage {
-	ln := &linkage{klp: map[string]klpSym{}, locals: map[string]string{}, aliases: map[string]string{}}
+//
+// own are the symbols that the module's own part refers to, by their names.
+func name(t *Target, pieces []*piece, own []klpSym) *linkage {
+	ln := &linkage{klp: map[string]klpSym{}, locals: map[string]string{}, aliases: map[string]string{}, clear: len(own) > 0}
 	taken := map[string]bool{}
 	for _, n := range reserved {
 		taken[n] = true
@@ -170,6 +173,9 @@ func name(t *Target, pieces []*piece) *linkage {
 	ln.nameLocals(pieces, taken)
 
 	link := map[klpSym]string{}
+	for _, k := range own {
+		taken[k.name], link[k], ln.klp[k.name] = true, k.name, k
+	}
 	for _, p := range pieces {
 		for _, sym := range p.file.Symbols {
 			k, ok := p.klp[sym]

@@ -267,7 +267,7 @@ func TestLinkNames(t *testing.T) {
 	two := v.input("core2.c", "", townSources["core2.c"], "twice_user2")
 	pieces, err := prepare(v.Target, []Input{one, two}, &Proof{})
 	qt.Assert(t, qt.IsNil(err))
-	ln := name(v.Target, pieces)
+	ln := name(v.Target, pieces, nil)
 	// Both files have a static twice(), and so the link needs two names.
 	var positions []int
 	for n, k := range ln.klp {
@@ -312,7 +312,7 @@ func TestTables(t *testing.T) {
 	state(&fs, 7, 3)
 	pieces, err := prepare(v.Target, []Input{fs, core}, &Proof{})
 	qt.Assert(t, qt.IsNil(err))
-	ln := name(v.Target, pieces)
+	ln := name(v.Target, pieces, nil)
 	got, err := writeTables(Options{Name: "x", Description: "a \"fix\" for ü\n", Info: map[string]string{"version": "2"}}, pieces, ln)
 	qt.Assert(t, qt.IsNil(err))
 	golden(t, "tables.c", got)

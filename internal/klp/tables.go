@@ -65,10 +65,16 @@ func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
 	t := &tables{ln: ln}
 	t.printf("// SPDX-License-Identifier: GPL-2.0\n/* Written by Tsugi. */\n")
 	t.printf("#include <linux/kernel.h>\n#include <linux/module.h>\n#include <linux/livepatch.h>\n")
+	if ln.clear {
+		t.WriteString(clearIncludes)
+	}
 	objs := objects(pieces)
 	n := 0
 	for _, o := range objs {
 		t.functions(o, &n)
+	}
+	if ln.clear {
+		t.WriteString(clearSource)
 	}
 	hooks := 0
 	for _, o := range objs {
@@ -84,7 +90,7 @@ func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
 		}
 		t.printf("\t\t.funcs = tsugi_funcs_%s,\n", o.ident())
 		for _, k := range callbackKinds {
-			if o.has(k) {
+			if t.wants(o, k) {
 				t.printf("\t\t.callbacks.%s = tsugi_%s_%s,\n", k, k, o.ident())
 			}
 		}
@@ -159,6 +165,13 @@ func (o *object) has(kind objdiff.HookKind) bool {
 	return slices.ContainsFunc(o.pieces, func(p *piece) bool { return len(p.hooked(kind)) > 0 })
 }
 
+// wants tells whether an object gets a callback.
+func (t *tables) wants(o *object, kind objdiff.HookKind) bool {
+	return o.has(kind) || kind == objdiff.HookPostUnpatch && t.clears(o)
+}
+
+func (t *tables) clears(o *object) bool { return t.ln.clear && o.name != Vmlinux }
+
 // callbacks writes one function for each kind of callback that the object's
 // pieces have, since a klp_object holds one of each: it calls theirs in order,
 // or in the reverse order when unpatching. When a pre_patch fails, the
@@ -188,7 +201,7 @@ func (t *tables) callbacks(o *object, n *int) error {
 		}
 	}
 	for _, k := range callbackKinds {
-		if !o.has(k) {
+		if !t.wants(o, k) {
 			continue
 		}
 		if k == objdiff.HookPrePatch {
@@ -204,6 +217,9 @@ func (t *tables) callbacks(o *object, n *int) error {
 			if f := names[p][k]; f != "" {
 				t.printf("\t%s(obj);\n", f)
 			}
+		}
+		if k == objdiff.HookPostUnpatch && t.clears(o) {
+			t.printf("\ttsugi_clear_relocs(obj);\n")
 		}
 		t.printf("}\n")
 	}
