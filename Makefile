@@ -9,6 +9,7 @@ GO          ?= go
 GO_VERSION  := $(shell sed -n 's/^go //p' go.mod)
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
+STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 
 .PHONY: build demo test short lint format bench deps docs clean check-go help
@@ -22,8 +23,9 @@ build: check-go ## bin/tsugictl, static
 demo: deps build ## one real fix, from source diff to a proven live patch
 	demo/run.sh
 
-test: deps check-go ## everything, on real kernels too
-	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 $(GO) test -race -p 2 -timeout 25m ./...
+test: deps build ## everything, on real kernels too
+	test/kernels.sh
+	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 25m ./...
 
 short: check-go ## only what needs no kernel
 	$(GO) test -short ./...

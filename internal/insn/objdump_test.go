@@ -175,6 +175,15 @@ func TestEveryOpcodeAgreesWithObjdump(t *testing.T) {
 			}
 		}
 	}
+	// Groups in which every register form is an instruction of its own.
+	for _, prefix := range [][]byte{{}, {0x66}, {0xf2}, {0xf3}} {
+		for m := range 64 {
+			for _, op := range [][]byte{{0x0f, 0x00}, {0x0f, 0x01}, {0x0f, 0x1e}, {0x0f, 0xae}, {0x0f, 0xc7}, {0xd9}, {0xdb}, {0xdf}} {
+				code := append(append([]byte{}, prefix...), op...)
+				add(append(code, 0xc0|byte(m))...)
+			}
+		}
+	}
 	for m := range byte(3) {
 		for pp := range byte(4) {
 			for _, wl := range []byte{0, 4, 0x80, 0x84} {
@@ -240,4 +249,14 @@ func TestCompiledCodeAgreesWithObjdump(t *testing.T) {
 			n.report(t)
 		})
 	}
+}
+
+// CompareFiles compares the text of object files with objdump.
+func CompareFiles(t *testing.T, files []string) {
+	t.Helper()
+	var c tally
+	for _, f := range files {
+		objdump(t, func(l listed) { c.check(filepath.Base(f), l) }, "-d", f)
+	}
+	c.report(t)
 }

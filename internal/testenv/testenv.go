@@ -1,27 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testenv gives tests what only some machines have: prepared kernel
-// targets. A test that needs one runs wherever the target is in the store; it
-// adds the target itself when TSUGI_TEST_KERNELS=1, and is skipped otherwise.
+// Package testenv gives tests the real kernels that they run against: the
+// targets of the store on this machine, as test/kernels.sh (make test) adds
+// them. Which kernels those are stands in demo/versions.env alone.
+//
+// A test whose kernel is not there is skipped and says so. With
+// TSUGI_TEST_KERNELS=1, which make test sets, it fails instead.
 package testenv
 
 import (
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
-	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/kernel"
-	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
-// The targets that tests use.
+// Pin is a kernel of demo/versions.env.
+type Pin struct {
+	Target  string // "debian:6.1.0-55-amd64"
+	Release string // "6.1.0-55-amd64"
+	Version string // of its package, "6.1.192-1"
+	Fixed   string // source version with the fixes that it lacks, "6.1.192-2"
+}
+
+// The kernels, by the names that demo/versions.env gives them.
 const (
-	Debian61Older = "debian:6.1.0-54-amd64"
-	Debian61      = "debian:6.1.0-55-amd64"
-	Debian612     = "debian:6.12.115+deb12-amd64"
+	Demo = "DEMO" // the kernel of make demo
+	Old  = "OLD"  // the one before it
+	IBT  = "IBT"  // a kernel with branch tracking, call padding and prefix symbols
 )
 
-// Store opens the store of the caches that everything on this machine shares.
+// Pinned reads a kernel of demo/versions.env.
+func Pinned(t testing.TB, name string) Pin {
+	t.Helper()
+	_, self, _, _ := runtime.Caller(0)
+	file := filepath.Join(filepath.Dir(self), "../../demo/versions.env")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(k, "#") {
+			values[k] = v
+		}
+	}
+	p := Pin{Release: values[name+"_RELEASE"], Version: values[name+"_VERSION"], Fixed: values[name+"_FIXED"]}
+	if p.Release == "" || p.Version == "" {
+		t.Fatalf("%s has no %s_RELEASE and %s_VERSION", file, name, name)
+	}
+	p.Target = "debian:" + p.Release
+	return p
+}
+
+// Store opens the store that the kernels are in.
 func Store(t testing.TB) *kernel.Store {
 	t.Helper()
 	home, err := kernel.Home()
@@ -35,37 +70,17 @@ func Store(t testing.TB) *kernel.Store {
 	return s
 }
 
-// Target opens a prepared target, see the package comment for when it skips.
-func Target(t testing.TB, name string) *kernel.Target {
+// Kernel opens the target of a pin.
+func Kernel(t testing.TB, name string) *kernel.Target {
 	t.Helper()
-	s := Store(t)
-	target, err := s.Get(name)
-	if err == nil {
-		return target
+	p := Pinned(t, name)
+	k, err := Store(t).Get(p.Target)
+	switch {
+	case err == nil:
+		return k
+	case os.Getenv("TSUGI_TEST_KERNELS") != "":
+		t.Fatalf("%v (make test prepares it)", err)
 	}
-	if code.Of(err) != "TS2302" {
-		t.Fatal(err)
-	}
-	if os.Getenv("TSUGI_TEST_KERNELS") != "1" {
-		t.Skipf("%s is not in the store: set TSUGI_TEST_KERNELS=1 to download and prepare it", name)
-	}
-	if target, err = s.Add(t.Context(), name, kernel.AddOptions{}, progress.Discard); err != nil {
-		t.Fatal(err)
-	}
-	return target
-}
-
-// SourceTree unpacks the source of one version of the kernel package, under
-// the same conditions as [Target].
-func SourceTree(t testing.TB, version string) string {
-	t.Helper()
-	s := Store(t)
-	if os.Getenv("TSUGI_TEST_KERNELS") != "1" && !s.HasSource(version) {
-		t.Skipf("source %s is not in the store: set TSUGI_TEST_KERNELS=1 to download and unpack it", version)
-	}
-	dir, err := s.SourceTree(t.Context(), version, progress.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	t.Skipf("no %s in the store: tsugictl target add %s --version %s", p.Target, p.Target, p.Version)
+	return nil
 }
