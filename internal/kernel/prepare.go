@@ -232,21 +232,18 @@ func makeProblem(c code.Code, where string, err error) error {
 }
 
 // ErrorLines picks the messages out of a build's output: from the first line
-// that tells an error on, at most 20 lines, without make's own.
+// that tells an error on, at most 20 lines, without make's and kbuild's own.
 func ErrorLines(out []byte) string {
 	var lines []string
 	for l := range strings.Lines(string(out)) {
 		l = strings.TrimRight(l, "\n")
-		if len(lines) == 0 && !strings.Contains(strings.ToLower(l), "error") {
+		own := strings.HasPrefix(l, "make[") || strings.HasPrefix(l, "make:")
+		switch {
+		case own && strings.Contains(l, "*** No rule"): // the cause, not an echo of it
+		case own, strings.HasPrefix(l, "  ") && !strings.Contains(l, "|"): // kbuild's "  CC  x.o"
 			continue
-		}
-		if strings.HasPrefix(l, "make[") || strings.HasPrefix(l, "make:") {
-			if len(lines) > 0 {
-				continue
-			}
-			if !strings.Contains(l, "***") {
-				continue
-			}
+		case len(lines) == 0 && !strings.Contains(strings.ToLower(l), "error"):
+			continue
 		}
 		if lines = append(lines, l); len(lines) == 20 {
 			break

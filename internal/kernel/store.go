@@ -71,16 +71,18 @@ func (s *Store) sourceDir(version string) string {
 func (s *Store) targetDir(name string) string { return filepath.Join(s.targets(), fileName(name)) }
 
 // fileName makes a directory name of a target's or version's name. Bytes
-// outside of a small set are written as %XX, so that no two names collide.
+// outside of a small set are written as %XX, so that no two names collide; the
+// colon behind a target's kind is made a _ that is good to read.
 func fileName(name string) string {
 	var b strings.Builder
+	colon := strings.IndexByte(name, ':')
 	for i := range len(name) {
 		c := name[i]
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("._-+~", c) >= 0 && i > 0:
 			b.WriteByte(c)
-		case c == ':':
-			b.WriteByte('_') // "debian:…": no package name holds an underscore
+		case i == colon:
+			b.WriteByte('_')
 		default:
 			fmt.Fprintf(&b, "%%%02x", c)
 		}
