@@ -37,6 +37,13 @@ func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Modul
 		return nil, err
 	}
 	m.Warnings = unexpected(log)
+	for _, w := range m.Warnings {
+		// A section mismatch or a namespace that is not imported; objtool's
+		// warnings are of the kind that kernel builds have as well.
+		if strings.Contains(w, "modpost: ") {
+			return nil, code.New("TS5305", opts.Name, w)
+		}
+	}
 	f, err := elfobj.Read(linked)
 	if err != nil {
 		return nil, code.New("TS5304", opts.Name, "").With(err)

@@ -236,3 +236,18 @@ func TestNamesComeBack(t *testing.T) {
 	_, err = finish(newLinked().File, ln, nil)
 	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5304")))
 }
+
+func TestWarningsOfTheBuild(t *testing.T) {
+	log := `  CC [M]  livepatch-tables.o
+WARNING: modpost: "counter" [/tmp/x/x.ko] undefined!
+WARNING: modpost: suppressed 17 unresolved symbol warnings because there were too many)
+warning: the compiler differs from the one used to build the kernel
+x.o: warning: objtool: tsugi_funcs_vmlinux+0xa0: data relocation to !ENDBR: tcp_ack+0x0
+x.o: warning: objtool: tcp_ack+0x10: return with modified stack frame
+WARNING: modpost: x: section mismatch in reference: f (section: .text.f) -> g (section: .init.text)
+`
+	qt.Assert(t, qt.DeepEquals(unexpected([]byte(log)), []string{
+		"x.o: warning: objtool: tcp_ack+0x10: return with modified stack frame",
+		"WARNING: modpost: x: section mismatch in reference: f (section: .text.f) -> g (section: .init.text)",
+	}))
+}

@@ -17,14 +17,15 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/testenv"
 )
 
 // Real kernels, from the store of targets. Objects are compiled once and kept
 // there; the first run of these tests takes minutes.
 
 const (
-	target61  = "debian:6.1.0-55-amd64"
-	target612 = "debian:6.12.115+deb12-amd64" // IBT, call padding, prefix symbols
+	target61  = testenv.Demo
+	target612 = testenv.IBT
 )
 
 type real struct {
@@ -38,15 +39,7 @@ func realTarget(t testing.TB, name string) *real {
 	if testing.Short() {
 		t.Skip("compiles kernel objects: not with -short")
 	}
-	home, err := kernel.Home()
-	qt.Assert(t, qt.IsNil(err))
-	store, err := kernel.OpenStore(home)
-	qt.Assert(t, qt.IsNil(err))
-	k, err := store.Get(name)
-	if code.Of(err) == "TS2302" {
-		t.Skipf("target %s is not in the store: tsugictl target add %s", name, name)
-	}
-	qt.Assert(t, qt.IsNil(err))
+	k := testenv.Kernel(t, name)
 	tg, err := ForKernel(k)
 	qt.Assert(t, qt.IsNil(err))
 	return &real{tg, t, k}
@@ -120,20 +113,20 @@ func TestRealModules(t *testing.T) {
 		inputs func(r *real) []Input
 		size   int // at most
 	}{
-		"6.1: one function of vmlinux": {target61, func(r *real) []Input {
+		"6.1 one function of vmlinux": {target61, func(r *real) []Input {
 			return []Input{r.input("kernel/fork.o", "", "mm_access")}
 		}, 20 << 10},
-		"6.1: vmlinux and two modules": {target61, func(r *real) []Input {
+		"6.1 vmlinux and two modules": {target61, func(r *real) []Input {
 			return []Input{
 				r.input("net/netfilter/nf_tables_api.o", "nf_tables", "nf_tables_abort", "nft_request_module", "nf_tables_dump_rules"),
 				r.input("kernel/fork.o", "", "mm_access", "set_mm_exe_file", "ksys_unshare"),
 				r.input("fs/ext4/mballoc.o", "ext4", "ext4_mb_init", "ext4_mb_load_buddy_gfp"),
 			}
 		}, 100 << 10},
-		"6.12: TCP": {target612, func(r *real) []Input {
+		"6.12 TCP": {target612, func(r *real) []Input {
 			return []Input{r.input("net/ipv4/tcp_input.o", "", "tcp_rcv_established", "tcp_ack", "tcp_data_queue")}
 		}, 100 << 10},
-		"6.12: a module": {target612, func(r *real) []Input {
+		"6.12 a module": {target612, func(r *real) []Input {
 			return []Input{r.input("net/netfilter/nf_tables_api.o", "nf_tables", "nf_tables_abort", "nft_request_module", "nf_tables_newrule")}
 		}, 100 << 10},
 	} {
