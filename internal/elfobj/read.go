@@ -333,6 +333,9 @@ func (r *reader) relocations() error {
 			continue
 		}
 		own := r.sections[i]
+		if own == nil { // section 0, or a string table of that type
+			return fmt.Errorf("section %d: relocations where none can be", i)
+		}
 		if int64(h.Info) >= int64(len(r.sections)) || r.sections[h.Info] == nil || h.Info == 0 {
 			return fmt.Errorf("section %s: target section %d does not exist", own.Name, h.Info)
 		}
