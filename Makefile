@@ -31,7 +31,7 @@ short: check-go ## only what needs no kernel
 	$(GO) test -short ./...
 
 lint: check-go ## formatting, vet, staticcheck, generated files
-	@unformatted=$$($(TOOL) gofumpt -l cmd internal); \
+	@unformatted=$$($(TOOL) gofumpt -l cmd include internal test); \
 	  if [ -n "$$unformatted" ]; then echo "make format would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
@@ -40,7 +40,7 @@ lint: check-go ## formatting, vet, staticcheck, generated files
 	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers ./internal/cli
 
 format: check-go ## rewrite the Go files as lint wants them
-	$(TOOL) gofumpt -w cmd internal
+	$(TOOL) gofumpt -w cmd include internal test
 
 docs: check-go ## rewrite the generated pages of docs/
 	$(GO) test ./internal/cli -run UpToDate -update
