@@ -8,6 +8,7 @@ func Catalogue() []Entry {
 		// TS1xxx: input and fixes
 		{"TS1001", KindError, "not a relocatable ELF64 object", "give an .o file that a compiler or assembler wrote for a 64-bit little-endian machine"},
 		{"TS1002", KindError, "the two objects are not builds of one source for one machine", "give two objects that the same compiler made for the same architecture"},
+		{"TS1003", KindError, "the object holds no machine code", "compile without -flto, or with -ffat-lto-objects: what a link-time compiler will make of it can't be compared"},
 		{"TS1101", KindError, "the fix is not a diff that Tsugi can read", "give a unified diff in git or quilt style, made with -p1 paths (a/fs/x.c b/fs/x.c)"},
 		{"TS1102", KindError, "the fix names a path that is not allowed", "paths must be relative to the top of the source tree, with no .. in them"},
 		{"TS1103", KindError, "a hunk of the fix does not apply", "use the version of the fix that belongs to this source version (fix derive makes one from two source packages)"},

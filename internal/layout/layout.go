@@ -122,7 +122,9 @@ type Change struct {
 // Compare reports the named structs and unions that both sides have in
 // different layouts, by name. What only one side has is no change: nothing
 // that runs already knows it.
-func Compare(orig, patched *Types) []Change {
+func Compare(orig, patched *Types) []Change { return compare(orig, patched, sameShape) }
+
+func compare(orig, patched *Types, equal func(o, p btf.Type) bool) []Change {
 	var out []Change
 	seen := map[string]bool{}
 	for typ := range patched.all() {
@@ -132,7 +134,7 @@ func Compare(orig, patched *Types) []Change {
 		}
 		seen[name] = true
 		olds, news := orig.named(name), patched.named(name)
-		if len(olds) == 0 || anyShared(olds, news) {
+		if len(olds) == 0 || anyShared(olds, news, equal) {
 			continue
 		}
 		detail, padding := difference(olds[0], news[0])
@@ -143,10 +145,10 @@ func Compare(orig, patched *Types) []Change {
 }
 
 // Mismatches lists the types of an object that the kernel has under the same
-// name in other layouts only.
-func Mismatches(kernel, object *Types) []Change {
-	return Compare(kernel, object)
-}
+// name in other layouts only. The kernel's BTF comes from pahole and the
+// object's from gcc, which differ in how they put vector types; where one of
+// them knows no size of a member, its place has to do.
+func Mismatches(kernel, object *Types) []Change { return compare(kernel, object, samePlaces) }
 
 func (t *Types) all() func(func(btf.Type) bool) {
 	return func(yield func(btf.Type) bool) {
@@ -158,14 +160,23 @@ func (t *Types) all() func(func(btf.Type) bool) {
 	}
 }
 
-// anyShared reports whether some type on one side has the shape of one on the
-// other. Translation units may have private types of one name.
-func anyShared(olds, news []btf.Type) bool {
-	shapes := map[string]bool{}
-	for _, t := range olds {
-		shapes[shape(t)] = true
-	}
-	return slices.ContainsFunc(news, func(t btf.Type) bool { return shapes[shape(t)] })
+// anyShared reports whether some type on one side equals one on the other.
+// Translation units may have private types of one name.
+func anyShared(olds, news []btf.Type, equal func(o, p btf.Type) bool) bool {
+	return slices.ContainsFunc(olds, func(o btf.Type) bool {
+		return slices.ContainsFunc(news, func(p btf.Type) bool { return equal(o, p) })
+	})
+}
+
+func sameShape(o, p btf.Type) bool { return shape(o) == shape(p) }
+
+func samePlaces(o, p btf.Type) bool {
+	was, _ := btf.Sizeof(o)
+	is, _ := btf.Sizeof(p)
+	om, pm := members(o, 0, 0), members(p, 0, 0)
+	return was == is && slices.EqualFunc(om, pm, func(a, b member) bool {
+		return a == b || a.name == b.name && a.bits == b.bits && (a.size == 0 || b.size == 0)
+	})
 }
 
 func kindName(t btf.Type) string {

@@ -3,6 +3,7 @@
 package objdiff
 
 import (
+	"debug/elf"
 	"regexp"
 	"strings"
 )
@@ -100,6 +101,9 @@ func private(a *atom) bool {
 		return true
 	}
 	base := canonical(a.sym.Name)
+	if strings.HasPrefix(base, "switch.table.") && a.sym.Bind == elf.STB_LOCAL {
+		return true // clang's CSWTCH
+	}
 	if i := strings.LastIndexByte(base, '.'); i >= 0 { // clang: function.variable
 		base = base[i+1:]
 	} else if !numbered(a.sym.Name) {

@@ -128,6 +128,11 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 		return nil, code.New("TS1002", "", fmt.Sprintf("the original is %v (flags %#x), the patched one %v (flags %#x)",
 			orig.Machine, orig.Flags, patched.Machine, patched.Flags))
 	}
+	for _, f := range []*elfobj.File{orig, patched} {
+		if f.Symbol("__gnu_lto_slim") != nil {
+			return nil, code.New("TS1003", "", "it was compiled with -flto")
+		}
+	}
 	a := arch.For(orig.Machine)
 	o, err := newObject(orig, a, opt)
 	if err != nil {

@@ -172,6 +172,12 @@ func TestDiffRefusesObjectsOfDifferentMachines(t *testing.T) {
 	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS1002")))
 }
 
+func TestDiffRefusesObjectsWithoutCode(t *testing.T) {
+	a := build(t, "int f(int x) { return x; }", "-O2", "-flto")
+	_, err := objdiff.Diff(a, a, objdiff.Options{})
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS1003")))
+}
+
 // FuzzDiff feeds damaged objects: no panic, and error or result.
 func FuzzDiff(f *testing.F) {
 	bytesOf := func(src string) []byte {
