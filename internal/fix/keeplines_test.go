@@ -4,7 +4,11 @@ package fix
 
 import (
 	"bytes"
+	"fmt"
 	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -43,156 +47,168 @@ func TestKeepLinesPutsDirectivesAtSafeBoundaries(t *testing.T) {
 	}
 }
 
-// cLine draws lines that open and close everything the lexer follows.
-var cLines = []string{
-	"int a = N;", "f(N,", "  g(N), N", "  );", "/* begin", " * N", " end */ N;", "// N \\", "#define M(x) \\",
-	"  x + \\", "  1", "#ifdef YES", "#ifdef NO", "#if 0", "#else", "#endif", "char *s = \"(N\"; N;", "c = '('; N;", "{ N;", "}", "",
-	"s = \"a \\", "b\";", "#error don't", "M(N); N",
+// blocks are pieces of C in which every L is a line whose number counts.
+var blocks = [][]string{
+	{"L;"},
+	{"L;", "L;", "L;"},
+	{"f(a,", "  L,", "  g(b, L), L);", "L;"},
+	{"/* a comment", " * it's (", " */ L;"},
+	{"#define M(x) \\", "\tx + ( \\", "\t1", "M(L;)"},
+	{"#ifdef YES", "L;", "L;", "#else", "L;", "#endif", "L;"},
+	{"#ifdef NO", "L;", "L;", "#else", "L;", "L;", "#endif", "L;"},
+	{"#if 0", "L;", "L;", "#endif", "L;"},
+	{"#ifdef YES", "#ifdef NO", "L;", "#else", "L;", "#endif", "L;", "#endif", "L;"},
+	{"#ifdef NO", "#ifdef YES", "L;", "#endif", "L;", "#endif", "L;", "L;"},
+	{"#ifdef YES", "if (a &&", "#else", "if (b &&", "#endif", "    L)", "L;"},
+	{"s = \"(/* //\"; L;", "c = '('; L;", "d = '\\''; L;", "L; // it's ( /*"},
+	{"// goes on \\", "L (", "L;"},
+	{"s = \"goes on \\", " (\"; L;", "L;"},
+	{"struct s {", "\tint a;", "};", "L;"},
+	{"void f(void)", "{", "\tL;", "}", "", "L;"},
 }
 
-// TestUnchangedLinesKeepTheirNumbers compares what the preprocessor says about
-// line numbers: each N of the old file is __LINE__, and so it is in the new,
-// for every unchanged line behind the first safe boundary. Lines that only
-// come after an unsafe region are excused by the lexer's own state.
+// editedBlocks draws a file of blocks and the same file with lines put in and taken
+// out anywhere, also inside of comments, macros and calls.
+func editedBlocks(t *rapid.T) (old, new []string) {
+	for range rapid.IntRange(1, 8).Draw(t, "blocks") {
+		old = append(old, rapid.SampledFrom(blocks).Draw(t, "block")...)
+	}
+	for i, l := range old { // each counted line is told from all others
+		old[i] = strings.ReplaceAll(l, "L", fmt.Sprintf("L%d(__LINE__)", i))
+	}
+	rate := rapid.IntRange(2, 12).Draw(t, "rate")
+	var lx lexer
+	for _, l := range old {
+		if rapid.IntRange(0, rate).Draw(t, "insert") == 0 {
+			for range rapid.IntRange(1, 3).Draw(t, "lines") {
+				add := "added;"
+				switch {
+				case lx.comment:
+					add = "* added"
+				case lx.continued:
+					add = " \\"
+				case lx.parens > 0:
+					add = "added,"
+				}
+				new = append(new, add)
+			}
+		}
+		lone := !lx.continued && !lx.comment && lx.parens == 0
+		lx.line(l + "\n")
+		lone = lone && !lx.continued && !lx.comment && lx.parens == 0 && !strings.HasPrefix(l, "#")
+		if lone && rapid.IntRange(0, rate).Draw(t, "delete") == 0 {
+			continue
+		}
+		new = append(new, l)
+	}
+	return old, new
+}
+
+// TestUnchangedLinesKeepTheirNumbers asks gcc's preprocessor for the number
+// of every line. Only lines between a change and the next safe boundary that
+// the preprocessor reads may have another than before.
 func TestUnchangedLinesKeepTheirNumbers(t *testing.T) {
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
 		t.Skip("no gcc: apt-get install gcc")
 	}
-	n := 0
+	compared := 0
 	rapid.Check(t, func(t *rapid.T) {
-		if n++; n > 60 { // each check runs gcc twice
-			return
+		old, new := editedBlocks(t)
+		before, after := strings.Join(old, "\n")+"\n", strings.Join(new, "\n")+"\n"
+		kept := string(KeepLines([]byte(before), []byte(after)))
+		if !isWith(kept, after) {
+			t.Fatalf("something else than directives was added\n--- new\n%s\n--- kept\n%s", after, kept)
 		}
-		old := rapid.SliceOfN(rapid.SampledFrom(cLines), 5, 40).Draw(t, "old")
-		old = balanced(old)
-		new := append([]string(nil), old...)
-		for range rapid.IntRange(1, 3).Draw(t, "edits") {
-			at := rapid.IntRange(0, len(new)-1).Draw(t, "at")
-			if strings.HasPrefix(new[at], "#") || rapid.Bool().Draw(t, "insert") {
-				new = append(new[:at:at], append([]string{"added;", "more;"}, new[at:]...)...)
-			} else {
-				new = append(new[:at:at], new[at+1:]...)
+		want, got := lineNumbers(t, gcc, before), lineNumbers(t, gcc, kept)
+		excused := excusedLines(old, new)
+		for id, n := range got {
+			if excused[id] {
+				continue
 			}
-			if len(new) == 0 {
-				return
+			compared++
+			if n != want[id] {
+				t.Fatalf("line %s has number %d, had %d\n--- old\n%s\n--- kept\n%s", id, n, want[id], before, kept)
 			}
 		}
-		a := mark(old)
-		b := KeepLines([]byte(strings.Join(a, "\n")+"\n"), []byte(strings.Join(markLike(a, old, new), "\n")+"\n"))
-		checkNumbers(t, gcc, strings.Join(a, "\n")+"\n", string(b))
 	})
+	if compared < 200 {
+		t.Fatalf("only %d lines were compared", compared)
+	}
 }
 
-// balanced closes conditionals, comments and parentheses, so that the text is
-// one that the preprocessor takes.
-func balanced(lines []string) []string {
-	depth := 0
-	var out []string
-	var lx lexer
-	for _, l := range lines {
-		if !lx.comment && !lx.continued {
-			switch {
-			case strings.HasPrefix(l, "#if"):
-				depth++
-			case l == "#else" || l == "#endif":
-				if depth == 0 {
-					continue
-				}
-				if l == "#else" && strings.Contains(strings.Join(out, "\n"), "#else") {
-					continue
-				}
-				if l == "#endif" {
-					depth--
-				}
-			}
-		}
-		out = append(out, l)
-		lx.line(l + "\n")
-	}
-	if lx.continued {
-		out = append(out, "")
-		lx.line("\n")
-	}
-	if lx.comment {
-		out = append(out, "*/")
-	}
-	out = append(out, strings.Repeat(")", lx.parens)+";")
-	for range depth {
-		out = append(out, "#endif")
-	}
-	return append(out, "last(N);")
-}
-
-// mark makes each N a token of its own beside __LINE__.
-func mark(lines []string) []string {
-	out := make([]string, len(lines))
-	for i, l := range lines {
-		out[i] = strings.ReplaceAll(l, "N", "__LINE__")
-	}
-	return out
-}
-
-func markLike(_, _, lines []string) []string { return mark(lines) }
-
-// checkNumbers compares lines of preprocessed text that hold __LINE__.
-func checkNumbers(t *rapid.T, gcc, old, kept string) {
-	// The property is stated on the text: an unchanged line that is preceded by
-	// a directive or by unchanged lines must have its number in gcc's eyes.
-	want := lineNumbers(gcc, old)
-	got := lineNumbers(gcc, kept)
-	if want == nil || got == nil {
-		return // gcc refuses the text: nothing is compiled either
-	}
-	for text, numbers := range got {
-		for _, n := range numbers {
-			if !contains(want[text], n) && strings.Contains(text, "last") {
-				t.Fatalf("line %q has number %d, was %v\n--- old\n%s\n--- new\n%s", text, n, want[text], old, kept)
-			}
+// isWith tells whether kept is text with #line directives between its lines.
+func isWith(kept, text string) bool {
+	var out strings.Builder
+	for l := range strings.Lines(kept) {
+		if !strings.HasPrefix(l, "#line ") {
+			out.WriteString(l)
 		}
 	}
+	return out.String() == text
 }
 
-func contains(s []int, n int) bool {
-	for _, x := range s {
-		if x == n {
-			return true
-		}
-	}
-	return false
-}
+var counted = regexp.MustCompile(`L(\d+)\((\d+|__LINE__)\)`)
 
-// lineNumbers maps statements "last(LINE)" to LINE as gcc -E expands them.
-func lineNumbers(gcc, src string) map[string][]int {
-	cmd := exec.Command(gcc, "-E", "-P", "-DYES", "-x", "c", "-")
+// lineNumbers maps the identities of lines to the numbers that gcc gives them.
+func lineNumbers(t *rapid.T, gcc, src string) map[string]int {
+	cmd := exec.Command(gcc, "-E", "-P", "-w", "-DYES", "-x", "c", "-")
 	cmd.Stdin = strings.NewReader(src)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if cmd.Run() != nil {
-		return nil
+	var out, msg bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("gcc -E: %v: %s\n%s", err, msg.String(), src)
 	}
-	m := make(map[string][]int)
-	for l := range strings.Lines(out.String()) {
-		l = strings.TrimSpace(l)
-		i := strings.IndexAny(l, "0123456789")
-		if i < 0 {
-			continue
-		}
-		n := 0
-		for ; i < len(l) && l[i] >= '0' && l[i] <= '9'; i++ {
-			n = n*10 + int(l[i]-'0')
-		}
-		m[strings.TrimLeft(strings.Map(func(r rune) rune {
-			if r >= '0' && r <= '9' {
-				return -1
-			}
-			return r
-		}, l), " ")] = append(m[strings.TrimLeft(strings.Map(func(r rune) rune {
-			if r >= '0' && r <= '9' {
-				return -1
-			}
-			return r
-		}, l), " ")], n)
+	m := make(map[string]int)
+	for _, f := range counted.FindAllStringSubmatch(out.String(), -1) {
+		m[f[1]], _ = strconv.Atoi(f[2])
 	}
 	return m
+}
+
+// excusedLines follows the same text with an evaluation of its conditionals:
+// a line is excused from when lines were added or removed before it until the
+// first safe boundary in code that the preprocessor reads. The end of a branch
+// does as much as a change: directives in it may have been skipped, but count
+// as lines.
+func excusedLines(old, new []string) map[string]bool {
+	excused := make(map[string]bool)
+	edits := diffLines(old, new)
+	var lx lexer
+	read := []bool{true} // of the conditionals around
+	dirty := false
+	for j, l := range new {
+		inserted := false
+		for _, e := range edits {
+			if e.NewTo == j && e.OldTo-e.OldFrom != e.NewTo-e.NewFrom {
+				dirty = true
+			}
+			inserted = inserted || j >= e.NewFrom && j < e.NewTo
+		}
+		active := !slices.Contains(read, false)
+		if lx.safe() && active && !inserted {
+			dirty = false
+		}
+		for _, f := range counted.FindAllStringSubmatch(l, -1) {
+			if dirty || inserted {
+				excused[f[1]] = true
+			}
+		}
+		if !lx.comment && !lx.continued {
+			switch strings.TrimSpace(l) {
+			case "#ifdef YES":
+				read = append(read, true)
+			case "#ifdef NO", "#if 0":
+				read = append(read, false)
+			case "#else":
+				dirty = true
+				read[len(read)-1] = !read[len(read)-1]
+			case "#endif":
+				dirty = true
+				read = read[:len(read)-1]
+			}
+		}
+		lx.line(l + "\n")
+	}
+	return excused
 }
