@@ -14,6 +14,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -175,6 +176,44 @@ func TestOnlyTheEdgeKnowsTerminalsAndFlags(t *testing.T) {
 			if slices.ContainsFunc(edge, func(e string) bool { return strings.HasPrefix(imp, e) }) {
 				t.Errorf("%s imports %s", p.ImportPath, imp)
 			}
+		}
+	}
+}
+
+// TestEveryDependencyIsExplained keeps docs/dependencies.md whole: what any of
+// our packages imports has a line there, and what none imports has not.
+func TestEveryDependencyIsExplained(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/dependencies.md")
+	qt.Assert(t, qt.IsNil(err))
+	text, _, _ := strings.Cut(string(page), "Tests only:")
+	listed := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "| "); ok {
+			if name, _, _ := strings.Cut(rest, " "); strings.Contains(name, "/") && strings.Contains(name, ".") {
+				listed[name] = false
+			}
+		}
+	}
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") || strings.HasPrefix(imp, module) {
+				continue
+			}
+			found := false
+			for name := range listed {
+				if imp == name || strings.HasPrefix(imp, name+"/") {
+					listed[name], found = true, true
+				}
+			}
+			if !found {
+				t.Errorf("%s imports %s, which docs/dependencies.md does not explain", p.ImportPath, imp)
+			}
+		}
+	}
+	for name, used := range listed {
+		if !used {
+			t.Errorf("docs/dependencies.md explains %s, which nothing imports", name)
 		}
 	}
 }
