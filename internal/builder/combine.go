@@ -53,6 +53,10 @@ func (b *build) combine() error {
 		c := now[path]
 		text = append(text, fix.Unified(path, c.Old, c.New)...)
 	}
+	if len(text) == 0 { // one undoes the other
+		b.fix = &fix.Fix{}
+		return nil
+	}
 	var err error
 	b.fix, err = fix.Parse(b.report.Name, text)
 	return err
