@@ -187,3 +187,14 @@ func TestPositionsCountAsTheKernelDoes(t *testing.T) {
 		})
 	}
 }
+
+func TestInitMemoryOfTheKernelIsGone(t *testing.T) {
+	b := newBench(t)
+	tg := b.target(nil, nil, b.object("int before = 1, __init_begin = 1, gone = 1, __init_end = 1, after = 1;"))
+	o, err := tg.owner("")
+	qt.Assert(t, qt.IsNil(err))
+	for name, want := range map[string]code.Code{"before": "", "gone": "TS5202", "after": ""} {
+		_, err := o.position(o.named(name)[0])
+		qt.Check(t, qt.Equals(code.Of(err), want), qt.Commentf("%s", name))
+	}
+}

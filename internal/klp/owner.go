@@ -33,8 +33,8 @@ type symEntry struct {
 	name   string
 	at     place
 	global bool
-	// core tells that the symbol stays visible when the module's init memory
-	// is gone. It is always true in vmlinux.
+	// core tells that the symbol is still there when init memory is gone. In a
+	// module it is then invisible as well; vmlinux's table never changes.
 	core bool
 	// nowhere marks module symbols without a section (absolute, file names).
 	nowhere bool
@@ -75,6 +75,13 @@ func newKernelOwner(img *kimage.Image, syms []kimage.Symbol) *owner {
 		}
 	}
 	o.index()
+	begin, end := o.named("__init_begin"), o.named("__init_end")
+	if len(begin) == 1 && len(end) == 1 {
+		for i := range o.entries {
+			e := &o.entries[i]
+			e.core = e.at.addr < begin[0].at.addr || e.at.addr >= end[0].at.addr
+		}
+	}
 	return o
 }
 
@@ -212,7 +219,7 @@ func (o *owner) position(e *symEntry) (int, error) {
 	pos, corePos, all, core := 0, 0, 0, 0
 	for _, other := range o.named(e.name) {
 		all++
-		if other.core {
+		if other.core || o.ko == nil {
 			core++
 		}
 		if other == e {
@@ -220,7 +227,7 @@ func (o *owner) position(e *symEntry) (int, error) {
 		}
 	}
 	if !e.core {
-		return 0, code.New("TS5202", e.name, fmt.Sprintf("it lies in section %s of %s", e.at.sec.Name, o))
+		return 0, code.New("TS5202", e.name, fmt.Sprintf("it lies at %s in %s", e.at, o))
 	}
 	if o.ko == nil && e.at.addr == 0 {
 		// Only the first percpu variable: klp_find_object_symbol takes 0 for "not found".

@@ -109,6 +109,9 @@ func (p *piece) replacement(f objdiff.Replacement, new *elfobj.Symbol, proof *Pr
 	if orig == nil || orig.Type != elf.STT_FUNC {
 		return replaced{}, code.New("TS5108", where, "the plain compile has no such function")
 	}
+	if strings.HasPrefix(orig.Section.Name, ".init") || strings.HasPrefix(orig.Section.Name, ".exit") {
+		return replaced{}, code.New("TS5209", where, "it lies in section "+orig.Section.Name)
+	}
 	entry, err := p.layout.find(orig)
 	if err != nil {
 		return replaced{}, err
