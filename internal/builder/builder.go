@@ -325,6 +325,7 @@ func (b *build) collect(p kbuild.Pair, c *compared) error {
 		b.report.Risks = append(b.report.Risks, b.place(r, p.Object))
 	}
 	b.report.Risks = append(b.report.Risks, c.padding...)
+	b.report.Risks = append(b.report.Risks, b.drift(p.Object, c.diff)...)
 	for _, n := range c.diff.Notes {
 		b.report.Notes = append(b.report.Notes, p.Path+": "+n)
 	}

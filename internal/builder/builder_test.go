@@ -12,7 +12,9 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
@@ -94,6 +96,17 @@ func TestDefinitionFindsWhereNamesAreDefined(t *testing.T) {
 		b.fix = &fix.Fix{}
 		qt.Check(t, qt.Equals(definition(source, name), line), qt.Commentf("%s", name))
 	}
+}
+
+func TestFunctionsThatChangeWithoutAnEditAreTold(t *testing.T) {
+	b := newBuild(t, edit(t, "a", source, "x + limit", "x + 2 * limit"))
+	qt.Assert(t, qt.IsNil(b.combine()))
+	o := kbuild.Object{Path: "kernel/example.o", Source: "kernel/example.c"}
+	got := b.drift(o, &objdiff.Result{Changed: []objdiff.Function{{Name: "first"}, {Name: "second.isra.0", Why: "differs"}}})
+	qt.Assert(t, qt.HasLen(got, 1))
+	qt.Assert(t, qt.Equals(got[0].Where, "second.isra.0"))
+	qt.Assert(t, qt.Equals(got[0].Source, "kernel/example.c:12"))
+	qt.Assert(t, qt.HasLen(b.drift(kbuild.Object{Source: "kernel/other.c"}, &objdiff.Result{Changed: []objdiff.Function{{Name: "f"}}}), 0))
 }
 
 func TestNameOfTheLivePatch(t *testing.T) {

@@ -140,6 +140,7 @@ func Catalogue() []Entry {
 		{"TS8007", KindRisk, "a new export is left out", "code in this live patch may use the symbol; modules built for the fixed kernel can't until the reboot"},
 		{"TS8008", KindRisk, "a struct gets a new member where padding was", "objects that exist hold whatever was in the padding; see that the new code stands that"},
 		{"TS8009", KindRisk, "the locking of a function changes", "old and new code can run at the same time in two tasks until the transition is over: see that both orders are safe"},
+		{"TS8010", KindRisk, "a function changes that the fix does not edit", "it inlines what was edited, or the compiler decided anew: look at what else it does"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},
 		{"TS9102", KindError, "interrupted", "run the command again; what was finished is kept"},
