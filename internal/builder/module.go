@@ -3,15 +3,18 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/klp"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
@@ -89,7 +92,8 @@ func (b *build) description() string {
 func (b *build) pack(m *klp.Module) error {
 	man := livepatch.Manifest{
 		Name: b.report.Name, Version: max(b.req.Version, 1), Target: b.report.Target,
-		Functions: b.report.Functions, Compiler: b.req.Target.Compiler, Builder: b.req.Builder,
+		Functions: b.report.Functions, Callbacks: b.callbacks(),
+		Compiler: b.req.Target.Compiler, Builder: b.req.Builder,
 	}
 	diffs := map[string][]byte{}
 	for _, f := range b.req.Fixes {
@@ -102,6 +106,18 @@ func (b *build) pack(m *klp.Module) error {
 	var err error
 	b.report.Artifact, err = livepatch.New(man, m.Name+".ko", m.KO, diffs)
 	return err
+}
+
+// callbacks lists the objects for which the fixes bring patch callbacks.
+func (b *build) callbacks() []string {
+	var out []string
+	for _, in := range b.inputs {
+		if slices.ContainsFunc(in.Extract.Hooks, func(h objdiff.Hook) bool { return h.Kind != objdiff.HookState }) {
+			out = append(out, cmp.Or(in.Module, livepatch.Vmlinux))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func targetRef(t *kernel.Target) livepatch.TargetRef {
