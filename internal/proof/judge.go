@@ -37,14 +37,16 @@ func Judge(ev Evidence) *Proof {
 	if g := ev.After.Greeting; g != nil {
 		j.p.Kernel = Kernel{Release: g.Release, Banner: g.Version, BuildID: g.BuildID, Cmdline: g.Cmdline}
 	}
-	j.p.Before, j.p.After = run(ev.Before, stepReproduce), run(ev.After, stepReproduce)
+	j.p.Before, j.p.After = run(r, ev.Before), run(r, ev.After)
 	j.p.Log = judgeLog(r.Patch.Name, ev.Before, ev.After)
 	j.kernel()
 	j.before()
 	j.load()
 	j.functions()
 	j.late()
+	j.probe()
 	j.after()
+	j.ran()
 	j.revert()
 	j.cycles()
 	j.shown()
@@ -86,9 +88,13 @@ func (j *judge) notReached(id string) {
 
 func (j *judge) kernel() {
 	for _, m := range []struct {
-		name string
-		o    *vm.Outcome
-	}{{"without the patch", j.ev.Before}, {"with the patch", j.ev.After}} {
+		name  string
+		o     *vm.Outcome
+		setup []string
+	}{
+		{"without the patch", j.ev.Before, []string{stepDisks, stepModules, stepLate}},
+		{"with the patch", j.ev.After, []string{stepDisks, stepModules}},
+	} {
 		if m.o == nil {
 			continue
 		}
@@ -105,7 +111,7 @@ func (j *judge) kernel() {
 			j.fail(CheckKernel, "TS6111", "the machine "+m.name, fmt.Sprintf("%d of its messages were lost", m.o.Lost))
 			return
 		}
-		for _, s := range []string{stepDisks, stepModules} {
+		for _, s := range m.setup {
 			if e, ok := m.o.Step(s); ok && e.Error != "" {
 				j.fail(CheckKernel, "TS6110", "the machine "+m.name, e.Error)
 				return
@@ -116,12 +122,8 @@ func (j *judge) kernel() {
 }
 
 func (j *judge) before() {
-	if j.ev.Before == nil {
+	if j.ev.Request.Reproducer == "" {
 		j.skip(CheckBefore, "no reproducer")
-		return
-	}
-	if e, ok := j.ev.Before.Step(stepLate); ok && e.Error != "" {
-		j.fail(CheckBefore, "TS6110", "the machine without the patch", e.Error)
 		return
 	}
 	switch e := j.p.Before.Reproducer; {
@@ -258,6 +260,44 @@ func (j *judge) late() {
 	j.pass(CheckLate, 0, "%s", strings.Join(late, ", "))
 }
 
+func (j *judge) probe() {
+	if j.ev.Request.Probe == "" {
+		j.skip(CheckProbe, "none asked for")
+		return
+	}
+	without := &Ending{Kind: EndNotRun, Detail: "the machine without the patch did not run"}
+	if j.p.Before != nil {
+		without = j.p.Before.Probe
+	}
+	again := ending(j.ev.After, stepProbeAgain)
+	for _, e := range []struct {
+		when string
+		end  *Ending
+		c    code.Code
+
+		machine *vm.Outcome
+	}{
+		{"without the patch", without, "TS6115", j.ev.Before},
+		{"with the patch", j.p.After.Probe, "TS6116", j.ev.After},
+		{"after the revert", &again, "TS6116", j.ev.After},
+	} {
+		switch {
+		case e.end.Kind == EndNotRun && len(j.p.Problems) == 0 && e.end != &again:
+			j.fail(CheckProbe, "TS6111", e.when, cmp.Or(e.end.Detail, machineEnd(e.machine)))
+			return
+		case e.end.Kind.Failed():
+			j.fail(CheckProbe, e.c, e.when, strings.TrimSpace(e.end.String()+"\n"+tailOf(e.end.Output)))
+			return
+		}
+	}
+	if again.Kind == EndNotRun {
+		// What kept it from running has its own check, this one or a later one.
+		j.skip(CheckProbe, "not reached after the revert")
+		return
+	}
+	j.pass(CheckProbe, j.p.After.Probe.MS, "passed without the patch, with it and after the revert")
+}
+
 func (j *judge) after() {
 	if j.ev.Request.Reproducer == "" {
 		j.skip(CheckAfter, "no reproducer")
@@ -271,6 +311,54 @@ func (j *judge) after() {
 	default:
 		j.fail(CheckAfter, "TS6106", j.p.Patch.Name, strings.TrimSpace(e.String()+"\n"+tailOf(e.Output)))
 	}
+}
+
+// ran tells how many of the replaced functions the scripts made run. That none
+// did takes the meaning from a reproducer that passes.
+func (j *judge) ran() {
+	e, ok := j.ev.After.Step(stepWatched)
+	if !ok {
+		why := "nothing to run"
+		if j.ev.Before != nil {
+			why = "not reached"
+		}
+		j.skip(CheckRan, why)
+		return
+	}
+	if w, ok := j.ev.After.Step(stepWatch); ok && w.Error != "" {
+		j.skip(CheckRan, "the kernel's function tracer cannot be used: "+w.Error)
+		return
+	}
+	var t guest.Traced
+	decode(e, &t)
+	j.p.Traced = &t
+	var ran, quiet []string
+	for _, f := range j.ev.Request.Functions {
+		switch {
+		case slices.ContainsFunc(t.Seen, named(f.Name)):
+			ran = append(ran, f.Name)
+		case slices.ContainsFunc(t.Traceable, named(f.Name)):
+			quiet = append(quiet, f.Name)
+		}
+	}
+	switch {
+	case len(ran)+len(quiet) == 0:
+		j.skip(CheckRan, "the kernel's function tracer shows none of the functions")
+	case len(ran) == 0 && j.ev.Request.Reproducer != "" && j.p.After.Reproducer.Kind == EndPassed:
+		j.fail(CheckRan, "TS6117", j.p.Patch.Name, "not one of "+strings.Join(quiet, ", "))
+	default:
+		detail := fmt.Sprintf("%d of %d", len(ran), len(ran)+len(quiet))
+		if len(quiet) > 0 {
+			detail += "; not " + strings.Join(quiet, ", ")
+		}
+		j.pass(CheckRan, 0, "%s", detail)
+	}
+}
+
+// named matches a symbol of the patch's module to the function that it
+// replaces: a suffix may keep two of one name apart.
+func named(name string) func(string) bool {
+	return func(s string) bool { return s == name || strings.HasPrefix(s, name+".") }
 }
 
 func (j *judge) revert() {
@@ -323,11 +411,19 @@ func (j *judge) cycles() {
 		j.fail(CheckCycles, "TS6112", j.p.Patch.Name, cmp.Or(e.Error, fmt.Sprintf("%d of %d", c.Count, n)))
 		return
 	}
+	if c.Failed > 0 {
+		j.fail(CheckCycles, "TS6112", j.p.Patch.Name, fmt.Sprintf("the probe failed %d of %d times meanwhile: %s", c.Failed, c.Runs, tailOf(c.Output)))
+		return
+	}
 	var worst int64
 	for _, t := range slices.Concat(c.Loads, c.Reverts) {
 		worst = max(worst, t.Transition)
 	}
-	j.pass(CheckCycles, ms(worst), "%d times, longest transition %d ms", n, ms(worst))
+	detail := fmt.Sprintf("%d times, longest transition %d ms", n, ms(worst))
+	if c.Runs > 0 {
+		detail += fmt.Sprintf(", the probe passed %d times meanwhile", c.Runs)
+	}
+	j.pass(CheckCycles, ms(worst), "%s", detail)
 }
 
 func (j *judge) shown() {
@@ -424,16 +520,24 @@ func (e Ending) String() string {
 	return string(e.Kind) + ": " + e.Detail
 }
 
-func run(o *vm.Outcome, step string) *Run {
+func run(r *Request, o *vm.Outcome) *Run {
 	if o == nil {
 		return nil
 	}
 	sum := sha256.Sum256([]byte(o.Console))
-	e := ending(o, step)
-	return &Run{
-		End: o.End, Crash: o.Crash, Reproducer: &e, BootMS: o.Boot.Milliseconds(),
+	out := &Run{
+		End: o.End, Crash: o.Crash, BootMS: o.Boot.Milliseconds(),
 		ElapsedMS: o.Elapsed.Milliseconds(), ConsoleDigest: hex.EncodeToString(sum[:]),
 	}
+	if r.Reproducer != "" {
+		e := ending(o, stepReproduce)
+		out.Reproducer = &e
+	}
+	if r.Probe != "" {
+		e := ending(o, stepProbe)
+		out.Probe = &e
+	}
+	return out
 }
 
 func crashDetail(c *vm.Crash) string {

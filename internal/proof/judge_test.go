@@ -76,7 +76,13 @@ const (
 )
 
 func crashed() story {
-	return machine(build).done("disks", []string{}).done(stepModules, []string{"ext4"}).begin(stepReproduce).ends(vm.Panicked, oops)
+	return machine(build).done("disks", []string{}).done(stepModules, []string{"ext4"}).
+		done(stepProbe, vmguest.ScriptResult{}).begin(stepReproduce).ends(vm.Panicked, oops)
+}
+
+// plain is a machine without the patch up to its reproducer.
+func plain() story {
+	return machine(build).done(stepModules, []string{"ext4"}).done(stepProbe, vmguest.ScriptResult{})
 }
 
 func stateOf(ext4 bool) *guest.State {
@@ -101,10 +107,14 @@ func patched() story {
 		log(stepLoad, 4, "tsugi_p: loading out-of-tree module taints kernel.").
 		log(stepLoad, 5, "livepatch: 'tsugi_p': patching complete").
 		done(stepLoaded, stateOf(true)).
+		done(stepWatch, guest.Traced{Traceable: []string{"f", "g.2"}}).
+		done(stepProbe, vmguest.ScriptResult{}).
 		done(stepReproduce, vmguest.ScriptResult{Output: "survived\n"}).
+		done(stepWatched, guest.Traced{Traceable: []string{"f", "g.2"}, Seen: []string{"g.2"}}).
 		done(stepRevert, guest.Transition{Transition: 9e6, Complete: true}).
 		done(stepReverted, guest.State{Modules: []string{"ext4"}}).
-		done(stepCycles, guest.Cycles{Count: 2, Loads: make([]guest.Transition, 2), Reverts: make([]guest.Transition, 2)}).
+		done(stepCycles, guest.Cycles{Count: 2, Runs: 9, Loads: make([]guest.Transition, 2), Reverts: make([]guest.Transition, 2)}).
+		done(stepProbeAgain, vmguest.ScriptResult{}).
 		begin(stepShown).ends(vm.Panicked, oops)
 }
 
@@ -113,7 +123,7 @@ func request() Request {
 		Target: Target{TargetRef: livepatch.TargetRef{Name: "debian:6.1.0-55-amd64", Release: "6.1.0-55-amd64", BuildID: build}},
 		Patch:  PatchRef{Name: "tsugi_p"}, Module: []byte("ko"),
 		Functions:  []livepatch.Function{{Object: "ext4", Name: "g", SymPos: 2}, {Object: "vmlinux", Name: "f"}},
-		Reproducer: "true", Cycles: 2,
+		Reproducer: "true", Probe: "true", Cycles: 2,
 	}
 	return r.withDefaults()
 }
@@ -132,29 +142,29 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{
 			name: "everything holds", before: crashed(), after: patched(), skips: "late-modules",
-			detail: map[string]string{"before": oopsErr, "load": "transition over after 16 ms", "revert-shown": oopsErr, "cycles": "2 times, longest transition 0 ms"},
+			detail: map[string]string{"before": oopsErr, "load": "transition over after 16 ms", "revert-shown": oopsErr, "cycles": "2 times, longest transition 0 ms, the probe passed 9 times meanwhile", "ran": "1 of 2; not f"},
 		},
 		{
 			name:   "the reproducer exits with a status, and again after the revert",
-			before: machine(build).done(stepReproduce, vmguest.ScriptResult{Exit: 3}),
+			before: plain().done(stepReproduce, vmguest.ScriptResult{Exit: 3}),
 			after:  patched().without(stepShown).done(stepShown, vmguest.ScriptResult{Exit: 3}).ends(vm.Finished, ""),
 			skips:  "late-modules", detail: map[string]string{"before": "exit status: 3", "revert-shown": "exit status: 3"},
 		},
 		{
-			name: "the reproducer hangs", before: machine(build).done(stepReproduce, vmguest.ScriptResult{Exit: -1, TimedOut: true, Elapsed: 60e9}),
+			name: "the reproducer hangs", before: plain().done(stepReproduce, vmguest.ScriptResult{Exit: -1, TimedOut: true, Elapsed: 60e9}),
 			after: patched(), skips: "late-modules", detail: map[string]string{"before": "hang: for 1m0s"},
 		},
 		{
-			name: "the reproducer hangs the whole machine", before: machine(build).begin(stepReproduce).ends(vm.TimedOut, "last words"),
+			name: "the reproducer hangs the whole machine", before: plain().begin(stepReproduce).ends(vm.TimedOut, "last words"),
 			after: patched(), skips: "late-modules", detail: map[string]string{"before": "hang: the whole machine"},
 		},
 		{
 			name:   "the reproducer makes the kernel warn and passes",
-			before: machine(build).done(stepReproduce, vmguest.ScriptResult{}).log(stepReproduce, 4, "WARNING: CPU: 1 PID: 2 at fs/x.c:3 f+0x1/0x2"),
+			before: plain().done(stepReproduce, vmguest.ScriptResult{}).log(stepReproduce, 4, "WARNING: CPU: 1 PID: 2 at fs/x.c:3 f+0x1/0x2"),
 			after:  patched(), skips: "late-modules", detail: map[string]string{"before": "kernel warning: WARNING: CPU: 1 PID: 2 at fs/x.c:3 f+0x1/0x2"},
 		},
 		{
-			name: "the reproducer passes without the patch", before: machine(build).done(stepReproduce, vmguest.ScriptResult{}),
+			name: "the reproducer passes without the patch", before: plain().done(stepReproduce, vmguest.ScriptResult{}),
 			after: patched(), fails: "before TS6102", skips: "late-modules",
 		},
 		{
@@ -166,28 +176,28 @@ func TestVerdicts(t *testing.T) {
 		},
 		{
 			name: "process 1 never spoke", before: crashed(), after: story{&vm.Outcome{End: vm.TimedOut, Console: "Decompressing\nx"}},
-			fails: "kernel TS6111", skips: "load functions late-modules after revert cycles revert-shown log",
+			fails: "kernel TS6111", skips: "load functions late-modules probe after ran revert cycles revert-shown log",
 		},
 		{
 			name: "a module is refused in the set-up", before: machine(build).done(stepModules, nil, "load ext4.ko: exec format error", "ENOEXEC"),
 			after: machine(build).done(stepModules, nil, "load ext4.ko: exec format error", "ENOEXEC"),
-			fails: "kernel TS6110", skips: "before load functions late-modules after revert cycles revert-shown",
+			fails: "kernel TS6110", skips: "before load functions late-modules probe after ran revert cycles revert-shown",
 		},
 		{
 			name: "the kernel refuses the patch", before: crashed(),
 			after: machine(build).done(stepLoad, guest.Transition{Insert: 1e6}, "load patch.ko: invalid argument", "EINVAL").
 				log(stepLoad, 3, "livepatch: symbol 'f' not found in symbol table"),
-			fails: "load TS6103 log TS6108", skips: "functions late-modules after revert cycles revert-shown",
+			fails: "load TS6103 log TS6108", skips: "functions late-modules probe after ran revert cycles revert-shown",
 			detail: map[string]string{"load": "load patch.ko: invalid argument (EINVAL); kernel: livepatch: symbol 'f' not found in symbol table"},
 		},
 		{
 			name: "loading the patch crashes the kernel", before: crashed(), after: machine(build).begin(stepLoad).ends(vm.Panicked, oops),
-			fails: "load TS6103 log TS6108", skips: "functions late-modules after revert cycles revert-shown",
+			fails: "load TS6103 log TS6108", skips: "functions late-modules probe after ran revert cycles revert-shown",
 		},
 		{
 			name: "the transition stalls", before: crashed(),
 			after: machine(build).done(stepLoad, guest.Transition{Insert: 1e6, Holders: []guest.Holder{{PID: 7, Comm: "kthread", Stack: "[<0>] schedule+0x1/0x2\n[<0>] f"}}}, "the transition did not end in time"),
-			fails: "load TS6104", skips: "functions late-modules after revert cycles revert-shown",
+			fails: "load TS6104", skips: "functions late-modules probe after ran revert cycles revert-shown",
 			detail: map[string]string{"load": "the transition did not end in time; held by kthread (7) in [<0>] schedule+0x1/0x2"},
 		},
 		{
@@ -196,45 +206,47 @@ func TestVerdicts(t *testing.T) {
 			detail: map[string]string{"functions": "ext4/g,1 is in the manifest and not patched; ext4/g,2 is patched and not in the manifest"},
 		},
 		{
-			name: "a module arrives late and is patched", edit: func(r *Request) { r.LateModules = []string{"ext4"} },
+			name: "a module arrives late and is patched, in a kernel that cannot trace", edit: func(r *Request) { r.LateModules = []string{"ext4"} },
+			skips:  "ran",
 			before: crashed(),
 			after: machine(build).done(stepLoad, guest.Transition{Complete: true}).done(stepLoaded, stateOf(false)).
 				done(stepLate, []string{"ext4"}).done(stepLateLoaded, stateOf(true)).
-				done(stepReproduce, vmguest.ScriptResult{}).done(stepRevert, guest.Transition{}).done(stepReverted, guest.State{}).
-				done(stepCycles, guest.Cycles{Count: 2}).begin(stepShown).ends(vm.Panicked, oops),
+				done(stepProbe, vmguest.ScriptResult{}).done(stepReproduce, vmguest.ScriptResult{}).
+				done(stepWatched, guest.Traced{}).done(stepRevert, guest.Transition{}).done(stepReverted, guest.State{}).
+				done(stepCycles, guest.Cycles{Count: 2}).done(stepProbeAgain, vmguest.ScriptResult{}).begin(stepShown).ends(vm.Panicked, oops),
 		},
 		{
 			name: "a module arrives late and is not patched", edit: func(r *Request) { r.LateModules = []string{"ext4"} },
 			before: crashed(),
 			after: machine(build).done(stepLoad, guest.Transition{Complete: true}).done(stepLoaded, stateOf(false)).
 				done(stepLate, nil, "load ext4.ko: exec format error", "ENOEXEC").log(stepLate, 3, "module: x86/modules: Skipping invalid relocation target, existing value is nonzero for type 1"),
-			fails: "late-modules TS6109 log TS6108", skips: "after revert cycles revert-shown",
+			fails: "late-modules TS6109 log TS6108", skips: "probe after ran revert cycles revert-shown",
 		},
 		{
 			name: "a late module was there too early", edit: func(r *Request) { r.LateModules = []string{"ext4"} },
 			before: crashed(),
 			after:  patched().without(stepReproduce).done(stepLate, []string{}).done(stepLateLoaded, stateOf(true)).ends(vm.Finished, ""),
-			fails:  "functions TS6105", skips: "after revert cycles revert-shown",
+			fails:  "functions TS6105", skips: "probe after ran revert cycles revert-shown",
 		},
 		{
 			name: "the bug is still there", before: crashed(),
 			after: patched().without(stepReproduce).begin(stepReproduce).ends(vm.Panicked, oops),
-			fails: "after TS6106 log TS6108", skips: "late-modules revert cycles revert-shown", detail: map[string]string{"after": oopsErr},
+			fails: "after TS6106 log TS6108", skips: "late-modules probe ran revert cycles revert-shown", detail: map[string]string{"after": oopsErr},
 		},
 		{
 			name: "the patch does not leave", before: crashed(),
 			after: patched().without(stepRevert).done(stepRevert, guest.Transition{}, "the transition did not end in time").ends(vm.Finished, ""),
-			fails: "revert TS6107", skips: "late-modules cycles revert-shown",
+			fails: "revert TS6107", skips: "late-modules probe cycles revert-shown",
 		},
 		{
 			name: "the patch says that it left and did not", before: crashed(),
 			after: patched().without(stepReverted).done(stepReverted, stateOf(true)).ends(vm.Finished, ""),
-			fails: "revert TS6107", skips: "late-modules cycles revert-shown",
+			fails: "revert TS6107", skips: "late-modules probe cycles revert-shown",
 		},
 		{
 			name: "the second cycle fails", before: crashed(),
 			after: patched().without(stepCycles).done(stepCycles, guest.Cycles{Count: 1}, "cycle 2: load patch.ko: device or resource busy", "EBUSY").ends(vm.Finished, ""),
-			fails: "cycles TS6112", skips: "late-modules revert-shown",
+			fails: "cycles TS6112", skips: "late-modules probe revert-shown",
 		},
 		{
 			name: "the bug does not come back after the revert", before: crashed(),
@@ -254,7 +266,7 @@ func TestVerdicts(t *testing.T) {
 			after: patched().log(stepRevert, 4, "WARNING: CPU: 1 PID: 99 at x.c:12"), skips: "late-modules",
 		},
 		{
-			name: "a warning of the bug itself is not excused", before: machine(build).done(stepReproduce, vmguest.ScriptResult{}).log(stepReproduce, 4, "WARNING: CPU: 1 PID: 2 at x.c:3"),
+			name: "a warning of the bug itself is not excused", before: plain().done(stepReproduce, vmguest.ScriptResult{}).log(stepReproduce, 4, "WARNING: CPU: 1 PID: 2 at x.c:3"),
 			after: patched().log(stepReproduce, 4, "WARNING: CPU: 0 PID: 3 at x.c:3"), fails: "after TS6106 log TS6108", skips: "late-modules",
 		},
 		{
@@ -262,13 +274,45 @@ func TestVerdicts(t *testing.T) {
 			after: patched().log(stepShown, 3, "BUG: unable to handle page fault"), skips: "late-modules",
 		},
 		{
-			name: "there is no reproducer", edit: func(r *Request) { r.Reproducer = "" },
-			after: patched().without(stepReproduce).done(stepRevert, guest.Transition{}).done(stepReverted, guest.State{}).done(stepCycles, guest.Cycles{Count: 2}).ends(vm.Finished, ""),
-			skips: "before late-modules after revert-shown",
+			name: "there is a probe and no reproducer", edit: func(r *Request) { r.Reproducer = "" },
+			before: plain(), after: patched().without(stepShown).ends(vm.Finished, ""), skips: "before late-modules after revert-shown",
+			detail: map[string]string{"probe": "passed without the patch, with it and after the revert"},
+		},
+		{
+			name: "the probe fails without the patch", before: plain().without(stepProbe).done(stepProbe, vmguest.ScriptResult{Exit: 1}).ends(vm.Finished, ""),
+			after: patched(), edit: func(r *Request) { r.Reproducer = "" }, fails: "probe TS6115", skips: "before late-modules after revert-shown",
+		},
+		{
+			name: "the probe fails with the patch", before: crashed(),
+			after: patched().without(stepProbe).done(stepProbe, vmguest.ScriptResult{Exit: 1}).ends(vm.Finished, ""),
+			fails: "probe TS6116", skips: "late-modules after ran revert cycles revert-shown",
+		},
+		{
+			name: "the probe fails after the revert", before: crashed(),
+			after: patched().without(stepProbeAgain).done(stepProbeAgain, vmguest.ScriptResult{Signal: "SIGSEGV"}).begin(stepShown).ends(vm.Panicked, oops),
+			fails: "probe TS6116", skips: "late-modules", detail: map[string]string{"probe": "signal: SIGSEGV"},
+		},
+		{
+			name: "the probe fails while the patch comes and goes", before: crashed(),
+			after: patched().without(stepCycles).done(stepCycles, guest.Cycles{Count: 2, Runs: 5, Failed: 1, Output: "no answer\n"}).
+				done(stepProbeAgain, vmguest.ScriptResult{}).begin(stepShown).ends(vm.Panicked, oops),
+			fails: "cycles TS6112", skips: "late-modules", detail: map[string]string{"cycles": "the probe failed 1 of 5 times meanwhile: no answer"},
+		},
+		{
+			name: "the reproducer passes and runs nothing of the patch", before: crashed(),
+			after: patched().without(stepWatched).done(stepWatched, guest.Traced{Traceable: []string{"f", "g"}}).
+				done(stepRevert, guest.Transition{}).done(stepReverted, guest.State{}).done(stepCycles, guest.Cycles{Count: 2}).
+				done(stepProbeAgain, vmguest.ScriptResult{}).begin(stepShown).ends(vm.Panicked, oops),
+			fails: "ran TS6117", skips: "late-modules", detail: map[string]string{"ran": "not one of g, f"},
+		},
+		{
+			name: "there is nothing to run", edit: func(r *Request) { r.Reproducer, r.Probe = "", "" },
+			after: patched().without(stepWatch).done(stepRevert, guest.Transition{}).done(stepReverted, guest.State{}).done(stepCycles, guest.Cycles{Count: 2}).ends(vm.Finished, ""),
+			skips: "before late-modules probe after ran revert-shown",
 		},
 		{
 			name: "the machine dies between two steps", before: crashed(), after: patched().without(stepReproduce).ends(vm.Died, "last words"),
-			fails: "after TS6111", skips: "late-modules revert cycles revert-shown",
+			fails: "after TS6111", skips: "late-modules probe ran revert cycles revert-shown",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -299,7 +343,7 @@ func TestVerdicts(t *testing.T) {
 			qt.Check(t, qt.Equals(strings.Join(got, " "), c.fails))
 			qt.Check(t, qt.Equals(strings.Join(skips, " "), c.skips))
 			qt.Check(t, qt.Equals(p.Verdict == Proved, c.fails == ""))
-			qt.Check(t, qt.Equals(strings.Join(ids, " "), "kernel before load functions late-modules after revert cycles revert-shown log"),
+			qt.Check(t, qt.Equals(strings.Join(ids, " "), "kernel before load functions late-modules probe after ran revert cycles revert-shown log"),
 				qt.Commentf("every proof has all checks"))
 
 			b, err := p.Bytes()
@@ -327,15 +371,15 @@ func TestPlansDoWhatTheRequestAsks(t *testing.T) {
 	}
 	r := request()
 	before, after := plans(&r)
-	qt.Check(t, qt.Equals(steps(before), "modules reproduce"))
-	qt.Check(t, qt.Equals(steps(after), "modules load loaded reproduce revert reverted cycles reproduce-again"))
+	qt.Check(t, qt.Equals(steps(before), "modules probe reproduce"))
+	qt.Check(t, qt.Equals(steps(after), "modules load loaded watch probe reproduce watched revert reverted cycles probe-again reproduce-again"))
 
 	r.LateModules, r.Modules, r.Cycles, r.SkipRevertShown = []string{"ext4"}, nil, 0, true
 	before, after = plans(&r)
-	qt.Check(t, qt.Equals(steps(before), "late reproduce"))
-	qt.Check(t, qt.Equals(steps(after), "load loaded late late-loaded reproduce revert reverted"))
+	qt.Check(t, qt.Equals(steps(before), "late probe reproduce"))
+	qt.Check(t, qt.Equals(steps(after), "load loaded late late-loaded watch probe reproduce watched revert reverted probe-again"))
 
-	r.Reproducer = ""
+	r.Reproducer, r.Probe = "", ""
 	before, after = plans(&r)
 	qt.Check(t, qt.IsNil(before))
 	qt.Check(t, qt.Equals(steps(after), "load loaded late late-loaded revert reverted"))
@@ -388,7 +432,7 @@ func FuzzJudge(f *testing.F) {
 			wire.Event{Kind: wire.Done, Step: step, Error: fail, Errno: errno, Data: json.RawMessage(data)})
 		s.ends(vm.Died, console)
 		p := Judge(Evidence{Request: request(), Before: crashed().o, After: s.o})
-		if len(p.Checks) != 10 {
+		if len(p.Checks) != 12 {
 			t.Fatalf("%d checks", len(p.Checks))
 		}
 		if (p.Verdict == Proved) != (len(p.Problems) == 0) {

@@ -131,13 +131,16 @@ func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 			k := target(t, name)
 			m := buildModules(t, k)
 			r := request(t, k, m)
-			r.LateModules, r.Cycles = []string{"ext4"}, 5
+			r.LateModules, r.Cycles, r.Probe = []string{"ext4"}, 5, "cat /proc/cmdline"
 			p := prove(t, r)
 			qt.Assert(t, qt.Equals(codes(p), ""))
 			qt.Check(t, qt.Equals(p.Verdict, proof.Proved))
 			qt.Check(t, qt.Equals(p.Kernel.BuildID, k.BuildID))
 			qt.Check(t, qt.Equals(p.Before.Reproducer.Kind, proof.EndExit))
 			qt.Check(t, qt.Equals(p.Cycles.Count, 5))
+			qt.Check(t, qt.IsTrue(p.Cycles.Runs > 0 && p.Cycles.Failed == 0))
+			qt.Check(t, qt.SliceContains(p.Traced.Seen, "cmdline_proc_show"))
+			qt.Check(t, qt.SliceContains(p.Traced.Traceable, "ext4_rmdir"))
 			taint := "tsugi_sample: module verification failed: signature and/or required key missing - tainting kernel"
 			qt.Check(t, qt.SliceContains(p.Log.Expected, taint))
 		})

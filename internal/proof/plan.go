@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
@@ -19,10 +20,14 @@ const (
 	stepLoaded     = "loaded" // state
 	stepLate       = "late"
 	stepLateLoaded = "late-loaded" // state
+	stepWatch      = "watch"
+	stepProbe      = "probe"
 	stepReproduce  = "reproduce"
+	stepWatched    = "watched"
 	stepRevert     = "revert"
 	stepReverted   = "reverted" // state
 	stepCycles     = "cycles"
+	stepProbeAgain = "probe-again"
 	stepShown      = "reproduce-again"
 )
 
@@ -39,8 +44,8 @@ func plans(r *Request) (before, after *wire.Plan) {
 		s.Timeout = limit
 		return s
 	}
-	reproduce := func(id string) wire.Step {
-		s := wire.NewStep(id, "script", vmguest.Script{Text: r.Reproducer})
+	script := func(id, text string) wire.Step {
+		s := wire.NewStep(id, "script", vmguest.Script{Text: text})
 		s.Timeout = wire.Duration(r.ReproducerLimit)
 		return s
 	}
@@ -51,33 +56,54 @@ func plans(r *Request) (before, after *wire.Plan) {
 	}
 	late := wire.NewStep(stepLate, "modprobe", r.LateModules)
 
-	if r.Reproducer != "" {
-		before = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: append([]wire.Step{}, setup...)}
+	if r.Reproducer != "" || r.Probe != "" {
+		before = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: slices.Clone(setup)}
 		if len(r.LateModules) > 0 {
 			before.Steps = append(before.Steps, late)
 		}
-		before.Steps = append(before.Steps, reproduce(stepReproduce))
+		if r.Probe != "" {
+			before.Steps = append(before.Steps, script(stepProbe, r.Probe))
+		}
+		if r.Reproducer != "" {
+			before.Steps = append(before.Steps, script(stepReproduce, r.Reproducer))
+		}
 	}
 
-	after = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: append([]wire.Step{}, setup...)}
+	after = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: slices.Clone(setup)}
 	add := func(s ...wire.Step) { after.Steps = append(after.Steps, s...) }
 	add(lp(stepLoad, "livepatch-load"), lp(stepLoaded, "livepatch-state"))
 	if len(r.LateModules) > 0 {
 		add(late, lp(stepLateLoaded, "livepatch-state"))
 	}
+	if before != nil {
+		watch := lp(stepWatch, "livepatch-watch")
+		watch.KeepGoing = true // a kernel that cannot trace can still be patched
+		add(watch)
+	}
+	if r.Probe != "" {
+		add(script(stepProbe, r.Probe))
+	}
 	if r.Reproducer != "" {
-		add(reproduce(stepReproduce))
+		add(script(stepReproduce, r.Reproducer))
+	}
+	if before != nil {
+		watched := lp(stepWatched, "livepatch-watched")
+		watched.KeepGoing = true
+		add(watched)
 	}
 	add(lp(stepRevert, "livepatch-revert"), lp(stepReverted, "livepatch-state"))
 	if r.Cycles > 0 {
 		c := patch
-		c.Count = r.Cycles
+		c.Count, c.Load = r.Cycles, r.Probe
 		s := wire.NewStep(stepCycles, "livepatch-cycle", c)
 		s.Timeout = wire.Duration(min(time.Duration(r.Cycles)*(2*time.Duration(limit)), r.Timeout))
 		add(s)
 	}
+	if r.Probe != "" {
+		add(script(stepProbeAgain, r.Probe))
+	}
 	if r.Reproducer != "" && !r.SkipRevertShown {
-		add(reproduce(stepShown))
+		add(script(stepShown, r.Reproducer))
 	}
 	return before, after
 }

@@ -6,7 +6,7 @@
 // system runs, the transition has to end, the kernel has to show exactly the
 // functions of the manifest as patched, the reproducer has to pass, the patch
 // has to leave again, as often as asked, after which the reproducer has to
-// fail as before; and the kernel must not complain about anything new.
+// fail as before; a probe has to pass all the while; and the kernel must not complain about anything new.
 //
 // Prove is the edge: it boots. What the events mean is judged by a pure
 // function. A Proof is written as proof.json; a proof that does not hold is
@@ -64,7 +64,12 @@ type Request struct {
 	// runs under busybox as root from /tmp; the disks are /dev/tsugi/NAME. ""
 	// proves loading and reverting only.
 	Reproducer      string
-	ReproducerLimit time.Duration // 0: one minute
+	ReproducerLimit time.Duration // of it and of the probe; 0: one minute
+
+	// Probe is a script that uses what the patch changes and exits 0 when it
+	// works. It has to pass without the patch, with it and after the revert, and
+	// it runs over and over while Cycles are made.
+	Probe string
 
 	// Modules are loaded before the patch. The modules that the patch changes
 	// are added unless they are in LateModules, which are loaded after it.

@@ -49,6 +49,8 @@ type Proof struct {
 	Revert *guest.Transition `json:"revert,omitempty"`
 	Cycles *guest.Cycles     `json:"cycles,omitempty"`
 
+	Traced *guest.Traced `json:"traced,omitempty"` // which of its functions ran
+
 	Objects []guest.Object `json:"objects,omitempty"` // as the kernel showed them
 	Log     Log            `json:"log"`
 
@@ -82,7 +84,9 @@ const (
 	CheckLoad        = "load"         // the kernel takes the module and the transition ends
 	CheckFunctions   = "functions"    // what the kernel shows as patched is what the manifest says
 	CheckLate        = "late-modules" // modules that arrive later are patched on arrival
+	CheckProbe       = "probe"        // the probe passes without the patch, with it and after it
 	CheckAfter       = "after"        // the reproducer passes with the patch
+	CheckRan         = "ran"          // reproducer or probe ran functions of the patch
 	CheckRevert      = "revert"       // the patch leaves
 	CheckCycles      = "cycles"       // loading and reverting again and again
 	CheckRevertShown = "revert-shown" // the reproducer fails again after the revert
@@ -117,6 +121,7 @@ type Kernel struct {
 type Run struct {
 	End           vm.End    `json:"end"`
 	Crash         *vm.Crash `json:"crash,omitempty"`
+	Probe         *Ending   `json:"probe,omitempty"`
 	Reproducer    *Ending   `json:"reproducer,omitempty"`
 	BootMS        int64     `json:"boot_ms"` // until process 1 spoke
 	ElapsedMS     int64     `json:"elapsed_ms"`

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,21 +29,27 @@ import (
 func Main() { vmguest.Main(verbs()) }
 
 func verbs() map[string]vmguest.Verb {
+	t := &tracer{}
 	return map[string]vmguest.Verb{
-		"livepatch-load":   verb(load),
-		"livepatch-revert": verb(revert),
-		"livepatch-state":  verb(state),
-		"livepatch-cycle":  verb(cycle),
+		"livepatch-load":    verb(load),
+		"livepatch-revert":  verb(revert),
+		"livepatch-state":   verb(state),
+		"livepatch-watch":   verb(t.start),
+		"livepatch-watched": verb(t.stop),
+		"livepatch-cycle": func(ctx context.Context, env *vmguest.Env, args json.RawMessage) (any, error) {
+			return verb(func(ctx context.Context, p Patch) (*Cycles, error) { return cycle(ctx, env, p) })(ctx, env, args)
+		},
 	}
 }
 
-func verb[A, R any](f func(context.Context, A) (R, error)) vmguest.Verb {
+// verb makes a step of a function of the patch.
+func verb[R any](f func(context.Context, Patch) (R, error)) vmguest.Verb {
 	return func(ctx context.Context, _ *vmguest.Env, args json.RawMessage) (any, error) {
-		var a A
-		if err := json.Unmarshal(args, &a); err != nil {
+		var p Patch
+		if err := json.Unmarshal(args, &p); err != nil {
 			return nil, err
 		}
-		return f(ctx, a)
+		return f(ctx, p)
 	}
 }
 
@@ -56,6 +63,9 @@ type Patch struct {
 	// still running then is reversed.
 	LimitMS int64 `json:"limit_ms"`
 	Count   int   `json:"count,omitempty"` // of cycles
+	// Load is a script that runs over and over while cycles are made, so that
+	// the functions are in use while they are switched.
+	Load string `json:"load,omitempty"`
 }
 
 func (p Patch) dir() string { return filepath.Join(sysfs, p.Name) }
@@ -136,10 +146,17 @@ type Cycles struct {
 	Count   int          `json:"count"` // complete cycles
 	Loads   []Transition `json:"loads"`
 	Reverts []Transition `json:"reverts"`
+	// Runs counts how often the load ran to its end meanwhile, Failed how often
+	// it failed, Output what it said the first time that it did.
+	Runs   int    `json:"runs,omitempty"`
+	Failed int    `json:"failed,omitempty"`
+	Output string `json:"output,omitempty"`
 }
 
-func cycle(ctx context.Context, p Patch) (*Cycles, error) {
+func cycle(ctx context.Context, env *vmguest.Env, p Patch) (*Cycles, error) {
 	c := &Cycles{}
+	stop := c.underLoad(ctx, env, p.Load)
+	defer stop()
 	for i := range p.Count {
 		t, err := load(ctx, p)
 		c.Loads = append(c.Loads, *t)
@@ -154,6 +171,37 @@ func cycle(ctx context.Context, p Patch) (*Cycles, error) {
 		c.Count++
 	}
 	return c, nil
+}
+
+// underLoad runs a script over and over until stop is called, which lets the
+// last run come to its end.
+func (c *Cycles) underLoad(ctx context.Context, env *vmguest.Env, text string) (stop func()) {
+	if text == "" {
+		return func() {}
+	}
+	quit := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			r, err := vmguest.RunScript(ctx, env, vmguest.Script{Text: text})
+			c.Runs++
+			if err == nil && r.Exit == 0 {
+				continue
+			}
+			if c.Failed++; c.Failed == 1 && err == nil {
+				c.Output = r.Output
+			}
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	})
+	return func() { close(quit); wg.Wait() }
 }
 
 // State is what the kernel shows of a live patch.

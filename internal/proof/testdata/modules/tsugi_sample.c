@@ -8,24 +8,24 @@
 #include <linux/module.h>
 #include <linux/seq_file.h>
 
-static int live_cmdline_proc_show(struct seq_file *m, void *v)
+static int cmdline_proc_show(struct seq_file *m, void *v)
 {
 	seq_puts(m, "patched live\n");
 	return 0;
 }
 
-static int live_ext4_rmdir(struct inode *dir, struct dentry *dentry)
+static int ext4_rmdir(struct inode *dir, struct dentry *dentry)
 {
 	return -EPERM;
 }
 
 static struct klp_func vmlinux_funcs[] = {
-	{ .old_name = "cmdline_proc_show", .new_func = live_cmdline_proc_show },
+	{ .old_name = "cmdline_proc_show", .new_func = cmdline_proc_show },
 	{ }
 };
 
 static struct klp_func ext4_funcs[] = {
-	{ .old_name = "ext4_rmdir", .new_func = live_ext4_rmdir },
+	{ .old_name = "ext4_rmdir", .new_func = ext4_rmdir },
 	{ }
 };
 

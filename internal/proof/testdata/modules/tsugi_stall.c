@@ -3,13 +3,13 @@
 #include <linux/livepatch.h>
 #include <linux/module.h>
 
-static int live_tsugi_sleep(void *unused)
+static int tsugi_sleep(void *unused)
 {
 	return 0;
 }
 
 static struct klp_func funcs[] = {
-	{ .old_name = "tsugi_sleep", .new_func = live_tsugi_sleep },
+	{ .old_name = "tsugi_sleep", .new_func = tsugi_sleep },
 	{ }
 };
 
