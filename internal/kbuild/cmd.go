@@ -31,8 +31,8 @@ func parseCmd(b []byte, object string) (*recorded, error) {
 		if !ok || name != "cmd_"+object && name != "savedcmd_"+object {
 			continue
 		}
-		// make-cmd in scripts/Kbuild.include doubles $ and escapes #.
-		value = strings.NewReplacer("$$", "$", "$(pound)", "#", `\#`, "#").Replace(value)
+		// make-cmd in scripts/Kbuild.include doubles $ and writes $(pound) for #.
+		value = strings.NewReplacer("$$", "$", "$(pound)", "#").Replace(value)
 		commands, err := shellCommands(value)
 		if err != nil {
 			return nil, err
@@ -130,7 +130,12 @@ func shellCommands(s string) ([][]string, error) {
 			i++
 			word.WriteByte(s[i])
 			inWord = true
-		case '$', '`', '|', '<', '>', '(', ')', '{', '}', '*', '?', '#', '\n':
+		case '#':
+			if !inWord {
+				return nil, fmt.Errorf("byte %d: a comment", i)
+			}
+			word.WriteByte(c)
+		case '$', '`', '|', '<', '>', '(', ')', '{', '}', '*', '?', '\n':
 			return nil, fmt.Errorf("byte %d: %q would need a shell", i, c)
 		default:
 			word.WriteByte(c)

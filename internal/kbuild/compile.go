@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -116,6 +117,9 @@ type compilation struct {
 	written  []fix.Change // as the author wrote them
 	dir      string       // of the target's objects in the cache
 	patchKey string
+
+	enc *zstd.Encoder // of preprocessed text, while prune runs
+	dec *zstd.Decoder
 }
 
 func newCompilation(t *kernel.Target, changes []fix.Change, opt Options) (*compilation, error) {

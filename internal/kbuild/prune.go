@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -27,6 +28,14 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(c.opt.Jobs)); err != nil {
+		return err
+	}
+	defer c.enc.Close()
+	if c.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(256<<20), zstd.WithDecoderConcurrency(c.opt.Jobs)); err != nil {
+		return err
+	}
+	defer c.dec.Close()
 	var ask []candidate
 	keep := make([]bool, len(s.candidates))
 	for i, cand := range s.candidates {
@@ -165,23 +174,59 @@ func (c *compilation) preprocessor(o Object) (*recorded, error) {
 	return parseCmd(b, preprocessed(o.Path))
 }
 
+// preprocessesSame tells whether the fix can make no difference to an object.
+// The answer is kept under the fix's key, and the original text for other
+// fixes.
 func (c *compilation) preprocessesSame(ctx context.Context, o Object, w *workspace) (bool, error) {
-	r, err := c.preprocessor(o)
+	answer := c.file(o, "same-"+c.patchKey)
+	if b, err := os.ReadFile(answer); err == nil {
+		return string(b) == "yes", nil
+	}
+	orig, err := c.originalText(ctx, o)
 	if err != nil {
 		return false, err
 	}
-	var text [2][]byte
-	for i, w := range []*workspace{nil, w} {
-		p := c.paths(o, w)
-		p.preprocessOnly, p.out = true, "-"
-		args := r.compiler(p)
-		text[i], err = kernel.Command{Dir: c.cwd(w), Name: args[0], Args: args[1:]}.Run(ctx)
-		if _, ok := errors.AsType[*kernel.ExitError](err); ok {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
+	patched, err := c.preprocess(ctx, o, w)
+	if err != nil {
+		return false, err
+	}
+	same, text := false, "no"
+	if orig != nil && patched != nil && !differ(orig, patched) {
+		same, text = true, "yes"
+	}
+	return same, kernel.DiskError(answer, renameio.WriteFile(answer, []byte(text), 0o644))
+}
+
+// originalText is the preprocessed source of an object, from the cache if it
+// was asked for before.
+func (c *compilation) originalText(ctx context.Context, o Object) ([]byte, error) {
+	file := c.file(o, "orig.i.zst")
+	if b, err := os.ReadFile(file); err == nil {
+		if text, err := c.dec.DecodeAll(b, nil); err == nil {
+			return text, nil
 		}
 	}
-	return !differ(text[0], text[1]), nil
+	text, err := c.preprocess(ctx, o, nil)
+	if err != nil || text == nil {
+		return nil, err
+	}
+	b := c.enc.EncodeAll(text, nil)
+	return text, kernel.DiskError(file, renameio.WriteFile(file, b, 0o644))
+}
+
+// preprocess returns an object's preprocessed source, or nil when the
+// compiler refuses it.
+func (c *compilation) preprocess(ctx context.Context, o Object, w *workspace) ([]byte, error) {
+	r, err := c.preprocessor(o)
+	if err != nil {
+		return nil, err
+	}
+	p := c.paths(o, w)
+	p.preprocessOnly, p.out = true, "-"
+	args := r.compiler(p)
+	text, err := kernel.Command{Dir: c.cwd(w), Name: args[0], Args: args[1:]}.Run(ctx)
+	if _, ok := errors.AsType[*kernel.ExitError](err); ok {
+		return nil, nil
+	}
+	return text, err
 }

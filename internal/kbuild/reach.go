@@ -154,6 +154,20 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 			s.add(objs, out)
 		}
 	}
+	if path.Ext(out.Path) != ".c" && !change.Created && !change.Deleted {
+		if slices.Equal(headerItems(change.Old), headerItems(change.New)) {
+			out.Outcome, out.Why = NoEffect, "only comments and white space change"
+			return nil
+		}
+		adds, err := s.onlyAdds(ctx, change)
+		if err != nil {
+			return err
+		}
+		if adds {
+			out.Outcome, out.Why = Built, "it gains only names that nothing but changed files uses"
+			return nil
+		}
+	}
 	users := s.graph.includers([]string{out.Path})
 	for _, u := range users {
 		if path.Ext(u) != ".c" || notRunning(u) != "" {
