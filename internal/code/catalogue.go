@@ -84,7 +84,7 @@ func Catalogue() []Entry {
 		{"TS5202", KindRefusal, "a symbol that the change needs is gone when the module has been initialised", "write the fix without init code and init data"},
 		{"TS5203", KindRefusal, "the position of a symbol changes while its module loads", "write the fix without this symbol, for example by passing a pointer"},
 		{"TS5204", KindRefusal, "a symbol that the change needs is ambiguous", "write the fix without this symbol, for example by passing a pointer"},
-		{"TS5205", KindRefusal, "the change takes the address of a function that the kernel has sealed against indirect calls", "call the function directly, or give the pointer a small function of the fix that calls it"},
+		{"TS5205", KindRefusal, "the change takes the address of a function that cannot be called indirectly", "call the function directly, or give the pointer a small function of the fix that calls it"},
 		{"TS5206", KindRefusal, "the order in which two modules are loaded is not certain", "use symbols only of modules that the patched module depends on"},
 		{"TS5207", KindRefusal, "code of the kernel proper refers to a symbol of a module", "write the fix without this symbol: the module may not be loaded"},
 		{"TS5208", KindRefusal, "a special section needs a module's symbol before it can be known", "use static_key_enabled(), an indirect call or a plain function instead of the jump label, static call or alternative"},

@@ -2,7 +2,11 @@
 
 package klp
 
-import "github.com/tsugi-project/tsugi/internal/code"
+import (
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
 
 // When a patched module goes, kernels before 6.3 leave its addresses in the
 // patch; when it comes back they find the fields in use and refuse the module:
@@ -12,17 +16,21 @@ import "github.com/tsugi-project/tsugi/internal/code"
 // object that goes.
 
 // ownSymbols returns what that code needs of the kernel: nothing if the kernel
-// clears the fields itself, or if no module is patched.
+// clears the fields itself, or if no module's symbols are used.
 func (t *Target) ownSymbols(pieces []*piece) ([]klpSym, error) {
 	kernel, err := t.owner("")
 	if err != nil || len(kernel.named("clear_relocate_add")) > 0 {
 		return nil, err
 	}
-	modules := false
-	for _, p := range pieces {
-		modules = modules || p.layout.owner.ko != nil
-	}
-	if !modules {
+	late := slices.ContainsFunc(pieces, func(p *piece) bool {
+		for _, k := range p.klp {
+			if k.module() {
+				return true
+			}
+		}
+		return false
+	})
+	if !late {
 		return nil, nil
 	}
 	var out []klpSym

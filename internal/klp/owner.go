@@ -33,6 +33,7 @@ type symEntry struct {
 	name   string
 	at     place
 	global bool
+	code   bool // nm's letter or the section says so
 	// core tells that the symbol is still there when init memory is gone. In a
 	// module it is then invisible as well; vmlinux's table never changes.
 	core bool
@@ -72,6 +73,7 @@ func newKernelOwner(img *kimage.Image, syms []kimage.Symbol) *owner {
 			name: s.Name, at: place{addr: s.Addr}, core: true,
 			// nm's letters: upper case is global; v and w are weak and so global too.
 			global: s.Type >= 'A' && s.Type <= 'Z' || s.Type == 'v' || s.Type == 'w' || s.Type == 'u',
+			code:   s.Type == 't' || s.Type == 'T' || s.Type == 'w' || s.Type == 'W',
 		}
 	}
 	o.index()
@@ -99,7 +101,7 @@ func newModuleOwner(name string, ko *elfobj.File) *owner {
 		if s.Section == nil {
 			e.nowhere = true
 		} else {
-			e.at = place{s.Section, s.Value}
+			e.at, e.code = place{s.Section, s.Value}, s.Section.Exec()
 			e.core = s.Section.Flags&elf.SHF_ALLOC != 0 && !strings.HasPrefix(s.Section.Name, ".init")
 		}
 		o.entries = append(o.entries, e)

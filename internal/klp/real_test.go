@@ -148,3 +148,26 @@ func TestRealModules(t *testing.T) {
 		})
 	}
 }
+
+func TestRealSealedFunctions(t *testing.T) {
+	r := realTarget(t, target612)
+	for _, module := range []string{"", "nf_tables"} {
+		o, err := r.owner(module)
+		qt.Assert(t, qt.IsNil(err))
+		s, err := r.seals(o)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsTrue(s.tracked))
+		qt.Assert(t, qt.IsTrue(len(s.places) > 10), qt.Commentf("%s: %d", o, len(s.places)))
+		for at := range s.places {
+			qt.Assert(t, qt.IsTrue(len(o.at(at)) > 0), qt.Commentf("%s: no symbol at %s", o, at))
+			b, _, err := o.bytes(at, 4)
+			qt.Assert(t, qt.IsNil(err))
+			qt.Assert(t, qt.DeepEquals(b, endbr64))
+		}
+	}
+	o, err := realTarget(t, target61).owner("")
+	qt.Assert(t, qt.IsNil(err))
+	s, err := realTarget(t, target61).seals(o)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsFalse(s.tracked))
+}

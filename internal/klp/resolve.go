@@ -3,6 +3,7 @@
 package klp
 
 import (
+	"bytes"
 	"debug/elf"
 	"fmt"
 	"slices"
@@ -252,22 +253,30 @@ func (r *resolver) place(p *piece, o *owner, sym *elfobj.Symbol, entry *symEntry
 	return nil
 }
 
-// sealed refuses a new pointer to a function whose ENDBR the kernel has
-// overwritten because nothing took its address: on hardware with indirect
-// branch tracking a call by that pointer would fault.
+// sealed refuses a new pointer to a function that no pointer may lead to: on
+// hardware with indirect branch tracking a call by it would fault. Such a
+// function has no ENDBR because the compiler saw nobody take its address, or
+// the kernel has overwritten it at boot for the same reason.
 func (r *resolver) sealed(p *piece, o *owner, sym *elfobj.Symbol, entry *symEntry, ref objdiff.Ref) error {
-	if !ref.NewPointer || entry == nil {
+	if !ref.NewPointer || entry == nil || !entry.code {
 		return nil
 	}
-	sealed, err := r.target.sealedPlaces(o)
-	if err != nil {
+	s, err := r.target.seals(o)
+	if err != nil || !s.tracked {
 		return err
 	}
-	if sealed[entry.at] {
-		return code.New("TS5205", entry.name, fmt.Sprintf("in %s, used by %s", o, p.users(sym)))
+	why := "the kernel overwrites its ENDBR at boot"
+	if !s.places[entry.at] {
+		b, _, err := o.bytes(entry.at, uint64(len(endbr64)))
+		if err == nil && bytes.Equal(b, endbr64) {
+			return nil
+		}
+		why = "it does not begin with ENDBR"
 	}
-	return nil
+	return code.New("TS5205", entry.name, fmt.Sprintf("in %s, used by %s: %s", o, p.users(sym), why))
 }
+
+var endbr64 = []byte{0xf3, 0x0f, 0x1e, 0xfa}
 
 // users names the functions or sections that refer to an undefined symbol.
 func (p *piece) users(sym *elfobj.Symbol) string {

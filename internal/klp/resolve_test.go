@@ -204,24 +204,45 @@ func TestAnAmbiguousGlobalIsRefused(t *testing.T) {
 	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5204")))
 }
 
-func TestASealedFunctionWhoseAddressIsNew(t *testing.T) {
+func TestAFunctionThatNoPointerMayLeadTo(t *testing.T) {
 	v := newTown(t)
 	o, err := v.owner("")
 	qt.Assert(t, qt.IsNil(err))
-	v.sealed = map[string]map[place]bool{"": {o.named("hidden_global")[0].at: true}}
-	for _, newPointer := range []bool{false, true} {
-		in := v.input("core.c", "", townSources["core.c"], "patched_core")
-		for i := range in.Extract.Refs {
-			in.Extract.Refs[i].NewPointer = newPointer && in.Extract.Refs[i].Symbol.Name == "hidden_global"
-		}
-		_, _, err := resolved(v.Target, in)
-		if newPointer {
-			qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5205")))
-			qt.Assert(t, qt.ErrorMatches(err, ".*hidden_global.*patched_core.*"))
-		} else {
-			qt.Assert(t, qt.IsNil(err))
-		}
+	at := o.named("hidden_global")[0].at
+	for name, c := range map[string]struct {
+		tracked, sealed, newPointer bool
+		want                        code.Code
+	}{
+		"a kernel without branch tracking":      {false, false, true, ""},
+		"a call":                                {true, true, false, ""},
+		"a new pointer to a sealed function":    {true, true, true, "TS5205"},
+		"a new pointer to one without an ENDBR": {true, false, true, "TS5205"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v.sealed = map[string]seals{"": {tracked: c.tracked, places: map[place]bool{at: c.sealed}}}
+			in := v.input("core.c", "", townSources["core.c"], "patched_core")
+			for i := range in.Extract.Refs {
+				in.Extract.Refs[i].NewPointer = c.newPointer && in.Extract.Refs[i].Symbol.Name == "hidden_global"
+			}
+			_, _, err := resolved(v.Target, in)
+			qt.Assert(t, qt.Equals(code.Of(err), c.want))
+			if c.want != "" {
+				qt.Assert(t, qt.ErrorMatches(err, ".*hidden_global.*patched_core.*ENDBR.*"))
+			}
+		})
 	}
+}
+
+func TestAFunctionWithAnEndbrMayBePointedAt(t *testing.T) {
+	b := newBench(t)
+	file := b.object("int open(int x) { return x; }\n", "-fcf-protection=branch")
+	tg := b.target(nil, nil, file)
+	o, err := tg.owner("")
+	qt.Assert(t, qt.IsNil(err))
+	tg.sealed = map[string]seals{"": {tracked: true}}
+	r := &resolver{target: tg}
+	err = r.sealed(&piece{in: &Input{}, file: b.read(file)}, o, nil, o.named("open")[0], objdiff.Ref{NewPointer: true})
+	qt.Assert(t, qt.IsNil(err))
 }
 
 func TestSealedFunctionsOfAModule(t *testing.T) {
@@ -231,13 +252,13 @@ static noinline __used int sealed(int x) { return x; }
 int open(int x) { return sealed(x); }
 asm(".pushsection .ibt_endbr_seal, \"a\"\n.long sealed - .\n.popsection");
 `))
-	tg := &Target{Module: func(string) ([]byte, error) { return b.bytes(ko), nil }}
+	tg := b.target(map[string]string{"mod": ko}, nil, b.object("int core;"))
 	o, err := tg.owner("mod")
 	qt.Assert(t, qt.IsNil(err))
-	places, err := tg.sealedPlaces(o)
+	s, err := tg.seals(o)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.Equals(len(places), 1))
-	qt.Assert(t, qt.IsTrue(places[o.named("sealed")[0].at]))
+	qt.Assert(t, qt.Equals(len(s.places), 1))
+	qt.Assert(t, qt.IsTrue(s.places[o.named("sealed")[0].at]))
 }
 
 func TestKeyOwners(t *testing.T) {

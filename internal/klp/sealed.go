@@ -8,36 +8,41 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kimage"
 )
 
-// sealedPlaces returns where an owner's functions begin that the kernel seals
-// against indirect calls (.ibt_endbr_seal). It is empty without
-// CONFIG_X86_KERNEL_IBT.
-func (t *Target) sealedPlaces(o *owner) (map[place]bool, error) {
+// seals says which functions of an owner may not be called indirectly.
+type seals struct {
+	tracked bool           // the kernel is built for indirect branch tracking
+	places  map[place]bool // whose ENDBR the kernel overwrites at boot (.ibt_endbr_seal)
+}
+
+// seals reads an owner's list, once.
+func (t *Target) seals(o *owner) (seals, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m, ok := t.sealed[o.module]; ok {
-		return m, nil
+	if s, ok := t.sealed[o.module]; ok {
+		return s, nil
 	}
-	m := map[place]bool{}
+	s := seals{places: map[place]bool{}}
+	_, _, s.tracked = t.Image.Section(".ibt_endbr_seal")
 	if o.ko == nil {
 		addrs, err := kimage.SealedEndbr(o.image)
 		if err != nil {
-			return nil, fmt.Errorf("kernel image: %w", err)
+			return seals{}, fmt.Errorf("kernel image: %w", err)
 		}
 		for _, a := range addrs {
-			m[place{addr: a}] = true
+			s.places[place{addr: a}] = true
 		}
-	} else if s := o.ko.Section(".ibt_endbr_seal"); s != nil {
+	} else if sec := o.ko.Section(".ibt_endbr_seal"); sec != nil {
 		// The entries are relative to themselves: the relocation's symbol and
 		// addend are what they point at.
-		for _, r := range s.Relocs {
+		for _, r := range sec.Relocs {
 			if r.Sym != nil && r.Sym.Section != nil {
-				m[place{r.Sym.Section, r.Sym.Value + uint64(r.Addend)}] = true
+				s.places[place{r.Sym.Section, r.Sym.Value + uint64(r.Addend)}] = true
 			}
 		}
 	}
 	if t.sealed == nil {
-		t.sealed = map[string]map[place]bool{}
+		t.sealed = map[string]seals{}
 	}
-	t.sealed[o.module] = m
-	return m, nil
+	t.sealed[o.module] = s
+	return s, nil
 }

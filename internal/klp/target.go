@@ -35,7 +35,7 @@ type Target struct {
 
 	mu     sync.Mutex
 	owners map[string]*owner
-	sealed map[string]map[place]bool
+	sealed map[string]seals
 }
 
 // owner returns the symbol space of a module, or of the kernel proper for "".
