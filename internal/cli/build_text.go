@@ -23,7 +23,9 @@ func buildText(r buildResult) string {
 	if len(r.Functions) > 0 {
 		b.WriteString("\n" + ui.Indent(replacedTable(r.Functions), 2))
 	}
-	if len(r.Functions) == 0 {
+	if r.Artifact != nil {
+		b.WriteString(callbackText(r.Artifact.Manifest.Callbacks))
+	} else if len(r.Functions) == 0 {
 		b.WriteString(objectTable(r.Objects))
 	}
 	for _, u := range r.Unbuilt {

@@ -84,7 +84,10 @@ func manifestText(r showResult) string {
 	for _, f := range m.Fixes {
 		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(f.ID, f.Title, strings.Join(f.CVEs, " ")), "  ") + "\n")
 	}
-	b.WriteString("\n" + ui.Indent(replacedTable(m.Functions), 2))
+	if len(m.Functions) > 0 {
+		b.WriteString("\n" + ui.Indent(replacedTable(m.Functions), 2))
+	}
+	b.WriteString(callbackText(m.Callbacks))
 	if len(m.Risks) > 0 {
 		b.WriteString("\n" + riskText(m.Risks))
 	}
@@ -106,6 +109,10 @@ func replacedTable(functions []livepatch.Function) string {
 		rows = append(rows, []string{f.Object, name, ui.Dim(f.Change)})
 	}
 	return ui.Table([]string{"object", "function", "change"}, rows)
+}
+
+func callbackText(objects []string) string {
+	return ui.Flow("  "+ui.Dim("callbacks")+"  ", objects, ", ")
 }
 
 func riskText(risks []livepatch.Risk) string {
