@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ type Pair struct {
 	Plain     string // as kbuild makes it, without debug information
 	Orig      string // the original source with one section per symbol
 	Patched   string // the fixed source with one section per symbol
-	Identical bool   // Orig and Patched are the same bytes
+	Identical bool   // Orig and Patched are the same, but for the order of types in .BTF
 }
 
 // Options of Compile.
@@ -97,7 +98,7 @@ func Compile(ctx context.Context, t *kernel.Target, f *fix.Fix, objs []Object, o
 		return nil, err
 	}
 	for i := range pairs {
-		if pairs[i].Identical, err = sameBytes(pairs[i].Orig, pairs[i].Patched); err != nil {
+		if pairs[i].Identical, err = sameObject(pairs[i].Orig, pairs[i].Patched); err != nil {
 			return nil, err
 		}
 	}
@@ -380,11 +381,46 @@ func run(ctx context.Context, dir string, command []string) error {
 	return err
 }
 
-func sameBytes(a, b string) (bool, error) {
-	x, err := os.ReadFile(a)
+// sameObject tells whether two objects are the same but for the order in
+// which gcc writes types to .BTF: that follows addresses in its own memory and
+// is another each time.
+func sameObject(a, b string) (bool, error) {
+	x, err := elf.Open(a)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%s: %w", a, err)
 	}
-	y, err := os.ReadFile(b)
-	return bytes.Equal(x, y), err
+	defer x.Close()
+	y, err := elf.Open(b)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", b, err)
+	}
+	defer y.Close()
+	if len(x.Sections) != len(y.Sections) {
+		return false, nil
+	}
+	for i, s := range x.Sections {
+		h, k := s.SectionHeader, y.Sections[i].SectionHeader
+		h.Offset, k.Offset = 0, 0
+		if h.Name == ".BTF" {
+			h.Size, k.Size, h.FileSize, k.FileSize = 0, 0, 0, 0
+		}
+		if h != k {
+			return false, nil
+		}
+		if s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL || s.Name == ".BTF" {
+			continue
+		}
+		d, err := s.Data()
+		if err != nil {
+			return false, fmt.Errorf("%s: section %s: %w", a, s.Name, err)
+		}
+		e, err := y.Sections[i].Data()
+		if err != nil {
+			return false, fmt.Errorf("%s: section %s: %w", b, s.Name, err)
+		}
+		if !bytes.Equal(d, e) {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -39,7 +39,10 @@ func buildProblem(c code.Code, where string, err error, dirs ...string) error {
 	if bytes.Contains(exit.Output, []byte("No space left on device")) {
 		return code.New("TS9103", where, "").With(err)
 	}
-	return code.New(c, where, messages(exit.Output, dirs...)).With(err)
+	if why := messages(exit.Output, dirs...); why != "" {
+		return code.New(c, where, why) // the command is of no use beside it
+	}
+	return code.New(c, where, "").With(err)
 }
 
 // messages shows a compiler's output with paths as the author knows them.
