@@ -12,6 +12,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
 const comparedSource = `
@@ -137,23 +138,61 @@ func TestFunctionsThatFtraceCannotRedirect(t *testing.T) {
 	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5107")))
 }
 
-// FuzzVerify changes an object at will: comparing ends with an answer.
+// FuzzVerify changes an object and a module at will: comparing ends with an answer.
 func FuzzVerify(f *testing.F) {
 	b := newBench(f)
 	file := b.object(comparedSource)
 	rest := b.object(comparedRest)
-	tg := b.target(map[string]string{"mod": b.module("mod", file, rest)}, nil, file, rest)
-	f.Add(b.bytes(file))
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	tg := b.target(nil, nil, file, rest)
+	f.Add(b.bytes(file), b.bytes(b.module("mod", file, rest)))
+	f.Fuzz(func(t *testing.T, raw, ko []byte) {
 		plain, err := elfobj.Read(raw)
 		if err != nil {
 			return
 		}
+		target := &Target{
+			Name: "test", Image: tg.Image, Symbols: tg.Symbols,
+			Module: func(string) ([]byte, error) { return ko, nil },
+		}
 		for _, module := range []string{"", "mod"} {
-			p, err := VerifyObject(tg, "x.o", module, plain)
+			p, err := VerifyObject(target, "x.o", module, plain)
 			if err == nil && p.Bytes < 0 {
 				t.Fatal("neither an error nor a proof")
 			}
 		}
+	})
+}
+
+// FuzzPrepare makes pieces of extracts that a differ would not write.
+func FuzzPrepare(f *testing.F) {
+	v := newTown(f)
+	in := v.input("fs.c", "fs", townSources["fs.c"], "patched_fs")
+	raw, err := in.Extract.File.Bytes()
+	qt.Assert(f, qt.IsNil(err))
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		file, err := elfobj.Read(raw)
+		if err != nil {
+			return
+		}
+		x := objdiff.Extract{File: file}
+		for _, s := range file.Symbols {
+			switch orig := in.Plain.Symbol(s.Name); {
+			case s.Undefined():
+				x.Refs = append(x.Refs, objdiff.Ref{Symbol: s, Orig: orig, NewPointer: true})
+			case orig != nil && s.Type == elf.STT_FUNC:
+				x.Replaced = append(x.Replaced, objdiff.Replacement{Orig: orig, New: s})
+			default:
+				x.Hooks = append(x.Hooks, objdiff.Hook{Kind: objdiff.HookState, Symbol: s})
+			}
+		}
+		pieces, err := prepare(v.Target, []Input{{Object: "fs.o", Module: "fs", Plain: in.Plain, Extract: x}}, &Proof{})
+		if err != nil {
+			return
+		}
+		if _, err := writeTables(Options{Name: "x"}, pieces, name(v.Target, pieces, nil)); err != nil {
+			return
+		}
+		_, _ = pieces[0].file.Bytes()
 	})
 }

@@ -27,6 +27,7 @@ type town struct {
 var townSources = map[string]string{
 	"core.c": `
 extern int hidden_global(int);
+int clear_relocate_add(int x) { return x; }
 noinline int exported(int x) { return x; }
 noinline int spaced(int x) { return x; }
 static noinline int twice(int x) { return x * 2; }
@@ -56,7 +57,10 @@ func newTown(t testing.TB) *town {
 	for name, src := range townSources {
 		v.files[name] = b.object(src)
 	}
-	info := func(depends string) string { return b.object(modinfoSource("license=GPL", "depends="+depends)) }
+	info := func(depends string) string {
+		return b.object("char this_module[128] __attribute__((section(\".gnu.linkonce.this_module\")));\n" +
+			modinfoSource("license=GPL", "depends="+depends, "vermagic=test "))
+	}
 	modules := map[string]string{
 		"fs":  b.module("fs", v.files["fs.c"], v.files["fs2.c"], info("lib")),
 		"lib": b.module("lib", v.files["lib.c"], info("")),

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package klp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/kimage"
+)
+
+// kbuild does what Kbuild does to a module's directory, with headers that hold
+// just what the module's own part needs.
+func (v *town) kbuild(ctx context.Context, dir string) ([]byte, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	mod := "#include <linux/module.h>\nstruct module __this_module __attribute__((section(\".gnu.linkonce.this_module\")));\n" +
+		modinfoSource("depends=", "name="+filepath.Base(dir), "vermagic=test ")
+	if err := os.WriteFile(filepath.Join(dir, "mod.c"), []byte(prelude+mod), 0o600); err != nil {
+		return nil, err
+	}
+	objects := []string{"-r", "-o", filepath.Base(dir) + ".ko"}
+	b := &bench{t: v.t, dir: dir}
+	for _, c := range []string{"livepatch-tables", "mod"} {
+		b.run("gcc", "-c", "-O2", "-mcmodel=kernel", "-fno-pic", "-fcf-protection=none", "-ffreestanding", "-fno-asynchronous-unwind-tables",
+			"-I", filepath.Join(here, "testdata/include"), "-o", c+".o", c+".c")
+		objects = append(objects, c+".o")
+	}
+	shipped, err := filepath.Glob(filepath.Join(dir, "*.o_shipped"))
+	if err != nil {
+		return nil, err
+	}
+	b.run("ld", append(objects, shipped...)...)
+	return nil, nil
+}
+
+func (v *town) inputs() []Input {
+	v.Exports["klp_enable_patch"] = kernel.Export{Module: Vmlinux, GPL: true}
+	v.Link = v.kbuild
+	return []Input{
+		v.input("fs.c", "fs", strings.Replace(townSources["fs.c"], "fs_count++", "fs_count--", 1), "patched_fs"),
+		v.input("core2.c", "", strings.Replace(townSources["core2.c"], "return twice(x)", "return 1 + twice(x)", 1), "twice_user2"),
+		v.input("core.c", "", strings.Replace(townSources["core.c"], "counter++", "counter--", 1), "patched_core"),
+	}
+}
+
+func TestBuild(t *testing.T) {
+	v := newTown(t)
+	inputs := v.inputs()
+	t.Setenv("TMPDIR", t.TempDir())
+	m, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test", Description: "test"}, inputs)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(m.Warnings, 0))
+
+	var functions, symbols []string
+	for _, f := range m.Functions {
+		functions = append(functions, fmt.Sprintf("%s:%s %s,%d", f.Object, f.File, f.Name, f.SymPos))
+	}
+	for _, s := range m.Symbols {
+		symbols = append(symbols, fmt.Sprintf("%s.%s,%d", s.Object, s.Name, s.SymPos))
+	}
+	qt.Assert(t, qt.DeepEquals(functions, []string{
+		"fs:fs.o patched_fs,0", "vmlinux:core2.o twice_user2,0", "vmlinux:core.o patched_core,0",
+	}))
+	qt.Assert(t, qt.DeepEquals(symbols, []string{
+		"fs.fs_count,0", "fs.fs_helper,0", "lib.lib_call,0",
+		"vmlinux.counter,0", "vmlinux.hidden_global,0", "vmlinux.twice,1", "vmlinux.twice,2",
+	}))
+	qt.Assert(t, qt.Equals(m.Proof.Functions, 3))
+
+	// The tables point at the new functions and name the old ones.
+	f, err := elfobj.Read(m.KO)
+	qt.Assert(t, qt.IsNil(err))
+	var table []string
+	for _, r := range f.Section(".data").Relocs {
+		if r.Sym.Section != nil && r.Sym.Section.Exec() {
+			table = append(table, r.Sym.Name)
+		}
+	}
+	slices.Sort(table)
+	qt.Assert(t, qt.DeepEquals(table, []string{"patched_core", "patched_fs", "twice_user2"}))
+	for _, s := range f.Symbols {
+		qt.Check(t, qt.IsFalse(strings.HasPrefix(s.Name, "tsugi_new_") || strings.HasPrefix(s.Name, "tsugi_sym_")), qt.Commentf("%s", s.Name))
+	}
+
+	again, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test", Description: "test"}, inputs)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsTrue(bytes.Equal(m.KO, again.KO)), qt.Commentf("the same inputs, the same bytes"))
+
+	signed, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test", Description: "test", Sign: func(ko []byte) ([]byte, error) {
+		return append(ko, "signature"...), nil
+	}}, inputs)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(string(signed.KO), string(m.KO)+"signature"))
+	leftovers(t)
+}
+
+func leftovers(t *testing.T) {
+	t.Helper()
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(left, 0))
+}
+
+func TestBuildsThatFail(t *testing.T) {
+	failed := errors.New("the signer is away")
+	for name, c := range map[string]struct {
+		change func(v *town, opts *Options, in []Input) []Input
+		code   code.Code
+		is     error
+	}{
+		"a name that the kernel does not take": {func(_ *town, o *Options, in []Input) []Input { o.Name = "a-b"; return in }, "TS5301", nil},
+		"nothing to replace": {func(_ *town, _ *Options, in []Input) []Input {
+			in[0].Extract.Replaced = nil
+			return in[:1]
+		}, "TS5302", nil},
+		"the link fails": {func(v *town, _ *Options, in []Input) []Input {
+			v.Link = func(context.Context, string) ([]byte, error) { return nil, code.New("TS5304", "", "") }
+			return in
+		}, "TS5304", nil},
+		"the link makes nothing": {func(v *town, _ *Options, in []Input) []Input {
+			v.Link = func(context.Context, string) ([]byte, error) { return nil, nil }
+			return in
+		}, "TS5304", os.ErrNotExist},
+		"the link makes something else": {func(v *town, _ *Options, in []Input) []Input {
+			v.Link = func(_ context.Context, dir string) ([]byte, error) {
+				return nil, os.WriteFile(filepath.Join(dir, filepath.Base(dir)+".ko"), []byte("?"), 0o600)
+			}
+			return in
+		}, "TS5304", nil},
+		"modpost warns": {func(v *town, _ *Options, in []Input) []Input {
+			v.Link = func(ctx context.Context, dir string) ([]byte, error) {
+				_, err := v.kbuild(ctx, dir)
+				return []byte("WARNING: modpost: x: section mismatch\n"), err
+			}
+			return in
+		}, "TS5305", nil},
+		"no module can be signed": {func(_ *town, o *Options, in []Input) []Input {
+			o.Sign = func([]byte) ([]byte, error) { return nil, failed }
+			return in
+		}, "", failed},
+		"the running code is another": {func(_ *town, _ *Options, in []Input) []Input {
+			s := in[0].Plain.Symbol("patched_fs")
+			s.Section.Data[s.Value+s.Size-1] ^= 1
+			return in
+		}, "TS5106", nil},
+		"init code": {func(_ *town, _ *Options, in []Input) []Input {
+			in[0].Extract.File.Sections[0].Name = ".init.text"
+			return in
+		}, "TS5209", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newTown(t)
+			opts := Options{Name: "tsugi_test"}
+			inputs := v.inputs()
+			t.Setenv("TMPDIR", t.TempDir())
+			inputs = c.change(v, &opts, inputs)
+			m, err := Build(t.Context(), v.Target, opts, inputs)
+			qt.Assert(t, qt.IsNotNil(err))
+			qt.Assert(t, qt.IsNil(m))
+			qt.Assert(t, qt.Equals(code.Of(err), c.code), qt.Commentf("%v", err))
+			if c.is != nil {
+				qt.Assert(t, qt.ErrorIs(err, c.is))
+			}
+			leftovers(t)
+		})
+	}
+}
+
+func TestAnInterruptedLinkLeavesNothing(t *testing.T) {
+	v := newTown(t)
+	inputs := v.inputs()
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	kbuild := KbuildLinker([]string{"-f", "Kbuild"})
+	v.Link = func(ctx context.Context, dir string) ([]byte, error) {
+		cancel()
+		return kbuild(ctx, dir)
+	}
+	_, err := Build(ctx, v.Target, Options{Name: "tsugi_test"}, inputs)
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS9102")))
+	leftovers(t)
+}
+
+func TestKernelsThatLeaveAddressesBehind(t *testing.T) {
+	v := newTown(t)
+	v.Symbols = slices.DeleteFunc(v.Symbols, func(s kimage.Symbol) bool { return s.Name == "clear_relocate_add" })
+	_, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test"}, v.inputs())
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5201")))
+
+	v = newTown(t)
+	v.Symbols = slices.DeleteFunc(v.Symbols, func(s kimage.Symbol) bool { return s.Name == "clear_relocate_add" })
+	v.Symbols = append(v.Symbols, kimage.Symbol{Name: "text_poke", Type: 'T', Addr: 1 << 63}, kimage.Symbol{Name: "text_mutex", Type: 'D', Addr: 1<<63 + 8})
+	for _, c := range []struct {
+		inputs []Input
+		want   bool
+	}{{v.inputs(), true}, {v.inputs()[1:], false}} {
+		pieces, err := prepare(v.Target, c.inputs, &Proof{})
+		qt.Assert(t, qt.IsNil(err))
+		own, err := v.ownSymbols(pieces)
+		qt.Assert(t, qt.IsNil(err))
+		ln := name(v.Target, pieces, own)
+		source, err := writeTables(Options{Name: "x"}, pieces, ln)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(strings.Contains(source, ".callbacks.post_unpatch = tsugi_post_unpatch_fs"), c.want))
+		qt.Assert(t, qt.Equals(strings.Contains(source, "\ttsugi_clear_relocs(obj);\n"), c.want))
+		qt.Assert(t, qt.IsFalse(strings.Contains(source, "tsugi_post_unpatch_vmlinux")))
+		_, named := ln.klp["text_poke"]
+		qt.Assert(t, qt.Equals(named, c.want))
+	}
+}
