@@ -68,6 +68,7 @@ func Catalogue() []Entry {
 		{"TS4011", KindRefusal, "an existing variable changes its size", "leave it as it is and add a new variable, or attach data with shadow variables"},
 		{"TS4012", KindRefusal, "data that only boot or module load reads changes", "apply the effect now in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
 		{"TS4013", KindRefusal, "the fix adds what only boot or module load would act on", "do the work in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
+		{"TS4014", KindRefusal, "the changed code needs what exists only while the kernel is linked or boots", "write the change without it, for example with a variable of its own"},
 		{"TS4020", KindRefusal, "the code tests a static key of the module that it belongs to", "write static_key_enabled(&key) in place of static_branch_likely(&key) or static_branch_unlikely(&key)"},
 		{"TS4030", KindRefusal, "a struct changes its layout", "keep the layout and attach the new member with a shadow variable (klp_shadow_alloc)"},
 		// TS5xxx: the module

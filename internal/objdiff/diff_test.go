@@ -137,6 +137,7 @@ var diffCases = map[string]diffCase{
 	"a variable that grows is refused":               {edits: []string{"static int zeroed", "static short zeroed"}, changed: []string{"do_close", "writes"}, refusals: []string{"TS4011 zeroed"}},
 	"changed function pointers are refused":          {edits: []string{"{ do_open, do_close }", "{ do_close, do_open }"}, refusals: []string{"TS4010 the_ops"}},
 	"boot code is refused":                           {edits: []string{"return x + 1", "return x + 2"}, refusals: []string{"TS4002 setup"}},
+	"new boot code that is needed is refused":        {edits: []string{"calls += x;", "calls += late(x);", "int first(", "static noinline int SEC(\".init.text\") late(int x) { return x * limit(); }\nint first("}, changed: []string{"first"}, fresh: []string{"late"}, refusals: []string{"TS4014 late"}},
 	"untraceable code is refused":                    {edits: []string{"x * 3", "x * 5"}, changed: []string{"quiet"}, refusals: []string{"TS4001 quiet"}},
 	"callers stand in for untraceable code":          {edits: []string{"x * 7", "x * 6"}, changed: []string{"through"}, fresh: []string{"hidden", "deeper"}},
 	"untraceable code that is pointed at is refused": {edits: []string{"x * 9", "x * 6"}, changed: []string{"pointed"}, refusals: []string{"TS4001 pointed"}},
@@ -156,10 +157,11 @@ func TestDiffFindsWhatChanged(t *testing.T) {
 		"at -Os":      {"-Os"},
 	} {
 		flags := append(slices.Clone(kernelish), extra...)
+		orig := build(t, base, flags...)
 		for name, tc := range diffCases {
 			t.Run(variant+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				r, err := objdiff.Diff(build(t, base, flags...), build(t, edit(t, tc.edits...), flags...), objdiff.Options{})
+				r, err := objdiff.Diff(orig, build(t, edit(t, tc.edits...), flags...), objdiff.Options{})
 				qt.Assert(t, qt.IsNil(err))
 				qt.Check(t, qt.DeepEquals(names(r.Changed), tc.changed), qt.Commentf("changed: %+v", r.Changed))
 				qt.Check(t, qt.DeepEquals(names(r.New), tc.fresh))
@@ -234,10 +236,10 @@ func TestDiffOnOtherCompilers(t *testing.T) {
 	}
 	qt.Assert(t, qt.IsTrue(len(found) >= 3), qt.Commentf("gcc is always there"))
 	for _, c := range found {
+		orig := buildWith(t, c.name, base, c.flags...)
 		for name, tc := range diffCases {
 			t.Run(c.name+c.flags[0]+c.flags[1]+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				orig := buildWith(t, c.name, base, c.flags...)
 				r, err := objdiff.Diff(orig, buildWith(t, c.name, edit(t, tc.edits...), c.flags...), objdiff.Options{})
 				qt.Assert(t, qt.IsNil(err))
 				for _, want := range tc.changed {

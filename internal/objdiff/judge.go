@@ -25,6 +25,9 @@ func (r *Result) judge() {
 		if a.included && a.class.code() {
 			r.judgeCode(a)
 		}
+		if a.included && (a.class == ignored || a.class == bootText || a.class == bootData || a.class == exportData) {
+			r.refuse("TS4014", a.name(), "it lies in "+a.sec.Name)
+		}
 	}
 	r.judgeRemoved()
 }
@@ -74,6 +77,8 @@ func bootEffect(section string) string {
 	switch {
 	case strings.Contains(section, "initcall"):
 		return "a new initcall runs at boot or module load only"
+	case section == ".BTF_ids":
+		return "a new BTF id is resolved when the kernel is linked"
 	case section == "__param":
 		return "a new module parameter is registered at boot or module load only"
 	case strings.HasPrefix(section, ".init.setup"), strings.HasPrefix(section, "__setup"):

@@ -19,6 +19,11 @@ func canonical(name string) string {
 	if strings.Contains(name, "__UNIQUE_ID_") {
 		name = trimUniqueID(name)
 	}
+	if strings.HasPrefix(name, "__BTF_ID__") { // __BTF_ID__<kind>__<name>__<n>
+		if head, n, ok := cutLast(name, "__"); ok && digits(n) {
+			name = head
+		}
+	}
 	if strings.HasPrefix(name, "__initcall__") {
 		name = initcallID.ReplaceAllString(name, "__")
 	}

@@ -29,7 +29,7 @@ const (
 func (c class) code() bool { return c == text || c == bootText || c == exitText }
 
 var ignoredPrefixes = []string{
-	".comment", ".note", ".debug", ".BTF", ".stab", ".eh_frame", ".llvm", ".gnu.", ".group", ".sframe",
+	".comment", ".note", ".debug", ".BTF.", ".stab", ".eh_frame", ".llvm", ".gnu.", ".group", ".sframe",
 	".modinfo", "__versions", ".rela", ".strtab", ".shstrtab", ".symtab", ".deps",
 }
 
@@ -39,7 +39,7 @@ var bootDataPrefixes = []string{
 	".init", ".initcall", ".con_initcall", "__param", ".meminit.", ".exit.data", ".exitcall", ".early_param",
 	"__setup", ".x86_cpu_dev.init", ".apicdrivers", "__earlycon_table", "__ftr_", ".pci_fixup", "_ftrace_events",
 	"__syscalls_metadata", "__tracepoints", "__tracepoints_ptrs", "_ftrace_eval_map", "__modver", "__kcrctab_init",
-	".security_lsm_info", ".lsm_info", "_kprobe_blacklist", "_error_injection",
+	".BTF_ids", ".security_lsm_info", ".lsm_info", "_kprobe_blacklist", "_error_injection",
 }
 
 func hasAnyPrefix(s string, prefixes []string) bool {
@@ -60,7 +60,7 @@ func (o *object) classify(s *elfobj.Section) class {
 		return hookData
 	case o.arch.IsParallel(s.Name):
 		return parallel
-	case hasAnyPrefix(s.Name, ignoredPrefixes):
+	case s.Name == ".BTF", hasAnyPrefix(s.Name, ignoredPrefixes):
 		return ignored
 	}
 	if _, ok := o.specialOf(s); ok {
