@@ -168,8 +168,12 @@ func TestStaticCallsThatTheKernelCannotConnect(t *testing.T) {
 		name string
 		kept bool
 	}{
-		{"__SCK__kernel", true}, {"__SCT__hidden", false}, {"__SCK__module", false},
-		{"__SCT__with_map", true}, {"__SCT__both", false}, {"__SCK__both", true},
+		{"__SCK__kernel", true},
+		{"__SCT__hidden", false},
+		{"__SCK__module", false},
+		{"__SCT__with_map", true},
+		{"__SCT__both", false},
+		{"__SCK__both", true},
 	}
 	s := m.section(".static_call_sites", 8*len(keys)+8)
 	for i, k := range keys {
