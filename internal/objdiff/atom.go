@@ -120,8 +120,8 @@ func (o *object) symbolAtoms(sec *elfobj.Section, syms []*elfobj.Symbol, patchab
 		case prefixed(s):
 			prefixes = append(prefixes, s.Value)
 			continue
-		case s.Value == size && s.Size == 0:
-			continue
+		case s.Value == size && s.Size == 0 && s.Type != elf.STT_OBJECT:
+			continue // an end label; an object may well be empty (struct lock_class_key)
 		}
 		if n := len(out); n > 0 {
 			last := out[n-1]

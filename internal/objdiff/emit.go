@@ -79,6 +79,9 @@ func (e *emitter) layout() {
 			sec.Type = elf.SHT_PROGBITS
 			sec.Data = bytes.Clone(a.sec.Data[a.start:a.end])
 		}
+		if sec.Size() == 0 { // linkers drop empty sections, and with them the address
+			sec.Type, sec.Data, sec.NoBits = elf.SHT_NOBITS, nil, 1
+		}
 		e.out.File.Sections = append(e.out.File.Sections, sec)
 		p := place{sec: sec, off: int64(pad)}
 		if a.sym != nil {
@@ -112,6 +115,12 @@ func sectionName(a *atom) string {
 	if a.sym == nil {
 		if a.sec.Exec() {
 			return a.sec.Name // .altinstr_replacement, .altinstr_aux, .fixup
+		}
+		switch {
+		case a.sec.Type == elf.SHT_NOBITS:
+			return ".bss.tsugi"
+		case a.sec.Flags&elf.SHF_WRITE != 0:
+			return ".data.tsugi"
 		}
 		return ".rodata.tsugi.const"
 	}

@@ -164,6 +164,20 @@ int caller(int x) { take(target); return target(x) + %d; }
 	qt.Assert(t, qt.Equals(calls, 1), qt.Commentf("the call goes to the new code"))
 }
 
+func TestEmptyObjectsKeepAnAddress(t *testing.T) {
+	src := `struct key {}; extern void init(void *, const char *, struct key *, int);
+void start(void *p) { static struct key __key; init(p, "lock", &__key, %d); }
+`
+	r, err := objdiff.Diff(build(t, fmt.Sprintf(src, 1), kernelish...), build(t, fmt.Sprintf(src, 2), kernelish...), objdiff.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	e := checkExtract(t, r)
+	for _, rel := range e.File.Section(".text.start").Relocs {
+		if s := rel.Sym.Section; s != nil {
+			qt.Check(t, qt.Not(qt.Equals(s.Size(), 0)), qt.Commentf("%s", s.Name))
+		}
+	}
+}
+
 func TestDiffRefusesObjectsOfDifferentMachines(t *testing.T) {
 	a := build(t, "int x;")
 	b := build(t, "int x;")
