@@ -28,6 +28,9 @@ import (
 // lines say, whatever conditionals are around them.
 type includes struct {
 	Files map[string][]string // path -> operands, with their quotes: `"x.h"` or `<x/y.h>`
+
+	byBase map[string][]string // base name -> files; see index
+	uses   map[string][]use    // base name of the operand -> who includes it
 }
 
 // searchDirs are the directories of LINUXINCLUDE in the top Makefile, in their
@@ -160,7 +163,7 @@ func scanIncludes(b []byte) []string {
 // resolve finds the file that an #include of another names, as gcc would with
 // the directories of LINUXINCLUDE. Directories that makefiles add are not
 // known here: an operand found nowhere is every file whose path ends in it.
-func (g *includes) resolve(from, operand string, bySuffix func(string) []string) []string {
+func (g *includes) resolve(from, operand string) []string {
 	name := operand[1 : len(operand)-1]
 	if operand[0] == '"' {
 		if p := path.Join(path.Dir(from), name); g.has(p) {
@@ -172,33 +175,46 @@ func (g *includes) resolve(from, operand string, bySuffix func(string) []string)
 			return []string{p}
 		}
 	}
-	return bySuffix(strings.TrimLeft(name, "./"))
+	return g.bySuffix(strings.TrimLeft(name, "./"))
 }
 
 func (g *includes) has(p string) bool { _, ok := g.Files[p]; return ok }
 
+// use is one #include: who includes, and by which operand.
+type use struct{ from, operand string }
+
+// index makes the graph searchable from included files to those that include
+// them. It is done once, after all files are there.
+func (g *includes) index() {
+	if g.uses != nil {
+		return
+	}
+	g.byBase = make(map[string][]string)
+	g.uses = make(map[string][]use)
+	for f, ops := range g.Files {
+		g.byBase[path.Base(f)] = append(g.byBase[path.Base(f)], f)
+		for _, op := range ops {
+			b := path.Base(op[1 : len(op)-1])
+			g.uses[b] = append(g.uses[b], use{f, op})
+		}
+	}
+}
+
+// bySuffix lists the files whose paths end in name.
+func (g *includes) bySuffix(name string) []string {
+	var out []string
+	for _, f := range g.byBase[path.Base(name)] {
+		if f == name || strings.HasSuffix(f, "/"+name) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // includers lists the files that include any of the given ones, directly or
 // through others, the given ones excepted.
 func (g *includes) includers(changed []string) []string {
-	byBase := make(map[string][]string)
-	type use struct{ from, operand string }
-	uses := make(map[string][]use) // by base name of the operand
-	for f, ops := range g.Files {
-		byBase[path.Base(f)] = append(byBase[path.Base(f)], f)
-		for _, op := range ops {
-			b := path.Base(op[1 : len(op)-1])
-			uses[b] = append(uses[b], use{f, op})
-		}
-	}
-	bySuffix := func(name string) []string {
-		var out []string
-		for _, f := range byBase[path.Base(name)] {
-			if f == name || strings.HasSuffix(f, "/"+name) {
-				out = append(out, f)
-			}
-		}
-		return out
-	}
+	g.index()
 	seen := make(map[string]bool)
 	todo := slices.Clone(changed)
 	for _, c := range changed {
@@ -208,8 +224,8 @@ func (g *includes) includers(changed []string) []string {
 	for len(todo) > 0 {
 		h := todo[0]
 		todo = todo[1:]
-		for _, u := range uses[path.Base(h)] {
-			if seen[u.from] || !slices.Contains(g.resolve(u.from, u.operand, bySuffix), h) {
+		for _, u := range g.uses[path.Base(h)] {
+			if seen[u.from] || !slices.Contains(g.resolve(u.from, u.operand), h) {
 				continue
 			}
 			seen[u.from] = true

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kbuild
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/testenv"
+)
+
+func TestTheIndexKnowsExactlyTheModulesOfThePackage(t *testing.T) {
+	for _, k := range []string{testenv.Demo, testenv.IBT} {
+		t.Run(k, func(t *testing.T) {
+			target := testenv.Kernel(t, k)
+			m, err := openMakefiles(t.Context(), target)
+			qt.Assert(t, qt.IsNil(err))
+			index, err := m.index(t.Context(), progress.Discard)
+			qt.Assert(t, qt.IsNil(err))
+			built := make(map[string]bool)
+			for _, objs := range index {
+				for _, o := range objs {
+					if o.Module != "" {
+						built[o.Module] = true
+					}
+				}
+			}
+			var shipped []string
+			for _, m := range target.Modules() {
+				shipped = append(shipped, m.Name)
+			}
+			qt.Check(t, qt.DeepEquals(slices.Sorted(maps.Keys(built)), shipped))
+			for _, o := range []string{"init/main.o", "lib/argv_split.o", "arch/x86/lib/delay.o", "arch/x86/kernel/head64.o"} {
+				qt.Check(t, qt.DeepEquals(index[o], []Object{{Path: o}}))
+			}
+		})
+	}
+}
