@@ -29,7 +29,8 @@ func KbuildLinker(makeArgs []string) func(ctx context.Context, dir string) ([]by
 			// Undefined symbols are what livepatch is for: they are settled
 			// after the link, and checked there against the exports.
 			"KBUILD_MODPOST_WARN=1",
-			"KCFLAGS=-g0", "modules")
+			// Neither debug information nor BTF would be kept.
+			"KCFLAGS=-g0", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
 		out, err := kernel.Command{Dir: dir, Name: "sh", Args: args}.Run(ctx)
 		if exit, ok := errors.AsType[*kernel.ExitError](err); ok {
 			return nil, code.New("TS5304", filepath.Base(dir), "").With(fmt.Errorf("%w\n%s", err, exit.Output))

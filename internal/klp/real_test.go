@@ -171,3 +171,13 @@ func TestRealSealedFunctions(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsFalse(s.tracked))
 }
+
+func BenchmarkVerifyObject(b *testing.B) {
+	r := realTarget(b, target61)
+	plain, _ := r.compile("net/netfilter/nf_tables_api.o", "nf_tables")
+	for b.Loop() {
+		if _, err := VerifyObject(r.Target, "net/netfilter/nf_tables_api.o", "nf_tables", plain); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
