@@ -80,7 +80,9 @@ type Transition struct {
 	Transition int64 `json:"transition_ns"` // from there until the kernel says that it is over
 	Remove     int64 `json:"remove_ns,omitempty"`
 	Complete   bool  `json:"complete"`
-	// Holders are the tasks that had not switched when the limit was reached.
+	// Slow are the tasks that had not switched after slowAfter, Holders those
+	// that had not when the limit was reached.
+	Slow     []Holder `json:"slow,omitempty"`
 	Holders  []Holder `json:"holders,omitempty"`
 	Reversed bool     `json:"reversed,omitempty"`
 }
@@ -90,6 +92,23 @@ type Holder struct {
 	PID   int    `json:"pid"`
 	Comm  string `json:"comm"`
 	Stack string `json:"stack"`
+}
+
+// slowAfter is when a transition has missed the kernel's first looks at tasks
+// that sleep, which come each second (kernel/livepatch/transition.c).
+const slowAfter = 4 * time.Second
+
+// await waits for the end of a transition towards a patch state and remembers
+// who makes it slow.
+func (t *Transition) await(ctx context.Context, limit time.Duration, state string, done func() bool) bool {
+	if wait(ctx, min(limit, slowAfter), done) {
+		return true
+	}
+	if limit <= slowAfter {
+		return false
+	}
+	t.Slow = holders(state)
+	return wait(ctx, limit-slowAfter, done)
 }
 
 var errStalled = errors.New("the transition did not end in time")
@@ -103,7 +122,7 @@ func load(ctx context.Context, p Patch) (*Transition, error) {
 		return t, err
 	}
 	start = time.Now()
-	t.Complete = wait(ctx, p.limit(), func() bool { return value(p.dir(), "transition") == "0" })
+	t.Complete = t.await(ctx, p.limit(), "1", func() bool { return value(p.dir(), "transition") == "0" })
 	t.Transition = time.Since(start).Nanoseconds()
 	if t.Complete {
 		return t, nil
@@ -122,7 +141,7 @@ func revert(ctx context.Context, p Patch) (*Transition, error) {
 	if err := vmguest.WriteString(filepath.Join(p.dir(), "enabled"), "0"); err != nil {
 		return t, err
 	}
-	t.Complete = wait(ctx, p.limit(), func() bool { return gone(p.dir()) })
+	t.Complete = t.await(ctx, p.limit(), "0", func() bool { return gone(p.dir()) })
 	t.Transition = time.Since(start).Nanoseconds()
 	if !t.Complete {
 		t.Holders = holders("0")
@@ -183,10 +202,12 @@ func (c *Cycles) underLoad(ctx context.Context, env *vmguest.Env, text string) (
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
+			// A processor that never idles keeps its idle task, which /proc does
+			// not show, from switching: seen as transitions of 20 s in 6.12.
 			select {
 			case <-quit:
 				return
-			default:
+			case <-time.After(50 * time.Millisecond):
 			}
 			r, err := vmguest.RunScript(ctx, env, vmguest.Script{Text: text})
 			c.Runs++
