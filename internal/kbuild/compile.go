@@ -76,7 +76,11 @@ func Compile(ctx context.Context, t *kernel.Target, f *fix.Fix, objs []Object, o
 	if opt.Jobs <= 0 {
 		opt.Jobs = runtime.NumCPU()
 	}
-	changes, err := f.Apply(readSource(t))
+	relevant, _, err := Relevant(f)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := relevant.Apply(readSource(t))
 	if err != nil {
 		return nil, err
 	}

@@ -13,22 +13,38 @@ import (
 	"sync"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
-// Index evaluates all of a target's makefiles and keeps the result: which
-// objects the configuration builds, and what they are linked into. It takes
-// some 20 s, once; [Reach] does it by itself when it needs to, so calling it
-// when a target is added only moves the wait.
+// Index makes ready, once per target, what [Reach] and [Compile] would make
+// when they first need it, so that the first fix does not wait for it: the
+// evaluation of all makefiles (which objects the configuration builds, and
+// what they are linked into), the include graph, and a copy of the source to
+// apply fixes to. It takes some 15 s.
 func Index(ctx context.Context, t *kernel.Target, rep progress.Reporter) error {
-	m, err := openMakefiles(ctx, t)
-	if err != nil {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		m, err := openMakefiles(gctx, t)
+		if err != nil {
+			return err
+		}
+		_, err = m.index(gctx, rep)
 		return err
-	}
-	_, err = m.index(ctx, rep)
-	return err
+	})
+	g.Go(func() error {
+		if _, err := includeGraph(gctx, t, rep); err != nil {
+			return err
+		}
+		w, err := lease(gctx, t)
+		if err != nil {
+			return err
+		}
+		return w.close()
+	})
+	return kernel.OrInterrupted(ctx, g.Wait())
 }
 
 func openMakefiles(ctx context.Context, t *kernel.Target) (*makefiles, error) {

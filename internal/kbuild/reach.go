@@ -60,19 +60,11 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 	if opt.MaxObjects <= 0 {
 		opt.MaxObjects = 500
 	}
-	r := &Reached{}
-	relevant := *f
-	relevant.Files = nil
-	for _, d := range f.Files {
-		why, err := sortOut(d)
-		if err != nil {
-			return nil, err
-		}
-		if why == "" {
-			relevant.Files = append(relevant.Files, d)
-		}
-		r.Files = append(r.Files, FileOutcome{Path: d.Path, Outcome: Ignored, Why: why})
+	relevant, outcomes, err := Relevant(f)
+	if err != nil {
+		return nil, err
 	}
+	r := &Reached{Files: outcomes}
 	if len(relevant.Files) == 0 {
 		return r, nil
 	}
@@ -114,6 +106,28 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 		return nil, code.New("TS3106", t.Name, fmt.Sprintf("%d objects have to be compiled, the limit is %d", len(r.Objects), opt.MaxObjects))
 	}
 	return r, nil
+}
+
+// Relevant returns the part of a fix that can matter to a kernel of this
+// architecture: without documentation, tests, other architectures and the
+// like, which a target's source need not even hold. The outcomes are those of
+// all files of the fix, in its order; files of the part have none yet.
+// Refusals are TS3103 to TS3105.
+func Relevant(f *fix.Fix) (*fix.Fix, []FileOutcome, error) {
+	part := *f
+	part.Files = nil
+	var outcomes []FileOutcome
+	for _, d := range f.Files {
+		why, err := sortOut(d)
+		if err != nil {
+			return nil, nil, err
+		}
+		if why == "" {
+			part.Files = append(part.Files, d)
+		}
+		outcomes = append(outcomes, FileOutcome{Path: d.Path, Outcome: Ignored, Why: why})
+	}
+	return &part, outcomes, nil
 }
 
 // search collects the objects of one fix.

@@ -222,6 +222,22 @@ func TestReachSaysWhatAFileMeansForTheTarget(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoCodeDoesNotMatter(t *testing.T) {
+	target := testenv.Kernel(t, testenv.Demo)
+	code := edit(t, target, map[string]func(string) string{"fs/nls/nls_utf8.c": func(s string) string { return "/* a comment */\n" + s }})
+	diff := append([]byte("--- a/Documentation/x.rst\n+++ b/Documentation/x.rst\n@@ -1 +1 @@\n-a\n+b\n--- a/arch/arm64/kernel/entry.S\n+++ b/arch/arm64/kernel/entry.S\n@@ -1 +1 @@\n-a\n+b\n"), code.Raw...)
+	f, err := fix.Parse("mixed", diff)
+	qt.Assert(t, qt.IsNil(err))
+	r, err := kbuild.Reach(t.Context(), target, f, kbuild.ReachOptions{}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(r.Files[0].Outcome, kbuild.Ignored))
+	qt.Check(t, qt.Equals(r.Files[1].Outcome, kbuild.Ignored))
+	qt.Check(t, qt.Equals(r.Files[2].Outcome, kbuild.Built))
+	pairs, err := kbuild.Compile(t.Context(), target, f, r.Objects, kbuild.Options{}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(pairs[0].Identical))
+}
+
 func TestAFileThatIsIncludedIsCompiledWhereItIs(t *testing.T) {
 	target := testenv.Kernel(t, testenv.Demo)
 	// kernel/sched/build_policy.c includes rt.c, which is no object itself.
