@@ -56,10 +56,11 @@ func (c *comparison) run() *mismatch {
 		return &mismatch{off: c.from, why: err.Error()}
 	}
 	mask := make([]bool, len(want)) // bytes that relocations decide
+	sites := c.layout.jumpSites(c.sec)
 	for i := range c.sec.Relocs {
 		r := &c.sec.Relocs[i]
-		if r.Off < c.from || r.Off >= c.to {
-			continue
+		if r.Off < c.from || r.Off >= c.to || fieldSize(r.Type) == 0 {
+			continue // objtool leaves R_X86_64_NONE where it has made a NOP
 		}
 		at, n := r.Off-c.from, fieldSize(r.Type)
 		if n > uint64(len(want))-at {
@@ -74,14 +75,15 @@ func (c *comparison) run() *mismatch {
 		} else {
 			m = c.relocation(r, &relocs)
 		}
-		if m != nil && !c.nopped(r, want, got) {
+		if m != nil && !c.nopped(r, want, got) && !patchedJump(sites, c.from, int(at), want, got) {
 			return m
 		}
 	}
-	if len(relocs) > 0 {
-		return &mismatch{off: c.from + relocs[0].Off, why: fmt.Sprintf("the target relocates this field to %s", relocName(relocs[0]))}
+	for _, r := range relocs {
+		if !patchedJump(sites, c.from, int(r.Off), want, got) {
+			return &mismatch{off: c.from + r.Off, why: fmt.Sprintf("the target relocates this field to %s", relocName(r))}
+		}
 	}
-	sites := c.layout.jumpSites(c.sec)
 	for i := range want {
 		if want[i] == got[i] || mask[i] || patchedJump(sites, c.from, i, want, got) {
 			continue
@@ -118,8 +120,6 @@ func pcRelative(typ uint32) bool {
 // value compares a field of vmlinux with what the linker must have written.
 func (c *comparison) value(r *elfobj.Reloc, got []byte) *mismatch {
 	switch elf.R_X86_64(r.Type) {
-	case elf.R_X86_64_NONE:
-		return nil
 	case elf.R_X86_64_64, elf.R_X86_64_32, elf.R_X86_64_32S, elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_PC64:
 	default:
 		c.unknown++
@@ -305,23 +305,29 @@ func patchedJump(sites map[uint64]bool, from uint64, i int, want, got []byte) bo
 		if !sites[from+uint64(s)] {
 			continue
 		}
-		a, b := labelSite(want[s:]), labelSite(got[s:])
-		if a != 0 && a == b && i < s+a {
+		n, wantNop := labelSite(want[s:])
+		m, gotNop := labelSite(got[s:])
+		if n != 0 && n == m && wantNop != gotNop && i < s+n {
 			return true
 		}
 	}
 	return false
 }
 
-// labelSite is the length of the instruction of a jump label, 0 if it is none.
-func labelSite(b []byte) int {
+// labelSite tells the length of the instruction of a jump label and whether it
+// is a NOP; the length is 0 if it is none.
+func labelSite(b []byte) (n int, nop bool) {
 	switch {
-	case len(b) >= 2 && (b[0] == 0xeb || bytes.Equal(b[:2], nop2)):
-		return 2
-	case len(b) >= 5 && (b[0] == 0xe9 || bytes.Equal(b[:5], nop5)):
-		return 5
+	case bytes.HasPrefix(b, nop2):
+		return 2, true
+	case bytes.HasPrefix(b, nop5):
+		return 5, true
+	case len(b) >= 2 && b[0] == 0xeb:
+		return 2, false
+	case len(b) >= 5 && b[0] == 0xe9:
+		return 5, false
 	}
-	return 0
+	return 0, false
 }
 
 // jumpSites returns the offsets in sec of the object's jump labels. An entry

@@ -98,7 +98,7 @@ extern void slow(void);
 extern int key;
 int labelled(int x)
 {
-	asm goto("1:\t.byte INSN\n\t"
+	asm goto("1:\tINSN\n\t"
 		".pushsection __jump_table, \"aw\"\n\t.long 1b - ., %l[yes] - .\n\t.quad %c0 - .\n\t.popsection"
 		: : "i" (&key) : : yes);
 	return x;
@@ -106,24 +106,42 @@ yes:
 	slow();
 	return x + 1;
 }
+asm(".pushsection .text.unlikely\nfar:\nfarther:\n\tnop\n\t.popsection");
 `
 	b := newBench(t)
-	source := func(insn string) string { return strings.Replace(label, "INSN", insn, 1) }
-	nop := b.object(source("0x0f,0x1f,0x44,0,0"))
-	jump := b.object(source("0xe9,1,0,0,0"))
-	short := b.object(source("0xeb,0,0x90,0x90,0x90"))
+	object := func(insn string) string { return b.object(strings.Replace(label, "INSN", insn, 1)) }
 	rest := b.object("void slow(void) { }\nint key;\n")
-	tg := b.target(nil, nil, nop, rest)
-	_, err := VerifyObject(tg, jump, "", b.read(jump))
-	qt.Assert(t, qt.IsNil(err))
-	_, err = VerifyObject(tg, short, "", b.read(short))
-	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")), qt.Commentf("another length"))
-
-	// The same difference where the table has no entry is a difference.
-	plain := b.read(jump)
-	plain.Section("__jump_table").Relocs = nil
-	_, err = VerifyObject(tg, jump, "", plain)
-	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5106")))
+	const nop, jump, other = ".byte 0x0f,0x1f,0x44,0,0", ".byte 0xe9,1,0,0,0", ".byte 0xe9,2,0,0,0"
+	const short, cold, colder = ".byte 0xeb,0,0x90,0x90,0x90", ".byte 0xe9; .long far - . - 4", ".byte 0xe9; .long farther - . - 3"
+	for _, c := range []struct {
+		target, source string
+		want           code.Code
+	}{
+		{nop, nop, ""},
+		{nop, jump, ""},
+		{jump, nop, ""},
+		{nop, cold, ""}, // with a relocation that the target does not have
+		{cold, nop, ""},
+		{cold, cold, ""},
+		{nop, short, "TS5106"}, // another length
+		{jump, other, "TS5106"},
+		{cold, colder, "TS5106"},
+	} {
+		built, file := object(c.target), object(c.source)
+		tg := b.target(map[string]string{"mod": b.module("mod", built, rest)}, nil, built, rest)
+		for _, module := range []string{"", "mod"} {
+			_, err := VerifyObject(tg, file, module, b.read(file))
+			qt.Check(t, qt.Equals(code.Of(err), c.want), qt.Commentf("%q: source %s, target %s: %v", module, c.source, c.target, err))
+			if c.target == c.source || c.want != "" {
+				continue
+			}
+			// Where the table has no entry the same difference is one.
+			plain := b.read(file)
+			plain.Section("__jump_table").Relocs = nil
+			_, err = VerifyObject(tg, file, module, plain)
+			qt.Check(t, qt.Equals(code.Of(err), code.Code("TS5106")), qt.Commentf("%q: source %s, target %s", module, c.source, c.target))
+		}
+	}
 }
 
 func TestFunctionsThatFtraceCannotRedirect(t *testing.T) {
