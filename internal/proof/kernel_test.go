@@ -25,6 +25,9 @@ import (
 // be there.
 func target(t testing.TB, name string) *kernel.Target {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("boots machines, which -short leaves out")
+	}
 	home, err := kernel.Home()
 	qt.Assert(t, qt.IsNil(err))
 	store, err := kernel.OpenStore(home)

@@ -27,6 +27,9 @@ import (
 // kernels returns the targets that the tests boot, of those that are in the
 // store. With TSUGI_TEST_KERNELS=1 they all have to be there.
 func kernels(t testing.TB) []*kernel.Target {
+	if testing.Short() {
+		t.Skip("boots machines, which -short leaves out")
+	}
 	home, err := kernel.Home()
 	qt.Assert(t, qt.IsNil(err))
 	store, err := kernel.OpenStore(home)

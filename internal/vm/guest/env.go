@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -27,7 +28,8 @@ type Env struct {
 	log  *follower
 
 	childMu  sync.Mutex
-	children map[int]bool
+	children map[int]bool // that verbs wait for
+	starting int          // children whose pid is not known yet
 
 	dump *dumper
 }
@@ -59,24 +61,40 @@ func Now() int64 {
 	return ts.Nano()
 }
 
-// own marks a process that a verb waits for itself.
-func (e *Env) own(pid int, mine bool) {
+// start starts a child that its verb waits for itself.
+func (e *Env) start(cmd *exec.Cmd) error {
+	e.count(1)
+	defer e.count(-1)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
 	e.childMu.Lock()
 	defer e.childMu.Unlock()
 	if e.children == nil {
 		e.children = make(map[int]bool)
 	}
-	if mine {
-		e.children[pid] = true
-	} else {
-		delete(e.children, pid)
-	}
+	e.children[cmd.Process.Pid] = true
+	return nil
 }
 
-func (e *Env) owns(pid int) bool {
+func (e *Env) count(n int) {
 	e.childMu.Lock()
 	defer e.childMu.Unlock()
-	return e.children[pid]
+	e.starting += n
+}
+
+// forget is called when a child has ended and its status was taken.
+func (e *Env) forget(cmd *exec.Cmd) {
+	e.childMu.Lock()
+	defer e.childMu.Unlock()
+	delete(e.children, cmd.Process.Pid)
+}
+
+// mayReap reports whether a process that ended is surely nobody's child.
+func (e *Env) mayReap(pid int) bool {
+	e.childMu.Lock()
+	defer e.childMu.Unlock()
+	return pid != 0 && e.starting == 0 && !e.children[pid]
 }
 
 // reap collects the orphans that process 1 inherits, and only those: it looks
@@ -97,16 +115,13 @@ func (e *Env) reap(ctx context.Context) {
 			var info unix.Siginfo
 			err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 			pid := siginfoPid(&info)
-			if err != nil || pid == 0 || e.owns(pid) || e.starting() {
+			if err != nil || !e.mayReap(pid) {
 				break
 			}
 			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 		}
 	}
 }
-
-// starting reports whether a child exists whose pid is not yet known.
-func (e *Env) starting() bool { return e.owns(0) }
 
 // mountAll gives programs the file systems that they expect.
 func mountAll() error {
@@ -152,7 +167,8 @@ func openPort(path string) (*os.File, error) {
 }
 
 func greeting() wire.Greeting {
-	g := wire.Greeting{Format: wire.Format, BuildID: BuildID("/sys/kernel/notes")}
+	notes, _ := os.ReadFile("/sys/kernel/notes")
+	g := wire.Greeting{Format: wire.Format, BuildID: buildID(notes)}
 	g.Release = ReadLine("/proc/sys/kernel/osrelease")
 	g.Version = ReadLine("/proc/version")
 	g.Cmdline = ReadLine("/proc/cmdline")
@@ -171,12 +187,8 @@ func ReadLine(path string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// BuildID returns the GNU build-id in a file of ELF notes as hex, or "".
-func BuildID(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
+// buildID returns the GNU build-id among ELF notes as hex, or "".
+func buildID(b []byte) string {
 	const gnuBuildID = 3
 	for len(b) >= 12 {
 		namesz, descsz, typ := le32(b), le32(b[4:]), le32(b[8:])

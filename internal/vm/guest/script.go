@@ -88,15 +88,11 @@ func RunScript(ctx context.Context, env *Env, a Script) (*ScriptResult, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second // a daemon that it left may hold the pipe
 	start := time.Now()
-	env.own(0, true)
-	if err := cmd.Start(); err != nil {
-		env.own(0, false)
+	if err := env.start(cmd); err != nil {
 		return nil, err
 	}
 	pid := cmd.Process.Pid
-	env.own(pid, true)
-	env.own(0, false)
-	defer env.own(pid, false)
+	defer env.forget(cmd)
 
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
