@@ -11,11 +11,13 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/include"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 )
@@ -178,6 +180,63 @@ func BenchmarkVerifyObject(b *testing.B) {
 	for b.Loop() {
 		if _, err := VerifyObject(r.Target, "net/netfilter/nf_tables_api.o", "nf_tables", plain); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestRealAuthorHeader(t *testing.T) {
+	const source = `
+#include <linux/module.h>
+#include <tsugi/livepatch.h>
+
+static int changed;
+
+static int before(struct klp_object *obj)
+{
+	changed = !klp_shadow_get_or_alloc(&changed, 1, sizeof(int), GFP_KERNEL, NULL, NULL);
+	return 0;
+}
+
+static void after(struct klp_object *obj)
+{
+	klp_shadow_free_all(1, NULL);
+}
+
+TSUGI_PRE_PATCH(before)
+TSUGI_POST_PATCH(after)
+TSUGI_PRE_UNPATCH(after)
+TSUGI_POST_UNPATCH(after)
+TSUGI_STATE(0x5453, 2)
+TSUGI_STATE(0x5454, 1)
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("every macro");
+`
+	header, err := include.Files.ReadFile("tsugi/livepatch.h")
+	qt.Assert(t, qt.IsNil(err))
+	for _, name := range []string{target61, target612} {
+		r := realTarget(t, name)
+		dir := filepath.Join(t.TempDir(), "author")
+		qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Join(dir, "tsugi"), 0o755)))
+		for file, text := range map[string]string{
+			"author.c": source, "tsugi/livepatch.h": string(header),
+			"Kbuild": "obj-m := author.o\nccflags-y := -I$(src) -I" + dir + " -Wall -Werror\n",
+		} {
+			qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644)))
+		}
+		log, err := r.Link(t.Context(), dir)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.HasLen(unexpected(log), 0))
+		raw, err := os.ReadFile(filepath.Join(dir, "author.o"))
+		qt.Assert(t, qt.IsNil(err))
+		f, err := elfobj.Read(raw)
+		qt.Assert(t, qt.IsNil(err))
+		for kind, n := range map[objdiff.HookKind]int{
+			objdiff.HookPrePatch: 1, objdiff.HookPostPatch: 1, objdiff.HookPreUnpatch: 1, objdiff.HookPostUnpatch: 1, objdiff.HookState: 2,
+		} {
+			s := f.Section(".tsugi." + string(kind))
+			qt.Assert(t, qt.IsNotNil(s), qt.Commentf("%s", kind))
+			qt.Assert(t, qt.HasLen(s.Relocs, n), qt.Commentf("%s", kind))
 		}
 	}
 }
