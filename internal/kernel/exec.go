@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -153,13 +154,17 @@ func cleanEnv() []string {
 	return env
 }
 
-// tail keeps the last bytes written to it.
+// tail keeps the last bytes written to it, by standard output and standard
+// error at the same time.
 type tail struct {
 	limit int
+	mu    sync.Mutex
 	buf   []byte
 }
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
 	if len(t.buf) > 2*t.limit {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-t.limit:]...)
