@@ -223,3 +223,29 @@ func TestKernelsThatLeaveAddressesBehind(t *testing.T) {
 		qt.Assert(t, qt.Equals(named, c.want))
 	}
 }
+
+func TestTwoReplacedFunctionsOfOneName(t *testing.T) {
+	v := newTown(t)
+	v.inputs() // for what they set up
+	pair := []Input{
+		v.input("core2.c", "", strings.Replace(townSources["core2.c"], "x * 22", "x * 23", 1), "twice"),
+		v.input("core.c", "", strings.Replace(townSources["core.c"], "x * 2;", "x * 3;", 1), "twice"),
+	}
+	m, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test"}, pair)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.DeepEquals([]int{m.Functions[0].SymPos, m.Functions[1].SymPos}, []int{2, 1}))
+	qt.Assert(t, qt.DeepEquals([]string{m.Functions[0].Name, m.Functions[1].Name}, []string{"twice", "twice"}))
+
+	// Each entry of the table leads to its own code.
+	f, err := elfobj.Read(m.KO)
+	qt.Assert(t, qt.IsNil(err))
+	var code []string
+	for _, r := range f.Section(".data").Relocs {
+		if s := r.Sym; s.Name == "twice" {
+			code = append(code, fmt.Sprintf("% x", s.Section.Data[s.Value:s.Value+s.Size]))
+		}
+	}
+	qt.Assert(t, qt.HasLen(code, 2))
+	qt.Assert(t, qt.IsTrue(strings.Contains(code[0], "6b c7 17")), qt.Commentf("imul $23: %s", code[0]))
+	qt.Assert(t, qt.IsTrue(strings.Contains(code[1], "8d 04 7f")), qt.Commentf("lea (rdi,rdi,2): %s", code[1]))
+}

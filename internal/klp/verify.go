@@ -41,7 +41,11 @@ func (l *layout) proveFunction(s *elfobj.Symbol, p *Proof) error {
 	if err := l.prove(s, p); err != nil {
 		return err
 	}
-	if cold := l.names[s.Name+".cold"]; cold != nil {
+	for _, cold := range l.plain.Symbols {
+		// gcc before 9 numbers them.
+		if cold.Section == nil || cold.Name != s.Name+".cold" && !strings.HasPrefix(cold.Name, s.Name+".cold.") {
+			continue
+		}
 		if err := l.prove(cold, p); err != nil {
 			return err
 		}
