@@ -65,7 +65,7 @@ kvm=$(CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 go test ./test/bench -run '^$' -bench D
 row() { # WHAT MUST MEASURED UNIT
 	local mark=✓
 	[ "$(bc <<<"$3 <= $2")" = 1 ] || mark=✗
-	printf '%s  %-58s %8s %8s %s\n' "$mark" "$1" "$2" "$3" "$4"
+	LC_ALL=C printf '%s  %-58s %8s %8.2f %s\n' "$mark" "$1" "$2" "$3" "$4"
 }
 printf '\n   %-58s %8s %8s\n' "what" must measured
 row "one-file fix, target prepared, nothing cached" 25 "${seconds[cold]}" s
