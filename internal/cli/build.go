@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
@@ -91,6 +90,9 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if o.output == "" {
 		o.output = req.Fixes[0].ID + ".tsugi"
 	}
+	if err := checkOutput(o.output, o.module); err != nil {
+		return err
+	}
 	store, err := a.store()
 	if err != nil {
 		return err
@@ -134,12 +136,12 @@ func (a *app) writePatch(r *builder.Report, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(o.output, b, 0o644); err != nil {
-		return fileProblem("TS1903", o.output, err)
+	if err := writeFile(o.output, b); err != nil {
+		return err
 	}
 	if o.module != "" {
-		if err := renameio.WriteFile(o.module, r.Artifact.Module(), 0o644); err != nil {
-			return fileProblem("TS1903", o.module, err)
+		if err := writeFile(o.module, r.Artifact.Module()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -113,6 +115,31 @@ func (a *app) readFile(path string) ([]byte, error) {
 		return nil, fileProblem("TS1902", path, err)
 	}
 	return b, nil
+}
+
+// checkOutput finds out before minutes of work that a result could not be
+// written where it is wanted.
+func checkOutput(paths ...string) error {
+	for _, p := range nonEmpty(paths...) {
+		if info, err := os.Stat(filepath.Dir(p)); err != nil {
+			return fileProblem("TS1903", p, err)
+		} else if !info.IsDir() {
+			return code.New("TS1903", p, filepath.Dir(p)+" is no directory")
+		}
+	}
+	return nil
+}
+
+// writeFile writes a result whole or not at all.
+func writeFile(path string, b []byte) error {
+	err := renameio.WriteFile(path, b, 0o644)
+	if err == nil {
+		return nil
+	}
+	if p := kernel.DiskError(path, err); p != err {
+		return p
+	}
+	return fileProblem("TS1903", path, err)
 }
 
 // show prints a result: as JSON if that is wanted, else as text.

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -81,8 +80,8 @@ func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, ou
 	if output == "" {
 		return a.term.Raw(diff)
 	}
-	if err := renameio.WriteFile(output, diff, 0o644); err != nil {
-		return fileProblem("TS1903", output, err)
+	if err := writeFile(output, diff); err != nil {
+		return err
 	}
 	r := resultOfFix(f)
 	r.Output = output

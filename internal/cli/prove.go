@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
@@ -82,6 +81,12 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.output == "" {
+		o.output = proofPath(path)
+	}
+	if err := checkOutput(o.output); err != nil {
+		return err
+	}
 	store, err := a.store()
 	if err != nil {
 		return err
@@ -105,11 +110,8 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.output == "" {
-		o.output = proofPath(path)
-	}
-	if err := renameio.WriteFile(o.output, b, 0o644); err != nil {
-		return fileProblem("TS1903", o.output, err)
+	if err := writeFile(o.output, b); err != nil {
+		return err
 	}
 	if err := a.show("proof", p, func() string { return proofText(p, o.output) }); err != nil {
 		return err
