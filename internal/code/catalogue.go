@@ -126,6 +126,7 @@ func Catalogue() []Entry {
 		{"TS6115", KindError, "the probe fails without the patch", "make the probe pass on the unpatched kernel; what shows the bug is the reproducer"},
 		{"TS6116", KindError, "the probe fails with the patch or after it", "the live patch breaks what the probe uses; do not load it anywhere"},
 		{"TS6117", KindError, "the reproducer passes, but none of the replaced functions ran", "make the reproducer reach the code that the fix changes"},
+		{"TS6118", KindError, "the live patch before it is not replaced", "build both with replace; see what the kernel said"},
 		// TS7xxx: the artifact
 		{"TS7001", KindError, "the live patch file is damaged", "get the file again from where it was built or published"},
 		{"TS7002", KindError, "a part of the live patch file is missing or is not what its digest says", "get the file again from where it was built or published"},

@@ -193,3 +193,16 @@ func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
 	c, _ := p.Check(proof.CheckLoad)
 	qt.Check(t, qt.StringContains(c.Detail, "kernel: tsugi_sample: "))
 }
+
+func TestANewerLivePatchReplacesTheOlderOne(t *testing.T) {
+	k := target(t, "debian:6.1.0-55-amd64")
+	m := buildModules(t, k)
+	r := request(t, k, m)
+	r.Previous.Name, r.PreviousModule = "tsugi_older", m.read(t, "tsugi_older")
+	r.Reproducer, r.Probe = "", `test -e /sys/kernel/livepatch/tsugi_older || test "$(cat /proc/cmdline)" != "an older answer"`
+	p := prove(t, r)
+	qt.Assert(t, qt.Equals(codes(p), ""))
+	c, _ := p.Check(proof.CheckReplaced)
+	qt.Check(t, qt.Equals(c.Status, proof.Pass))
+	qt.Check(t, qt.SliceContains(p.Log.Expected, "livepatch: enabling patch 'tsugi_older'"))
+}

@@ -52,8 +52,14 @@ var expectedLines = []string{
 	`livepatch: signaling remaining tasks`,
 }
 
-func expectedForm(name string) *regexp.Regexp {
-	alt := strings.ReplaceAll(strings.Join(expectedLines, "|"), "NAME", regexp.QuoteMeta(name))
+func expectedForm(names ...string) *regexp.Regexp {
+	quoted := make([]string, 0, len(names))
+	for _, n := range names {
+		if n != "" {
+			quoted = append(quoted, regexp.QuoteMeta(n))
+		}
+	}
+	alt := strings.ReplaceAll(strings.Join(expectedLines, "|"), "NAME", "(?:"+strings.Join(quoted, "|")+")")
 	return regexp.MustCompile("^(?:" + alt + ")$")
 }
 
@@ -67,7 +73,7 @@ func generic(s string) string { return variable.ReplaceAllString(s, "#") }
 // reproducer began or the patch was loaded, and, for lines that are not
 // complaints, what the reproducer makes the unpatched kernel say. What comes
 // after the step lastStep is not judged: the reproducer is then meant to fail.
-func judgeLog(name string, before, after *vm.Outcome) Log {
+func judgeLog(r *Request, before, after *vm.Outcome) Log {
 	excused, known := map[string]bool{}, map[string]bool{}
 	if before != nil {
 		for _, r := range before.Log {
@@ -81,7 +87,7 @@ func judgeLog(name string, before, after *vm.Outcome) Log {
 	if after == nil {
 		return l
 	}
-	want := expectedForm(name)
+	want := expectedForm(r.Patch.Name, r.Previous.Name)
 	for _, r := range after.Log {
 		if r.Step == "" || r.Step == stepDisks || r.Step == stepModules {
 			known[generic(r.Text)], excused[generic(r.Text)] = true, true

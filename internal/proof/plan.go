@@ -16,7 +16,9 @@ import (
 const (
 	stepDisks      = vm.DisksStep
 	stepModules    = "modules"
+	stepPrevious   = "previous"
 	stepLoad       = "load"
+	stepReplaced   = "replaced"
 	stepLoaded     = "loaded" // state
 	stepLate       = "late"
 	stepLateLoaded = "late-loaded" // state
@@ -31,7 +33,10 @@ const (
 	stepShown      = "reproduce-again"
 )
 
-const patchPath = "/tsugi/patch.ko"
+const (
+	patchPath    = "/tsugi/patch.ko"
+	previousPath = "/tsugi/previous.ko"
+)
 
 // plans returns what the machine without the patch does, nil when there is
 // nothing to reproduce, and what the machine with it does.
@@ -39,11 +44,13 @@ func plans(r *Request) (before, after *wire.Plan) {
 	patch := guest.Patch{Name: r.Patch.Name, Path: patchPath, LimitMS: r.TransitionLimit.Milliseconds()}
 	// Loading and reverting each have a transition, and a reversal after it.
 	limit := wire.Duration(2*r.TransitionLimit + 30*time.Second)
-	lp := func(id, verb string) wire.Step {
-		s := wire.NewStep(id, verb, patch)
+	previous := guest.Patch{Name: r.Previous.Name, Path: previousPath, LimitMS: patch.LimitMS}
+	of := func(p guest.Patch, id, verb string) wire.Step {
+		s := wire.NewStep(id, verb, p)
 		s.Timeout = limit
 		return s
 	}
+	lp := func(id, verb string) wire.Step { return of(patch, id, verb) }
 	script := func(id, text string) wire.Step {
 		s := wire.NewStep(id, "script", vmguest.Script{Text: text})
 		s.Timeout = wire.Duration(r.ReproducerLimit)
@@ -71,7 +78,14 @@ func plans(r *Request) (before, after *wire.Plan) {
 
 	after = &wire.Plan{Format: wire.Format, LogLevel: logLevel, Steps: slices.Clone(setup)}
 	add := func(s ...wire.Step) { after.Steps = append(after.Steps, s...) }
-	add(lp(stepLoad, "livepatch-load"), lp(stepLoaded, "livepatch-state"))
+	if r.Previous.Name != "" {
+		add(of(previous, stepPrevious, "livepatch-load"))
+	}
+	add(lp(stepLoad, "livepatch-load"))
+	if r.Previous.Name != "" {
+		add(of(previous, stepReplaced, "livepatch-leave"))
+	}
+	add(lp(stepLoaded, "livepatch-state"))
 	if len(r.LateModules) > 0 {
 		add(late, lp(stepLateLoaded, "livepatch-state"))
 	}

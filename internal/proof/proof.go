@@ -60,6 +60,11 @@ type Request struct {
 	Functions []livepatch.Function // what the manifest says is replaced
 	Callbacks []string             // objects with callbacks
 
+	// Previous is the live patch that this one supersedes. It is loaded first,
+	// and has to be replaced in one transition and to leave then.
+	Previous       PatchRef
+	PreviousModule []byte
+
 	// Reproducer is a shell script that exits 0 when the bug does not show. It
 	// runs under busybox as root from /tmp; the disks are /dev/tsugi/NAME. ""
 	// proves loading and reverting only.
@@ -130,9 +135,10 @@ func (r Request) withDefaults() Request {
 	if r.CPUs == 0 {
 		r.CPUs = 2
 	}
-	sum := sha256.Sum256(r.Module)
-	r.Patch.ModuleDigest = hex.EncodeToString(sum[:])
-	r.Patch.ModuleSize = int64(len(r.Module))
+	r.Patch.describe(r.Module)
+	if r.Previous.Name != "" {
+		r.Previous.describe(r.PreviousModule)
+	}
 	r.Modules = slices.Clone(r.Modules)
 	changed := livepatch.Manifest{Functions: r.Functions, Callbacks: r.Callbacks}
 	for _, o := range changed.Objects() {
@@ -141,6 +147,29 @@ func (r Request) withDefaults() Request {
 		}
 	}
 	return r
+}
+
+func (p *PatchRef) describe(module []byte) {
+	sum := sha256.Sum256(module)
+	p.ModuleDigest, p.ModuleSize = hex.EncodeToString(sum[:]), int64(len(module))
+}
+
+// Supersedes makes a request for a live patch that replaces an older one of
+// the same target.
+func (r *Request) Supersedes(old *livepatch.Patch) error {
+	m := old.Manifest
+	if m.Target.BuildID != r.Target.BuildID {
+		return code.New("TS6101", r.Target.Name, "the older live patch is for build-id "+m.Target.BuildID)
+	}
+	if m.Name == r.Patch.Name {
+		return code.New("TS6118", m.Name, "both live patches have this name")
+	}
+	d, err := old.Digest()
+	if err != nil {
+		return err
+	}
+	r.Previous, r.PreviousModule = PatchRef{Name: m.Name, Version: m.Version, Digest: d}, old.Module()
+	return nil
 }
 
 // Prove boots the machines and judges what they did. The machines run side by
@@ -176,6 +205,9 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 	group.Go(func() (err error) {
 		patched := cfg
 		patched.Files = append(slices.Clone(cfg.Files), vm.File{Path: patchPath, Data: r.Module})
+		if r.Previous.Name != "" {
+			patched.Files = append(patched.Files, vm.File{Path: previousPath, Data: r.PreviousModule})
+		}
 		ev.After, err = runMachine(gctx, patched, with, rep, "with the patch")
 		return err
 	})

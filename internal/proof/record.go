@@ -37,10 +37,12 @@ type Proof struct {
 	Problems []*code.Problem `json:"problems,omitempty"` // why it failed
 	Checks   []Check         `json:"checks"`             // in the order they were made
 
-	Target  livepatch.TargetRef `json:"target"`
-	Patch   PatchRef            `json:"patch"`
-	Machine Machine             `json:"machine"`
-	Kernel  Kernel              `json:"kernel"`
+	Target livepatch.TargetRef `json:"target"`
+	Patch  PatchRef            `json:"patch"`
+	// Previous is the live patch that was loaded before and replaced.
+	Previous *PatchRef `json:"previous,omitempty"`
+	Machine  Machine   `json:"machine"`
+	Kernel   Kernel    `json:"kernel"`
 
 	Before *Run `json:"before,omitempty"` // without the patch
 	After  *Run `json:"after,omitempty"`  // with it
@@ -82,6 +84,7 @@ const (
 	CheckKernel      = "kernel"       // the machine runs the target's kernel
 	CheckBefore      = "before"       // the reproducer fails without the patch
 	CheckLoad        = "load"         // the kernel takes the module and the transition ends
+	CheckReplaced    = "replaced"     // the live patch before it is replaced in one transition and leaves
 	CheckFunctions   = "functions"    // what the kernel shows as patched is what the manifest says
 	CheckLate        = "late-modules" // modules that arrive later are patched on arrival
 	CheckProbe       = "probe"        // the probe passes without the patch, with it and after it

@@ -3,19 +3,14 @@
 package vm
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -232,133 +227,4 @@ func (m *machine) run(ctx context.Context, bin string, console, events, output *
 		}
 	}
 	return out, nil
-}
-
-// collector gathers what the two serial ports say.
-type collector struct {
-	cfg   *Config
-	start time.Time
-	out   *Outcome
-	bye   func()
-	ended bool
-	kept  int
-}
-
-func (c *collector) readConsole(r io.Reader) {
-	var b bytes.Buffer
-	_, _ = io.Copy(&b, io.LimitReader(r, maxConsole))
-	_, _ = io.Copy(io.Discard, r)
-	c.out.Console = strings.ReplaceAll(b.String(), "\r\n", "\n")
-}
-
-func (c *collector) readEvents(r io.Reader) {
-	er := wire.NewReader(r)
-	parts := dumps{}
-	for {
-		e, err := er.Next()
-		if err != nil {
-			break
-		}
-		c.event(e, parts)
-	}
-	parts.finish(c.out.Dumps)
-	c.out.Lost = er.Lost
-}
-
-func (c *collector) event(e *wire.Event, parts dumps) {
-	if c.cfg.OnEvent != nil {
-		c.cfg.OnEvent(*e)
-	}
-	if c.kept += len(e.Data) + len(e.Error); c.kept > maxEvents && e.Kind != wire.Bye && e.Kind != wire.Done {
-		return
-	}
-	switch e.Kind {
-	case wire.Hello:
-		var g wire.Greeting
-		if json.Unmarshal(e.Data, &g) == nil && c.out.Greeting == nil {
-			c.out.Greeting, c.out.Boot = &g, time.Since(c.start)
-		}
-	case wire.Log:
-		var r wire.Record
-		if json.Unmarshal(e.Data, &r) == nil {
-			c.out.Log = append(c.out.Log, LogLine{Step: e.Step, Record: r})
-		}
-		return
-	case wire.Dump:
-		parts.add(e.Data)
-		return
-	case wire.Bye:
-		if !c.ended {
-			c.bye()
-		}
-		c.ended = true
-	}
-	c.out.Events = append(c.out.Events, *e)
-}
-
-func readTar(f *os.File, into map[string][]byte) error {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	t := tar.NewReader(f)
-	for {
-		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if h.Size > maxDump {
-			return fmt.Errorf("dump %s: %d bytes, more than %d", h.Name, h.Size, maxDump)
-		}
-		b, err := io.ReadAll(t)
-		if err != nil {
-			return err
-		}
-		into[h.Name] = b
-	}
-}
-
-// process is a child in a process group of its own.
-type process struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	done   chan error
-}
-
-// startProcess starts a child that dies with the context and with this
-// process. The parent-death signal belongs to the thread that forked
-// (prctl(2)), so that thread is kept until the child has ended.
-func startProcess(ctx context.Context, bin string, args []string, extra []*os.File) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, bin, args...), done: make(chan error, 1)}
-	p.cmd.ExtraFiles = extra
-	p.cmd.Stderr = &p.stderr
-	p.cmd.Stdout = &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p.cmd.Cancel = func() error { p.kill(); return nil }
-	p.cmd.WaitDelay = 5 * time.Second
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.done <- p.cmd.Wait()
-		}
-	}()
-	return p, <-started
-}
-
-func (p *process) kill() { _ = unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL) }
-
-func (p *process) wait() (stderr string, err error) {
-	err = <-p.done
-	return p.stderr.String(), err
-}
-
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
