@@ -13,6 +13,9 @@
 // The format is the System V gABI, chapter 4; SHN_LIVEPATCH and
 // SHF_RELA_LIVEPATCH are Documentation/livepatch/module-elf-format.rst's.
 //
+// MIPS packs r_info in an order of its own on little-endian machines
+// (mips64 psABI); the model hides it.
+//
 // Read refuses whatever is not ELF64 ET_REL and whatever contradicts itself;
 // it never panics and never allocates more than a small multiple of its input.
 package elfobj
@@ -53,9 +56,12 @@ type Section struct {
 	NoBits    uint64          // size in bytes of a SHT_NOBITS section
 	Relocs    []Reloc         // in file order
 	RelaFlags elf.SectionFlag // flags of the ".rela" section beyond SHF_INFO_LINK
-	Target    *Section        // of a stand-alone SHT_RELA
-	LinkTo    *Section        // sh_link of a section with SHF_LINK_ORDER
-	Group     *Group          // of a SHT_GROUP
+	// Implicit: the relocations came from a SHT_REL section. Their addends lie
+	// in the fields themselves and Addend is 0.
+	Implicit bool
+	Target   *Section // of a stand-alone SHT_RELA
+	LinkTo   *Section // sh_link of a section with SHF_LINK_ORDER
+	Group    *Group   // of a SHT_GROUP
 }
 
 // Group is the content of a SHT_GROUP section.
@@ -97,6 +103,21 @@ func (s *Section) Size() uint64 {
 
 // Exec reports whether the section holds code.
 func (s *Section) Exec() bool { return s.Flags&elf.SHF_EXECINSTR != 0 }
+
+// packInfo and unpackInfo are ELF64_R_INFO and its inverse.
+func packInfo(m elf.Machine, order elf.Data, sym, typ uint32) uint64 {
+	if m == elf.EM_MIPS && order == elf.ELFDATA2LSB {
+		return uint64(typ)<<32 | uint64(sym)
+	}
+	return uint64(sym)<<32 | uint64(typ)
+}
+
+func unpackInfo(m elf.Machine, order elf.Data, info uint64) (sym, typ uint32) {
+	if m == elf.EM_MIPS && order == elf.ELFDATA2LSB {
+		return uint32(info), uint32(info >> 32)
+	}
+	return uint32(info >> 32), uint32(info)
+}
 
 // Undefined reports whether the symbol must be found elsewhere.
 func (s *Symbol) Undefined() bool { return s.Section == nil && s.Index == elf.SHN_UNDEF }

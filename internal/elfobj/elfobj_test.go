@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -29,10 +30,15 @@ __attribute__((cold)) int rare(void) { return other("rare", 3); }
 // compile builds C (".c") or assembler (".s") source with the machine's gcc.
 func compile(tb testing.TB, ext, src string, flags ...string) []byte {
 	tb.Helper()
+	return compileWith(tb, "gcc", ext, src, flags...)
+}
+
+func compileWith(tb testing.TB, compiler, ext, src string, flags ...string) []byte {
+	tb.Helper()
 	dir := tb.TempDir()
 	in, out := filepath.Join(dir, "in"+ext), filepath.Join(dir, "out.o")
 	qt.Assert(tb, qt.IsNil(os.WriteFile(in, []byte(src), 0o644)))
-	msg, err := exec.Command("gcc", append(flags, "-c", "-o", out, in)...).CombinedOutput()
+	msg, err := exec.Command(compiler, append(flags, "-c", "-o", out, in)...).CombinedOutput()
 	qt.Assert(tb, qt.IsNil(err), qt.Commentf("%s", msg))
 	data, err := os.ReadFile(out)
 	qt.Assert(tb, qt.IsNil(err))
@@ -106,6 +112,38 @@ func TestReadingAndWritingKeepsEverything(t *testing.T) {
 		t.Parallel()
 		roundTrip(t, compile(t, ".s", ".section .text.f,\"axG\",@progbits,f,comdat\n.weak f\nf: call g\nret\n.section .data.f,\"awG\",@progbits,f,comdat\n.quad f\n"))
 	})
+}
+
+// TestOtherMachinesRoundTrip covers what differs in the ELF of other machines:
+// big-endian fields, MIPS's own order of r_info, and relocations without
+// addends (BPF, by clang). What the machine has no compiler for is not tried.
+func TestOtherMachinesRoundTrip(t *testing.T) {
+	tried := 0
+	for _, c := range [][]string{
+		{"gcc", "-O2"}, {"s390x-linux-gnu-gcc", "-O2"}, {"mips64el-linux-gnuabi64-gcc", "-O2"}, {"aarch64-linux-gnu-gcc", "-O2"},
+		{"powerpc64le-linux-gnu-gcc", "-O2"}, {"clang-14", "-O2", "-target", "bpf"}, {"clang-16", "-O2", "-target", "bpf"},
+	} {
+		if _, err := exec.LookPath(c[0]); err != nil {
+			continue
+		}
+		tried++
+		t.Run(strings.Join(c, " "), func(t *testing.T) {
+			data := compileWith(t, c[0], ".c", fixture, c[1:]...)
+			f, err := Read(data)
+			qt.Assert(t, qt.IsNil(err))
+			var refs []string
+			for _, s := range f.Sections {
+				for _, r := range s.Relocs {
+					if r.Sym != nil {
+						refs = append(refs, r.Sym.Name)
+					}
+				}
+			}
+			qt.Assert(t, qt.SliceContains(refs, "other"), qt.Commentf("relocations name their symbols"))
+			roundTrip(t, data)
+		})
+	}
+	qt.Assert(t, qt.IsTrue(tried > 0))
 }
 
 func TestMoreThan65280SectionsKeepTheirSymbols(t *testing.T) {

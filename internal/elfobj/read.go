@@ -17,6 +17,7 @@ const (
 	ehdrSize = 64
 	shdrSize = 64
 	symSize  = 24
+	relSize  = 16
 	relaSize = 24
 	// shtLLVMAddrsig holds symbol indices that any edit would falsify; it is
 	// only a hint to the linker.
@@ -218,7 +219,7 @@ func (r *reader) plainSections() error {
 		switch t {
 		case elf.SHT_NOBITS:
 			s.NoBits = h.Size
-		case elf.SHT_RELA, elf.SHT_GROUP:
+		case elf.SHT_RELA, elf.SHT_REL, elf.SHT_GROUP:
 			// their contents are modelled, not kept as bytes
 		default:
 			s.Data = bytes.Clone(body)

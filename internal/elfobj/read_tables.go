@@ -89,10 +89,12 @@ func (r *reader) extendedIndices(n int) ([]uint32, error) {
 	return nil, nil
 }
 
-// relocations hangs each SHT_RELA's entries on the section they apply to.
+// relocations hangs the entries of each SHT_RELA and SHT_REL on the section
+// that they apply to.
 func (r *reader) relocations() error {
 	for i, h := range r.headers {
-		if elf.SectionType(h.Type) != elf.SHT_RELA {
+		implicit := elf.SectionType(h.Type) == elf.SHT_REL
+		if !implicit && elf.SectionType(h.Type) != elf.SHT_RELA {
 			continue
 		}
 		own := r.sections[i]
@@ -103,12 +105,20 @@ func (r *reader) relocations() error {
 			return fmt.Errorf("section %s: target section %d does not exist", own.Name, h.Info)
 		}
 		target := r.sections[h.Info]
-		if target.Type == elf.SHT_RELA || target.Type == elf.SHT_GROUP {
+		if target.Type == elf.SHT_RELA || target.Type == elf.SHT_REL || target.Type == elf.SHT_GROUP {
 			return fmt.Errorf("section %s: target %s takes no relocations", own.Name, target.Name)
 		}
 		relocs, err := r.relocs(i, target)
 		if err != nil {
 			return fmt.Errorf("section %s: %w", own.Name, err)
+		}
+		if implicit {
+			if own.Name != ".rel"+target.Name || target.Relocs != nil {
+				return fmt.Errorf("section %s: relocations without addends must be a section's only ones", own.Name)
+			}
+			target.Relocs, target.Implicit, target.RelaFlags = relocs, true, own.Flags&^elf.SHF_INFO_LINK
+			r.sections[i] = nil
+			continue
 		}
 		attached := own.Flags&SHFRelaLivepatch == 0 && strings.TrimPrefix(own.Name, ".rela") == target.Name && target.Relocs == nil
 		if !attached {
@@ -127,23 +137,29 @@ func (r *reader) relocs(i int, target *Section) ([]Reloc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(body)%relaSize != 0 {
-		return nil, fmt.Errorf("%d bytes are no multiple of %d", len(body), relaSize)
+	size := relaSize
+	if elf.SectionType(r.headers[i].Type) == elf.SHT_REL {
+		size = relSize
+	}
+	if len(body)%size != 0 {
+		return nil, fmt.Errorf("%d bytes are no multiple of %d", len(body), size)
 	}
 	if int(r.headers[i].Link) != r.symtab && len(body) > 0 {
 		return nil, fmt.Errorf("its symbols are in section %d, not in the symbol table", r.headers[i].Link)
 	}
-	out := make([]Reloc, len(body)/relaSize)
+	out := make([]Reloc, len(body)/size)
 	for k := range out {
-		raw := body[k*relaSize:]
-		info := r.bo.Uint64(raw[8:])
-		rel := Reloc{Off: r.bo.Uint64(raw), Type: uint32(info), Addend: int64(r.bo.Uint64(raw[16:]))}
+		raw := body[k*size:]
+		n, typ := unpackInfo(r.file.Machine, r.file.Order, r.bo.Uint64(raw[8:]))
+		rel := Reloc{Off: r.bo.Uint64(raw), Type: typ}
+		if size == relaSize {
+			rel.Addend = int64(r.bo.Uint64(raw[16:]))
+		}
 		// in a compressed section offsets count uncompressed bytes
 		if rel.Off >= target.Size() && target.Flags&elf.SHF_COMPRESSED == 0 {
 			return nil, fmt.Errorf("relocation %d: offset %#x lies outside %s (%#x bytes)", k, rel.Off, target.Name, target.Size())
 		}
-		n := info >> 32
-		if n >= uint64(len(r.symbols)) && n != 0 {
+		if uint64(n) >= uint64(len(r.symbols)) && n != 0 {
 			return nil, fmt.Errorf("relocation %d: symbol %d does not exist", k, n)
 		}
 		if n != 0 {

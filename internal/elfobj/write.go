@@ -116,7 +116,7 @@ func (w *writer) sections() error {
 			if h.Info == 0 {
 				return fmt.Errorf("section %s: its target is not in the file", s.Name)
 			}
-			h.body, err = w.relas(s.Relocs)
+			h.body, err = w.relocs(s.Relocs, false)
 		case elf.SHT_GROUP:
 			h.Link, h.Entsize, h.Addralign = w.symtab, 4, 4
 			h.body, err = w.group(s.Group)
@@ -138,24 +138,28 @@ func (w *writer) sections() error {
 		}
 		w.headers = append(w.headers, h)
 		if s.Type != elf.SHT_RELA && len(s.Relocs) > 0 {
-			body, err := w.relas(s.Relocs)
-			if err != nil {
+			rh := header{name: ".rela" + s.Name}
+			rh.Type, rh.Entsize = uint32(elf.SHT_RELA), relaSize
+			if s.Implicit {
+				rh.name = ".rel" + s.Name
+				rh.Type, rh.Entsize = uint32(elf.SHT_REL), relSize
+			}
+			if rh.body, err = w.relocs(s.Relocs, s.Implicit); err != nil {
 				return fmt.Errorf("section %s: %w", s.Name, err)
 			}
-			rh := header{name: ".rela" + s.Name, body: body}
-			rh.Type, rh.Flags = uint32(elf.SHT_RELA), uint64(elf.SHF_INFO_LINK|s.RelaFlags)
+			rh.Flags = uint64(elf.SHF_INFO_LINK | s.RelaFlags)
 			if grouped[s] {
 				rh.Flags |= uint64(elf.SHF_GROUP)
 			}
-			rh.Size, rh.Link, rh.Info = uint64(len(body)), w.symtab, w.secIndex[s]
-			rh.Addralign, rh.Entsize = 8, relaSize
+			rh.Size, rh.Link, rh.Info = uint64(len(rh.body)), w.symtab, w.secIndex[s]
+			rh.Addralign = 8
 			w.headers = append(w.headers, rh)
 		}
 	}
 	return nil
 }
 
-func (w *writer) relas(relocs []Reloc) ([]byte, error) {
+func (w *writer) relocs(relocs []Reloc, implicit bool) ([]byte, error) {
 	out := make([]byte, 0, len(relocs)*relaSize)
 	for i, r := range relocs {
 		var n uint32
@@ -165,8 +169,10 @@ func (w *writer) relas(relocs []Reloc) ([]byte, error) {
 			}
 		}
 		out = w.bo.AppendUint64(out, r.Off)
-		out = w.bo.AppendUint64(out, uint64(n)<<32|uint64(r.Type))
-		out = w.bo.AppendUint64(out, uint64(r.Addend))
+		out = w.bo.AppendUint64(out, packInfo(w.file.Machine, w.file.Order, n, r.Type))
+		if !implicit {
+			out = w.bo.AppendUint64(out, uint64(r.Addend))
+		}
 	}
 	return out, nil
 }
