@@ -35,7 +35,11 @@ func (r *Result) judge() {
 func (r *Result) judgeFunction(a *atom, traced bool) {
 	switch {
 	case a.class == bootText:
-		r.refuse("TS4002", a.name(), "it lies in "+a.sec.Name)
+		why := "it lies in " + a.sec.Name
+		if !hasAnyPrefix(a.sec.Name, bootTextPrefixes) {
+			why = "it is a constructor or a resolver, which the loader calls once"
+		}
+		r.refuse("TS4002", a.name(), why)
 		return
 	case a.class == exitText && r.opt.BuiltIn:
 		r.Notes = append(r.Notes, a.name()+": changed, but exit code of built-in objects is not part of the kernel")

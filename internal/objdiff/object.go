@@ -76,6 +76,7 @@ func newObject(f *elfobj.File, a *arch.Arch, opt Options) (*object, error) {
 	if err := o.attachEntries(sites); err != nil {
 		return nil, err
 	}
+	o.markConstructors(sites)
 	o.adoptColdParts()
 	o.linkUsers()
 	return o, nil
@@ -237,6 +238,28 @@ func charWidth(sec *elfobj.Section) int {
 		return int(sec.EntSize)
 	}
 	return 1
+}
+
+// markConstructors finds the functions that only the loader of a program or
+// library calls, when it loads it: those in the arrays of constructors, and
+// resolvers of indirect functions.
+func (o *object) markConstructors(sites map[*elfobj.Section][]site) {
+	for _, sec := range o.file.Sections {
+		if !hasAnyPrefix(sec.Name, []string{".init_array", ".preinit_array", ".ctors"}) {
+			continue
+		}
+		for _, s := range sites[sec] {
+			if a := s.to.atom; a != nil && a.kind == function && a.class == text {
+				a.class = bootText
+			}
+		}
+	}
+	for _, a := range o.atoms {
+		indirect := func(s *elfobj.Symbol) bool { return s.Type == elf.STT_GNU_IFUNC }
+		if a.kind == function && a.class == text && (indirect(a.sym) || slices.ContainsFunc(a.aliases, indirect)) {
+			a.class = bootText
+		}
+	}
 }
 
 // adoptColdParts gives split-off parts to their functions.

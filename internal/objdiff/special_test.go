@@ -164,6 +164,24 @@ int caller(int x) { take(target); return target(x) + %d; }
 	qt.Assert(t, qt.Equals(calls, 1), qt.Commentf("the call goes to the new code"))
 }
 
+func TestLoadTimeCodeIsRefused(t *testing.T) {
+	src := `extern int now(void); static int state;
+__attribute__((constructor)) static void setup(void) { state = now() + %d; }
+static int impl(void) { return state; }
+static int (*resolve(void))(void) { return now() + %d ? impl : 0; }
+int indirect(void) __attribute__((ifunc("resolve")));
+`
+	flags := []string{"-O2", "-fPIC", "-ffunction-sections"}
+	orig := build(t, fmt.Sprintf(src, 1, 1), flags...)
+	r, err := objdiff.Diff(orig, build(t, fmt.Sprintf(src, 2, 1), flags...), objdiff.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.DeepEquals(codes(r), []string{"TS4002 setup"}))
+	r, err = objdiff.Diff(orig, build(t, fmt.Sprintf(src, 1, 2), flags...), objdiff.Options{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(r.Refusals, 1), qt.Commentf("%+v", r.Changed))
+	qt.Assert(t, qt.Equals(r.Refusals[0].Code, code.Code("TS4002")))
+}
+
 func TestEmptyObjectsKeepAnAddress(t *testing.T) {
 	src := `struct key {}; extern void init(void *, const char *, struct key *, int);
 void start(void *p) { static struct key __key; init(p, "lock", &__key, %d); }
