@@ -18,29 +18,17 @@ import (
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
-// target returns a kernel of the store; with TSUGI_TEST_KERNELS=1 it has to
-// be there.
-func target(t testing.TB, name string) *kernel.Target {
+// target is a kernel that is booted, which takes too long for -short.
+func target(t testing.TB, pin string) *kernel.Target {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("boots machines, which -short leaves out")
+		t.Skip("boots machines: not with -short")
 	}
-	home, err := kernel.Home()
-	qt.Assert(t, qt.IsNil(err))
-	store, err := kernel.OpenStore(home)
-	qt.Assert(t, qt.IsNil(err))
-	k, err := store.Get(name)
-	if err == nil {
-		return k
-	}
-	if os.Getenv("TSUGI_TEST_KERNELS") != "" {
-		t.Fatal(err)
-	}
-	t.Skipf("the kernel is not in the store: tsugictl target add %s", name)
-	return nil
+	return testenv.Kernel(t, pin)
 }
 
 // initDir holds the guest program of all tests.
@@ -129,7 +117,7 @@ func codes(p *proof.Proof) string {
 }
 
 func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
-	for _, name := range []string{"debian:6.1.0-55-amd64", "debian:6.12.115+deb12-amd64"} {
+	for _, name := range []string{testenv.Demo, testenv.IBT} {
 		t.Run(name, func(t *testing.T) {
 			k := target(t, name)
 			m := buildModules(t, k)
@@ -151,7 +139,7 @@ func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 }
 
 func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
-	k := target(t, "debian:6.1.0-55-amd64")
+	k := target(t, testenv.Demo)
 	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
 	qt.Assert(t, qt.IsNil(err))
 	r := request(t, k, buildModules(t, k))
@@ -168,7 +156,7 @@ func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
 }
 
 func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
-	k := target(t, "debian:6.1.0-55-amd64")
+	k := target(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Patch.Name, r.Module = "tsugi_stall", m.read(t, "tsugi_stall")
@@ -183,8 +171,8 @@ func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
 }
 
 func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
-	k := target(t, "debian:6.1.0-55-amd64")
-	other := target(t, "debian:6.12.115+deb12-amd64")
+	k := target(t, testenv.Demo)
+	other := target(t, testenv.IBT)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Module, r.Reproducer = buildModules(t, other).read(t, "tsugi_sample"), ""
@@ -195,7 +183,7 @@ func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
 }
 
 func TestANewerLivePatchReplacesTheOlderOne(t *testing.T) {
-	k := target(t, "debian:6.1.0-55-amd64")
+	k := target(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Previous.Name, r.PreviousModule = "tsugi_older", m.read(t, "tsugi_older")

@@ -19,35 +19,19 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	"github.com/tsugi-project/tsugi/internal/vm/guest"
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
-// kernels returns the targets that the tests boot, of those that are in the
-// store. With TSUGI_TEST_KERNELS=1 they all have to be there.
-func kernels(t testing.TB) []*kernel.Target {
+// target is a kernel that is booted, which takes too long for -short.
+func target(t testing.TB, pin string) *kernel.Target {
+	t.Helper()
 	if testing.Short() {
-		t.Skip("boots machines, which -short leaves out")
+		t.Skip("boots machines: not with -short")
 	}
-	home, err := kernel.Home()
-	qt.Assert(t, qt.IsNil(err))
-	store, err := kernel.OpenStore(home)
-	qt.Assert(t, qt.IsNil(err))
-	var out []*kernel.Target
-	for _, name := range []string{"debian:6.1.0-55-amd64", "debian:6.12.115+deb12-amd64"} {
-		k, err := store.Get(name)
-		if err != nil && os.Getenv("TSUGI_TEST_KERNELS") != "" {
-			t.Fatal(err)
-		}
-		if err == nil {
-			out = append(out, k)
-		}
-	}
-	if len(out) == 0 {
-		t.Skip("no kernel to boot in the store: tsugictl target add debian:6.1.0-55-amd64")
-	}
-	return out
+	return testenv.Kernel(t, pin)
 }
 
 // initDir holds the guest program of all tests, and is made by TestMain.
@@ -80,8 +64,8 @@ func config(t testing.TB, k *kernel.Target) vm.Config {
 }
 
 func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
-	for _, k := range kernels(t) {
-		t.Run(k.Name, func(t *testing.T) { f(t, k) })
+	for _, pin := range []string{testenv.Demo, testenv.IBT} {
+		t.Run(pin, func(t *testing.T) { f(t, target(t, pin)) })
 	}
 }
 
@@ -162,7 +146,7 @@ func TestACrashIsToldApartFromAHang(t *testing.T) {
 // Where /dev/kvm is missing, aborts or hangs, this takes the emulator; where
 // it works, the hypervisor. Either way the machine has to boot.
 func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
-	cfg := config(t, kernels(t)[0])
+	cfg := config(t, target(t, testenv.Demo))
 	cfg.Accel, cfg.CacheDir = "", t.TempDir()
 	out, err := vm.Run(t.Context(), cfg, &wire.Plan{})
 	qt.Assert(t, qt.IsNil(err))
@@ -175,7 +159,7 @@ func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
 }
 
 func TestACancelledRunLeavesNothing(t *testing.T) {
-	k := kernels(t)[0]
+	k := target(t, testenv.Demo)
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := config(t, k)
 	cfg.OnEvent = func(wire.Event) { cancel() }
