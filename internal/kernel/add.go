@@ -51,7 +51,14 @@ func (s *Store) Add(ctx context.Context, spec string, opt AddOptions, rep progre
 // they may hold.
 var releaseForm = regexp.MustCompile(`^[0-9][A-Za-z0-9.+~-]*$`)
 
+// addDebian prepares the kernel of a release. A release that ends in
+// "-unsigned" asks for the image package of that name; else the signed image
+// is taken where there is one.
 func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOptions, rep progress.Reporter) (*Target, error) {
+	images := []string{"linux-image-" + release, "linux-image-" + release + "-unsigned"}
+	if r, ok := strings.CutSuffix(release, "-unsigned"); ok {
+		release, images = r, images[:1]
+	}
 	unlock, err := s.lock(ctx, "target "+name, true)
 	if err != nil {
 		return nil, err
@@ -60,7 +67,7 @@ func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOpti
 	if t, err := s.Get(name); err == nil && (opt.Version == "" || t.PackageVersion == opt.Version) {
 		return t, nil
 	}
-	pk, err := findPackages(ctx, release, opt.Version)
+	pk, err := findPackages(ctx, release, images, opt.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -144,13 +151,12 @@ type packages struct{ image, headers, source debPackage }
 
 var imageName = regexp.MustCompile(`^linux-image-([0-9][^ ]*?)(-unsigned)?$`)
 
-// findPackages asks apt for the packages of a release: the signed image or
-// else the unsigned one, the headers of the same version, and the source that
-// the image was built from.
-func findPackages(ctx context.Context, release, version string) (pk packages, err error) {
-	signed := "linux-image-" + release
+// findPackages asks apt for the packages of a release: the first image that
+// there is, the headers of the same version, and the source that the image
+// was built from.
+func findPackages(ctx context.Context, release string, images []string, version string) (pk packages, err error) {
 	var all []debPackage
-	for _, name := range []string{signed, signed + "-unsigned"} {
+	for _, name := range images {
 		pkgs, err := aptShow(ctx, name)
 		if err != nil {
 			return pk, err
@@ -168,7 +174,7 @@ func findPackages(ctx context.Context, release, version string) (pk packages, er
 	}
 	switch {
 	case len(all) == 0:
-		return pk, code.New("TS2303", signed, releasesThere(ctx, release))
+		return pk, code.New("TS2303", images[0], releasesThere(ctx, release))
 	case pk.image.Name == "":
 		_, err := choose(all, all[0].Name, version)
 		return pk, err

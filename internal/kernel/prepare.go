@@ -167,7 +167,10 @@ func configure(ctx context.Context, t *Target, shipped []byte) error {
 		return nil
 	}
 	p := code.New("TS2309", t.Name, some(differ, 6))
-	if len(tools) > 0 {
+	switch {
+	case t.config.Has("CONFIG_PREEMPT_RT") && !got.Has("CONFIG_PREEMPT_RT"):
+		p.Fix = "choose a kernel without the realtime patches: linux-source does not hold them for this version"
+	case len(tools) > 0:
 		p.Fix = "install the version that built the kernel of " + some(tools, 6)
 	}
 	return p
