@@ -48,7 +48,7 @@ func compileGo(name, pkg string) (string, error) {
 }
 
 var (
-	buildTsugictl = sync.OnceValues(func() (string, error) { return compileGo("tsugictl", "../../cmd/tsugictl") })
+	buildTsugictl   = sync.OnceValues(func() (string, error) { return compileGo("tsugictl", "../../cmd/tsugictl") })
 	buildReproducer = sync.OnceValues(func() (string, error) { return compileGo("reproduce", "./testdata/reproduce") })
 )
 
@@ -137,13 +137,13 @@ func build(t testing.TB, k *kernel.Target, name string, fixes ...*fix.Fix) *buil
 		size = r.Module.Size
 	}
 	t.Logf("%s: %s in %.1f s, %d objects, module of %d bytes; stages %v", r.Name, r.Verdict, time.Since(start).Seconds(), len(r.Objects), size, r.Stages)
-	for _, f := range r.Functions {
+	for _, f := range r.Functions[:min(len(r.Functions), 16)] {
 		t.Logf("  %s %s,%d: %s", f.Object, f.Name, f.SymPos, f.Change)
 	}
 	for _, p := range r.Refusals {
 		t.Logf("  refused: %v at %s (%s)", p.Problem, p.Source, p.Fix)
 	}
-	for _, p := range r.Risks {
+	for _, p := range r.Risks[:min(len(r.Risks), 8)] {
 		t.Logf("  risk: %v", p.Problem)
 	}
 	return r
