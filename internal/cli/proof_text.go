@@ -43,6 +43,12 @@ func checkTitle(id string) string {
 		return "without the patch the bug shows"
 	case proof.CheckLoad:
 		return "the patch loads into the running kernel"
+	case proof.CheckReplaced:
+		return "it replaces the live patch before it"
+	case proof.CheckProbe:
+		return "the probe always passes"
+	case proof.CheckRan:
+		return "patched functions ran"
 	case proof.CheckFunctions:
 		return "the kernel shows the functions as patched"
 	case proof.CheckLate:
@@ -62,8 +68,11 @@ func checkTitle(id string) string {
 }
 
 func checkTable(checks []proof.Check) string {
-	rows := make([][]string, len(checks))
-	for i, c := range checks {
+	var rows [][]string
+	for _, c := range checks {
+		if c.Status == proof.Skip && c.Detail == "none asked for" {
+			continue // the record has it
+		}
 		mark := ui.Dim("–")
 		switch c.Status {
 		case proof.Pass:
@@ -75,7 +84,7 @@ func checkTable(checks []proof.Check) string {
 		if c.MS > 0 {
 			took = ui.Span(millis(c.MS))
 		}
-		rows[i] = []string{mark, checkTitle(c.ID), took, ui.Dim(clip(checkDetail(c), 72))}
+		rows = append(rows, []string{mark, checkTitle(c.ID), took, ui.Dim(clip(checkDetail(c), 72))})
 	}
 	return ui.Table(nil, rows, 2)
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -20,6 +21,8 @@ import (
 // proveOptions are the flags of prove.
 type proveOptions struct {
 	reproducer      string
+	probe           string
+	supersedes      string
 	needs           needs // of the reproducer; flags add to what its script says
 	disks           []string
 	cycles          int
@@ -43,8 +46,10 @@ the transition must end, the kernel must show exactly the functions of the
 manifest as patched, the reproducer must pass, and the patch must leave again,
 as often as asked; and the kernel must not complain about anything new.
 
-The reproducer is a shell script that exits 0 when the bug does not show. It
-runs under busybox, as root. What it needs can stand in its comments:
+The reproducer is a shell script that exits 0 when the bug does not show. A
+probe is one that always has to pass: it uses what the patch changes, over and
+over while the patch is loaded and reverted. Both run under busybox, as root.
+What they need can stand in their comments:
 
   # tsugi: disk scratch 2G ext4     a disk, there as /dev/tsugi/scratch
   # tsugi: module virtio_blk        modules to load before the live patch
@@ -59,6 +64,8 @@ The record is written to PATCH.proof.json, whether the proof holds or not.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.reproducer, "reproducer", "r", "", "shell script that fails when the bug shows")
+	f.StringVar(&o.probe, "probe", "", "shell script that uses what the patch changes and always has to pass")
+	f.StringVar(&o.supersedes, "supersedes", "", "live patch that is loaded first and must be replaced by this one")
 	f.StringArrayVar(&o.disks, "disk", nil, "disk as NAME:SIZE[:FS], such as scratch:2G:ext4 (may be repeated)")
 	f.StringSliceVar(&o.needs.modules, "module", nil, "modules to load before the live patch")
 	f.StringSliceVar(&o.needs.late, "late-module", nil, "modules to load after the live patch")
@@ -146,15 +153,21 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 		}
 		n.disks = append(n.disks, disk)
 	}
-	if o.reproducer != "" {
-		b, err := a.readFile(o.reproducer)
+	var err error
+	if req.Reproducer, err = a.readScript(o.reproducer, &n); err != nil {
+		return err
+	}
+	if req.Probe, err = a.readScript(o.probe, &n); err != nil {
+		return err
+	}
+	if o.supersedes != "" {
+		older, err := a.readPatch(o.supersedes)
 		if err != nil {
 			return err
 		}
-		if err := n.read(o.reproducer, string(b)); err != nil {
-			return err
+		if err := req.Supersedes(older); err != nil {
+			return fmt.Errorf("%s: %w", o.supersedes, err)
 		}
-		req.Reproducer = string(b)
 	}
 	switch vm.Accel(o.accel) {
 	case "", vm.KVM, vm.TCG:
@@ -168,4 +181,16 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 	req.SkipRevertShown = o.stays
 	req.Accel, req.CacheDir = vm.Accel(o.accel), store.Home()
 	return nil
+}
+
+// readScript reads a script, if one is named, and notes what it needs.
+func (a *app) readScript(path string, n *needs) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := a.readFile(path)
+	if err != nil {
+		return "", err
+	}
+	return string(b), n.read(path, string(b))
 }
