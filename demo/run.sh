@@ -18,12 +18,18 @@ mkdir -p "$out"
 bold='' dim='' off=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' off=$'\e[0m'; fi
 
+# shown COMMAND...: the command as a reader would type it.
+shown() {
+	[ "$1" != prove ] || shift
+	echo "${*/#"$PWD/bin/"/}"
+}
+
 # stage TITLE COMMAND...: runs a step of the story and keeps its time.
 times=()
 stage() {
 	local title=$1 start=$EPOCHREALTIME
 	shift
-	printf '\n%s%s%s\n%s$ %s%s\n' "$bold" "$title" "$off" "$dim" "${*/#"$PWD/bin/"/}" "$off"
+	printf '\n%s%s%s\n%s$ %s%s\n' "$bold" "$title" "$off" "$dim" "$(shown "$@")" "$off"
 	"$@"
 	times+=("$(printf '%-34s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
 }
@@ -35,8 +41,10 @@ stage "2  The fix, from two source packages" \
 	"$tsugictl" fix derive "$target" "$DEMO_FIXED" -o "$out/ext4.diff"
 stage "3  The live patch" \
 	"$tsugictl" build "$out/ext4.diff" --target "$target" -o "$out/ext4.tsugi"
+# What the proof says stands in the summary; here only if it does not hold.
+prove() { "$@" >"$out/proof.txt" || { cat "$out/proof.txt"; exit 1; }; }
 stage "4  The proof, in that very kernel" \
-	"$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
+	prove "$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
 
 printf '\n%s5  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"
