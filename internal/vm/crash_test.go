@@ -22,14 +22,22 @@ func TestCrashesAreFoundOnAConsole(t *testing.T) {
 		name, console string
 		want          *Crash
 	}{
-		{"an oops that the system survives", oopsText,
-			&Crash{Title: "BUG: kernel NULL pointer dereference, address: 0000000000000000", Function: "ext4_mb_load_buddy_gfp", Oops: true}},
-		{"an oops that ends it", oopsText + "[    5.3] Kernel panic - not syncing: Fatal exception\n",
-			&Crash{Title: "BUG: kernel NULL pointer dereference, address: 0000000000000000", Function: "ext4_mb_load_buddy_gfp", Oops: true, Fatal: true}},
-		{"a panic without an oops", "[    1.000000] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n",
-			&Crash{Title: "Kernel panic - not syncing: VFS: Unable to mount root fs", Fatal: true}},
-		{"a BUG_ON", "<4>[   10.1][  T12] kernel BUG at fs/ext4/inode.c:100!\nRIP: 0010:f.isra.0+0x1/0x2\n",
-			&Crash{Title: "kernel BUG at fs/ext4/inode.c:100!", Function: "f.isra.0", Oops: true}},
+		{
+			"an oops that the system survives", oopsText,
+			&Crash{Title: "BUG: kernel NULL pointer dereference, address: 0000000000000000", Function: "ext4_mb_load_buddy_gfp", Oops: true},
+		},
+		{
+			"an oops that ends it", oopsText + "[    5.3] Kernel panic - not syncing: Fatal exception\n",
+			&Crash{Title: "BUG: kernel NULL pointer dereference, address: 0000000000000000", Function: "ext4_mb_load_buddy_gfp", Oops: true, Fatal: true},
+		},
+		{
+			"a panic without an oops", "[    1.000000] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n",
+			&Crash{Title: "Kernel panic - not syncing: VFS: Unable to mount root fs", Fatal: true},
+		},
+		{
+			"a BUG_ON", "<4>[   10.1][  T12] kernel BUG at fs/ext4/inode.c:100!\nRIP: 0010:f.isra.0+0x1/0x2\n",
+			&Crash{Title: "kernel BUG at fs/ext4/inode.c:100!", Function: "f.isra.0", Oops: true},
+		},
 		{"a warning", "[    1.0] WARNING: CPU: 1 PID: 2 at fs/x.c:3 f+0x1/0x2\n[    1.0] RIP: 0010:f+0x1/0x2\n", nil},
 		{"a report that is no end", "[    1.0] BUG: sleeping function called from invalid context at x.c:1\n", nil},
 		{"a user's words", "my program says: Kernel panic - not syncing: really\n", nil},
