@@ -20,10 +20,10 @@ help: ## show this list
 build: check-go ## bin/tsugictl, static
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-demo: deps build ## one real fix, from source diff to a proven live patch
+demo: check-go deps build ## one real fix, from source diff to a proven live patch
 	demo/run.sh
 
-test: deps build ## everything, on real kernels too
+test: check-go deps build ## everything, on real kernels too
 	test/kernels.sh
 	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 25m ./...
 
@@ -45,7 +45,7 @@ format: check-go ## rewrite the Go files as lint wants them
 docs: check-go ## rewrite the generated pages of docs/
 	$(GO) test ./internal/cli -run UpToDate -update
 
-bench: deps build ## the figures of speed and size, must against measured
+bench: check-go deps build ## the figures of speed and size, must against measured
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...
 	test/bench.sh
 
