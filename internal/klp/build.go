@@ -28,6 +28,11 @@ func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Modul
 		return nil, err
 	}
 	ln := name(t, pieces, own)
+	for _, p := range pieces {
+		if err := p.joinCold(ln); err != nil {
+			return nil, err
+		}
+	}
 	source, err := writeTables(opts, pieces, ln)
 	if err != nil {
 		return nil, err

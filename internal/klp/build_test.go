@@ -249,3 +249,41 @@ func TestTwoReplacedFunctionsOfOneName(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(strings.Contains(code[0], "6b c7 17")), qt.Commentf("imul $23: %s", code[0]))
 	qt.Assert(t, qt.IsTrue(strings.Contains(code[1], "8d 04 7f")), qt.Commentf("lea (rdi,rdi,2): %s", code[1]))
 }
+
+func TestColdPartsBelongToTheirFunction(t *testing.T) {
+	v := newTown(t)
+	v.inputs() // for what they set up
+	in := v.input("split.c", "", strings.Replace(townSources["split.c"], "x * 3", "x * 5", 1), "split")
+	cold := in.Extract.File.Symbol("split.cold")
+	qt.Assert(t, qt.IsNotNil(cold), qt.Commentf("the compiler splits it"))
+	qt.Assert(t, qt.Not(qt.Equals(cold.Section, in.Extract.File.Symbol("split").Section)))
+	m, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test"}, []Input{in})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsTrue(m.Proof.Bytes > int(in.Plain.Symbol("split").Size)), qt.Commentf("the original's cold part is proven too"))
+
+	f, err := elfobj.Read(m.KO)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(f.Symbol("split.cold")))
+	qt.Assert(t, qt.IsNil(f.Section(".text.unlikely.split")))
+	text := f.Section(".text.split")
+	var jumps, calls []uint64
+	for _, s := range f.Sections {
+		for _, r := range s.Relocs {
+			switch {
+			case s == text && r.Sym.Section == text:
+				jumps = append(jumps, r.Sym.Value+uint64(r.Addend)+4)
+			case s.Target == text && r.Sym.Name == ".klp.sym.vmlinux.complain,0":
+				calls = append(calls, r.Off)
+			}
+		}
+	}
+	fn := f.Symbol("split")
+	qt.Assert(t, qt.HasLen(calls, 2))
+	for _, at := range calls {
+		qt.Assert(t, qt.IsTrue(at >= fn.Value+fn.Size), qt.Commentf("%#x lies behind the function's warm part", at))
+	}
+	// Into the cold part and back again.
+	qt.Assert(t, qt.HasLen(jumps, 2))
+	qt.Assert(t, qt.IsTrue(max(jumps[0], jumps[1]) >= fn.Value+fn.Size && min(jumps[0], jumps[1]) < fn.Value+fn.Size))
+	qt.Assert(t, qt.IsTrue(max(jumps[0], jumps[1]) <= calls[0]))
+}

@@ -35,7 +35,7 @@ func finish(f *elfobj.File, ln *linkage, exports map[string]kernel.Export) ([]Sy
 		symbols: map[klpSym]*elfobj.Symbol{}, uses: map[klpSym]int{},
 	}
 	for _, step := range []func() error{
-		p.dropSections, p.findSymbols, p.resolveAliases, p.staticCalls, p.specialSections, p.moveRelocs, p.tidySymbols,
+		p.dropSections, p.findSymbols, p.hideCold, p.resolveAliases, p.staticCalls, p.specialSections, p.moveRelocs, p.tidySymbols,
 	} {
 		if err := step(); err != nil {
 			return nil, err

@@ -21,6 +21,7 @@ type linkage struct {
 	locals  map[string]string // renamed local symbols -> their own names
 	aliases map[string]string // global names of replacements and hooks -> local link name
 	clear   bool              // see clear.go
+	cold    map[string]bool   // link names of cold parts, see cold.go
 }
 
 // prepare makes the pieces of all inputs, with every function proven and every
@@ -168,7 +169,7 @@ var reserved = []string{"init_module", "cleanup_module", "__this_module"}
 //
 // own are the symbols that the module's own part refers to, by their names.
 func name(t *Target, pieces []*piece, own []klpSym) *linkage {
-	ln := &linkage{klp: map[string]klpSym{}, locals: map[string]string{}, aliases: map[string]string{}, clear: len(own) > 0}
+	ln := &linkage{klp: map[string]klpSym{}, locals: map[string]string{}, aliases: map[string]string{}, cold: map[string]bool{}, clear: len(own) > 0}
 	taken := map[string]bool{}
 	for _, n := range reserved {
 		taken[n] = true

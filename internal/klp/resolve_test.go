@@ -35,7 +35,19 @@ int twice_user(int x) { return twice(x); }
 static int counter;
 int patched_core(int x) { return exported(x) + spaced(x) + twice(x) + hidden_global(x) + counter++; }
 `,
+	"split.c": `
+extern void complain(int) __cold;
+int split(int x)
+{
+	if (x == 42) {
+		complain(x);
+		complain(x + 1);
+	}
+	return x * 3;
+}
+`,
 	"core2.c": `
+void complain(int x) { }
 int hidden_global(int x) { return x; }
 static noinline int twice(int x) { return x * 22; }
 int twice_user2(int x) { return twice(x); }
@@ -70,7 +82,7 @@ func newTown(t testing.TB) *town {
 		"exported": {Module: Vmlinux}, "spaced": {Module: Vmlinux, Namespace: "SPACE"}, "__fentry__": {Module: Vmlinux},
 		"lib_call": {Module: "lib"}, "net_call": {Module: "net"},
 	}
-	v.Target = b.target(modules, exports, v.files["core.c"], v.files["core2.c"])
+	v.Target = b.target(modules, exports, v.files["core.c"], v.files["core2.c"], v.files["split.c"])
 	return v
 }
 
