@@ -29,6 +29,9 @@ import (
 // Lines: KIND NAME "s", a single object, or KIND NAME "c" PARTS…, one linked
 // from parts (suffix-search in Makefile.lib); KIND y for built-in, m for
 // modules, l for lib.a, x for extra-y.
+//
+// Where the top makefile only calls itself in the build directory, its own
+// rule for every goal takes the place of tsugi-env, with a warning.
 const hook = `
 .PHONY: tsugi-env tsugi-list
 ifneq ($(obj),)
@@ -37,7 +40,7 @@ tsugi-list:
 	@:$(foreach o,$(obj-y),$(info y $o $(call tsugi-parts,$o,-objs -y)))\
 	$(foreach o,$(obj-m),$(info m $o $(call tsugi-parts,$(patsubst $(obj)/%,%,$o),-objs -y -m)))\
 	$(foreach o,$(lib-y),$(info l $o s))$(foreach o,$(extra-y),$(info x $o s))
-else ifeq ($(sub_make_done),1)
+else
 tsugi-env:
 	@env -0
 endif
