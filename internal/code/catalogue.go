@@ -46,7 +46,6 @@ func Catalogue() []Entry {
 		{"TS2313", KindError, "the kernel tree is not built", "build the tree first: vmlinux or bzImage, .config and Module.symvers must be there"},
 		{"TS2314", KindError, "another process is working on this target", "wait for it to end"},
 		{"TS2315", KindError, "the store holds something that Tsugi did not write", "remove the target (tsugictl target rm) and add it again"},
-		{"TS2316", KindError, "the source version is not known for this target", "give it with --version"},
 		// TS3xxx: compiling
 		{"TS3101", KindError, "the fix does not compile", "correct the fix; the compiler's message is shown as it was given"},
 		{"TS3102", KindError, "the original source does not compile", "the target is not prepared as the distribution built it: remove and add it again"},

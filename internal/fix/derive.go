@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // context is the number of equal lines around a change.
@@ -157,17 +161,23 @@ func differing(oldRoot, newRoot fs.FS, paths []string) ([]string, error) {
 		}
 	}
 	var names []string
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for name := range files {
-		same, err := sameFile(oldRoot, newRoot, name)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			names = append(names, name)
-		}
+		g.Go(func() error {
+			same, err := sameFile(oldRoot, newRoot, name)
+			if err == nil && !same {
+				mu.Lock()
+				names = append(names, name)
+				mu.Unlock()
+			}
+			return err
+		})
 	}
+	err := g.Wait()
 	slices.Sort(names)
-	return names, nil
+	return names, err
 }
 
 func sameFile(oldRoot, newRoot fs.FS, name string) (bool, error) {

@@ -64,7 +64,11 @@ func Parse(name string, b []byte) (*Fix, error) {
 	if bytes.IndexByte(b, 0) >= 0 {
 		return nil, code.New("TS1106", name, "it holds a zero byte")
 	}
-	description, sections, err := split(b)
+	text := b
+	if n := bytes.Count(b, []byte("\r\n")); n > 0 && n == bytes.Count(b, []byte("\n")) {
+		text = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")) // a mailer's line ends
+	}
+	description, sections, err := split(text)
 	if err != nil {
 		return nil, code.New("TS1101", name, "").With(err)
 	}

@@ -80,6 +80,10 @@ func TestParseReadsGitAndQuiltDiffs(t *testing.T) {
 	qt.Check(t, qt.Equals(f.Files[0].Path, "fs/a.c"))
 	qt.Check(t, qt.Equals(f.Files[0].Hunks[0].Line, 16))
 
+	crlf, err := Parse("CVE-2024-9999-x", []byte(strings.ReplaceAll(gitFix, "\n", "\r\n")))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(crlf.Files, f.Files))
+
 	q, err := Parse("q.diff", []byte(quiltFix))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.HasLen(q.Files, 2))
