@@ -152,7 +152,12 @@ func (r *resolver) resolveAll(p *piece) error {
 		if !sym.Undefined() || !used[sym] {
 			continue
 		}
-		if err := r.resolve(p, sym, p.refs[sym]); err != nil {
+		ref, ok := p.refs[sym]
+		if !ok {
+			// By name alone a static variable could be taken for a global one.
+			return fmt.Errorf("extract of %s: nothing says what symbol %s stands for", p.in.Object, sym.Name)
+		}
+		if err := r.resolve(p, sym, ref); err != nil {
 			return err
 		}
 	}

@@ -167,6 +167,7 @@ func TestNewReferencesOfAFix(t *testing.T) {
 		f := v.read(v.object("int grown(int x) { return x + 1; }"))
 		in.Extract.File.Sections = append(in.Extract.File.Sections, f.Section(".text"))
 		in.Extract.File.Symbols = append(in.Extract.File.Symbols, f.Symbol("grown"), f.Symbol("__fentry__"))
+		in.Extract.Refs = append(in.Extract.Refs, objdiff.Ref{Symbol: f.Symbol("__fentry__")})
 		return in
 	}
 	for name, c := range map[string]struct {
@@ -204,6 +205,14 @@ func TestAWeakReferenceMayStayUndefined(t *testing.T) {
 	got, _, err := resolved(v.Target, in)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(got["maybe"], "import"))
+}
+
+func TestASymbolOfWhichNothingIsSaid(t *testing.T) {
+	v := newTown(t)
+	in := v.input("core.c", "", townSources["core.c"], "patched_core")
+	in.Extract.Refs = in.Extract.Refs[1:]
+	_, _, err := resolved(v.Target, in)
+	qt.Assert(t, qt.ErrorMatches(err, ".*nothing says what symbol .* stands for"))
 }
 
 func TestAnAmbiguousGlobalIsRefused(t *testing.T) {
