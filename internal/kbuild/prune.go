@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -83,6 +84,9 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 		if !keep[i] {
 			continue
 		}
+		if isAssembly(cand.Object) {
+			return code.New("TS3104", cand.Source, "it includes "+files[cand.by[0]].Path+", whose change it sees")
+		}
 		for _, n := range cand.by {
 			files[n].Pruned--
 			s.add([]Object{cand.Object}, &files[n])
@@ -121,7 +125,7 @@ func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate,
 		n := min(batch, len(missing))
 		args := []string{fmt.Sprintf("-j%d", c.opt.Jobs), "-k", "KCFLAGS=-g0"}
 		for _, m := range missing[:n] {
-			args = append(args, preprocessed(m.Path))
+			args = append(args, preprocessed(m.Object))
 		}
 		_, makeErr := c.t.Make(ctx, args...)
 		if _, ok := errors.AsType[*kernel.ExitError](makeErr); makeErr != nil && !ok {
@@ -140,10 +144,18 @@ func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate,
 	return failed, nil
 }
 
-func preprocessed(object string) string { return strings.TrimSuffix(object, ".o") + ".i" }
+// preprocessed is what make calls the preprocessed source of an object.
+func preprocessed(o Object) string {
+	if isAssembly(o) {
+		return strings.TrimSuffix(o.Path, ".o") + ".s"
+	}
+	return strings.TrimSuffix(o.Path, ".o") + ".i"
+}
+
+func isAssembly(o Object) bool { return strings.HasSuffix(o.Source, ".S") }
 
 func (c *compilation) keepCommand(o Object) error {
-	made := filepath.Join(c.t.Build, preprocessed(o.Path))
+	made := filepath.Join(c.t.Build, preprocessed(o))
 	dir, base := filepath.Split(made)
 	cmd, err := os.ReadFile(dir + "." + base + ".cmd")
 	if err != nil {
@@ -152,7 +164,7 @@ func (c *compilation) keepCommand(o Object) error {
 	if err := errors.Join(os.Remove(made), os.Remove(dir+"."+base+".cmd")); err != nil {
 		return err
 	}
-	if _, err := parseCmd(cmd, preprocessed(o.Path)); err != nil {
+	if _, err := parseCmd(cmd, preprocessed(o)); err != nil {
 		return code.New("TS3108", o.Path, "").With(err)
 	}
 	if err := os.MkdirAll(c.file(o, ""), 0o755); err != nil {
@@ -171,7 +183,7 @@ func (c *compilation) preprocessor(o Object) (*recorded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseCmd(b, preprocessed(o.Path))
+	return parseCmd(b, preprocessed(o))
 }
 
 // preprocessesSame tells whether the fix can make no difference to an object.
@@ -191,8 +203,12 @@ func (c *compilation) preprocessesSame(ctx context.Context, o Object, w *workspa
 		return false, err
 	}
 	same, text := false, "no"
-	if orig != nil && patched != nil && !differ(orig, patched) {
-		same, text = true, "yes"
+	if orig != nil && patched != nil {
+		// In assembly nothing tells a declaration that has no effect.
+		same = isAssembly(o) && slices.Equal(items(orig), items(patched)) || !isAssembly(o) && !differ(orig, patched)
+	}
+	if same {
+		text = "yes"
 	}
 	return same, kernel.DiskError(answer, renameio.WriteFile(answer, []byte(text), 0o644))
 }

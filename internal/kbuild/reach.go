@@ -184,8 +184,11 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 	}
 	users := s.graph.includers([]string{out.Path})
 	for _, u := range users {
-		if path.Ext(u) != ".c" || notRunning(u) != "" {
+		if path.Ext(u) != ".c" && path.Ext(u) != ".S" || notRunning(u) != "" {
 			continue
+		}
+		if c, ok := strings.CutSuffix(u, ".S"); ok && s.graph.has(c+".c") {
+			continue // kbuild takes the .c of the two
 		}
 		objs, err := s.m.objectsOf(ctx, u, s.rep)
 		if err != nil {

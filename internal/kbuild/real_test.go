@@ -222,6 +222,13 @@ func TestReachSaysWhatAFileMeansForTheTarget(t *testing.T) {
 	}
 }
 
+func TestAssemblyThatSeesAChangedHeaderIsRefused(t *testing.T) {
+	target := testenv.Kernel(t, testenv.Demo)
+	f := edit(t, target, map[string]func(string) string{"arch/x86/entry/calling.h": replace(".macro POP_REGS", "\tnop\n.macro POP_REGS")})
+	_, err := kbuild.Reach(t.Context(), target, f, kbuild.ReachOptions{}, progress.Discard)
+	qt.Check(t, qt.Equals(code.Of(err), "TS3104"), qt.Commentf("%v", err))
+}
+
 func TestWhatIsNoCodeDoesNotMatter(t *testing.T) {
 	target := testenv.Kernel(t, testenv.Demo)
 	code := edit(t, target, map[string]func(string) string{"fs/nls/nls_utf8.c": func(s string) string { return "/* a comment */\n" + s }})
