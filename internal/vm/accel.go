@@ -27,7 +27,7 @@ const (
 )
 
 // args returns the values of -accel and -cpu. The emulator runs all processors
-// in one thread: with a thread for each, QEMU before 8.1 may run a stale copy
+// in one thread: with a thread for each, QEMU 7.2 was seen to run a stale copy
 // of code that the guest has just patched, and a kernel that is being traced or
 // live-patched dies of "int3" (bugzilla.redhat.com 2216496). What runs here is
 // hardly parallel, so that little is lost.
