@@ -32,6 +32,7 @@ func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Modul
 		if err := p.joinCold(ln); err != nil {
 			return nil, err
 		}
+		p.joinReached(ln)
 	}
 	source, err := writeTables(opts, pieces, ln)
 	if err != nil {

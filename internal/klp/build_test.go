@@ -5,6 +5,7 @@ package klp
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/kimage"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
 // kbuild does what Kbuild does to a module's directory, with headers that hold
@@ -286,4 +288,52 @@ func TestColdPartsBelongToTheirFunction(t *testing.T) {
 	qt.Assert(t, qt.HasLen(jumps, 2))
 	qt.Assert(t, qt.IsTrue(max(jumps[0], jumps[1]) >= fn.Value+fn.Size && min(jumps[0], jumps[1]) < fn.Value+fn.Size))
 	qt.Assert(t, qt.IsTrue(max(jumps[0], jumps[1]) <= calls[0]))
+}
+
+func TestNewFunctionsThatNoCallerShows(t *testing.T) {
+	v := newTown(t)
+	v.inputs() // for what they set up
+	source := `
+extern int hidden_global(int);
+static noinline int called(int x) { return hidden_global(x) + 1; }
+static noinline int jumped_to(int x) { return hidden_global(x) * 3; }
+static noinline int pointed_at(int x) { return hidden_global(x) * 7; }
+int (*hook)(int) = pointed_at;
+int exported(int x);
+int patched_core(int x) { x += called(x); return jumped_to(x + (hook ? 1 : 0)); }
+`
+	plain := v.read(v.files["core.c"])
+	patched := v.read(v.object(source, "-ffunction-sections", "-fdata-sections"))
+	x := extract(t, patched, plain, "patched_core")
+	// The differ keeps what is new; take the whole file.
+	x.File, x.Refs = patched, nil
+	for _, s := range patched.Symbols {
+		if s.Undefined() {
+			x.Refs = append(x.Refs, objdiff.Ref{Symbol: s, Orig: plain.Symbol(s.Name)})
+		}
+	}
+	patched.Symbol("patched_core").Bind = elf.STB_LOCAL
+	x.Replaced[0].New = patched.Symbol("patched_core")
+	patched.Sections = slices.DeleteFunc(patched.Sections, func(s *elfobj.Section) bool { return s.Flags&elf.SHF_ALLOC == 0 })
+	patched.RemoveSymbols(func(s *elfobj.Symbol) bool {
+		return s.Section != nil && !slices.Contains(patched.Sections, s.Section)
+	})
+	m, err := Build(t.Context(), v.Target, Options{Name: "tsugi_test"}, []Input{{Object: "core.o", Plain: plain, Extract: x}})
+	qt.Assert(t, qt.IsNil(err))
+	f, err := elfobj.Read(m.KO)
+	qt.Assert(t, qt.IsNil(err))
+	for name, separate := range map[string]bool{"called": true, "jumped_to": false, "pointed_at": false} {
+		qt.Check(t, qt.Equals(f.Symbol(name) != nil, separate), qt.Commentf("%s", name))
+		qt.Check(t, qt.Equals(f.Section(".text."+name) != nil, separate), qt.Commentf("%s", name))
+	}
+	// The pointer leads to where the function is now.
+	text, host := f.Section(".text.patched_core"), f.Symbol("patched_core")
+	hook := f.Symbol("hook")
+	for _, r := range hook.Section.Relocs {
+		if r.Off == hook.Value {
+			to := r.Sym.Value + uint64(r.Addend)
+			qt.Check(t, qt.Equals(r.Sym.Section, text))
+			qt.Check(t, qt.IsTrue(to >= host.Value+host.Size && to%16 == 0), qt.Commentf("%#x", to))
+		}
+	}
 }

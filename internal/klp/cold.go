@@ -6,17 +6,20 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 )
 
-// Before livepatch takes a task off new code it looks for the function on the
-// task's stack: from its symbol to the next one (find_kallsyms_symbol). What
-// the compiler has split off as "f.cold" is not looked for. A task preempted
-// there would be taken for safe, and the module could be unloaded under it. So
-// the cold part is put right behind its function, and its symbol is dropped
-// from the finished module: to the kernel it then is the function.
+// Before livepatch takes a task off new code it looks for the replaced functions
+// on the task's stack, each from its symbol to the next (find_kallsyms_symbol).
+// It does not look for what the compiler has split off as "f.cold", nor for new
+// functions that are reached by a jump or a pointer, with no replaced function
+// on the stack. A task preempted there would be taken for safe, and the module
+// could be unloaded under it. So such code is put right behind a replaced
+// function and its symbol dropped from the finished module: to the kernel it
+// then is part of that function.
 
 // joinCold appends the cold parts of the replaced functions to them.
 func (p *piece) joinCold(ln *linkage) error {
@@ -33,6 +36,56 @@ func (p *piece) joinCold(ln *linkage) error {
 		}
 	}
 	return nil
+}
+
+// joinReached appends new functions that a task can be in with no replaced
+// function on its stack. Those that are only called stay by themselves, since
+// their caller is there to be found, and keep their names in stack traces.
+func (p *piece) joinReached(ln *linkage) {
+	if len(p.funcs) == 0 {
+		return
+	}
+	fixed := map[*elfobj.Section]bool{}
+	for _, f := range p.funcs {
+		fixed[f.new.Section] = true
+	}
+	for _, h := range p.hooks {
+		fixed[h.sym.Section] = true // livepatch calls it while it holds its own lock
+	}
+	host := p.funcs[0].new.Section
+	for _, s := range slices.Clone(p.file.Symbols) {
+		if s.Section == nil || s.Type != elf.STT_FUNC || fixed[s.Section] || !s.Section.Exec() || !alone(p.file, s) || !p.reached(s) {
+			continue
+		}
+		for _, cold := range p.coldParts(s) {
+			if cold.Section != s.Section && alone(p.file, cold) {
+				join(p.file, s.Section, cold.Section)
+				ln.cold[cold.Name] = true
+			}
+		}
+		join(p.file, host, s.Section)
+		ln.cold[s.Name] = true
+	}
+}
+
+// reached reports whether anything but a call refers to a function.
+func (p *piece) reached(fn *elfobj.Symbol) bool {
+	for _, sec := range p.file.Sections {
+		special := slices.Contains(early, sec.Name) || strings.HasPrefix(sec.Name, ".discard") || sec.Flags&elf.SHF_ALLOC == 0
+		if sec == fn.Section || special {
+			continue
+		}
+		for _, r := range sec.Relocs {
+			if r.Sym == nil || r.Sym.Section != fn.Section || sec.Name == ".text.unlikely."+fn.Name {
+				continue
+			}
+			call := sec.Exec() && pcRelative(r.Type) && r.Off >= 1 && r.Off <= uint64(len(sec.Data)) && sec.Data[r.Off-1] == 0xe8
+			if !call {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *piece) coldParts(fn *elfobj.Symbol) []*elfobj.Symbol {
@@ -114,11 +167,11 @@ func sectionSymbol(f *elfobj.File, sec *elfobj.Section) *elfobj.Symbol {
 	return s
 }
 
-// hideCold drops the symbols of the cold parts that joinCold has moved.
+// hideCold drops the symbols of what has been joined to replaced functions.
 func (p *postlink) hideCold() error {
 	hidden := map[*elfobj.Symbol]bool{}
 	for _, s := range p.file.Symbols {
-		hidden[s] = p.ln.cold[s.Name] && s.Section != nil && s.Bind == elf.STB_LOCAL
+		hidden[s] = s.Section != nil && s.Type != elf.STT_SECTION && p.ln.cold[strings.TrimPrefix(s.Name, "__pfx_")]
 	}
 	for _, sec := range p.file.Sections {
 		for i := range sec.Relocs {

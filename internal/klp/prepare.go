@@ -21,7 +21,7 @@ type linkage struct {
 	locals  map[string]string // renamed local symbols -> their own names
 	aliases map[string]string // global names of replacements and hooks -> local link name
 	clear   bool              // see clear.go
-	cold    map[string]bool   // link names of cold parts, see cold.go
+	cold    map[string]bool   // link names of what is joined to functions, see cold.go
 }
 
 // prepare makes the pieces of all inputs, with every function proven and every
