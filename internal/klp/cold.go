@@ -112,8 +112,8 @@ func alone(f *elfobj.File, fn *elfobj.Symbol) bool {
 
 // join moves the content of src to the end of dst, with all that refers to it.
 func join(f *elfobj.File, dst, src *elfobj.Section) {
-	const trap = 0xcc // int3: nothing runs into it
-	align := max(src.Align, 1)
+	const trap = 0xcc                     // int3: nothing runs into it
+	align := min(max(src.Align, 1), 4096) // code asks for 64 at most
 	base := (uint64(len(dst.Data)) + align - 1) / align * align
 	data := append(bytes.Clone(dst.Data), bytes.Repeat([]byte{trap}, int(base)-len(dst.Data))...)
 	dst.Data = append(data, src.Data...)

@@ -208,7 +208,12 @@ func FuzzPrepare(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := writeTables(Options{Name: "x"}, pieces, name(v.Target, pieces, nil)); err != nil {
+		ln := name(v.Target, pieces, nil)
+		if err := pieces[0].joinCold(ln); err != nil {
+			return
+		}
+		pieces[0].joinReached(ln)
+		if _, err := writeTables(Options{Name: "x"}, pieces, ln); err != nil {
 			return
 		}
 		_, _ = pieces[0].file.Bytes()
