@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -126,10 +127,18 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	return nil
 }
 
-// builderName is this program and its version, for manifests. A revision that
-// varies from build to build would make equal patches differ, so it is left
-// out.
-func builderName() string { return "tsugi " + version().Version }
+// builderName is this program and its release, for manifests. Between releases
+// it is devel: a revision would make patches differ that are the same.
+func builderName() string {
+	v := version().Version
+	if pseudoVersion.MatchString(v) {
+		v = "devel"
+	}
+	return "tsugi " + v
+}
+
+// pseudoVersion is what Go makes of a commit without a tag, or of edits.
+var pseudoVersion = regexp.MustCompile(`\d{14}-[0-9a-f]{12}|\+dirty`)
 
 func (a *app) writePatch(r *builder.Report, o buildOptions) error {
 	b, err := r.Artifact.Bytes()
