@@ -10,6 +10,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/kimage"
 	"github.com/tsugi-project/tsugi/internal/proof"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/vm"
@@ -191,6 +192,44 @@ func TestEditsHaveKnownAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPointersToSealedFunctions: a kernel with branch tracking overwrites the
+// landing pad of functions that nothing calls by pointer. A fix that begins to
+// is refused, and is live with a small function of its own in between.
+func TestPointersToSealedFunctions(t *testing.T) {
+	t.Parallel()
+	const (
+		file = "kernel/fork.c"
+		args = "struct pid *pid, int trace, int node, struct kernel_clone_args *args"
+	)
+	k := target(t, testenv.IBT)
+	img, err := k.Image()
+	qt.Assert(t, qt.IsNil(err))
+	symbols, err := img.Kallsyms()
+	qt.Assert(t, qt.IsNil(err))
+	at := slices.IndexFunc(symbols, func(s kimage.Symbol) bool { return s.Name == "copy_process" })
+	qt.Assert(t, qt.IsTrue(at >= 0))
+	entry, err := img.At(symbols[at].Addr, 4)
+	qt.Assert(t, qt.IsNil(err))
+	t.Logf("copy_process begins with % x", entry)
+	call := edit{
+		file, "\npid_t kernel_clone(", "p = copy_process(",
+		"struct task_struct *(*volatile copy)(" + args + ") = %s;\n\n\tp = copy(",
+	}
+	direct, wrapped := call, call
+	direct.new = strings.Replace(call.new, "%s", "copy_process", 1)
+	wrapped.new = strings.Replace(call.new, "%s", "e2e_copy", 1)
+	wrapper := edit{
+		file, "", "\npid_t kernel_clone(",
+		"\nstatic noinline struct task_struct *e2e_copy(" + args + ")\n{\n\treturn copy_process(pid, trace, node, args);\n}\n\npid_t kernel_clone(",
+	}
+	r := build(t, k, "", editOf(t, k, "edit", direct))
+	qt.Assert(t, qt.Equals(r.Verdict, builder.Reboot))
+	qt.Check(t, qt.DeepEquals(codes(r.Refusals), []string{"TS5205"}))
+	qt.Check(t, qt.StringContains(r.Refusals[0].Error(), "copy_process"))
+	r = live(t, k, "", editOf(t, k, "edit", wrapped, wrapper))
+	qt.Check(t, qt.DeepEquals(replaced(r), []string{"vmlinux kernel_clone"}))
 }
 
 // kept counts the entries of a special section that came with a function.

@@ -3,6 +3,7 @@
 package kernels
 
 import (
+	"os"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -91,4 +92,20 @@ ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x &
 	for _, f := range []string{"__tun_chr_ioctl", "__x64_sys_listmount", "ext4_readdir", "path_mount", "path_umount"} {
 		qt.Check(t, qt.IsTrue(ran(p, f)), qt.Commentf("%s of the patch ran: %v", f, p.Traced))
 	}
+}
+
+// TestTheFixOfTheDemoIsProven: without the live patch the reproducer crashes
+// the kernel, with it it passes.
+func TestTheFixOfTheDemoIsProven(t *testing.T) {
+	k := target(t, testenv.Demo)
+	r := live(t, k, "tsugi_e2e_ext4", fixOf(t, testenv.Demo, "ext4-mballoc", "fs/ext4"))
+	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
+	qt.Assert(t, qt.IsNil(err))
+	p := prove(t, k, r, func(q *proof.Request) {
+		q.Reproducer, q.Cycles = string(script), 2
+		q.Disks = []vm.Disk{{Name: "scratch", Size: 2 << 30, FS: "ext4"}}
+	})
+	qt.Check(t, qt.Equals(p.Before.Reproducer.Kind, proof.EndOops))
+	qt.Check(t, qt.Equals(p.Before.Crash.Function, "ext4_mb_load_buddy_gfp"))
+	qt.Check(t, qt.IsTrue(ran(p, "ext4_mb_load_buddy_gfp")), qt.Commentf("%v", p.Traced))
 }
