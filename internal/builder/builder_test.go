@@ -76,6 +76,18 @@ func TestFixesOfOneFunctionBecomeOne(t *testing.T) {
 	qt.Assert(t, qt.Equals(string(changes[0].Old), source), qt.Commentf("against the pristine source"))
 }
 
+func TestDocumentationNeedNotBeThere(t *testing.T) {
+	diff := fix.Unified("Documentation/admin-guide/example.rst", []byte("old\n"), []byte("new\n"))
+	diff = append(diff, fix.Unified("kernel/example.c", []byte(source), []byte(strings.Replace(source, "x + limit", "limit", 1)))...)
+	f, err := fix.Parse("both", diff)
+	qt.Assert(t, qt.IsNil(err))
+	b := newBuild(t, f)
+	qt.Assert(t, qt.IsNil(b.combine()))
+	qt.Assert(t, qt.HasLen(b.fix.Files, 1))
+	qt.Assert(t, qt.HasLen(b.report.Unbuilt, 1))
+	qt.Assert(t, qt.Equals(b.report.Unbuilt[0].Outcome, "ignored"))
+}
+
 func TestFixThatDoesNotFollowTheOtherIsNamed(t *testing.T) {
 	one := edit(t, "one", source, "x + limit", "x + 2 * limit")
 	b := newBuild(t, one, edit(t, "two", source, "x + limit", "limit"))

@@ -11,11 +11,14 @@ import (
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 )
 
 // combine applies the fixes one after the other to the target's source, in
 // memory, and makes one fix of the result: two fixes may touch one file, even
 // one function. What a hunk needed beyond its exact place becomes a note.
+// Documentation, other architectures and the like are left out before that,
+// because a target's source need not hold them.
 func (b *build) combine() error {
 	now := map[string]fix.Change{} // against the pristine source
 	read := func(path string) ([]byte, error) {
@@ -27,8 +30,22 @@ func (b *build) combine() error {
 		}
 		return os.ReadFile(filepath.Join(b.req.Target.Source, path))
 	}
+	var last *fix.Fix
 	for _, f := range b.req.Fixes {
-		changes, err := f.Apply(read)
+		part, outcomes, err := kbuild.Relevant(f)
+		if err != nil {
+			return err
+		}
+		for _, o := range outcomes {
+			if o.Why != "" { // the others are for Reach to judge
+				b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{Path: o.Path, Outcome: string(o.Outcome), Why: o.Why})
+			}
+		}
+		last = part
+		if len(part.Files) == 0 {
+			continue
+		}
+		changes, err := part.Apply(read)
 		if err != nil {
 			return err
 		}
@@ -45,7 +62,7 @@ func (b *build) combine() error {
 	}
 	b.sources = now
 	if len(b.req.Fixes) == 1 {
-		b.fix = b.req.Fixes[0]
+		b.fix = last
 		return nil
 	}
 	var text []byte
