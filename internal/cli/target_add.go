@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
@@ -42,6 +43,9 @@ func (a *app) targetAdd(ctx context.Context, name string, opt kernel.AddOptions)
 	t, err := store.Add(ctx, name, opt, a.progress())
 	if err != nil {
 		return err
+	}
+	if err := kbuild.Index(ctx, t, a.progress()); err != nil {
+		return err // or the first fix would pay for it
 	}
 	return a.show("target", resultOfTarget(t), func() string {
 		s := ui.Good("✓") + " " + ui.Bold(t.Name)

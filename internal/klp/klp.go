@@ -58,18 +58,18 @@ type Function struct {
 
 // Symbol is one symbol that livepatch relocations of the module refer to.
 type Symbol struct {
-	Object string // "vmlinux" or a module
-	Name   string
-	SymPos int
-	Relocs int // how many relocations use it
+	Object string `json:"object"` // "vmlinux" or a module
+	Name   string `json:"name"`
+	SymPos int    `json:"sympos"`
+	Relocs int    `json:"relocs"` // how many relocations use it
 }
 
 // Proof counts what was compared with the target's own bytes.
 type Proof struct {
-	Functions int // replaced functions, all equal to the running code
-	Bytes     int // of those and their .cold parts
-	Exact     int // relocated fields compared by value, not only masked
-	Masked    int // relocated fields whose value could not be known
+	Functions int `json:"functions"` // replaced functions, all equal to the running code
+	Bytes     int `json:"bytes"`     // of those and their .cold parts
+	Exact     int `json:"exact"`     // relocated fields compared by value, not only masked
+	Masked    int `json:"masked"`    // relocated fields whose value could not be known
 }
 
 // Build makes the module. It returns a *code.Problem when the inputs and the
