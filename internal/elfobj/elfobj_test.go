@@ -120,8 +120,13 @@ func TestReadingAndWritingKeepsEverything(t *testing.T) {
 func TestOtherMachinesRoundTrip(t *testing.T) {
 	tried := 0
 	for _, c := range [][]string{
-		{"gcc", "-O2"}, {"s390x-linux-gnu-gcc", "-O2"}, {"mips64el-linux-gnuabi64-gcc", "-O2"}, {"aarch64-linux-gnu-gcc", "-O2"},
-		{"powerpc64le-linux-gnu-gcc", "-O2"}, {"clang-14", "-O2", "-target", "bpf"}, {"clang-16", "-O2", "-target", "bpf"},
+		{"gcc", "-O2"},
+		{"s390x-linux-gnu-gcc", "-O2"},
+		{"mips64el-linux-gnuabi64-gcc", "-O2"},
+		{"aarch64-linux-gnu-gcc", "-O2"},
+		{"powerpc64le-linux-gnu-gcc", "-O2"},
+		{"clang-14", "-O2", "-target", "bpf"},
+		{"clang-16", "-O2", "-target", "bpf"},
 	} {
 		if _, err := exec.LookPath(c[0]); err != nil {
 			continue

@@ -221,8 +221,17 @@ func TestDiffOnOtherCompilers(t *testing.T) {
 	var found []compiler
 	x86 := []string{"-O2", "-ffunction-sections", "-fdata-sections", "-fno-pic", "-mcmodel=kernel", "-fno-common", "-w"}
 	for _, c := range []compiler{
-		{"gcc-9", x86}, {"gcc-10", x86}, {"gcc-11", x86}, {"gcc-12", x86}, {"gcc-13", x86}, {"gcc-14", x86},
-		{"clang-13", x86}, {"clang-14", x86}, {"clang-15", x86}, {"clang-16", x86}, {"clang-19", x86},
+		{"gcc-9", x86},
+		{"gcc-10", x86},
+		{"gcc-11", x86},
+		{"gcc-12", x86},
+		{"gcc-13", x86},
+		{"gcc-14", x86},
+		{"clang-13", x86},
+		{"clang-14", x86},
+		{"clang-15", x86},
+		{"clang-16", x86},
+		{"clang-19", x86},
 		{"gcc", []string{"-O2", "-fPIC", "-w"}},
 		{"gcc", []string{"-O0", "-g", "-w"}},
 		{"gcc", []string{"-O3", "-fno-reorder-blocks-and-partition", "-w"}},
