@@ -48,7 +48,7 @@ func ParseSymvers(b []byte) (map[string]Export, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("Module.symvers: %w", err)
+		return nil, fmt.Errorf("symbol versions (Module.symvers): %w", err)
 	}
 	return m, nil
 }
