@@ -28,7 +28,7 @@ func (b *build) drift(o kbuild.Object, d *objdiff.Result) []Refusal {
 	for _, f := range d.Changed {
 		name, _, _ := strings.Cut(f.Name, ".")
 		first := definition(string(text), name)
-		if first == 0 {
+		if first == 0 || f.StandIn {
 			continue
 		}
 		last := bodyEnd(lines, first)

@@ -42,12 +42,15 @@ func Parse(raw []byte) (*Types, error) {
 }
 
 // WithModule adds a module's .BTF section, which refers to the kernel's types.
+// The result has its own copy of those: a module's spec fills in types of its
+// base without the base's lock.
 func (t *Types) WithModule(raw []byte) (*Types, error) {
-	spec, err := load(raw, t.spec)
+	base := t.spec.Copy()
+	spec, err := load(raw, base)
 	if err != nil {
 		return nil, err
 	}
-	return &Types{spec: t.spec, module: spec}, nil
+	return &Types{spec: base, module: spec}, nil
 }
 
 // load guards against a library that panics on what it did not expect: type
@@ -238,7 +241,7 @@ func members(t btf.Type, base uint32, depth int) []member {
 // typeWord names a member's type as far as its layout depends on it: named
 // types are compared on their own.
 func typeWord(t btf.Type) string {
-	switch t := t.(type) {
+	switch t := unwrap(t).(type) {
 	case *btf.Struct, *btf.Union:
 		if t.TypeName() == "" {
 			return "{" + shape(t) + "}"
@@ -257,6 +260,31 @@ func typeWord(t btf.Type) string {
 		return "int"
 	}
 	return ""
+}
+
+// unwrap looks through structs and unions that only wrap one member, such as
+// spinlock_t around raw_spinlock_t: in memory they are that member.
+func unwrap(t btf.Type) btf.Type {
+	for range 8 {
+		var list []btf.Member
+		switch c := t.(type) {
+		case *btf.Struct:
+			list = c.Members
+		case *btf.Union:
+			list = c.Members
+		}
+		if len(list) != 1 || list[0].Offset != 0 || list[0].BitfieldSize != 0 {
+			return t
+		}
+		inner := btf.UnderlyingType(list[0].Type)
+		outer, err1 := btf.Sizeof(t)
+		size, err2 := btf.Sizeof(inner)
+		if err1 != nil || err2 != nil || outer != size {
+			return t
+		}
+		t = inner
+	}
+	return t
 }
 
 // difference words the first difference of two types.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -52,6 +53,9 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 				{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; moved or changed: in, f, u, c, next"},
 			},
 		},
+		"a wrapper of one member is that member": {
+			src: `struct inner { int a; }; struct wrap { union { struct inner w; }; }; struct s { long x; int y; struct wrap in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
+		},
 		"a new type is no change": {
 			src: before + `struct fresh { int q; }; struct fresh the_fresh;`,
 		},
@@ -67,6 +71,24 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 			qt.Check(t, qt.IsTrue(ok && size == 32), qt.Commentf("%d", size))
 		})
 	}
+}
+
+// Types of one kernel and of its modules are used by several compilers at once.
+func TestModulesOfOneKernelAreIndependent(t *testing.T) {
+	raw := rawBTF(t, `struct s { int a; struct s *n; }; struct s x; int use(struct s *p) { return p->a; }`)
+	kernel, err := Parse(raw)
+	qt.Assert(t, qt.IsNil(err))
+	object, err := Parse(raw)
+	qt.Assert(t, qt.IsNil(err))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if m := Mismatches(kernel, object); len(m) != 0 {
+				t.Errorf("%v", m)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestNoTypesIsSaidPlainly(t *testing.T) {

@@ -54,6 +54,7 @@ type atom struct {
 	state    state
 	why      string // of a changed one
 	included bool
+	standIn  bool // changed only for the sake of a callee that can't be redirected
 }
 
 func (a *atom) size() uint64 { return a.end - a.entry }

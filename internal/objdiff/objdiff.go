@@ -95,6 +95,9 @@ type Function struct {
 	Size    int    `json:"size"` // bytes of new code, its cold part not counted
 	Why     string `json:"why,omitempty"`
 	Global  bool   `json:"global,omitempty"`
+	// StandIn: it changes only to call the copy of a function that the tracer
+	// can't redirect.
+	StandIn bool `json:"stand_in,omitempty"`
 }
 
 // Datum is a variable or constant that the patch carries.
@@ -183,7 +186,7 @@ func (r *Result) describe() {
 func describeFunction(a *atom) Function {
 	return Function{
 		Name: a.name(), Section: a.sec.Name, Size: int(a.size()), Why: a.why,
-		Global: a.sym.Bind != elf.STB_LOCAL,
+		Global: a.sym.Bind != elf.STB_LOCAL, StandIn: a.standIn,
 	}
 }
 

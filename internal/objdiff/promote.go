@@ -26,7 +26,7 @@ func (r *Result) promote() {
 			for _, u := range a.users {
 				f := u.family()
 				if f != a && f.state == same && f.class == text {
-					f.state, f.why = changed, "calls "+a.name()+", which can't be redirected"
+					f.state, f.why, f.standIn = changed, "calls "+a.name()+", which can't be redirected", true
 				}
 			}
 			r.Notes = append(r.Notes, fmt.Sprintf("%s can't be redirected: its callers are replaced and call a copy", a.name()))
