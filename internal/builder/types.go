@@ -73,6 +73,14 @@ func (k *kernelTypes) of(module string) (*layout.Types, error) {
 	return t, nil
 }
 
+// mismatches compares with types that several objects share. One at a time: a
+// module's types are filled in when first asked for, their base's without lock.
+func (k *kernelTypes) mismatches(running, was *layout.Types) []layout.Change {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return layout.Mismatches(running, was)
+}
+
 // compareTypes finds types that the fix lays out anew, and types that lie in
 // the running kernel otherwise than in its source. Objects without BTF (an old
 // compiler) are not judged.
@@ -94,7 +102,7 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 		return err
 	}
 	if running != nil && !c.diff.Same() {
-		if bad := layout.Mismatches(running, was); len(bad) > 0 {
+		if bad := b.types.mismatches(running, was); len(bad) > 0 {
 			return code.New("TS5109", bad[0].Type, bad[0].Detail)
 		}
 	}
