@@ -186,7 +186,7 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 	if cfg.Accel == "" {
 		var err error
 		if cfg.Accel, err = vm.Probe(ctx, cfg); err != nil {
-			return nil, err
+			return nil, kernel.OrInterrupted(ctx, err)
 		}
 	}
 	without, with := plans(&r)
@@ -212,7 +212,7 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 		return err
 	})
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, kernel.OrInterrupted(ctx, err)
 	}
 	p := Judge(ev)
 	p.Started = started.UTC().Truncate(time.Second)
