@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -122,25 +123,86 @@ func run(t testing.TB, args ...string) (stdout, stderr string, exit int) {
 func TestDamagedObjects(t *testing.T) {
 	t.Parallel()
 	k := target(t, testenv.IBT)
-	good, err := os.ReadFile(netfilter(t, k).Orig)
+	pair := netfilter(t, k)
+	large, err := os.ReadFile(pair.Orig)
 	qt.Assert(t, qt.IsNil(err))
+	source := filepath.Join(t.TempDir(), "x.c")
+	qt.Assert(t, qt.IsNil(os.WriteFile(source, []byte("int f(int x) { return x + 1; }\n"), 0o644)))
+	compile := func(name string, flags ...string) (path string, data []byte) {
+		path = filepath.Join(filepath.Dir(source), name)
+		args := append([]string{"-O2", "-ffunction-sections", "-c", "-o", path, source}, flags...)
+		out, err := exec.CommandContext(t.Context(), k.CC(), args...).CombinedOutput()
+		qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+		data, err = os.ReadFile(path)
+		qt.Assert(t, qt.IsNil(err))
+		return path, data
+	}
+	tinyPath, tiny := compile("tiny.o")
+	for _, whole := range [][]byte{tiny, large} {
+		for i := range 400 {
+			cut := whole[:len(whole)*i/400]
+			_, err := elfobj.Read(cut)
+			qt.Assert(t, qt.ErrorIs(err, elfobj.ErrFormat), qt.Commentf("%d of %d bytes", len(cut), len(whole)))
+		}
+	}
+	// every bit of a small object, and places all over a large one
+	read := flips(t, tiny, func(yield func(int) bool) {
+		for bit := range len(tiny) * 8 {
+			if !yield(bit) {
+				return
+			}
+		}
+	})
+	t.Logf("%d of %d small objects with a wrong bit can be read", read, len(tiny)*8)
+	read = flips(t, large, func(yield func(int) bool) {
+		for i := range 40 {
+			if !yield((i*7919*8 + i) % (len(large) * 8)) {
+				return
+			}
+		}
+	})
+	t.Logf("%d of 40 large ones", read)
+
+	dir := t.TempDir()
+	file := func(name string, b []byte) string {
+		path := filepath.Join(dir, name)
+		qt.Assert(t, qt.IsNil(os.WriteFile(path, b, 0o644)))
+		return path
+	}
+	narrow, _ := compile("narrow.o", "-m32")
+	machine := bytes.Clone(tiny)
+	machine[18] = 0xb7 // e_machine: EM_AARCH64
+	for name, c := range map[string]struct {
+		path string
+		exit int
+		code string
+	}{
+		"whole":           {tinyPath, 3, ""},
+		"truncated":       {file("short.o", large[:len(large)/2]), 1, "TS1001"},
+		"empty":           {file("empty.o", nil), 1, "TS1001"},
+		"of 32 bits":      {narrow, 1, "TS1001"},
+		"another machine": {file("machine.o", machine), 1, "TS1002"},
+		"a C file":        {source, 1, "TS1001"},
+		"not there":       {filepath.Join(dir, "none.o"), 1, "TS1902"},
+	} {
+		_, stderr, exit := run(t, "diff", tinyPath, c.path)
+		qt.Check(t, qt.Equals(exit, c.exit), qt.Commentf("%s: %s", name, stderr))
+		qt.Check(t, qt.StringContains(stderr, c.code), qt.Commentf("%s", name))
+	}
+}
+
+// flips turns one bit of an object at a time and counts those that can be read.
+func flips(t *testing.T, good []byte, bits iter.Seq[int]) (read int) {
+	t.Helper()
 	whole, err := elfobj.Read(good)
 	qt.Assert(t, qt.IsNil(err))
-	for i := range 400 {
-		cut := good[:len(good)*i/400]
-		_, err := elfobj.Read(cut)
-		qt.Assert(t, qt.ErrorIs(err, elfobj.ErrFormat), qt.Commentf("%d of %d bytes", len(cut), len(good)))
-	}
-	// Every bit of the header, and places all over the file.
-	var read, refused int
-	flip := func(bit int) {
+	for bit := range bits {
 		bad := bytes.Clone(good)
 		bad[bit/8] ^= 1 << (bit % 8)
 		f, err := elfobj.Read(bad)
 		if err != nil {
-			refused++
 			qt.Assert(t, qt.ErrorIs(err, elfobj.ErrFormat), qt.Commentf("bit %d", bit))
-			return
+			continue
 		}
 		read++
 		r, err := objdiff.Diff(whole, f, objdiff.Options{})
@@ -151,44 +213,7 @@ func TestDamagedObjects(t *testing.T) {
 			qt.Assert(t, qt.Equals(code.Of(err), "TS1002"), qt.Commentf("bit %d: %v", bit, err))
 		}
 	}
-	for bit := range 64 * 8 {
-		flip(bit)
-	}
-	for i := range 60 {
-		flip(64*8 + (i*7919*8+i)%((len(good)-64)*8))
-	}
-	t.Logf("%d of the damaged objects could be read, %d could not", read, refused)
-
-	dir := t.TempDir()
-	file := func(name string, b []byte) string {
-		path := filepath.Join(dir, name)
-		qt.Assert(t, qt.IsNil(os.WriteFile(path, b, 0o644)))
-		return path
-	}
-	orig := file("orig.o", good)
-	narrow := filepath.Join(dir, "narrow.o")
-	source := file("x.c", []byte("int f(int x) { return x + 1; }\n"))
-	out, err := exec.CommandContext(t.Context(), k.CC(), "-m32", "-c", "-o", narrow, source).CombinedOutput()
-	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
-	machine := bytes.Clone(good)
-	machine[18] = 0xb7 // e_machine: EM_AARCH64
-	for name, c := range map[string]struct {
-		path string
-		exit int
-		code string
-	}{
-		"whole":           {orig, 3, ""},
-		"truncated":       {file("short.o", good[:len(good)/2]), 1, "TS1001"},
-		"empty":           {file("empty.o", nil), 1, "TS1001"},
-		"of 32 bits":      {narrow, 1, "TS1001"},
-		"another machine": {file("machine.o", machine), 1, "TS1002"},
-		"a C file":        {source, 1, "TS1001"},
-		"not there":       {filepath.Join(dir, "none.o"), 1, "TS1902"},
-	} {
-		_, stderr, exit := run(t, "diff", orig, c.path)
-		qt.Check(t, qt.Equals(exit, c.exit), qt.Commentf("%s: %s", name, stderr))
-		qt.Check(t, qt.StringContains(stderr, c.code), qt.Commentf("%s", name))
-	}
+	return read
 }
 
 // TestALivePatchOfAnotherTargetIsNotProven: neither when the target says so,

@@ -36,6 +36,8 @@ var ibtFixes = []cve{
 	{"CVE-2026-92499", "fs/ext4/dir.c", []string{"ext4 ext4_readdir"}},
 	{"CVE-2026-98996", "fs/namespace.c", []string{"vmlinux __x64_sys_listmount", "vmlinux mark_mounts_for_expiry", "vmlinux path_umount"}},
 	{"CVE-2026-99122", "net/vmw_vsock/vmci_transport.c", []string{"vmw_vsock_vmci_transport vmci_transport_recv_stream_cb"}},
+	// a spinlock_t becomes a raw_spinlock_t, which lies the same
+	{"CVE-2026-99282", "net/sched/sch_teql.c", []string{"sch_teql teql_master_xmit"}},
 	{"CVE-2026-99281", "drivers/net/tun.c", []string{"tun __tun_chr_ioctl"}},
 }
 
@@ -67,14 +69,14 @@ func TestEachFixIsLive(t *testing.T) {
 	}
 }
 
-// TestTheFixesOfAKernelWithIBTAreProven loads four fixes as one live patch into
+// TestTheFixesOfAKernelWithIBTAreProven loads five fixes as one live patch into
 // a kernel with branch tracking, call padding and prefix symbols. Two of them
 // show: without the patch the reproducer finds both bugs, with it neither.
 func TestTheFixesOfAKernelWithIBTAreProven(t *testing.T) {
 	k := target(t, testenv.IBT)
 	qt.Assert(t, qt.IsTrue(k.HasConfig("CONFIG_X86_KERNEL_IBT") && k.HasConfig("CONFIG_CALL_PADDING")))
 	r := live(t, k, "tsugi_e2e_ibt", derive(t, testenv.IBT, ibtFixes)...)
-	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"ext4", "tun", "vmlinux", "vmw_vsock_vmci_transport"}))
+	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"ext4", "sch_teql", "tun", "vmlinux", "vmw_vsock_vmci_transport"}))
 	program, err := buildReproducer()
 	qt.Assert(t, qt.IsNil(err))
 	p := prove(t, k, r, func(q *proof.Request) {

@@ -69,7 +69,7 @@ func TestAFullDisk(t *testing.T) {
 	full(home, "find objects", 0)
 	full(home, "compile", 16<<10)
 
-	got, err = builder.Build(t.Context(), req, progress.Discard)
+	_, err = builder.Build(t.Context(), req, progress.Discard)
 	qt.Assert(t, qt.IsNil(err))
 	full(tmp, "link", 0)
 
