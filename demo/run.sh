@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=demo/versions.env
 source demo/versions.env
 
-tsugictl=$PWD/bin/tsugictl
+tsugictl=${TSUGICTL:-$PWD/bin/tsugictl}
 out=demo/out
 target=debian:$DEMO_RELEASE
 rm -rf "$out"
@@ -21,7 +21,7 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' off=$'\e[
 # shown COMMAND...: the command as a reader would type it.
 shown() {
 	[ "$1" != prove ] || shift
-	echo "${*/#"$PWD/bin/"/}"
+	echo "${*/#"$tsugictl"/tsugictl}"
 }
 
 # stage TITLE COMMAND...: runs a step of the story and keeps its time.

@@ -7,13 +7,13 @@ cd "$(dirname "$0")/.."
 # shellcheck source=demo/versions.env
 source demo/versions.env
 
-tsugictl=$PWD/bin/tsugictl
 store=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 target=debian:$DEMO_RELEASE
-"$tsugictl" -q target add "$target" --version "$DEMO_VERSION" >/dev/null
-
 work=$(mktemp -d "$store/bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+cp bin/tsugictl "$work/tsugictl" # a build meanwhile does not matter
+tsugictl=$work/tsugictl
+"$tsugictl" -q target add "$target" --version "$DEMO_VERSION" >/dev/null
 
 # clean_home DIR: a store with the downloaded packages and nothing else.
 clean_home() {
@@ -46,32 +46,29 @@ tcp_fix() {
 	"$tsugictl" -q fix derive "$work/old" "$work/new" -o "$work/$1.diff" >/dev/null
 }
 
-echo "measuring: a target, a fix with nothing cached, another with the original cached, the demo (some minutes)" >&2
-home=$work/home
-clean_home "$home"
-timed prepare "$tsugictl" --home "$home" --stats target add "$target" --version "$DEMO_VERSION"
-tcp_fix one "tsugi was here"
-tcp_fix two "tsugi was here again"
-timed cold "$tsugictl" --home "$home" --stats build "$work/one.diff" -t "$target" -o "$work/one.tsugi" --module "$work/one.ko"
-timed warm "$tsugictl" --home "$home" --stats build "$work/two.diff" -t "$target" -o "$work/two.tsugi"
-size=$(stat -c %s "$work/one.ko")
-rm -rf "$home"
-clean_home "$home"
-timed demo env TSUGI_HOME="$home" demo/run.sh
-rm -rf "$home"
-kvm=$(CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 go test ./test/bench -run '^$' -bench DiffKVM -benchtime 20x |
-	sed -n 's/^BenchmarkDiffKVM.* \([0-9.]*\) ns\/op.*/\1/p')
-
 row() { # WHAT MUST MEASURED UNIT
 	local mark=✓
 	[ "$(bc <<<"$3 <= $2")" = 1 ] || mark=✗
 	LC_ALL=C printf '%s  %-58s %8s %8.2f %s\n' "$mark" "$1" "$2" "$3" "$4"
 }
-printf '\n   %-58s %8s %8s\n' "what" must measured
-row "one-file fix, target prepared, nothing cached" 25 "${seconds[cold]}" s
-row "the same with the original object cached" 12 "${seconds[warm]}" s
+
+printf '   %-58s %8s %8s\n' "what" must measured
+home=$work/home
+clean_home "$home"
+timed prepare "$tsugictl" --home "$home" --stats target add "$target" --version "$DEMO_VERSION"
 row "preparing a target after download" 120 "${seconds[prepare]}" s
+tcp_fix one "tsugi was here"
+tcp_fix two "tsugi was here again"
+timed cold "$tsugictl" --home "$home" --stats build "$work/one.diff" -t "$target" -o "$work/one.tsugi" --module "$work/one.ko"
+row "one-file fix, target prepared, nothing cached" 25 "${seconds[cold]}" s
+timed warm "$tsugictl" --home "$home" --stats build "$work/two.diff" -t "$target" -o "$work/two.tsugi"
+row "the same with the original object cached" 12 "${seconds[warm]}" s
+row "module for a one-function TCP fix" 100 "$(bc <<<"scale=1; $(stat -c %s "$work/one.ko")/1000")" kB
+kvm=$(CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 go test ./test/bench -run '^$' -bench DiffKVM -benchtime 20x |
+	sed -n 's/^BenchmarkDiffKVM.* \([0-9.]*\) ns\/op.*/\1/p')
 row "object diff of arch/x86/kvm/x86.c" 0.5 "$(bc <<<"scale=3; $kvm/1000000000")" s
-row "module for a one-function TCP fix" 100 "$(bc <<<"scale=1; $size/1000")" kB
-row "peak memory of tsugictl" 700 "$peak" MB
+rm -rf "$home"
+clean_home "$home"
+timed demo env TSUGI_HOME="$home" TSUGICTL="$tsugictl" demo/run.sh
 row "make demo after the downloads" 240 "${seconds[demo]}" s
+row "peak memory of tsugictl" 700 "$peak" MB
