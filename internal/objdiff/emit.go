@@ -7,7 +7,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/elfobj"
@@ -30,6 +29,8 @@ func (r *Result) Extract() (*Extract, error) {
 		undef:   map[any]*elfobj.Symbol{},
 		strings: map[string]int64{},
 		taken:   takenAddresses(r.orig),
+		refs:    map[*elfobj.Symbol]int{},
+		names:   definedNames(r.orig),
 	}
 	e.layout()
 	if err := e.fill(); err != nil {
@@ -57,6 +58,8 @@ type emitter struct {
 	undef   map[any]*elfobj.Symbol // by extern name, or by atom of the original
 	strings map[string]int64       // offset of a literal in its section, by section name and content
 	taken   map[string]bool
+	refs    map[*elfobj.Symbol]int    // index in out.Refs, by undefined symbol
+	names   map[string]*elfobj.Symbol // what the original defines: primary symbols by any of their names
 }
 
 // layout gives every carried atom a section and a symbol.
@@ -220,12 +223,23 @@ func (e *emitter) origExtern(sym *elfobj.Symbol) *elfobj.Symbol {
 	if s := e.r.orig.externs[sym.Name]; s != nil {
 		return s
 	}
-	for _, a := range e.r.orig.atoms {
-		if a.sym != nil && (a.sym.Name == sym.Name || slices.ContainsFunc(a.aliases, func(s *elfobj.Symbol) bool { return s.Name == sym.Name })) {
-			return a.sym
+	return e.names[sym.Name]
+}
+
+// definedNames lists the symbols of an object's atoms under all their names.
+func definedNames(o *object) map[string]*elfobj.Symbol {
+	out := map[string]*elfobj.Symbol{}
+	for _, a := range o.atoms {
+		if a.sym == nil {
+			continue
+		}
+		for _, s := range append([]*elfobj.Symbol{a.sym}, a.aliases...) {
+			if out[s.Name] == nil {
+				out[s.Name] = a.sym
+			}
 		}
 	}
-	return nil
+	return out
 }
 
 // undefined returns the undefined symbol for something outside, one for each.
@@ -243,16 +257,13 @@ func (e *emitter) undefined(key any, orig, like *elfobj.Symbol, ref *ref, from *
 		e.undef[key] = sym
 		e.out.File.Symbols = append(e.out.File.Symbols, sym)
 		if sym.Index == elf.SHN_UNDEF {
+			e.refs[sym] = len(e.out.Refs)
 			e.out.Refs = append(e.out.Refs, Ref{Symbol: sym, Orig: orig})
 		}
 	}
-	if from != nil && !ref.branch && ref.to.off == 0 {
-		for i := range e.out.Refs {
-			if e.out.Refs[i].Symbol == sym {
-				e.out.Refs[i].Pointer = true
-				e.out.Refs[i].NewPointer = !e.taken[like.Name]
-			}
-		}
+	if i, ok := e.refs[sym]; ok && from != nil && !ref.branch && ref.to.off == 0 {
+		e.out.Refs[i].Pointer = true
+		e.out.Refs[i].NewPointer = !e.taken[like.Name]
 	}
 	return sym
 }

@@ -26,10 +26,9 @@ type Extract struct {
 
 // Replacement pairs a function of the original object with its new code.
 type Replacement struct {
-	Orig *elfobj.Symbol // in the original object
-	New  *elfobj.Symbol // in Extract.File
-	// Inputs of risk reports: why it counts as changed.
-	Change string
+	Orig   *elfobj.Symbol // in the original object
+	New    *elfobj.Symbol // in Extract.File
+	Change string         // why it counts as changed, for people
 }
 
 // Ref explains an undefined symbol of an Extract.

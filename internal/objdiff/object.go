@@ -66,9 +66,7 @@ func newObject(f *elfobj.File, a *arch.Arch, opt Options) (*object, error) {
 	}
 	o.cutAtSymbols()
 	sites := o.sites()
-	if err := o.cutGaps(sites); err != nil {
-		return nil, err
-	}
+	o.cutGaps(sites)
 	for _, s := range f.Sections {
 		o.atoms = append(o.atoms, o.bySec[s]...)
 	}
@@ -130,7 +128,7 @@ func (o *object) patchableEntries() map[*elfobj.Section][]uint64 {
 }
 
 // cutGaps makes anonymous atoms where references lead to no symbol.
-func (o *object) cutGaps(sites map[*elfobj.Section][]site) error {
+func (o *object) cutGaps(sites map[*elfobj.Section][]site) {
 	cuts := map[*elfobj.Section][]uint64{}
 	for _, from := range o.file.Sections {
 		spec := o.specs[from]
@@ -152,7 +150,6 @@ func (o *object) cutGaps(sites map[*elfobj.Section][]site) error {
 		}
 		o.bySec[sec] = o.gapAtoms(sec, o.bySec[sec], cuts[sec])
 	}
-	return nil
 }
 
 // bind turns sites into refs of atoms.
