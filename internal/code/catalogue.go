@@ -6,7 +6,7 @@ package code
 func Catalogue() []Entry {
 	return []Entry{
 		// TS1xxx: input and fixes
-		{"TS1001", KindError, "not a relocatable ELF64 object", "give an .o file that a compiler or assembler wrote for a 64-bit little-endian machine"},
+		{"TS1001", KindError, "not a relocatable ELF64 object", "give an .o file that a compiler or assembler wrote for a 64-bit machine"},
 		{"TS1002", KindError, "the two objects are not builds of one source for one machine", "give two objects that the same compiler made for the same architecture"},
 		{"TS1003", KindError, "the object holds no machine code", "compile without -flto, or with -ffat-lto-objects: what a link-time compiler will make of it can't be compared"},
 		{"TS1101", KindError, "the fix is not a diff that Tsugi can read", "give a unified diff in git or quilt style, made with -p1 paths (a/fs/x.c b/fs/x.c)"},
