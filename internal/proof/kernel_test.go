@@ -3,12 +3,9 @@
 package proof_test
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,37 +19,12 @@ import (
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
-// target is a kernel that is booted, which takes too long for -short.
-func target(t testing.TB, pin string) *kernel.Target {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines: not with -short")
-	}
-	return testenv.Kernel(t, pin)
-}
-
-// initDir holds the guest program of all tests.
+// initDir holds the guest program of all tests, and is made by TestMain.
 var initDir string
 
-var buildInit = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(initDir, "init")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./testdata/init")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w", out, err)
-	}
-	return bin, nil
-})
+var buildInit = testenv.Static(&initDir, "./testdata/init")
 
-func TestMain(m *testing.M) {
-	var err error
-	if initDir, err = os.MkdirTemp("", "tsugi-init-*"); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	os.RemoveAll(initDir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { testenv.Main(m, &initDir) }
 
 // modules are a target's own and those of testdata/modules.
 type modules struct {
@@ -119,7 +91,7 @@ func codes(p *proof.Proof) string {
 func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 	for _, name := range []string{testenv.Demo, testenv.IBT} {
 		t.Run(name, func(t *testing.T) {
-			k := target(t, name)
+			k := testenv.Booted(t, name)
 			m := buildModules(t, k)
 			r := request(t, k, m)
 			r.LateModules, r.Cycles, r.Probe = []string{"ext4"}, 5, "cat /proc/cmdline"
@@ -139,7 +111,7 @@ func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 }
 
 func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
-	k := target(t, testenv.Demo)
+	k := testenv.Booted(t, testenv.Demo)
 	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
 	qt.Assert(t, qt.IsNil(err))
 	r := request(t, k, buildModules(t, k))
@@ -156,7 +128,7 @@ func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
 }
 
 func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
-	k := target(t, testenv.Demo)
+	k := testenv.Booted(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Patch.Name, r.Module = "tsugi_stall", m.read(t, "tsugi_stall")
@@ -171,8 +143,8 @@ func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
 }
 
 func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
-	k := target(t, testenv.Demo)
-	other := target(t, testenv.IBT)
+	k := testenv.Booted(t, testenv.Demo)
+	other := testenv.Booted(t, testenv.IBT)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Module, r.Reproducer = buildModules(t, other).read(t, "tsugi_sample"), ""
@@ -183,7 +155,7 @@ func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
 }
 
 func TestANewerLivePatchReplacesTheOlderOne(t *testing.T) {
-	k := target(t, testenv.Demo)
+	k := testenv.Booted(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Previous.Name, r.PreviousModule = "tsugi_older", m.read(t, "tsugi_older")

@@ -8,11 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,37 +22,12 @@ import (
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
-// target is a kernel that is booted, which takes too long for -short.
-func target(t testing.TB, pin string) *kernel.Target {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines: not with -short")
-	}
-	return testenv.Kernel(t, pin)
-}
-
 // initDir holds the guest program of all tests, and is made by TestMain.
 var initDir string
 
-var buildInit = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(initDir, "init")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./testdata/init")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w", out, err)
-	}
-	return bin, nil
-})
+var buildInit = testenv.Static(&initDir, "./testdata/init")
 
-func TestMain(m *testing.M) {
-	var err error
-	if initDir, err = os.MkdirTemp("", "tsugi-init-*"); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	os.RemoveAll(initDir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { testenv.Main(m, &initDir) }
 
 func config(t testing.TB, k *kernel.Target) vm.Config {
 	bin, err := buildInit()
@@ -65,7 +37,7 @@ func config(t testing.TB, k *kernel.Target) vm.Config {
 
 func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
 	for _, pin := range []string{testenv.Demo, testenv.IBT} {
-		t.Run(pin, func(t *testing.T) { f(t, target(t, pin)) })
+		t.Run(pin, func(t *testing.T) { f(t, testenv.Booted(t, pin)) })
 	}
 }
 
@@ -146,7 +118,7 @@ func TestACrashIsToldApartFromAHang(t *testing.T) {
 // Where /dev/kvm is missing, aborts or hangs, this takes the emulator; where
 // it works, the hypervisor. Either way the machine has to boot.
 func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
-	cfg := config(t, target(t, testenv.Demo))
+	cfg := config(t, testenv.Booted(t, testenv.Demo))
 	cfg.Accel, cfg.CacheDir = "", t.TempDir()
 	out, err := vm.Run(t.Context(), cfg, &wire.Plan{})
 	qt.Assert(t, qt.IsNil(err))
@@ -159,7 +131,7 @@ func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
 }
 
 func TestACancelledRunLeavesNothing(t *testing.T) {
-	k := target(t, testenv.Demo)
+	k := testenv.Booted(t, testenv.Demo)
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := config(t, k)
 	cfg.OnEvent = func(wire.Event) { cancel() }
