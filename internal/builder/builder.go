@@ -148,6 +148,8 @@ type build struct {
 	types   *kernelTypes
 	target  *klp.Target
 	inputs  []klp.Input
+	// spare are objects that only bring new globals, which others may call.
+	spare []klp.Input
 }
 
 // stage runs one step and notes how long it took.
@@ -239,6 +241,9 @@ func authorHeaders(t *kernel.Target) (string, error) {
 
 // compare diffs the pairs in parallel and collects what they mean, in order.
 func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
+	if len(pairs) == 0 {
+		return nil
+	}
 	task := b.rep.Start("compare", int64(len(pairs)), progress.Files)
 	defer func() { task.Done(err) }()
 	if b.types, err = loadTypes(b.req.Target); err != nil {
@@ -274,6 +279,9 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 		if err = b.collect(pairs[i], c); err != nil {
 			return err
 		}
+	}
+	if len(b.inputs) > 0 {
+		b.inputs = append(b.inputs, b.spare...)
 	}
 	return nil
 }
@@ -329,7 +337,8 @@ func (b *build) collect(p kbuild.Pair, c *compared) error {
 	for _, n := range c.diff.Notes {
 		b.report.Notes = append(b.report.Notes, p.Path+": "+n)
 	}
-	if c.diff.Same() || c.diff.Refused() {
+	onlyNew := c.diff.Same() && len(c.diff.New)+len(c.diff.Data) > 0
+	if c.diff.Same() && !onlyNew || c.diff.Refused() {
 		return nil
 	}
 	extract, err := c.diff.Extract()
@@ -340,7 +349,12 @@ func (b *build) collect(p kbuild.Pair, c *compared) error {
 	if err != nil {
 		return err
 	}
-	b.inputs = append(b.inputs, klp.Input{Object: p.Path, Module: p.Module, Plain: plain, Extract: *extract})
+	in := klp.Input{Object: p.Path, Module: p.Module, Plain: plain, Extract: *extract}
+	if onlyNew {
+		b.spare = append(b.spare, in)
+	} else {
+		b.inputs = append(b.inputs, in)
+	}
 	return nil
 }
 
