@@ -23,7 +23,7 @@ type Arch struct {
 	Name    string // the kernel's name of it, as in uname -m
 	// Special lists the sections whose entries belong to functions.
 	Special []Special
-	// LineArgs names the functions that take a source line, with the
+	// LineCallees names the functions that take a source line, LineRegs the
 	// registers (insn.Inst.MovImm numbers) in which it may be passed.
 	LineCallees map[string]bool
 	LineRegs    map[int]bool
@@ -34,10 +34,9 @@ type Arch struct {
 	// entryCalls are the symbols that a function's first relocation refers to
 	// when the compiler made it traceable.
 	entryCalls map[string]bool
-	// AbsPointer and PCRelCall are the relocation types that the engine itself
-	// writes: an absolute pointer, and a call or jump.
-	AbsPointer, PCRelCall uint32
-	PointerSize           int
+	// PCRelCall is the relocation type that the engine itself writes: that of
+	// a call or jump.
+	PCRelCall uint32
 }
 
 // Rel is what the engine must know of a relocation type.

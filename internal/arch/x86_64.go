@@ -17,8 +17,8 @@ func x8664() *Arch {
 		Decode:     insn.Decode,
 		rel:        relX8664,
 		entryCalls: map[string]bool{"__fentry__": true, "mcount": true},
-		AbsPointer: uint32(elf.R_X86_64_64), PCRelCall: uint32(elf.R_X86_64_PLT32), PointerSize: 8,
-		LineRegs: map[int]bool{7: true, 6: true, 2: true, 1: true},
+		PCRelCall:  uint32(elf.R_X86_64_PLT32),
+		LineRegs:   map[int]bool{7: true, 6: true, 2: true, 1: true},
 		LineCallees: map[string]bool{
 			"__warn_printk": true, "warn_slowpath_fmt": true, "warn_slowpath_null": true,
 			"__might_sleep": true, "___might_sleep": true, "__might_resched": true, "__might_fault": true,
