@@ -90,6 +90,19 @@ func TestEditsHaveKnownAnswers(t *testing.T) {
 			verdict: builder.NotAffected,
 		},
 		{
+			name: "a new function of one object that another calls",
+			edits: []edit{
+				{"net/ipv4/tcp_cong.c", "", "\nu32 tcp_reno_ssthresh(", "\nint e2e_helper(int x);\nint e2e_helper(int x)\n{\n\tpr_info_once(\"tsugi e2e: helper\\n\");\n\treturn x + 1;\n}\n\nu32 tcp_reno_ssthresh("},
+				{"net/ipv4/tcp_input.c", "", "\nint tcp_rcv_state_process(struct sock *sk, struct sk_buff *skb)\n{", "\nint e2e_helper(int x);\nint tcp_rcv_state_process(struct sock *sk, struct sk_buff *skb)\n{\n\tif (e2e_helper(skb->len) == -7)\n\t\treturn 0;\n"},
+			},
+			verdict: builder.Live, functions: []string{"vmlinux tcp_rcv_state_process"},
+		},
+		{
+			name:    "a new global function that nobody calls",
+			edits:   []edit{{"net/ipv4/tcp_cong.c", "", "\nu32 tcp_reno_ssthresh(", "\nint e2e_idle(int x);\nint e2e_idle(int x)\n{\n\treturn x + 1;\n}\n\nu32 tcp_reno_ssthresh("}},
+			verdict: builder.NotAffected,
+		},
+		{
 			name: "a message once", edits: tcpSays,
 			verdict: builder.Live, functions: []string{"vmlinux tcp_rcv_state_process"},
 			check: func(t *testing.T, r *builder.Report) {
