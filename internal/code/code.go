@@ -7,8 +7,11 @@
 //
 // Ranges: TS1xxx input and fixes, TS2xxx targets and packages, TS3xxx
 // compiling, TS4xxx refusals of the differ (verdict reboot), TS5xxx the
-// module, TS6xxx virtual machine and proof, TS7xxx the artifact, TS8xxx risks
-// (advice beside facts), TS9xxx the machine Tsugi runs on.
+// module, TS6xxx virtual machine and proof, TS7xxx the artifact and the service
+// (TS71xx trust, TS74xx storage, TS75xx jobs, TS76xx the API, TS77xx
+// publication, TS78xx running a server), TS8xxx risks (advice beside facts),
+// TS9xxx the machine Tsugi runs on (TS92xx what keeps it from taking a live
+// patch, TS93xx loading, TS94xx the agent, TS95xx health).
 package code
 
 import (

@@ -30,8 +30,8 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout"}
-	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "vm"}
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo"}
+	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "vm", "trust", "policy", "preflight", "kload"}
 )
 
 // allowed says what each package below internal/ may import of the others.
@@ -46,6 +46,7 @@ func allowed() map[string][]string {
 		"insn":     nil,
 		"kimage":   {"code"},
 		"layout":   nil,
+		"hostinfo": {"code"},
 		"modsig":   {"code"},
 		"pkgfile":  {"code", "progress"},
 		// domain
@@ -57,14 +58,27 @@ func allowed() map[string][]string {
 		"klp":       below("objdiff", "kernel", "arch"),
 		"livepatch": below(),
 		"vm":        below(),
+		"trust":     below("livepatch"),
+		"policy":    below("livepatch", "trust"),
+		"preflight": below("livepatch"),
+		"kload":     below(),
 		// services
 		"builder": below(domain...),
-		"proof":   below("vm", "livepatch", "kernel"),
+		"proof":   below("vm", "livepatch", "kernel", "kload"),
+		"api":     {"code"},
+		"store":   {"code"},
+		"publish": below("livepatch", "trust", "policy", "store"),
+		"jobs":    below("livepatch", "kernel", "fix", "store", "api", "builder", "proof"),
+		"server":  below("livepatch", "trust", "policy", "store", "api", "publish", "jobs"),
+		"agent":   below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		// edge
-		"ui":  {"code", "progress"},
-		"cli": append(below(domain...), "builder", "proof", "ui"),
+		"ui":        {"code", "progress"},
+		"command":   {"code", "progress", "ui"},
+		"cli":       append(below(domain...), "builder", "proof", "api", "ui", "command"),
+		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
+		"servercli": append(below(domain...), "builder", "proof", "api", "store", "publish", "jobs", "server", "ui", "command"),
 		// tests only
-		"testenv": append(below(domain...), "builder"),
+		"testenv": append(below(domain...), "builder", "store"),
 		"layers":  nil,
 	}
 }
@@ -72,7 +86,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch"}
+	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 
@@ -122,8 +136,8 @@ func TestImportsOnlyGoDown(t *testing.T) {
 			from, ok := unit(p.ImportPath)
 			switch {
 			case !ok: // cmd: the command tree and the guest's side of the virtual machine
-				if to != "cli" && !strings.HasSuffix(imp, "/guest") {
-					t.Errorf("%s imports %s: a main package calls cli and no other", p.ImportPath, imp)
+				if !slices.Contains([]string{"cli", "agentcli", "servercli", "command"}, to) && !strings.HasSuffix(imp, "/guest") {
+					t.Errorf("%s imports %s: a main package calls its command tree and no other", p.ImportPath, imp)
 				}
 			case from == to:
 			case rules[from] == nil && !hasRule(rules, from):
@@ -169,7 +183,7 @@ func TestOnlyTheEdgeKnowsTerminalsAndFlags(t *testing.T) {
 	t.Parallel()
 	edge := []string{"charm.land/", "github.com/spf13/", "github.com/vbauerster/", "github.com/charmbracelet/"}
 	for _, p := range packages(t) {
-		if name, ok := unit(p.ImportPath); !ok || name == "cli" || name == "ui" {
+		if name, ok := unit(p.ImportPath); !ok || slices.Contains([]string{"cli", "agentcli", "servercli", "command", "ui"}, name) {
 			continue
 		}
 		for _, imp := range p.Imports {
