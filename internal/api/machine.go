@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Kernel is a running kernel, exactly.
+type Kernel struct {
+	Release string `json:"release" maxLength:"255"`  // uname -r
+	BuildID string `json:"build_id" maxLength:"128"` // GNU build-id of vmlinux, hex
+	Arch    string `json:"arch" maxLength:"32"`      // uname -m
+}
+
+// Module is a loaded kernel module.
+type Module struct {
+	Name    string `json:"name" maxLength:"64"`
+	BuildID string `json:"build_id,omitempty" maxLength:"128"` // of its note, hex
+}
+
+// State is where a live patch stands on a machine.
+type State string
+
+// The states of a live patch on a machine, in the order of a life without
+// trouble, then the others. docs/agent.md draws the machine.
+const (
+	Known         State = "known"         // the index offers it
+	Verified      State = "verified"      // fetched, signatures and digests hold, decrypted
+	Preflighted   State = "preflighted"   // this host can take it
+	Loading       State = "loading"       // the intent is on disk, the kernel is being asked
+	Transitioning State = "transitioning" // the kernel switches task by task
+	Applied       State = "applied"       // the transition is over
+	Healthy       State = "healthy"       // and the health watch found nothing
+
+	Reverting   State = "reverting"
+	Reverted    State = "reverted"
+	Quarantined State = "quarantined" // a boot found it unconfirmed, or its health watch failed
+	Blocked     State = "blocked"     // a reason keeps it from being applied: see Problem
+	Waiting     State = "waiting"     // for a window, the end of a hold, or the next try
+)
+
+// Patch is what a machine says about its live patch.
+type Patch struct {
+	ID      string   `json:"id,omitempty" maxLength:"255"`   // LivePatch.ID
+	Name    string   `json:"name,omitempty" maxLength:"64"`  // the kernel's name
+	Version int      `json:"version,omitempty" minimum:"0"`  // of the target
+	State   State    `json:"state,omitempty" maxLength:"32"` // of this live patch
+	Since   int64    `json:"since,omitempty"`                // of the state
+	Problem *Problem `json:"problem,omitempty"`              // why it stands where it stands
+}
+
+// EnrollRequest makes a machine known. It is authorised by the token alone.
+type EnrollRequest struct {
+	Token     string `json:"token" maxLength:"256"`
+	MachineID string `json:"machine_id" maxLength:"128"` // SHA-256 of "tsugi" and /etc/machine-id, hex
+	Hostname  string `json:"hostname" maxLength:"255"`
+	Recipient string `json:"recipient" maxLength:"4096"` // age recipient of the key pair made on the machine
+	Agent     string `json:"agent" maxLength:"64"`       // version of the agent
+	OS        string `json:"os,omitempty" maxLength:"255"`
+	Kernel    Kernel `json:"kernel"`
+	// Previous is the credential of an earlier enrolment of this very machine,
+	// if it still has one: the machine keeps its id and its place in the limit.
+	Previous string `json:"previous,omitempty" maxLength:"256"`
+}
+
+// EnrollAnswer is what a machine keeps.
+type EnrollAnswer struct {
+	Machine    string `json:"machine"`    // id
+	Credential string `json:"credential"` // a secret, told once; stored hashed
+	Tier       string `json:"tier"`
+	Group      string `json:"group,omitempty"`
+	// Reenrolled says that the machine was known before.
+	Reenrolled bool `json:"reenrolled,omitempty"`
+}
+
+// CheckIn is what a machine says about itself. The request carries the ETag of
+// the last answer in If-None-Match; a machine that leaves both unchanged gets
+// 304 and nothing else.
+type CheckIn struct {
+	Agent  string `json:"agent" maxLength:"64"`
+	BootID string `json:"boot_id" maxLength:"64"` // /proc/sys/kernel/random/boot_id
+	// Run is random for each start of the agent. Two runs in turn under one
+	// credential and one boot are two agents; two boots in turn are a clone.
+	Run    string `json:"run" maxLength:"64"`
+	Uptime int64  `json:"uptime"` // seconds
+	Clock  int64  `json:"clock"`  // the machine's own time
+	Kernel Kernel `json:"kernel"`
+	Patch  Patch  `json:"patch"`
+	// ModulesDigest is the SHA-256 of the lines "name build_id\n" in order;
+	// Modules follows only when the server's Want names it.
+	ModulesDigest string   `json:"modules_digest,omitempty" maxLength:"64"`
+	Modules       []Module `json:"modules,omitempty" maxItems:"4096"`
+	// Able says whether preflight finds that this host can take live patches
+	// at all, and Problems why not.
+	Able     bool      `json:"able"`
+	Problems []Problem `json:"problems,omitempty" maxItems:"32"`
+	Hold     bool      `json:"hold,omitempty"` // an operator on the machine holds it
+}
+
+// Wish is something that the server asks a machine for.
+type Wish string
+
+// The wishes.
+const (
+	WantModules  Wish = "modules"  // the list of modules in the next check-in
+	WantReenroll Wish = "reenroll" // this identity is used by two machines
+)
+
+// Assignment answers a check-in: what the machine should have. What it means
+// is decided by the machine from the signed index; this is only the pointer
+// to it, the keys, and what the server knows and the index does not.
+type Assignment struct {
+	Machine  string `json:"machine"`
+	Tier     string `json:"tier"`
+	Group    string `json:"group,omitempty"`
+	Interval int64  `json:"interval"` // seconds until the next check-in; the agent adds jitter
+	// Sequence is that of the index for this machine's kernel in its tier; 0:
+	// there is none. A machine that holds an older one refreshes its metadata.
+	Sequence int64 `json:"sequence"`
+	// Keys are the content keys of the live patches that this machine may
+	// read, each wrapped for its recipient (an age file, base64), by
+	// LivePatch.ID.
+	Keys map[string]string `json:"keys,omitempty"`
+	Want []Wish            `json:"want,omitempty"`
+	Hold bool              `json:"hold,omitempty"` // an operator holds it on the server
+	Time int64             `json:"time"`           // the server's own; not part of the ETag
+}
+
+// Stall is a task that held up a transition.
+type Stall struct {
+	PID      int    `json:"pid"`
+	Comm     string `json:"comm" maxLength:"64"`
+	Function string `json:"function,omitempty" maxLength:"512"` // patched function on its stack
+}
+
+// ReportKind says what a report is about.
+type ReportKind string
+
+// The kinds of reports.
+const (
+	ReportState  ReportKind = "state"  // a live patch came to a state
+	ReportCrash  ReportKind = "crash"  // a boot found an unconfirmed intent
+	ReportHealth ReportKind = "health" // the health watch found something
+	ReportAgent  ReportKind = "agent"  // the agent itself: enrolled, cleared a quarantine, held
+)
+
+// Report is one thing that happened on a machine. A machine keeps it until the
+// server has stored it; the id makes a second delivery harmless.
+type Report struct {
+	ID         string     `json:"id" maxLength:"36"`
+	Time       int64      `json:"time"`
+	Kind       ReportKind `json:"kind" maxLength:"32"`
+	BootID     string     `json:"boot_id" maxLength:"64"`
+	Kernel     Kernel     `json:"kernel"`
+	Patch      Patch      `json:"patch"`
+	Transition int64      `json:"transition_ms,omitempty"`
+	Stalls     []Stall    `json:"stalls,omitempty" maxItems:"32"`
+	Detail     string     `json:"detail,omitempty" maxLength:"8192"`
+}
+
+// Reports are delivered together.
+type Reports struct {
+	Reports []Report `json:"reports" minItems:"1" maxItems:"100"`
+}
+
+// ReportsAnswer names what is stored now.
+type ReportsAnswer struct {
+	Stored []string `json:"stored"` // ids
+}

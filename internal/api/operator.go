@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Token is an enrolment token as operators see it; its secret is told once.
+type Token struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Tier     string `json:"tier"`
+	Group    string `json:"group,omitempty"`
+	Limit    int    `json:"limit"` // machines; 0: only the plan's
+	Uses     int    `json:"uses"`  // machines enrolled with it so far
+	Created  int64  `json:"created"`
+	Expires  int64  `json:"expires,omitempty"` // 0: never
+	Revoked  int64  `json:"revoked,omitempty"` // 0: it is not
+	LastUsed int64  `json:"last_used,omitempty"`
+}
+
+// NewToken asks for a token.
+type NewToken struct {
+	Name    string `json:"name" minLength:"1" maxLength:"100"`
+	Tier    string `json:"tier,omitempty" maxLength:"64"` // "" is the last one (stable)
+	Group   string `json:"group,omitempty" maxLength:"100"`
+	Limit   int    `json:"limit,omitempty" minimum:"0"`
+	Expires int64  `json:"expires,omitempty"`
+}
+
+// TokenMade is a new token with its secret.
+type TokenMade struct {
+	Token
+	Secret string `json:"secret"`
+	// Enroll is everything that tsugi enroll needs in one word: the server's
+	// URL, the secret, the digest of its CA and the digest of its TUF root.
+	Enroll string `json:"enroll"`
+}
+
+// Tier is an ordered stage of trust.
+type Tier struct {
+	Name     string `json:"name"`
+	Rank     int    `json:"rank"` // 1 is the first; live patches are promoted upwards
+	Machines int    `json:"machines"`
+	Patches  int    `json:"patches"`
+}
+
+// Protection says in one word how a machine stands.
+type Protection string
+
+// The words of protection.
+const (
+	Protected   Protection = "protected"   // it has the newest live patch that it should have
+	Outdated    Protection = "outdated"    // a newer one waits
+	Unprotected Protection = "unprotected" // there is one and it has none, or it is reverted
+	NotCovered  Protection = "not-covered" // no live patch for this kernel in its tier
+	Failing     Protection = "failing"     // quarantined or blocked: see Patch.Problem
+	Silent      Protection = "silent"      // it missed three check-ins
+	Gone        Protection = "gone"        // decommissioned
+)
+
+// Machine is an enrolled machine as operators see it.
+type Machine struct {
+	ID         string     `json:"id"`
+	Hostname   string     `json:"hostname"`
+	Tier       string     `json:"tier"`
+	Group      string     `json:"group,omitempty"`
+	Token      string     `json:"token,omitempty"` // id of the token that it came with
+	Kernel     Kernel     `json:"kernel"`
+	OS         string     `json:"os,omitempty"`
+	Agent      string     `json:"agent,omitempty"`
+	Patch      Patch      `json:"patch"`
+	Target     string     `json:"target,omitempty"` // id of the live patch that it should have
+	Protection Protection `json:"protection"`
+	Reason     string     `json:"reason,omitempty"` // of the protection, one sentence
+	CVEs       []string   `json:"cves,omitempty"`   // fixed live, with GET of one machine only
+	Able       bool       `json:"able"`
+	Problems   []Problem  `json:"problems,omitempty"`
+	Hold       bool       `json:"hold,omitempty"`
+	Cloned     bool       `json:"cloned,omitempty"` // two machines use its identity
+	Enrolled   int64      `json:"enrolled"`
+	Seen       int64      `json:"seen,omitempty"`
+	Booted     int64      `json:"booted,omitempty"`
+	Gone       int64      `json:"gone,omitempty"`
+}
+
+// MachineChange changes what operators decide about a machine; nil leaves a
+// field as it is.
+type MachineChange struct {
+	Tier  *string `json:"tier,omitempty" maxLength:"64"`
+	Group *string `json:"group,omitempty" maxLength:"100"`
+	Hold  *bool   `json:"hold,omitempty"`
+}
+
+// LivePatch is a published live patch as operators see it.
+type LivePatch struct {
+	ID       string         `json:"id"` // "debian-6.1.0-55-amd64-v3"
+	Name     string         `json:"name"`
+	Version  int            `json:"version"`
+	Target   string         `json:"target"` // "debian:6.1.0-55-amd64"
+	Kernel   Kernel         `json:"kernel"`
+	Digest   string         `json:"sha256"` // of the .tsugi file
+	Size     int64          `json:"size"`
+	CVEs     []string       `json:"cves,omitempty"`
+	Fixes    []string       `json:"fixes,omitempty"` // titles
+	Proven   bool           `json:"proven"`          // a proof that holds came with it
+	Signed   bool           `json:"signed"`          // the module carries a kernel module signature
+	Tiers    []string       `json:"tiers"`           // where it is published, in order
+	Created  int64          `json:"created"`
+	Blocked  int64          `json:"blocked,omitempty"`
+	Reason   string         `json:"reason,omitempty"` // of the block
+	Recall   bool           `json:"recall,omitempty"` // machines are told to revert it
+	Machines map[string]int `json:"machines,omitempty"`
+}
+
+// Promote names the tier that a live patch goes to; "" is the next one.
+type Promote struct {
+	Tier string `json:"tier,omitempty" maxLength:"64"`
+}
+
+// Block stops the delivery of a live patch.
+type Block struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"1000"`
+	Recall bool   `json:"recall,omitempty"` // machines that have it are told to revert it
+}
+
+// JobState is where a build job stands.
+type JobState string
+
+// The states of a job.
+const (
+	JobQueued    JobState = "queued"
+	JobRunning   JobState = "running"
+	JobDone      JobState = "done"
+	JobFailed    JobState = "failed"
+	JobCancelled JobState = "cancelled"
+)
+
+// Job is a build on the server.
+type Job struct {
+	ID       string   `json:"id"`
+	Target   string   `json:"target"`
+	Title    string   `json:"title,omitempty"`
+	State    JobState `json:"state"`
+	Stage    string   `json:"stage,omitempty"`
+	Attempt  int      `json:"attempt"` // 1 is the first
+	Worker   string   `json:"worker,omitempty"`
+	Created  int64    `json:"created"`
+	Started  int64    `json:"started,omitempty"`
+	Ended    int64    `json:"ended,omitempty"`
+	Verdict  string   `json:"verdict,omitempty"` // live, reboot, not-affected
+	Problem  *Problem `json:"problem,omitempty"`
+	Patch    string   `json:"patch,omitempty"` // LivePatch.ID when it was published
+	Artifact string   `json:"artifact,omitempty"`
+}
+
+// NewJob asks for a build.
+type NewJob struct {
+	Target  string    `json:"target" minLength:"1" maxLength:"255"`
+	Fixes   []JobDiff `json:"fixes" minItems:"1" maxItems:"200"` // applied in this order
+	Name    string    `json:"name,omitempty" maxLength:"55"`
+	Publish bool      `json:"publish,omitempty"` // into the first tier, when it is live and proven
+	Prove   bool      `json:"prove,omitempty"`
+	Repro   string    `json:"reproducer,omitempty" maxLength:"1000000"`
+}
+
+// JobDiff is one fix of a job.
+type JobDiff struct {
+	ID    string   `json:"id" minLength:"1" maxLength:"200"`
+	Title string   `json:"title,omitempty" maxLength:"1000"`
+	CVEs  []string `json:"cves,omitempty" maxItems:"100"`
+	Diff  string   `json:"diff"`
+}
+
+// AuditEntry is one decision of a person or of the service.
+type AuditEntry struct {
+	ID     string `json:"id"`
+	Time   int64  `json:"time"`
+	Actor  string `json:"actor"`  // operator token's name, "machine:ID", "server"
+	Action string `json:"action"` // "livepatch.promote"
+	Object string `json:"object"`
+	Detail string `json:"detail,omitempty"`
+}
