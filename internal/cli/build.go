@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/modsig"
 )
@@ -75,7 +76,7 @@ func must(err error) {
 
 func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if o.target == "" {
-		return usage(program+" build", "--target is needed")
+		return command.Usage(program+" build", "--target is needed")
 	}
 	req := builder.Request{
 		Name: o.name, Version: o.version, Builder: builderName(), Accept: o.accept,
@@ -91,7 +92,7 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if o.output == "" {
 		o.output = req.Fixes[0].ID + ".tsugi"
 	}
-	if err := checkOutput(o.output, o.module); err != nil {
+	if err := command.CheckOutput(o.output, o.module); err != nil {
 		return err
 	}
 	store, err := a.store()
@@ -104,7 +105,7 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if req.Sign, err = signer(req.Target, o.key, o.cert); err != nil {
 		return err
 	}
-	r, err := builder.Build(ctx, req, a.progress())
+	r, err := builder.Build(ctx, req, a.Progress())
 	if err != nil {
 		return err
 	}
@@ -115,14 +116,14 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 		}
 		out.Output, out.ModuleFile = o.output, o.module
 	}
-	if err := a.show("build", out, func() string { return buildText(out) }); err != nil {
+	if err := a.Show("build", out, func() string { return buildText(out) }); err != nil {
 		return err
 	}
 	switch r.Verdict {
 	case builder.Reboot:
-		return outcome(exitRefused)
+		return command.Outcome(exitRefused)
 	case builder.NotAffected:
-		return outcome(exitNothing)
+		return command.Outcome(exitNothing)
 	}
 	return nil
 }
@@ -130,7 +131,7 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 // builderName is this program and its release, for manifests. Between releases
 // it is devel: a revision would make patches differ that are the same.
 func builderName() string {
-	v := version().Version
+	v := command.Build().Version
 	if pseudoVersion.MatchString(v) {
 		v = "devel"
 	}
@@ -145,11 +146,11 @@ func (a *app) writePatch(r *builder.Report, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(o.output, b); err != nil {
+	if err := command.WriteFile(o.output, b); err != nil {
 		return err
 	}
 	if o.module != "" {
-		if err := writeFile(o.module, r.Artifact.Module()); err != nil {
+		if err := command.WriteFile(o.module, r.Artifact.Module()); err != nil {
 			return err
 		}
 	}
@@ -161,7 +162,7 @@ func (a *app) writePatch(r *builder.Report, o buildOptions) error {
 func signer(t *kernel.Target, keyFile, certFile string) (func([]byte) ([]byte, error), error) {
 	if keyFile == "" {
 		if certFile != "" {
-			return nil, usage(program+" build", "--sign-cert needs --sign-key")
+			return nil, command.Usage(program+" build", "--sign-cert needs --sign-key")
 		}
 		return nil, nil
 	}
@@ -169,7 +170,7 @@ func signer(t *kernel.Target, keyFile, certFile string) (func([]byte) ([]byte, e
 	for _, f := range nonEmpty(keyFile, certFile) {
 		b, err := os.ReadFile(f)
 		if err != nil {
-			return nil, fileProblem("TS1902", f, err)
+			return nil, command.FileProblem("TS1902", f, err)
 		}
 		texts = append(texts, b)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/ui"
@@ -61,20 +62,20 @@ func (a *app) diff(origPath, patchedPath string) error {
 		return err
 	}
 	d := diffResult{origPath, patchedPath, diffVerdict(r), r}
-	if err := a.show("diff", d, func() string { return diffText(d) }); err != nil {
+	if err := a.Show("diff", d, func() string { return diffText(d) }); err != nil {
 		return err
 	}
 	switch d.Verdict {
 	case verdictReboot:
-		return outcome(exitRefused)
+		return command.Outcome(exitRefused)
 	case verdictSame:
-		return outcome(exitNothing)
+		return command.Outcome(exitNothing)
 	}
 	return nil
 }
 
 func (a *app) readObject(path string) (*elfobj.File, error) {
-	b, err := a.readFile(path)
+	b, err := a.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated pages of docs/")
@@ -72,7 +73,7 @@ func cell(s string) string {
 func TestReferenceIsUpToDate(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# tsugictl\n\nMade from the program's own help by `make docs`.\n")
-	reference(&b, newRootCommand(&app{}))
+	reference(&b, newRootCommand(newApp(command.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})))
 	upToDate(t, "tsugictl.md", b.String())
 }
 
@@ -115,5 +116,5 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 			check(c)
 		}
 	}
-	check(newRootCommand(&app{}))
+	check(newRootCommand(newApp(command.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})))
 }

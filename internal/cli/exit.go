@@ -2,22 +2,12 @@
 
 package cli
 
-import (
-	"context"
-	"errors"
-	"io/fs"
+import "github.com/tsugi-project/tsugi/internal/code"
 
-	"github.com/tsugi-project/tsugi/internal/code"
-)
-
-// Exit codes, as docs/exit-codes.md explains them.
+// Results that are no failures, as docs/exit-codes.md explains them.
 const (
-	exitOK          = 0
-	exitError       = 1   // the command could not do its work
-	exitRefused     = 2   // it did: the verdict is reboot
-	exitNothing     = 3   // it did: nothing changes, nothing needs patching
-	exitUsage       = 4   // the command line is not understood
-	exitInterrupted = 130 // SIGINT or SIGTERM
+	exitRefused = 2 // the verdict is reboot
+	exitNothing = 3 // nothing changes, nothing needs patching
 )
 
 const exitHelp = `Exit codes:
@@ -28,26 +18,6 @@ const exitHelp = `Exit codes:
   4    the command line is not understood
   130  interrupted`
 
-// outcome ends a command whose result is already on the terminal with an exit
-// code of its own.
-type outcome int
-
-func (o outcome) Error() string {
-	switch o {
-	case exitRefused:
-		return "refused"
-	case exitNothing:
-		return "nothing changes"
-	}
-	return "failed"
-}
-
-// told reports whether the terminal has shown the error already.
-func told(err error) bool {
-	_, ok := errors.AsType[outcome](err)
-	return ok
-}
-
 // nothingToPatch are the codes that say that a fix has no effect on a target.
 func nothingToPatch(c code.Code) bool {
 	switch c {
@@ -57,41 +27,10 @@ func nothingToPatch(c code.Code) bool {
 	return false
 }
 
-func exitCode(ctx context.Context, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
-		return exitInterrupted
-	}
-	if o, ok := errors.AsType[outcome](err); ok {
-		return int(o)
-	}
-	c := code.Of(err)
+// exitCode is the exit status of a problem where it is a result.
+func exitCode(c code.Code) (int, bool) {
 	if e, ok := code.Lookup(c); ok && e.Kind == code.KindRefusal {
-		return exitRefused
+		return exitRefused, true
 	}
-	switch {
-	case c == "TS9102":
-		return exitInterrupted
-	case c == "TS1901":
-		return exitUsage
-	case nothingToPatch(c):
-		return exitNothing
-	}
-	return exitError
-}
-
-// fileProblem is a problem with a file that the user named. The path is told
-// once: the error of the os package repeats it.
-func fileProblem(c code.Code, path string, err error) *code.Problem {
-	why := err
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		why = pe.Err
-	}
-	return code.New(c, path, why.Error())
-}
-
-func usage(command, why string) *code.Problem {
-	return code.New("TS1901", "", why).WithFix(command + " --help shows how it is used")
+	return exitNothing, nothingToPatch(c)
 }

@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
 func newFixCommand(a *app) *cobra.Command {
-	return parent("fix", "The source fixes that live patches are made of",
+	return command.Parent("fix", "The source fixes that live patches are made of",
 		"A fix is a source diff, in git or quilt style, with what it fixes.",
 		newFixDeriveCommand(a), newFixShowCommand(a))
 }

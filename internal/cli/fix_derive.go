@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
@@ -39,8 +40,8 @@ linux-source package (6.1.192-2), which is fetched if need be, or a directory.`,
 }
 
 func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, output string) error {
-	if a.term.JSON() && output == "" {
-		return usage(program+" fix derive", "--json needs --output: a diff is no JSON")
+	if a.Term.JSON() && output == "" {
+		return command.Usage(program+" fix derive", "--json needs --output: a diff is no JSON")
 	}
 	store, err := a.store()
 	if err != nil {
@@ -57,7 +58,7 @@ func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, ou
 	if err != nil {
 		return err
 	}
-	task := a.progress().Start("compare sources", 0, progress.Steps)
+	task := a.Progress().Start("compare sources", 0, progress.Steps)
 	diff, err := fix.Derive(interruptible(ctx, oldRoot), interruptible(ctx, newRoot), paths)
 	task.Done(err)
 	if ctx.Err() != nil {
@@ -78,14 +79,14 @@ func (a *app) fixDerive(ctx context.Context, from, to string, paths []string, ou
 		return fmt.Errorf("between %s and %s: %w", from, to, err)
 	}
 	if output == "" {
-		return a.term.Raw(diff)
+		return a.Term.Raw(diff)
 	}
-	if err := writeFile(output, diff); err != nil {
+	if err := command.WriteFile(output, diff); err != nil {
 		return err
 	}
 	r := resultOfFix(f)
 	r.Output = output
-	return a.show("fix", r, func() string { return fixText(r) })
+	return a.Show("fix", r, func() string { return fixText(r) })
 }
 
 // openFunc is a file system that is only a function.
@@ -123,12 +124,12 @@ func (a *app) sourceDir(ctx context.Context, store *kernel.Store, word string) (
 	if strings.ContainsRune(word, '/') || word == "." {
 		info, err := os.Stat(word)
 		if err != nil {
-			return "", fileProblem("TS1902", word, err)
+			return "", command.FileProblem("TS1902", word, err)
 		}
 		if !info.IsDir() {
-			return "", fileProblem("TS1902", word, fmt.Errorf("not a directory"))
+			return "", command.FileProblem("TS1902", word, fmt.Errorf("not a directory"))
 		}
 		return word, nil
 	}
-	return store.SourceTree(ctx, word, a.progress())
+	return store.SourceTree(ctx, word, a.Progress())
 }

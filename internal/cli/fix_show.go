@@ -20,13 +20,13 @@ func newFixShowCommand(a *app) *cobra.Command {
 				return err
 			}
 			r := resultOfFix(f)
-			return a.show("fix", r, func() string { return fixText(r) })
+			return a.Show("fix", r, func() string { return fixText(r) })
 		},
 	}
 }
 
 func (a *app) readFix(path string) (*fix.Fix, error) {
-	b, err := a.readFile(path)
+	b, err := a.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof"
@@ -91,7 +92,7 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if o.output == "" {
 		o.output = proofPath(path)
 	}
-	if err := checkOutput(o.output); err != nil {
+	if err := command.CheckOutput(o.output); err != nil {
 		return err
 	}
 	store, err := a.store()
@@ -109,7 +110,7 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err := a.fillRequest(&req, store, o); err != nil {
 		return err
 	}
-	p, err := proof.Prove(ctx, req, a.progress())
+	p, err := proof.Prove(ctx, req, a.Progress())
 	if err != nil {
 		return err
 	}
@@ -117,14 +118,14 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(o.output, b); err != nil {
+	if err := command.WriteFile(o.output, b); err != nil {
 		return err
 	}
-	if err := a.show("proof", p, func() string { return proofText(p, o.output) }); err != nil {
+	if err := a.Show("proof", p, func() string { return proofText(p, o.output) }); err != nil {
 		return err
 	}
 	if p.Verdict != proof.Proved {
-		return outcome(exitError)
+		return command.Outcome(command.Failed)
 	}
 	return nil
 }
@@ -149,7 +150,7 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 	for _, d := range o.disks {
 		disk, err := parseDisk(strings.Split(d, ":"))
 		if err != nil {
-			return usage(program+" prove", "--disk "+d+": "+err.Error())
+			return command.Usage(program+" prove", "--disk "+d+": "+err.Error())
 		}
 		n.disks = append(n.disks, disk)
 	}
@@ -172,7 +173,7 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 	switch vm.Accel(o.accel) {
 	case "", vm.KVM, vm.TCG:
 	default:
-		return usage(program+" prove", "--accel "+o.accel+": neither kvm nor tcg")
+		return command.Usage(program+" prove", "--accel "+o.accel+": neither kvm nor tcg")
 	}
 	req.Modules, req.LateModules, req.Stored = n.modules, n.late, n.stored
 	req.Programs, req.Disks, req.Memory = n.programs, n.disks, n.memory
@@ -188,7 +189,7 @@ func (a *app) readScript(path string, n *needs) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := a.readFile(path)
+	b, err := a.ReadFile(path)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tsugi-project/tsugi/internal/cli"
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 )
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 		"tsugictl": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer stop()
-			os.Exit(cli.Main(ctx, os.Args[1:], cli.Streams{
+			os.Exit(cli.Main(ctx, os.Args[1:], command.Streams{
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
 			}))
 		},

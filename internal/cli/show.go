@@ -50,15 +50,15 @@ func (a *app) showPatch(path string) error {
 			return fmt.Errorf("%s: %w", record, err)
 		}
 		if r.Proof.Patch.Digest != digest {
-			a.term.Say("%s %s is of another live patch and is left aside", ui.Warn("!"), record)
+			a.Term.Say("%s %s is of another live patch and is left aside", ui.Warn("!"), record)
 			r.Proof = nil
 		}
 	}
-	return a.show("live-patch", r, func() string { return manifestText(r) })
+	return a.Show("live-patch", r, func() string { return manifestText(r) })
 }
 
 func (a *app) readPatch(path string) (*livepatch.Patch, error) {
-	b, err := a.readFile(path)
+	b, err := a.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

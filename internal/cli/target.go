@@ -5,11 +5,12 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 )
 
 func newTargetCommand(a *app) *cobra.Command {
-	return parent("target", "The kernels that live patches are made for",
+	return command.Parent("target", "The kernels that live patches are made for",
 		`A target is one exact kernel: its release, package version, architecture,
 configuration and build-id. Adding one gets its packages, unpacks image,
 modules and source, and prepares a build directory, once.`,

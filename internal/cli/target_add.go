@@ -40,14 +40,14 @@ func (a *app) targetAdd(ctx context.Context, name string, opt kernel.AddOptions)
 	if err != nil {
 		return err
 	}
-	t, err := store.Add(ctx, name, opt, a.progress())
+	t, err := store.Add(ctx, name, opt, a.Progress())
 	if err != nil {
 		return err
 	}
-	if err := kbuild.Index(ctx, t, a.progress()); err != nil {
+	if err := kbuild.Index(ctx, t, a.Progress()); err != nil {
 		return err // or the first fix would pay for it
 	}
-	return a.show("target", resultOfTarget(t), func() string {
+	return a.Show("target", resultOfTarget(t), func() string {
 		s := ui.Good("✓") + " " + ui.Bold(t.Name)
 		if t.PackageVersion != "" {
 			s += " " + t.PackageVersion

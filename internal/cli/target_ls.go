@@ -31,9 +31,9 @@ func newTargetLsCommand(a *app) *cobra.Command {
 				results[i] = resultOfTarget(t)
 			}
 			if len(targets) == 0 {
-				a.term.Say("no targets yet; tsugictl target add debian:RELEASE makes one")
+				a.Term.Say("no targets yet; tsugictl target add debian:RELEASE makes one")
 			}
-			return a.show("targets", results, func() string { return targetTable(targets) })
+			return a.Show("targets", results, func() string { return targetTable(targets) })
 		},
 	}
 }

@@ -27,10 +27,10 @@ packages and cached objects stay.`,
 				if err := store.Remove(cmd.Context(), name); err != nil {
 					return err
 				}
-				a.term.Say("%s %s removed", ui.Good("✓"), name)
+				a.Term.Say("%s %s removed", ui.Good("✓"), name)
 			}
-			if a.term.JSON() {
-				return a.term.WriteJSON("removed", args)
+			if a.Term.JSON() {
+				return a.Term.WriteJSON("removed", args)
 			}
 			return nil
 		},

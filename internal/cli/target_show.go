@@ -45,7 +45,7 @@ func newTargetShowCommand(a *app) *cobra.Command {
 			}
 			d := targetDetails{targetResult: resultOfTarget(t), Features: features(t)}
 			d.Sizes.Image, d.Sizes.Build, d.Sizes.Source, d.Sizes.SharedWith = sizes.Image, sizes.Build, sizes.Source, sizes.Shared
-			return a.show("target", d, func() string { return targetText(t, d) })
+			return a.Show("target", d, func() string { return targetText(t, d) })
 		},
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package command
 
 import (
 	"runtime"
@@ -9,22 +9,24 @@ import (
 	"github.com/spf13/cobra"
 )
 
-type versionResult struct {
+// Info names a build of a program.
+type Info struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
 }
 
-func newVersionCommand(a *app) *cobra.Command {
+// Version tells which program this is.
+func (a *App) Version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Tell the version of this program",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := version()
-			return a.show("version", v, func() string {
-				s := program + " " + v.Version
+			v := Build()
+			return a.Show("version", v, func() string {
+				s := a.Name + " " + v.Version
 				if v.Revision != "" {
 					s += " (" + v.Revision[:min(12, len(v.Revision))]
 					if v.Modified {
@@ -38,8 +40,9 @@ func newVersionCommand(a *app) *cobra.Command {
 	}
 }
 
-func version() versionResult {
-	v := versionResult{Version: "devel", Go: runtime.Version()}
+// Build is what the linker knows of this program.
+func Build() Info {
+	v := Info{Version: "devel", Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v

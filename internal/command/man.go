@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package command
 
 import (
 	"time"
@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-func newManCommand(a *app) *cobra.Command {
+// Man writes the manual pages of the whole tree.
+func (a *App) Man() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write the manual pages into a directory",
@@ -21,7 +22,7 @@ func newManCommand(a *app) *cobra.Command {
 			root.DisableAutoGenTag = true
 			header := &doc.GenManHeader{Section: "1", Source: "Tsugi", Manual: "Tsugi", Date: &epoch}
 			if err := doc.GenManTree(root, header, args[0]); err != nil {
-				return fileProblem("TS1903", args[0], err)
+				return FileProblem("TS1903", args[0], err)
 			}
 			return nil
 		},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package command
 
 import (
 	"strings"
@@ -18,19 +18,20 @@ type codeResult struct {
 	Remedy string    `json:"remedy"`
 }
 
-func newCodesCommand(a *app) *cobra.Command {
+// Codes explains the codes of problems.
+func (a *App) Codes() *cobra.Command {
 	return &cobra.Command{
 		Use:   "codes [CODE]...",
 		Short: "List the codes of errors, refusals and risks, or explain some",
 		Long: `codes lists every problem that Tsugi has a code for, with the usual way out.
 Codes are stable: scripts may rely on them, not on the wording.`,
-		Example: "  tsugictl codes\n  tsugictl codes TS1103",
+		Example: "  " + a.Name + " codes\n  " + a.Name + " codes TS1103",
 		RunE: func(_ *cobra.Command, args []string) error {
 			found, err := chooseCodes(args)
 			if err != nil {
 				return err
 			}
-			return a.show("codes", found, func() string { return codesText(found, len(args) > 0) })
+			return a.Show("codes", found, func() string { return codesText(found, len(args) > 0) })
 		},
 	}
 }
