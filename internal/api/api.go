@@ -52,3 +52,10 @@ type Problem struct {
 	Why   string    `json:"why,omitempty"`
 	Fix   string    `json:"fix,omitempty"`
 }
+
+// List is one page of things. Next, given as ?after=, gets the page after it;
+// "" is the last one.
+type List[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}

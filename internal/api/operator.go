@@ -178,3 +178,74 @@ type AuditEntry struct {
 	Object string `json:"object"`
 	Detail string `json:"detail,omitempty"`
 }
+
+// Operator is a credential of a person or a program, as others see it.
+type Operator struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Role    string `json:"role"` // admin, reader, worker
+	Created int64  `json:"created"`
+	Revoked int64  `json:"revoked,omitempty"`
+}
+
+// NewOperator asks for one.
+type NewOperator struct {
+	Name string `json:"name" minLength:"1" maxLength:"100"`
+	Role string `json:"role" enum:"admin,reader,worker"`
+}
+
+// OperatorMade is a new operator with its secret, which is told once.
+type OperatorMade struct {
+	Operator
+	Secret string `json:"secret"`
+}
+
+// AuthoriseRevert lets the machines of a tier go to an older live patch of a
+// target.
+type AuthoriseRevert struct {
+	Target string `json:"target" minLength:"1" maxLength:"255"`
+	Tier   string `json:"tier" minLength:"1" maxLength:"64"`
+	To     int    `json:"to" minimum:"0"` // version; 0: none at all
+	Reason string `json:"reason" minLength:"1" maxLength:"1000"`
+}
+
+// NewTier asks for a tier. It comes after the tier that After names; "" makes
+// it the first.
+type NewTier struct {
+	Name  string `json:"name" minLength:"1" maxLength:"32"`
+	After string `json:"after,omitempty" maxLength:"32"`
+}
+
+// Trust is how the server's TUF repository stands.
+type Trust struct {
+	RootDigest string      `json:"root_sha256"` // of the first root, which machines pin
+	Roles      []TrustRole `json:"roles"`
+}
+
+// TrustRole is one role of it.
+type TrustRole struct {
+	Name      string   `json:"name"`
+	Version   int64    `json:"version"`
+	Expires   int64    `json:"expires"`
+	Threshold int      `json:"threshold"`
+	Keys      []string `json:"keys"` // ids
+}
+
+// Settings are what operators decide for the whole fleet.
+type Settings struct {
+	PlanMachines int   `json:"plan_machines"` // machines that may be enrolled; 0: no limit
+	Interval     int64 `json:"interval"`      // seconds between check-ins
+}
+
+// SettingsChange changes settings; nil leaves one as it is.
+type SettingsChange struct {
+	PlanMachines *int   `json:"plan_machines,omitempty" minimum:"0"`
+	Interval     *int64 `json:"interval,omitempty" minimum:"10" maximum:"86400"`
+}
+
+// LogChunk is a piece of a job's log.
+type LogChunk struct {
+	Seq     int64  `json:"seq"`
+	Attempt int    `json:"attempt"`
+	Text    string `json:"text"`
+}
