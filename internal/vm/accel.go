@@ -67,8 +67,8 @@ func probe(ctx context.Context, cfg Config) (Accel, error) {
 		}
 	}
 	small := cfg
-	small.Accel, small.Timeout, small.OnEvent = KVM, probeTime, nil
-	small.Modules, small.Programs, small.Files, small.Disks, small.Output = nil, nil, nil, nil, false
+	small.Accel, small.Timeout, small.OnEvent, small.CutAt = KVM, probeTime, nil, nil
+	small.Modules, small.Programs, small.Files, small.Disks, small.Net, small.Output = nil, nil, nil, nil, nil, false
 	found := TCG
 	switch out, err := boot(ctx, &small, &wire.Plan{Format: wire.Format}); {
 	case ctx.Err() != nil:

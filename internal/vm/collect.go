@@ -22,6 +22,7 @@ type collector struct {
 	start time.Time
 	out   *Outcome
 	bye   func()
+	heard func(wire.Event)
 	ended bool
 	kept  int
 }
@@ -51,6 +52,7 @@ func (c *collector) event(e *wire.Event, parts dumps) {
 	if c.cfg.OnEvent != nil {
 		c.cfg.OnEvent(*e)
 	}
+	c.heard(*e)
 	if c.kept += len(e.Data) + len(e.Error); c.kept > maxEvents && e.Kind != wire.Bye && e.Kind != wire.Done {
 		return
 	}

@@ -46,6 +46,8 @@ type Config struct {
 	Programs     []string // programs of the host, stored with their libraries
 	Files        []File
 	Disks        []Disk
+	Net          *Net      // nil: no network card
+	Clock        time.Time // what the machine's clock shows at its start; zero is the host's time
 
 	Memory  int           // MiB; 0 means 512
 	CPUs    int           // 0 means 2
@@ -58,6 +60,9 @@ type Config struct {
 
 	// OnEvent is called for every event as it arrives, from one goroutine.
 	OnEvent func(wire.Event)
+	// CutAt takes the power away at the first event that it says true for, as
+	// Machine.Cut does.
+	CutAt func(wire.Event) bool
 }
 
 // Disk is a virtio disk. In the guest it is /dev/tsugi/NAME once virtio_blk
@@ -65,6 +70,13 @@ type Config struct {
 type Disk struct {
 	Name string // at most 20 bytes: it travels as the disk's serial number
 	Size int64  // bytes; the file behind it is sparse and has no name
+	// File is a host file that keeps the disk from one machine to the next. It
+	// is made when it is not there. The disk is a drive with a write cache, as
+	// real ones are: what the guest has flushed is in the file whatever
+	// happens; of what it has not, Machine.Cut loses all, or a part by the dice
+	// of Loss when that is not 0. Every other end writes all of it.
+	File string
+	Loss uint64
 	// FS formats the disk on the host with mkfs.FS; "" leaves it empty.
 	FS       string
 	MkfsArgs []string
@@ -79,6 +91,7 @@ const (
 	Panicked End = "panicked"  // the kernel crashed; Outcome.Crash tells more
 	TimedOut End = "timed out" // it was killed at its time limit
 	Died     End = "died"      // it stopped with neither an end nor a crash on the console
+	Cut      End = "cut off"   // Machine.Cut took its power away
 )
 
 // Outcome is what became of a machine.
@@ -128,28 +141,46 @@ func (o *Outcome) event(k wire.Kind, id string) (wire.Event, bool) {
 // ran: something is missing, QEMU refused, or the context ended. What the
 // guest does, crashes included, is an Outcome.
 func Run(ctx context.Context, cfg Config, plan *wire.Plan) (*Outcome, error) {
-	cfg, err := cfg.withDefaults()
+	c, full, err := finish(ctx, cfg, plan)
 	if err != nil {
 		return nil, err
 	}
+	return boot(ctx, c, full)
+}
+
+// boot runs a machine to its end.
+func boot(ctx context.Context, cfg *Config, plan *wire.Plan) (*Outcome, error) {
+	m, err := launch(ctx, cfg, plan)
+	if err != nil {
+		return nil, err
+	}
+	return m.Wait()
+}
+
+// finish fills in what a configuration and a plan leave open.
+func finish(ctx context.Context, cfg Config, plan *wire.Plan) (*Config, *wire.Plan, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
 	if cfg.Accel == "" {
 		if cfg.Accel, err = probe(ctx, cfg); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	full := *plan
+	if cfg.Net != nil {
+		cfg.addOwnModules("virtio_pci", "virtio_net") // the verb network loads them
+	}
 	if len(cfg.Disks) > 0 || cfg.Output {
-		names := cfg.addDiskModules()
+		names := cfg.addOwnModules("virtio_pci", "virtio_blk")
 		full.Steps = append([]wire.Step{wire.NewStep(DisksStep, "modprobe", names)}, plan.Steps...)
 	}
 	if cfg.Output {
 		full.Output = "/dev/tsugi/" + outputDisk
 	}
 	full.Format = wire.Format
-	if err := full.Check(); err != nil {
-		return nil, err
-	}
-	return boot(ctx, &cfg, &full)
+	return &cfg, &full, full.Check()
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -174,22 +205,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	return c, nil
-}
-
-// addDiskModules adds what virtio disks need and returns it. A kernel that
-// has a driver built in has no module of that name.
-func (c *Config) addDiskModules() []string {
-	names := []string{}
-	for _, n := range []string{"virtio_pci", "virtio_blk"} {
-		if c.ModuleSource == nil {
-			break
-		}
-		if _, ok := c.ModuleSource.ModulePath(n); ok {
-			names = append(names, n)
-		}
-	}
-	c.Modules = append(append([]string{}, c.Modules...), names...)
-	return names
 }
 
 func problem(c code.Code, where, why string) *code.Problem { return code.New(c, where, why) }

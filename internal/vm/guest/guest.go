@@ -100,6 +100,11 @@ func run(extra map[string]Verb) (err error) {
 			break
 		}
 	}
+	if plan.Serve {
+		if err := env.serve(ctx, verbs); err != nil {
+			return err
+		}
+	}
 	env.log.mark("bye")
 	env.Emit(wire.Event{Kind: wire.Bye})
 	return unix.IoctlSetInt(int(port.Fd()), unix.TCSBRK, 1) // tcdrain

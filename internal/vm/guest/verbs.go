@@ -24,10 +24,11 @@ import (
 //	write     Write         write a string to a file, as sysctl settings are
 //	read      ["PATH", …]   the contents of small files
 //	dump      Dump          send a file of any size to the host
+//	network   Network       load the network's driver, give it its address
 func builtin() map[string]Verb {
 	return map[string]Verb{
 		"script": script, "modprobe": modprobe, "insmod": insmod, "rmmod": rmmod,
-		"write": write, "read": read, "dump": dump,
+		"write": write, "read": read, "dump": dump, "network": network,
 	}
 }
 

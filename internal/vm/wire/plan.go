@@ -48,7 +48,18 @@ type Plan struct {
 	// Output is the block device that dumps are written to, such as
 	// "/dev/vdb". Without it dumps travel as events.
 	Output string `json:"output,omitempty"`
+	// Serve makes the guest take more steps when it is through with these: one
+	// line of JSON each, over the port that carries its events, until the verb
+	// EndVerb. A step that failed ends the plan's own steps, but not those.
+	Serve bool `json:"serve,omitempty"`
 }
+
+// EndVerb is the step that ends a guest that takes steps from the host.
+const EndVerb = "end"
+
+// ReadyForSteps is the note with which a guest says that steps may be sent:
+// what comes before would be taken as typed at a terminal.
+const ReadyForSteps = "ready for steps"
 
 // Step is one action. Do names a verb that the guest program knows, Args are
 // that verb's own. A step that fails ends the plan unless KeepGoing is set;
@@ -94,6 +105,37 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	}
 	*d = Duration(time.Duration(ms) * time.Millisecond)
 	return nil
+}
+
+// maxStep limits a step that the host sends to a running guest: a terminal
+// takes that much before somebody reads it.
+const maxStep = 2 << 10
+
+// StepLine is a step as it travels to a running guest.
+func StepLine(s Step) ([]byte, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("step %s: %w", s.ID, err)
+	}
+	if len(b) >= maxStep {
+		return nil, fmt.Errorf("step %s: %d bytes, more than a running guest takes (%d): put it in a file", s.ID, len(b), maxStep)
+	}
+	return append(b, '\n'), nil
+}
+
+// ParseStep reads a line of StepLine.
+func ParseStep(line []byte) (Step, error) {
+	var s Step
+	if len(line) > maxStep {
+		return s, fmt.Errorf("step: %d bytes, more than %d", len(line), maxStep)
+	}
+	if err := strict(line, &s); err != nil {
+		return Step{}, fmt.Errorf("step: %w", err)
+	}
+	if s.ID == "" || s.Do == "" {
+		return Step{}, errors.New("step: an id and a verb are needed")
+	}
+	return s, nil
 }
 
 // ParsePlan reads a plan and checks that its steps are named, unique and

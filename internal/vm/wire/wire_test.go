@@ -121,3 +121,28 @@ func FuzzParseModuleIndex(f *testing.F) {
 		}
 	})
 }
+
+func TestStepsThatARunningGuestTakes(t *testing.T) {
+	s := NewStep("x", "script", map[string]string{"text": "true"})
+	line, err := StepLine(s)
+	qt.Assert(t, qt.IsNil(err))
+	got, err := ParseStep(bytes.TrimSpace(line))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(got, s))
+	_, err = StepLine(NewStep("x", "script", strings.Repeat("x", 4096)))
+	qt.Check(t, qt.ErrorMatches(err, ".*put it in a file"))
+	for _, bad := range []string{"", "{}", `{"id":"x"}`, `{"do":"x"}`, `{"id":"x","do":"y"} {}`, `{"id":"x","do":"y","z":1}`} {
+		_, err := ParseStep([]byte(bad))
+		qt.Check(t, qt.ErrorMatches(err, "step: .*"), qt.Commentf("%s", bad))
+	}
+}
+
+func FuzzParseStep(f *testing.F) {
+	f.Add([]byte(`{"id":"x","do":"script","args":{"text":"true"},"timeout":5}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := ParseStep(b)
+		if (err == nil) != (s.ID != "") {
+			t.Fatal("neither a step nor an error, or both")
+		}
+	})
+}
