@@ -29,6 +29,9 @@ type buildOptions struct {
 	output     string
 	module     string
 	key, cert  string
+
+	server, prove, publish bool // build there
+	reproducer             string
 }
 
 func newBuildCommand(a *app) *cobra.Command {
@@ -45,10 +48,15 @@ The verdict is live, reboot (with the reason, its place in the source and the
 usual rewrite) or not-affected. A refusal that you have judged yourself can be
 accepted by its code, or code and place: --accept TS4010:sysctl_x.
 
+With --server the build is a job of the server that login chose: it has the
+target's next version, and with --publish it is proven and published to the
+first tier. The command follows the job to its end; -o gets the live patch.
+
 Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 		Example: `  tsugictl build ext4.diff --target debian:6.1.0-55-amd64
   tsugictl build *.diff -t debian:6.1.0-55-amd64 --name cve_2026_07 -o july.tsugi
-  tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem`,
+  tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem
+  tsugictl build ext4.diff -t debian:6.1.0-55-amd64 --server --publish`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.build(cmd.Context(), args, o) },
 	}
@@ -63,6 +71,10 @@ Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 	f.IntVar(&o.maxObjects, "max-objects", 0, "objects that a header may reach (default 500)")
 	f.StringVar(&o.key, "sign-key", "", "PEM file with the key, and perhaps the certificate, to sign the module with")
 	f.StringVar(&o.cert, "sign-cert", "", "certificate of the key, PEM or DER")
+	f.BoolVar(&o.server, "server", false, "let the server build it")
+	f.BoolVar(&o.prove, "prove", false, "with --server: prove it in a virtual machine as well")
+	f.BoolVar(&o.publish, "publish", false, "with --server: prove it, and publish it to the first tier")
+	f.StringVar(&o.reproducer, "reproducer", "", "with --server: script for the proof, as prove takes it")
 	must(cmd.RegisterFlagCompletionFunc("target", a.completeTargets))
 	return cmd
 }
@@ -77,6 +89,12 @@ func must(err error) {
 func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if o.target == "" {
 		return command.Usage(program+" build", "--target is needed")
+	}
+	if o.server {
+		return a.buildOnServer(ctx, paths, o)
+	}
+	if o.prove || o.publish || o.reproducer != "" {
+		return command.Usage(program+" build", "--prove, --publish and --reproducer need --server; here, tsugictl prove comes next")
 	}
 	req := builder.Request{
 		Name: o.name, Version: o.version, Builder: builderName(), Accept: o.accept,

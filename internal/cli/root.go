@@ -26,6 +26,7 @@ A fix goes the whole way in four commands:
 		newTargetCommand(a), newFixCommand(a), newBuildCommand(a), newProveCommand(a))
 	command.Group(cmd, "Looking at things:",
 		newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
+	addFleetCommands(cmd, a)
 	cmd.AddCommand(a.Man())
 	return command.Finish(cmd)
 }

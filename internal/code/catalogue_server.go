@@ -19,6 +19,8 @@ func server() []Entry {
 		{"TS7612", KindError, "the server could not be reached", "check the address, the network and the proxy; tsugi and tsugictl go on trying where they can"},
 		{"TS7613", KindError, "the server's certificate is not the one that was pinned", "if the server got a new CA, log in or enrol again with its new word; if not, somebody is in between"},
 		{"TS7614", KindError, "the server's answer is not understood", "check that the address is a tsugi-server's, and update the older of the two programs"},
+		{"TS7615", KindError, "no server was chosen", "tsugictl login URL chooses one; tsugi-server init prints the first operator's token"},
+		{"TS7616", KindError, "the build did not come to its end", "see tsugictl job log; queue it again"},
 		{"TS7621", KindError, "the enrolment token is not valid", "ask for another token: tsugictl token new; machines that are enrolled already stay enrolled"},
 		{"TS7622", KindError, "the limit of machines is reached", "remove machines that are gone (tsugictl machine rm), or raise the limit of the token or of the plan"},
 		{"TS7623", KindError, "this machine is not enrolled any more", "enrol it again: tsugi enroll"},

@@ -23,6 +23,11 @@ func (f MachineFilter) query() url.Values {
 	return query("tier", f.Tier, "group", f.Group, "q", f.Query, "protection", string(f.Protection), "after", f.After, "limit", number(f.Limit))
 }
 
+// Whoami tells whose credential this is.
+func (c *Client) Whoami(ctx context.Context) (*api.Whoami, error) {
+	return get[api.Whoami](ctx, c, "/v1/whoami", nil)
+}
+
 // Machines lists enrolled machines, a page at a time.
 func (c *Client) Machines(ctx context.Context, f MachineFilter) (*api.List[api.Machine], error) {
 	return get[api.List[api.Machine]](ctx, c, "/v1/machines", f.query())

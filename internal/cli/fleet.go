@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+// addFleetCommands adds the commands that talk to a server.
+func addFleetCommands(root *cobra.Command, a *app) {
+	command.Group(root, "A server and its fleet (after login):",
+		newLoginCommand(a), newLogoutCommand(a),
+		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
+		newLivePatchCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a),
+		newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newAuditCommand(a))
+}
+
+// when is a moment for people: how long ago it was, or its date.
+func when(ms int64) string {
+	if ms == 0 {
+		return "never"
+	}
+	t := time.UnixMilli(ms)
+	ago := time.Since(t)
+	switch {
+	case ago < -time.Minute:
+		return "in " + roughly(-ago)
+	case ago < 10*time.Second:
+		return "just now"
+	case ago < 48*time.Hour:
+		return roughly(ago) + " ago"
+	}
+	return t.UTC().Format("2006-01-02")
+}
+
+func roughly(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return ui.Count(int(d.Seconds()), "second")
+	case d < 2*time.Hour:
+		return ui.Count(int(d.Minutes()), "minute")
+	case d < 48*time.Hour:
+		return ui.Count(int(d.Hours()), "hour")
+	}
+	return ui.Count(int(d.Hours()/24), "day")
+}
+
+// protection is a word of protection in its colour.
+func protection(p api.Protection) string {
+	switch p {
+	case api.Protected:
+		return ui.Good(string(p))
+	case api.Failing, api.Unprotected:
+		return ui.Bad(string(p))
+	case api.Outdated, api.Silent:
+		return ui.Warn(string(p))
+	}
+	return ui.Dim(string(p))
+}
+
+// patchOf is a machine's live patch in a few words.
+func patchOf(p api.Patch) string {
+	if p.ID == "" && p.Name == "" {
+		return ui.Dim("none")
+	}
+	s := cmp.Or(p.ID, p.Name)
+	if p.State != "" && p.State != api.Healthy {
+		s += " (" + string(p.State) + ")"
+	}
+	return s
+}
+
+// told is a problem that came with a body.
+func told(p *api.Problem) string {
+	if p == nil {
+		return ""
+	}
+	return ui.Explain(&code.Problem{Code: p.Code, What: p.What, Where: p.Where, Why: p.Why, Fix: p.Fix})
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/api/client"
+	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+func newTierCommand(a *app) *cobra.Command {
+	return command.Parent("tier", "The ordered stages of trust",
+		`Live patches are published to the first tier and promoted upwards; a machine
+gets what its tier holds. A new server has edge, beta, candidate and stable.`,
+		newTierLsCommand(a), newTierAddCommand(a), newTierRmCommand(a))
+}
+
+func newTierLsCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the tiers in order",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.server()
+			if err != nil {
+				return err
+			}
+			l, err := c.Tiers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.Show("tiers", l.Items, func() string {
+				rows := make([][]string, len(l.Items))
+				for i, t := range l.Items {
+					rows[i] = []string{t.Name, strconv.Itoa(t.Rank), strconv.Itoa(t.Machines), strconv.Itoa(t.Patches)}
+				}
+				return ui.Table([]string{"tier", "rank", "machines", "live patches"}, rows, 1, 2, 3)
+			})
+		},
+	}
+}
+
+func newTierAddCommand(a *app) *cobra.Command {
+	var t api.NewTier
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a tier",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.server()
+			if err != nil {
+				return err
+			}
+			t.Name = args[0]
+			made, err := c.CreateTier(cmd.Context(), t)
+			if err != nil {
+				return err
+			}
+			return a.Show("tier", made, func() string { return made.Name + " is number " + strconv.Itoa(made.Rank) + "\n" })
+		},
+	}
+	cmd.Flags().StringVar(&t.After, "after", "", "tier that it comes after (default: it becomes the first)")
+	return cmd
+}
+
+func newTierRmCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm NAME...",
+		Short: "Remove tiers that have no machines",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(cmd, "removed", args, (*client.Client).DeleteTier)
+		},
+	}
+}
