@@ -6,5 +6,28 @@ package code
 func trust() []Entry {
 	return []Entry{
 		{"TS7101", KindError, "the index of a tier breaks a rule of its format", "publish again; if the server wrote this, report it"},
+		{"TS7102", KindError, "not a key that Tsugi can use", "give an Ed25519 key as tsugictl key new makes one"},
+		{"TS7103", KindError, "the passphrase of the key is missing or wrong", "give the passphrase that the key file was made with"},
+		{"TS7104", KindError, "not an identity or recipient of a machine", "let the agent make its own: tsugi enroll"},
+		{"TS7105", KindError, "the wrapped key is not for this machine, or damaged", "enroll this machine again, so that the server knows its present key"},
+		{"TS7106", KindError, "the encrypted live patch can't be opened", "refresh; if it stays so, publish the live patch again"},
+		{"TS7107", KindError, "the provenance of the live patch is not signed by a key that is trusted for it", "do not use the live patch; find out who put it there"},
+		{"TS7108", KindError, "the provenance is about another live patch", "do not use the live patch; find out who put it there"},
+		{"TS7110", KindError, "this machine trusts no root yet", "enroll it: tsugi enroll"},
+		{"TS7111", KindError, "the update metadata is not signed by the keys that this machine trusts", "someone else answers for the server, or its keys were replaced in a way that this machine can't follow; compare tsugictl key show with the server's root"},
+		{"TS7112", KindError, "the server offers older metadata than this machine has seen", "look for a restored backup, a stale mirror or an attack; a restored server catches up with tsugi-server restore --advance"},
+		{"TS7113", KindError, "the update metadata has expired", "start the server, or refresh the mirror: it signs again by itself; an expired root needs a new one (docs/keys.md)"},
+		{"TS7114", KindError, "the server sends more bytes than its metadata announces", "look for a broken mirror or an attack between this machine and the server"},
+		{"TS7115", KindError, "a file is not the one that the signed metadata names", "look for a mirror that is half refreshed, or an attack between this machine and the server"},
+		{"TS7116", KindError, "the server sends too slowly", "look at the network; a slower limit can be configured"},
+		{"TS7117", KindError, "the tier's key has not signed for this file", "refresh; if it stays so, publish it to the tier"},
+		{"TS7118", KindError, "the index is older than the one that this machine has", "look for a restored backup; publishing again makes a newer one"},
+		{"TS7119", KindError, "this machine's clock is wrong", "set the clock (timedatectl), then refresh"},
+		{"TS7120", KindError, "the server can't be reached", "look at the network, the proxy and the server; the machine keeps what it has and tries again"},
+		{"TS7121", KindError, "the update metadata is malformed", "look for a broken mirror or an attack between this machine and the server"},
+		{"TS7122", KindError, "the trust that this machine keeps on disk can't be used", "look at the disk; if the files are lost, enroll this machine again"},
+		{"TS7123", KindError, "another root is pinned on this machine", "unenroll it first if it really goes to another server"},
+		{"TS7130", KindError, "a key that must sign is not here", "put the private key into the server's key directory, or sign where it is"},
+		{"TS7131", KindError, "the root is not one that can be used", "make the next root of the one in use (tsugictl key root), and let enough of the keys of both sign it"},
 	}
 }
