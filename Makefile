@@ -12,7 +12,7 @@ export GOTOOLCHAIN ?= local
 STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test short lint format bench deps docs clean check-go help
+.PHONY: build demo test fleet short lint format bench packages deps docs clean check-go help
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,20 +27,26 @@ test: check-go deps build ## everything, on real kernels too
 	test/kernels.sh
 	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 25m ./...
 
+fleet: check-go deps build ## the long tests of machines, servers and power loss (TSUGI_FLEET=full)
+	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_FLEET=full $(GO) test -count=1 -v -timeout 120m ./test/fleet
+
+packages: check-go ## bin/packages: deb and rpm of all programs, the same bytes for the same commit
+	packaging/build.sh bin/packages
+
 short: check-go ## only what needs no kernel
 	$(GO) test -short ./...
 
 lint: check-go ## formatting, vet, staticcheck, generated files
-	@unformatted=$$($(TOOL) gofumpt -l cmd include internal test); \
+	@unformatted=$$($(TOOL) gofumpt -l cmd demo include internal packaging test); \
 	  if [ -n "$$unformatted" ]; then echo "make format would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) mod verify
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run demo/*.sh test/*.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run demo/*.sh test/*.sh packaging/*.sh packaging/scripts/*; fi
 	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers ./internal/cli
 
 format: check-go ## rewrite the Go files as lint wants them
-	$(TOOL) gofumpt -w cmd include internal test
+	$(TOOL) gofumpt -w cmd demo include internal packaging test
 
 docs: check-go ## rewrite the generated pages of docs/
 	$(GO) test ./internal/cli -run UpToDate -update

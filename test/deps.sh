@@ -12,6 +12,8 @@ packages=(
 	# the virtual machine
 	qemu-system-x86 busybox-static e2fsprogs
 	git ca-certificates shellcheck
+	# reading the packages that make packages builds
+	rpm
 )
 
 missing=()
