@@ -104,8 +104,29 @@ func (b *build) pack(m *klp.Module) error {
 		man.Risks = append(man.Risks, livepatch.Risk{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
 	}
 	var err error
+	if man.Modules, err = b.modules(man.Objects()); err != nil {
+		return err
+	}
 	b.report.Artifact, err = livepatch.New(man, m.Name+".ko", m.KO, diffs)
 	return err
+}
+
+// modules names the exact builds of the modules among the objects.
+func (b *build) modules(objects []string) ([]livepatch.ModuleRef, error) {
+	var out []livepatch.ModuleRef
+	for _, o := range objects {
+		if o == livepatch.Vmlinux {
+			continue
+		}
+		id, err := b.req.Target.ModuleBuildID(o)
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			out = append(out, livepatch.ModuleRef{Name: o, BuildID: id})
+		}
+	}
+	return out, nil
 }
 
 // callbacks lists the objects for which the fixes bring patch callbacks.

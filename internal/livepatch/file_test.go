@@ -20,6 +20,7 @@ func sample() Manifest {
 		Target:    TargetRef{Name: "debian:6.1.0-55-amd64", Release: "6.1.0-55-amd64", PackageVersion: "6.1.192-1", Arch: "x86_64", BuildID: strings.Repeat("a1", 20)},
 		Fixes:     []FixRef{{ID: "deb-1154101", Title: "ext4: a < b & \"c\"", CVEs: []string{"CVE-2026-12345"}}},
 		Functions: []Function{{Object: "vmlinux", Name: "f", Change: "changed"}, {Object: "ext4", Name: "g", SymPos: 2, Change: "changed"}},
+		Modules:   []ModuleRef{{Name: "ext4", BuildID: strings.Repeat("b2", 20)}},
 	}
 }
 
@@ -126,6 +127,10 @@ func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 		"a function with comma":  func(m *Manifest) { m.Functions[0].Name = "a,1" },
 		"something like a CVE":   func(m *Manifest) { m.Fixes[0].CVEs = []string{"CVE-1"} },
 		"two fixes with one id":  func(m *Manifest) { m.Fixes = append(m.Fixes, m.Fixes[0]) },
+		"a module unchanged":     func(m *Manifest) { m.Modules[0].Name = "xfs" },
+		"a module twice":         func(m *Manifest) { m.Modules = append(m.Modules, m.Modules[0]) },
+		"vmlinux as a module":    func(m *Manifest) { m.Modules = append(m.Modules, ModuleRef{Vmlinux, m.Target.BuildID}) },
+		"a module of no build":   func(m *Manifest) { m.Modules[0].BuildID = "" },
 		"a position below zero":  func(m *Manifest) { m.Functions[0].SymPos = -1 },
 		"a fix that has no name": func(m *Manifest) { m.Fixes[0].ID = "" },
 	} {

@@ -62,10 +62,14 @@ type Manifest struct {
 	// Callbacks are the objects with patch callbacks, ordered. A live patch may
 	// have callbacks and replace nothing.
 	Callbacks []string `json:"callbacks,omitempty"`
-	Risks     []Risk   `json:"risks,omitempty"`
-	Module    Payload  `json:"module"` // the .ko file
-	Compiler  string   `json:"compiler,omitempty"`
-	Builder   string   `json:"builder,omitempty"` // the program and its version
+	// Modules are the target's modules among the objects, ordered by name, each
+	// with the build that the live patch was made for. One that has no build-id
+	// is left out.
+	Modules  []ModuleRef `json:"modules,omitempty"`
+	Risks    []Risk      `json:"risks,omitempty"`
+	Module   Payload     `json:"module"` // the .ko file
+	Compiler string      `json:"compiler,omitempty"`
+	Builder  string      `json:"builder,omitempty"` // the program and its version
 }
 
 // TargetRef names one exact kernel.
@@ -76,6 +80,12 @@ type TargetRef struct {
 	Arch           string `json:"arch"`            // "x86_64"
 	BuildID        string `json:"build_id"`        // GNU build-id of vmlinux, hex
 	ConfigDigest   string `json:"config_digest,omitempty"`
+}
+
+// ModuleRef names one exact module of the target.
+type ModuleRef struct {
+	Name    string `json:"name"`     // as the kernel knows it, "ext4"
+	BuildID string `json:"build_id"` // GNU build-id, hex
 }
 
 // FixRef is one source fix that the live patch contains.
@@ -145,6 +155,9 @@ func (m *Manifest) Check() error {
 	if err := m.checkFunctions(); err != nil {
 		return err
 	}
+	if err := m.checkModules(); err != nil {
+		return err
+	}
 	ids := map[string]bool{}
 	for _, f := range m.Fixes {
 		if f.ID == "" || ids[f.ID] {
@@ -172,6 +185,19 @@ func (m *Manifest) checkFunctions() error {
 		}
 		if i > 0 && compareFunctions(m.Functions[i-1], f) >= 0 {
 			return invalid("function %s:%s,%d: twice or out of order", f.Object, f.Name, f.SymPos)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) checkModules() error {
+	objects := m.Objects()
+	for i, r := range m.Modules {
+		if _, ok := slices.BinarySearch(objects, r.Name); !ok || r.Name == Vmlinux || i > 0 && m.Modules[i-1].Name >= r.Name {
+			return invalid("module %q: not a module that is changed, twice or out of order", r.Name)
+		}
+		if !isHex(r.BuildID, 8, 64) {
+			return invalid("module %s: build-id %q: not 8 to 64 bytes of hex", r.Name, r.BuildID)
 		}
 	}
 	return nil
