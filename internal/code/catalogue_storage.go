@@ -4,5 +4,15 @@ package code
 
 // TS74xx the store and its blobs.
 func storage() []Entry {
-	return []Entry{}
+	return []Entry{
+		{"TS7401", KindError, "the address of the database is not understood", "give sqlite:/path/file.db or postgres://user@host/database"},
+		{"TS7402", KindError, "the database cannot be reached", "look at the message; check that it runs, the address, the permissions and the network"},
+		{"TS7403", KindError, "there is no space for the database", "free space on its disk; what was answered with success is stored"},
+		{"TS7404", KindError, "the database cannot be written", "check that its file, its directory and its account allow writing"},
+		{"TS7405", KindError, "the database is damaged", "stop the server, keep a copy of the files, and restore the last backup (tsugi-server restore)"},
+		{"TS7406", KindError, "the database is busy", "try again; if it stays so, look for another program that holds it"},
+		{"TS7407", KindError, "the disk of the database does not do its work", "look at the kernel's log; restore the last backup to another disk if it is failing"},
+		{"TS7408", KindError, "the database was written by a newer version of the server", "install that version or a newer one, or restore a backup of before the upgrade"},
+		{"TS7409", KindError, "the job lost its worker in each of its attempts", "look at the logs of the workers; queue the job again when they run"},
+	}
 }
