@@ -4,5 +4,40 @@ package code
 
 // TS94xx the agent: enrolment, cache, journal, local API; TS95xx health and the crash guard.
 func agent() []Entry {
-	return []Entry{}
+	return []Entry{
+		{"TS9400", KindError, "the agent met an error that it has no name for", "look at the reason; journalctl -u tsugi has more"},
+		{"TS9401", KindError, "the agent's configuration is not understood", "correct the file and check it: tsugi config check"},
+		{"TS9402", KindError, "the agent cannot write its state", "make /var/lib/tsugi writable; nothing is loaded before that, and what is loaded stays"},
+		{"TS9403", KindError, "the agent's journal is damaged", "check the disk; then put the journal aside with: tsugi clear journal (nothing is applied before that)"},
+		{"TS9404", KindError, "this machine's enrolment cannot be read", "enrol again: tsugi enroll"},
+		{"TS9405", KindError, "this is not the address of a server to enrol with", "give the word that tsugictl token create printed, or --server https://HOST:PORT with --token and --root-file"},
+		{"TS9406", KindError, "a cached live patch cannot be used", "nothing: the agent fetches it again when it is online; if this comes back, check the disk"},
+		{"TS9407", KindError, "the live patch is not what the signed index says, or not for this kernel", "do not load it by other means; report it to who runs the server"},
+		{"TS9408", KindError, "another agent is running on this machine", "one is enough: systemctl status tsugi shows it"},
+		{"TS9409", KindError, "this enrolment belongs to another machine", "enrol this one for itself: tsugi enroll (and leave /var/lib/tsugi out of images)"},
+		{"TS9411", KindError, "this machine's clock is wrong, or the server's certificate is out of its time", "set the clock (timedatectl); what is applied stays, nothing new is loaded meanwhile"},
+		{"TS9412", KindError, "somebody took the live patch out by other means", "it stays out until tsugi refresh, tsugi apply or a newer version; take out with tsugi revert next time"},
+		{"TS9413", KindError, "nothing new is loaded before the signed metadata is fresh", "nothing: the agent tries again by itself; tsugi status says why it is not fresh"},
+		{"TS9414", KindError, "this machine has no key for the live patch", "look at the machine's tier and plan on the server: tsugictl machine show"},
+		{"TS9415", KindError, "the signed index forbids this live patch", "wait for a newer version; tsugi status shows what the index offers"},
+		{"TS9416", KindError, "this machine is not enrolled", "enrol it: tsugi enroll WORD (tsugictl token create prints the word)"},
+		{"TS9417", KindError, "the server cannot be told that this machine leaves", "try again when it answers, or leave without telling: tsugi unenroll --force"},
+		{"TS9418", KindError, "no live patch is applied", "tsugi status shows what there is"},
+		{"TS9419", KindError, "there is no such quarantine", "tsugi status lists what is in quarantine"},
+		{"TS9420", KindError, "tsugi=off is on the kernel command line", "boot without it; until then nothing is loaded"},
+		{"TS9421", KindError, "the live patch is applied already", "nothing is to be done"},
+		{"TS9422", KindError, "the live patch is in quarantine on this machine", "read why (tsugi status), and let it in again with: tsugi clear ID"},
+		{"TS9423", KindError, "the live patch is older than what this machine had", "only a signed revert leads back: tsugictl revert, on the server's side"},
+		{"TS9424", KindError, "the signed index of this machine does not hold this file", "publish it, or say that you vouch for it yourself: tsugi apply --local FILE"},
+		{"TS9425", KindError, "the agent does not run", "start it: systemctl start tsugi"},
+		{"TS9426", KindError, "only root may change this", "run the command with sudo"},
+		{"TS9427", KindError, "the server does not know this machine any more", "it was decommissioned, or its credential was revoked; enrol again: tsugi enroll"},
+		{"TS9428", KindError, "two machines use this identity", "one of them is a copy: run tsugi enroll on it"},
+		{"TS9429", KindError, "the bundle cannot be used", "make it again: tsugictl bundle"},
+		// TS95xx: health and the crash guard
+		{"TS9501", KindError, "the transition did not end in time and was reversed", "it is tried again by itself; end or restart the named tasks to let it through"},
+		{"TS9502", KindError, "the live patch could not be taken out", "end or restart the named tasks; it is tried again by itself, and the next boot is without it"},
+		{"TS9503", KindError, "the health watch found something, and the live patch was taken out", "look at the reason; let it in again with: tsugi clear ID"},
+		{"TS9504", KindError, "the machine went down before the live patch was confirmed", "see whether the live patch or the power was the reason; let it in again with: tsugi clear ID"},
+	}
 }

@@ -172,3 +172,8 @@ func none(f Facts, bar int) string {
 	}
 	return fmt.Sprintf("version %d is older than version %d, which this machine had: only a signed revert leads back", newest.Version, bar)
 }
+
+// Barred says why the index forbids a version, or "".
+func Barred(x *trust.Index, version int) string {
+	return refused(Facts{Index: x}, &trust.Offer{Version: version})
+}

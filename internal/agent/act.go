@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/policy"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// act decides by what is known now, and does it.
+func (a *Agent) act(ctx context.Context) error {
+	ctx, end, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	host, err := a.host(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.recover(ctx, host); err != nil {
+		if ctx.Err() == nil {
+			a.see(func(m *moment) {
+				m.problem, m.retry = problemOf("TS9400", "", err), time.Now().Add(jitter(time.Minute))
+			})
+		}
+		return err
+	}
+	d := a.decide(host, time.Now())
+	a.see(func(m *moment) {
+		m.decision = &d
+		m.pending = d.Offer
+		if d.Action != policy.Apply && d.Action != policy.Revert {
+			m.problem, m.retry = nil, time.Time{}
+		}
+	})
+	switch d.Action {
+	case policy.Apply:
+		err = a.offered(ctx, host, d)
+	case policy.Revert:
+		s, _ := a.journal.view()
+		if s.Current != nil {
+			err = a.takeOut(ctx, host, s.Current.Patch, d.Reason)
+		}
+	default:
+		return nil
+	}
+	a.see(func(m *moment) {
+		m.problem = nil
+		if err != nil {
+			m.problem = problemOf("TS9400", "", err)
+		} else {
+			m.pending, m.retry = nil, time.Time{}
+		}
+	})
+	if err == nil {
+		// The decision is done; status shows the one that holds now.
+		after := a.decide(host, time.Now())
+		a.see(func(m *moment) { m.decision = &after })
+		a.Kick() // the server hears of it at once
+	}
+	return err
+}
+
+// decide asks package policy.
+func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
+	s, _ := a.journal.view()
+	f := policy.Facts{
+		BuildID: host.Kernel.BuildID, Floor: s.Floors[host.Kernel.BuildID], Current: a.current(s, host),
+		Quarantined: slices.Sorted(maps.Keys(s.Quarantined)), Reverted: slices.Sorted(maps.Keys(s.ByHand)),
+		Hold: s.Hold, Off: host.Off, InWindow: a.cfg.InWindow(now),
+	}
+	a.see(func(m *moment) {
+		f.Index = m.index
+		f.Hold = f.Hold || m.assignment != nil && m.assignment.Hold
+	})
+	return policy.Decide(f)
+}
+
+// current is the version that is applied in this boot.
+func (a *Agent) current(s *State, h *Host) int {
+	if s.Current == nil || s.Current.Boot != h.BootID {
+		return 0
+	}
+	return s.Current.Patch.Version
+}
+
+// compare compares the journal with the kernel: what is not there any more
+// was taken out by somebody else.
+func (a *Agent) compare(ctx context.Context, h *Host) error {
+	s, _ := a.journal.view()
+	if s.Current == nil || s.Current.Boot != h.BootID {
+		return nil
+	}
+	loaded, err := a.opts.Kernel.Loaded(ctx)
+	if err != nil {
+		return err
+	}
+	p := s.Current.Patch
+	i := slices.IndexFunc(loaded, func(l Loaded) bool { return l.Name == p.Name })
+	switch {
+	case i >= 0 && (loaded[i].Enabled || p.State == api.Reverting):
+		return nil
+	case i >= 0 && loaded[i].Transition:
+		return nil // on its way out; the next look tells
+	}
+	a.nurse.dismiss()
+	if p.State != api.Reverting {
+		yes := true
+		if err := a.journal.add(&Record{ByHand: &yes, Patch: &p}); err != nil {
+			return err
+		}
+		return a.note(h, p, api.Reverted, because(code.New("TS9412", p.Name, "")))
+	}
+	return a.note(h, p, api.Reverted)
+}
+
+// offered applies what the index offers, unless it failed a moment ago.
+func (a *Agent) offered(ctx context.Context, h *Host, d policy.Decision) error {
+	o := *d.Offer
+	a.mu.Lock()
+	t := a.tries[o.ID]
+	a.mu.Unlock()
+	if now := time.Now(); t.next.After(now) {
+		a.see(func(m *moment) { m.retry = t.next })
+		return t.why
+	}
+	err := a.applyOffer(ctx, h, o)
+	if err == nil {
+		a.mu.Lock()
+		delete(a.tries, o.ID)
+		a.mu.Unlock()
+		return nil
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	a.failed(o.ID, err)
+	return err
+}
+
+// failed sets the time of the next try.
+func (a *Agent) failed(id string, err error) {
+	p := problemOf("TS9400", id, err)
+	first := time.Minute
+	if p.Code == "TS9501" { // stalled
+		first = time.Duration(a.cfg.Transition.Retry)
+	}
+	const most = 6 * time.Hour
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := a.tries[id]
+	t.why = p
+	t.next = time.Now().Add(jitter(min(first<<min(t.count, 16), most)))
+	t.count++
+	a.tries[id] = t
+	a.now.retry = t.next
+}
+
+// applyOffer takes an offer all the way: fetched, verified, found fit, loaded.
+func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
+	ref := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
+	err := a.fetch(ctx, h, o)
+	if err == nil {
+		err = a.load(ctx, h, o.ID, false)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	p := problemOf("TS9400", o.ID, err)
+	if _, ok := errors.AsType[settled](err); ok {
+		return p
+	}
+	// The reason is also a report, once for each reason.
+	if nerr := a.noteOnce(h, ref, api.Blocked, p); nerr != nil {
+		return errors.Join(p, nerr)
+	}
+	return p
+}
+
+// settled is an error whose state is in the journal already, or that leaves
+// the live patch in the kernel, so that its intent must stay.
+type settled struct{ err error }
+
+func (s settled) Error() string { return s.err.Error() }
+func (s settled) Unwrap() error { return s.err }
+
+// fetch brings an offer into the cache, verified.
+func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
+	if p, c, err := a.cached(o.ID); err == nil && c.Tier != "" && c.Offer.Digest == o.Digest {
+		return fits(p, h.Kernel)
+	}
+	var source Source
+	var tier, key string
+	var stale error
+	a.see(func(m *moment) {
+		source = m.source
+		if m.assignment != nil {
+			tier, key = m.index.Tier, m.assignment.Keys[o.ID]
+		}
+		if time.Since(m.indexed) >= 2*freshFor {
+			stale = m.indexErr
+			if stale == nil {
+				stale = m.checkErr
+			}
+			stale = code.New("TS9413", o.ID, "").With(stale)
+		}
+	})
+	switch {
+	case stale != nil:
+		return stale
+	case source == nil:
+		return code.New("TS9413", o.ID, "there is no connection to the server")
+	case key == "":
+		return code.New("TS9414", o.ID, "the server gave no key for it")
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchLimit)
+	defer cancel()
+	if err := a.space(2 * o.Size); err != nil {
+		return err
+	}
+	cipher, err := source.Patch(ctx, tier, o)
+	if err != nil {
+		return err
+	}
+	p, err := a.open(cipher, key, o)
+	if err != nil {
+		return err
+	}
+	if err := fits(p, h.Kernel); err != nil {
+		return err
+	}
+	if err := a.keep(newCard(o, tier, &p.Manifest, cipher, key), cipher); err != nil {
+		return err
+	}
+	return a.note(h, api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}, api.Verified)
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent keeps one machine protected: it checks in with its server,
+// verifies what the server's signed index offers, asks package policy what to
+// do, loads live patches through the kernel, watches their health and reports
+// what happened. It survives the loss of power at any moment and takes no
+// live patch twice that took the machine down.
+//
+// Everything that the agent acts on or through is an interface in ports.go;
+// package agent/host has the real ones. docs/agent.md draws the states and
+// lists the files.
+//
+// Three goroutines share an Agent: the loop (loop.go) checks in and acts, the
+// courier (courier.go) delivers reports, and the nurse (health.go) watches
+// what was just applied. Changes to the kernel are made one at a time.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/policy"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// Where things are, unless Options say otherwise.
+const (
+	StateDir   = "/var/lib/tsugi"
+	ConfigFile = "/etc/tsugi/agent.yaml"
+	Socket     = "/run/tsugi/agent.sock"
+)
+
+// Options are what an Agent is made of.
+type Options struct {
+	Dir     string // of the state
+	Disk    Disk   // nil: Dir
+	Config  Config
+	System  System
+	Kernel  Kernel
+	Link    Link
+	Crypt   Crypt
+	Log     *slog.Logger
+	Version string // of the program
+	// Run runs the health command and returns the end of what it printed.
+	Run func(ctx context.Context, argv []string) (string, error)
+	// Notify tells the service manager; nil: there is none.
+	Notify func(state string)
+}
+
+// Agent is the agent of this machine. At most one process has one open.
+type Agent struct {
+	opts    Options
+	cfg     Config
+	disk    Disk
+	log     *slog.Logger
+	run     string // random for each start
+	journal *journal
+	lock    *os.File
+	kick    chan struct{} // asks the loop for a check-in now
+	parcel  chan struct{} // asks the courier to try now
+	nurse   nurse
+	work    chan struct{} // held by who changes the kernel's or the agent's state
+
+	mu    sync.Mutex // of what follows
+	now   moment
+	stop  context.CancelCauseFunc // of the change that is under way, or nil
+	tries map[string]try          // by id of the live patch
+}
+
+// moment is what the agent knows and the journal does not.
+type moment struct {
+	machine    *Machine
+	machineErr error // machine.json can't be used
+	server     Server
+	source     Source
+	linkErr    error
+	host       *Host
+	hostErr    error
+	assignment *api.Assignment
+	etag       string
+	answered   time.Time // last good check-in
+	tried      time.Time
+	checkErr   error
+	skew       time.Duration // of this machine's clock against the server's
+	index      *trust.Index
+	indexed    time.Time // when the metadata was last refreshed
+	indexErr   error
+	decision   *policy.Decision
+	pending    *trust.Offer  // what the decision is about and is not done
+	problem    *code.Problem // why it is not done
+	retry      time.Time     // when it is tried again
+	stalls     []api.Stall   // of the transition under way, or of the last that was reversed
+	running    bool          // as a daemon
+}
+
+// try counts failures of one live patch since the agent started.
+type try struct {
+	count int
+	next  time.Time
+	why   *code.Problem
+}
+
+// Open opens the state and locks it. Problems of the state's contents do not
+// keep the agent from starting: status tells them.
+func Open(ctx context.Context, opts Options) (*Agent, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{
+		opts: opts, cfg: opts.Config, disk: opts.Disk, log: opts.Log, run: uuid.NewString(),
+		kick: make(chan struct{}, 1), parcel: make(chan struct{}, 1), work: make(chan struct{}, 1),
+		tries: map[string]try{},
+	}
+	if a.disk == nil {
+		d, err := OpenDisk(opts.Dir)
+		if err != nil {
+			return nil, err
+		}
+		a.disk = d
+		if a.lock, err = lockDir(ctx, opts.Dir); err != nil {
+			return nil, err
+		}
+	}
+	a.journal = openJournal(a.disk)
+	a.now.machine, a.now.machineErr = readMachine(a.disk)
+	a.now.host, a.now.hostErr = opts.System.Host(ctx)
+	return a, nil
+}
+
+// Close gives the state free. If a live patch is not confirmed yet, it notes
+// that the agent ended in good order.
+func (a *Agent) Close() error {
+	var err error
+	if s, _ := a.journal.view(); s.Intent != nil && !s.Intent.Stopped {
+		err = a.journal.add(&Record{Stop: true})
+	}
+	if a.lock != nil {
+		err = errors.Join(err, a.lock.Close())
+	}
+	return err
+}
+
+// lockPatience is how long a program waits for another that is about to end,
+// such as the one that a boot starts before the network.
+const lockPatience = 3 * time.Second
+
+// lockDir takes the lock of a state directory. The directory itself is
+// locked, so that a file system that is read-only has a lock as well.
+func lockDir(ctx context.Context, dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, diskProblem(dir, err)
+	}
+	for end := time.Now().Add(lockPatience); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) || ctx.Err() != nil {
+			f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, code.New("TS9408", dir, "")
+			}
+			return nil, diskProblem(dir, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// see runs f with what the agent knows.
+func (a *Agent) see(f func(m *moment)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(&a.now)
+}
+
+// host reads the machine anew.
+func (a *Agent) host(ctx context.Context) (*Host, error) {
+	h, err := a.opts.System.Host(ctx)
+	a.see(func(m *moment) {
+		m.hostErr = err
+		if err == nil {
+			m.host = h
+		}
+	})
+	return h, err
+}
+
+// begin waits for its turn to change things. The context that it returns ends
+// when a person interrupts.
+func (a *Agent) begin(ctx context.Context) (context.Context, func(), error) {
+	select {
+	case a.work <- struct{}{}:
+	case <-ctx.Done():
+		return ctx, func() {}, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	a.mu.Lock()
+	a.stop = cancel
+	a.mu.Unlock()
+	return ctx, func() {
+		a.mu.Lock()
+		a.stop = nil
+		a.mu.Unlock()
+		cancel(nil)
+		<-a.work
+	}, nil
+}
+
+// errInterrupted is the cause when a person ends a change that is under way.
+var errInterrupted = errors.New("interrupted by a person")
+
+// interrupt ends the change that is under way, if it can be ended.
+func (a *Agent) interrupt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stop != nil {
+		a.stop(errInterrupted)
+	}
+}
+
+// note journals that a live patch came to a state.
+func (a *Agent) note(h *Host, p api.Patch, s api.State, fill ...func(*api.Report)) error {
+	p.State, p.Problem, p.Since = s, nil, 0
+	r := api.Report{Kind: api.ReportState, BootID: h.BootID, Kernel: h.Kernel, Patch: p}
+	for _, f := range fill {
+		f(&r)
+	}
+	attrs := []any{"patch", p.ID, "state", string(s)}
+	if r.Patch.Problem != nil {
+		attrs = append(attrs, "code", string(r.Patch.Problem.Code), "why", r.Patch.Problem.Why)
+	}
+	a.log.Info("live patch", attrs...)
+	a.notify(fmt.Sprintf("STATUS=%s: %s", p.ID, s))
+	return a.journal.report(r)
+}
+
+// noteOnce journals a state unless it is the last one already, for the same
+// reason.
+func (a *Agent) noteOnce(h *Host, p api.Patch, s api.State, why *code.Problem) error {
+	st, _ := a.journal.view()
+	if l := st.Last; l != nil && l.ID == p.ID && l.State == s && same(l.Problem, why) {
+		return nil
+	}
+	return a.note(h, p, s, because(why))
+}
+
+func same(a *api.Problem, b *code.Problem) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a.Code == b.Code && a.Where == b.Where && a.Why == b.Why
+}
+
+func because(p *code.Problem) func(*api.Report) {
+	return func(r *api.Report) { r.Patch.Problem = wire(p) }
+}
+
+// wire is a problem as it travels.
+func wire(p *code.Problem) *api.Problem {
+	if p == nil {
+		return nil
+	}
+	why := p.Why
+	if p.Err != nil {
+		if why != "" {
+			why += ": "
+		}
+		why += p.Err.Error()
+	}
+	return &api.Problem{Code: p.Code, What: p.What, Where: p.Where, Why: clip(why, 2000), Fix: p.Fix}
+}
+
+// unwire is its way back.
+func unwire(p *api.Problem) *code.Problem {
+	if p == nil {
+		return nil
+	}
+	return &code.Problem{Code: p.Code, What: p.What, Where: p.Where, Why: p.Why, Fix: p.Fix}
+}
+
+// problemOf makes a problem of any error; c is the code of one that has none.
+func problemOf(c code.Code, where string, err error) *code.Problem {
+	if p, ok := errors.AsType[*code.Problem](err); ok {
+		return p
+	}
+	return code.New(c, where, "").With(err)
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
+
+func (a *Agent) notify(state string) {
+	if a.opts.Notify != nil {
+		a.opts.Notify(state)
+	}
+}

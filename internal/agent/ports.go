@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// Host is what the agent needs to know of the machine that it runs on.
+type Host struct {
+	Kernel    api.Kernel
+	BootID    string
+	MachineID string // SHA-256 of "tsugi" and /etc/machine-id, hex
+	Hostname  string
+	OS        string
+	Distro    string // for package URLs: "debian-12"
+	Booted    time.Time
+	Off       bool // tsugi=off on the kernel's command line
+	Modules   []api.Module
+	// Problems say why this host can't take live patches; none: it can.
+	Problems []*code.Problem
+}
+
+// System is the machine that the agent runs on.
+type System interface {
+	Host(ctx context.Context) (*Host, error)
+	// Preflight finds out why this host, as it is now, must not load p.
+	Preflight(ctx context.Context, p *livepatch.Patch) []*code.Problem
+}
+
+// Transition is how a transition of the kernel went.
+type Transition struct {
+	Done     bool
+	Duration time.Duration
+	Stalls   []api.Stall // who held it up: at its end, or at the limit
+}
+
+// Loaded is a live patch that the kernel has.
+type Loaded struct {
+	Name       string
+	Enabled    bool
+	Transition bool // under way
+}
+
+// Kernel loads live patches and takes them out.
+type Kernel interface {
+	// Load asks the kernel for the module and returns when it is linked; the
+	// transition has begun.
+	Load(ctx context.Context, module []byte, name string) error
+	// Watch waits for the end of the transition of name, for at most limit. tick
+	// is told every few seconds who holds it up.
+	Watch(ctx context.Context, name string, limit time.Duration, tick func([]api.Stall)) (Transition, error)
+	// Revert disables name, or reverses its transition, waits until it has left
+	// the kernel and unloads its module.
+	Revert(ctx context.Context, name string, limit time.Duration, tick func([]api.Stall)) (Transition, error)
+	// Remove unloads the module of a live patch that was replaced.
+	Remove(ctx context.Context, name string) error
+	Loaded(ctx context.Context) ([]Loaded, error)
+	// Complaint waits for the kernel to say something bad that names one of the
+	// functions or the module, until ctx ends. "" is silence.
+	Complaint(ctx context.Context, module string, functions []string) (string, error)
+}
+
+// Source is where signed metadata and live patches come from (trust/updater).
+type Source interface {
+	Refresh(ctx context.Context) error
+	// Index is nil without an error when the tier has none for this kernel.
+	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	// Patch returns the encrypted live patch, verified against the metadata.
+	Patch(ctx context.Context, tier string, o trust.Offer) ([]byte, error)
+}
+
+// Server is the service that the machine is enrolled with. An error that is a
+// *code.Problem came from it; ErrRefused says that it does not know this
+// machine's credential any more.
+type Server interface {
+	// CheckIn returns nil without an error when nothing has changed since etag.
+	CheckIn(ctx context.Context, c api.CheckIn, etag string) (a *api.Assignment, now string, err error)
+	// Wait returns when the answer to the next check-in will differ from etag,
+	// and false when timeout has passed.
+	Wait(ctx context.Context, etag string, timeout time.Duration) (bool, error)
+	Reports(ctx context.Context, r []api.Report) (stored []string, err error)
+	Leave(ctx context.Context) error
+}
+
+// Link makes what talks to the server of an enrolment.
+type Link interface {
+	// Enroll makes the machine known: it fetches the CA and the root of trust,
+	// checks them against their digests before trusting them, and asks.
+	Enroll(ctx context.Context, e Enrollment, req api.EnrollRequest) (*Machine, error)
+	// Open connects to the server of m. It does not wait for the network.
+	Open(m *Machine) (Server, Source, error)
+}
+
+// Crypt handles the machine's key pair.
+type Crypt interface {
+	// NewIdentity makes a key pair.
+	NewIdentity() (secret, recipient string, err error)
+	// Decrypt opens a live patch whose key is wrapped for the identity.
+	Decrypt(cipher []byte, wrapped, secret string) ([]byte, error)
+}

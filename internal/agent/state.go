@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+)
+
+const (
+	maxPending = 2000 // reports that wait for the server
+	maxHistory = 200
+)
+
+// State is what the journal adds up to.
+type State struct {
+	Seq int64 `json:"seq"`
+	// Floors are the highest versions confirmed healthy, by build-id.
+	Floors map[string]int `json:"floors,omitempty"`
+	// Healthy is the last confirmed live patch by build-id: what a boot
+	// applies again.
+	Healthy map[string]api.Patch `json:"healthy,omitempty"`
+	// Intent is a live patch that was going to be loaded and is not confirmed.
+	Intent *Intent `json:"intent,omitempty"`
+	// Current is what was applied last, and in which boot.
+	Current *Applied `json:"current,omitempty"`
+	// Last is the last state that any live patch came to.
+	Last        *api.Patch           `json:"last,omitempty"`
+	Quarantined map[string]api.Patch `json:"quarantined,omitempty"` // by id
+	ByHand      map[string]api.Patch `json:"by_hand,omitempty"`     // by id
+	Hold        bool                 `json:"hold,omitempty"`
+	Pending     []api.Report         `json:"pending,omitempty"` // in order
+	Dropped     int                  `json:"dropped,omitempty"` // reports given up because too many waited
+	History     []api.Report         `json:"history,omitempty"`
+}
+
+// Intent is a live patch between Loading and Healthy.
+type Intent struct {
+	Patch  api.Patch  `json:"patch"`
+	Boot   string     `json:"boot"`
+	Kernel api.Kernel `json:"kernel"`
+	// Stopped: the agent ended in good order before it was confirmed. The
+	// kernel was alive then, so the next boot is no sign of a crash.
+	Stopped bool `json:"stopped,omitempty"`
+}
+
+// Applied is a live patch that the kernel of a boot runs.
+type Applied struct {
+	Patch  api.Patch  `json:"patch"`
+	Boot   string     `json:"boot"`
+	Kernel api.Kernel `json:"kernel"`
+	// Transition took this long, in milliseconds.
+	Transition int64 `json:"transition_ms,omitempty"`
+}
+
+func newState() *State {
+	return &State{
+		Floors: map[string]int{}, Healthy: map[string]api.Patch{},
+		Quarantined: map[string]api.Patch{}, ByHand: map[string]api.Patch{},
+	}
+}
+
+func (s *State) clone() *State {
+	c := *s
+	c.Floors, c.Healthy = maps.Clone(s.Floors), maps.Clone(s.Healthy)
+	c.Quarantined, c.ByHand = maps.Clone(s.Quarantined), maps.Clone(s.ByHand)
+	c.Pending, c.History = slices.Clone(s.Pending), slices.Clone(s.History)
+	if s.Intent != nil {
+		i := *s.Intent
+		c.Intent = &i
+	}
+	if s.Current != nil {
+		a := *s.Current
+		c.Current = &a
+	}
+	if s.Last != nil {
+		p := *s.Last
+		c.Last = &p
+	}
+	return &c
+}
+
+// add changes the state as a record says. It is the only place that does.
+func (s *State) add(r *Record) {
+	switch {
+	case r.Base != nil:
+		fresh := newState()
+		*s = *r.Base.clone()
+		for to, from := range map[*map[string]api.Patch]map[string]api.Patch{
+			&s.Healthy: fresh.Healthy, &s.Quarantined: fresh.Quarantined, &s.ByHand: fresh.ByHand,
+		} {
+			if *to == nil {
+				*to = from
+			}
+		}
+		if s.Floors == nil {
+			s.Floors = fresh.Floors
+		}
+	case r.Report != nil:
+		s.report(r.Report)
+	case r.Sent != nil:
+		s.Pending = slices.DeleteFunc(s.Pending, func(p api.Report) bool { return slices.Contains(r.Sent, p.ID) })
+	case r.Hold != nil:
+		s.Hold = *r.Hold
+	case r.ByHand != nil && *r.ByHand:
+		s.ByHand[r.Patch.ID] = *r.Patch
+	case r.ByHand != nil:
+		delete(s.ByHand, r.Patch.ID)
+	case r.Clear != "":
+		delete(s.Quarantined, r.Clear)
+	case r.Stop:
+		if s.Intent != nil {
+			s.Intent.Stopped = true
+		}
+	}
+	s.Seq = r.Seq
+}
+
+func (s *State) report(r *api.Report) {
+	s.Pending = append(s.Pending, *r)
+	if n := len(s.Pending) - maxPending; n > 0 {
+		s.Pending = slices.Delete(s.Pending, 0, n)
+		s.Dropped += n
+	}
+	s.History = append(s.History, *r)
+	if n := len(s.History) - maxHistory; n > 0 {
+		s.History = slices.Delete(s.History, 0, n)
+	}
+	p := r.Patch
+	if p.State == "" {
+		return
+	}
+	p.Since = r.Time
+	s.Last = &p
+	intended := s.Intent != nil && s.Intent.Patch.ID == p.ID
+	current := s.Current != nil && s.Current.Patch.ID == p.ID
+	switch p.State {
+	case api.Loading:
+		s.Intent = &Intent{Patch: p, Boot: r.BootID, Kernel: r.Kernel}
+	case api.Transitioning, api.Applied:
+		if intended {
+			s.Intent.Patch, s.Intent.Stopped = p, false
+		}
+		if p.State == api.Applied {
+			s.Current = &Applied{Patch: p, Boot: r.BootID, Kernel: r.Kernel, Transition: r.Transition}
+		}
+	case api.Healthy:
+		s.Intent = nil
+		s.Floors[r.Kernel.BuildID] = max(s.Floors[r.Kernel.BuildID], p.Version)
+		s.Healthy[r.Kernel.BuildID] = p
+		if current {
+			s.Current.Patch = p
+		}
+	case api.Reverting:
+		if current {
+			s.Current.Patch = p
+		}
+	case api.Known, api.Blocked, api.Waiting:
+		if intended {
+			s.Intent = nil
+		}
+	case api.Reverted, api.Quarantined:
+		if intended {
+			s.Intent = nil
+		}
+		if current {
+			s.Current = nil
+		}
+		if s.Healthy[r.Kernel.BuildID].ID == p.ID {
+			delete(s.Healthy, r.Kernel.BuildID)
+		}
+		if p.State == api.Quarantined {
+			s.Quarantined[p.ID] = p
+		}
+	}
+}
