@@ -5,6 +5,16 @@ package code
 // TS75xx jobs and workers; TS78xx setting up and running a server.
 func service() []Entry {
 	return []Entry{
+		// TS75xx: jobs and workers
+		{"TS7501", KindError, "there is no such job", "list them: tsugictl job ls"},
+		{"TS7502", KindError, "the job has ended already", "look at its result: tsugictl job show JOB"},
+		{"TS7503", KindError, "the worker does not have this job any more", "nothing needs doing: the job was silent for too long and is taken up again by another worker"},
+		{"TS7504", KindError, "the job was cancelled", "queue it again if it is still wanted"},
+		{"TS7505", KindError, "the job cannot be done as it was asked for", "correct it and queue it again"},
+		{"TS7506", KindError, "the live patch was built and its proof does not hold", "look at the job's log and proof; nothing was published"},
+		{"TS7507", KindError, "the job has no such file", "only a build whose verdict is live has an artifact; look at the job: tsugictl job show JOB"},
+		{"TS7508", KindError, "an upload of a worker is not what it should be", "workers and server must be of one version; look at the worker's log"},
+		{"TS7509", KindError, "the worker broke down while it did the job", "report it with the job's log and fixes"},
 		// TS78xx: setting up and running a server
 		{"TS7801", KindError, "the configuration cannot be read", "check the file, its permissions and its YAML; tsugi-server config shows what is in force"},
 		{"TS7802", KindError, "the configuration has an unknown key", "correct or remove it; docs/server.md lists all keys"},
