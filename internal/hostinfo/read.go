@@ -170,7 +170,16 @@ func number(s string) int {
 }
 
 // container names what this system runs in when it has no kernel of its own.
+// The pid namespace decides where it can be seen: the first one has a number
+// that never changes (include/linux/proc_ns.h, PROC_PID_INIT_INO). The other
+// signs outlive what made them, as in a machine that boots a container's
+// image.
 func (r *Reader) container() string {
+	const first = "pid:[4026531836]"
+	ns, err := os.Readlink(r.path("proc/self/ns/pid"))
+	if err == nil && ns == first {
+		return ""
+	}
 	if s := r.optional("run/systemd/container"); s != "" {
 		return s
 	}
@@ -179,14 +188,14 @@ func (r *Reader) container() string {
 			return c.name
 		}
 	}
-	env, err := r.bytes("proc/1/environ", maxSmall)
-	if err != nil {
-		return ""
-	}
+	env, _ := r.bytes("proc/1/environ", maxSmall)
 	for v := range bytes.SplitSeq(env, []byte{0}) {
-		if name, ok := bytes.CutPrefix(v, []byte("container=")); ok {
+		if name, ok := bytes.CutPrefix(v, []byte("container=")); ok && len(name) > 0 {
 			return string(name)
 		}
+	}
+	if err == nil {
+		return "another pid namespace"
 	}
 	return ""
 }

@@ -2,8 +2,8 @@
 
 // Package guest is the part of a proof that runs inside the virtual machine:
 // the verbs that load a live patch, watch its transition, read what the
-// kernel shows of it and take it out again. The files it reads are those of
-// Documentation/ABI/testing/sysfs-kernel-livepatch.
+// kernel shows of it and take it out again. Package kload does all of that, as
+// it does on the machines that the live patch is for.
 package guest
 
 import (
@@ -11,12 +11,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tsugi-project/tsugi/internal/kload"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 )
 
@@ -50,8 +51,6 @@ func verb[R any](f func(context.Context, Patch) (R, error)) vmguest.Verb {
 	}
 }
 
-const sysfs = "/sys/kernel/livepatch"
-
 // Patch is the argument of all verbs.
 type Patch struct {
 	Name string `json:"name"` // of the directory in /sys/kernel/livepatch
@@ -64,8 +63,6 @@ type Patch struct {
 	// the functions are in use while they are switched.
 	Load string `json:"load,omitempty"`
 }
-
-func (p Patch) dir() string { return filepath.Join(sysfs, p.Name) }
 
 func (p Patch) limit() time.Duration {
 	return time.Duration(cmp.Or(p.LimitMS, 60_000)) * time.Millisecond
@@ -90,10 +87,10 @@ type Object struct {
 }
 
 func state(_ context.Context, p Patch) (*State, error) {
-	s := &State{
-		Loaded: !gone(p.dir()), Enabled: value(p.dir(), "enabled"),
-		Transition: value(p.dir(), "transition"), Replace: value(p.dir(), "replace"),
-		Taint: vmguest.ReadLine("/proc/sys/kernel/tainted"),
+	s := &State{Taint: vmguest.ReadLine("/proc/sys/kernel/tainted")}
+	lp, loaded, err := kload.New(kload.Options{}).Get(p.Name)
+	if err != nil {
+		return s, err
 	}
 	mods, err := os.ReadFile("/proc/modules")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -104,46 +101,27 @@ func state(_ context.Context, p Patch) (*State, error) {
 		s.Modules = append(s.Modules, name)
 	}
 	slices.Sort(s.Modules)
-	for _, dir := range dirs(p.dir()) {
-		o := Object{Name: filepath.Base(dir), Patched: value(dir, "patched")}
-		for _, f := range dirs(dir) {
-			o.Functions = append(o.Functions, filepath.Base(f))
+	if s.Loaded = loaded; !loaded {
+		return s, nil
+	}
+	s.Enabled, s.Transition, s.Replace = digit(&lp.Enabled), digit(&lp.Transition), digit(lp.Replace)
+	for _, o := range lp.Objects {
+		out := Object{Name: o.Name, Patched: digit(o.Patched)}
+		for _, f := range o.Functions {
+			out.Functions = append(out.Functions, fmt.Sprintf("%s,%d", f.Name, f.SymPos))
 		}
-		s.Objects = append(s.Objects, o)
+		s.Objects = append(s.Objects, out)
 	}
 	return s, nil
 }
 
-// dirs lists the directories in a directory, ordered.
-func dirs(dir string) []string {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
+// digit is what sysfs shows for a flag, "" for one that it does not show.
+func digit(b *bool) string {
+	switch {
+	case b == nil:
+		return ""
+	case *b:
+		return "1"
 	}
-	var out []string
-	for _, e := range entries {
-		if e.IsDir() {
-			out = append(out, filepath.Join(dir, e.Name()))
-		}
-	}
-	return out
-}
-
-func value(dir, name string) string { return vmguest.ReadLine(filepath.Join(dir, name)) }
-
-func gone(path string) bool {
-	_, err := os.Lstat(path)
-	return errors.Is(err, os.ErrNotExist)
-}
-
-// wait asks every millisecond.
-func wait(ctx context.Context, limit time.Duration, done func() bool) bool {
-	end := time.Now().Add(limit)
-	for !done() {
-		if ctx.Err() != nil || time.Now().After(end) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
+	return "0"
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tsugi-project/tsugi/internal/kload"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 )
 
@@ -48,7 +49,7 @@ func (t *tracer) start(_ context.Context, p Patch) (*Traced, error) {
 	if err := os.Mkdir(instance, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return &Traced{}, nil
 	}
-	if set("set_ftrace_filter", "*:mod:"+moduleName(p.Name)) != nil {
+	if set("set_ftrace_filter", "*:mod:"+kload.ModuleName(p.Name)) != nil {
 		return &Traced{}, nil
 	}
 	b, err := os.ReadFile(filepath.Join(instance, "set_ftrace_filter"))
@@ -58,7 +59,7 @@ func (t *tracer) start(_ context.Context, p Patch) (*Traced, error) {
 	out := &Traced{}
 	for l := range strings.Lines(string(b)) {
 		f := strings.Fields(l) // "name [module]"; a comment when there is no filter
-		if len(f) == 2 && f[1] == "["+moduleName(p.Name)+"]" {
+		if len(f) == 2 && f[1] == "["+kload.ModuleName(p.Name)+"]" {
 			t.waiting[f[0]] = true
 			out.Traceable = append(out.Traceable, f[0])
 		}

@@ -4,15 +4,14 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kload"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 )
 
@@ -36,77 +35,62 @@ type Holder struct {
 	Stack string `json:"stack"`
 }
 
-// slowAfter is when a transition has missed the kernel's first looks at tasks
-// that sleep, which come each second (kernel/livepatch/transition.c).
-const slowAfter = 4 * time.Second
-
-// await waits for the end of a transition towards a patch state and remembers
-// who makes it slow.
-func (t *Transition) await(ctx context.Context, limit time.Duration, state string, done func() bool) bool {
-	if wait(ctx, min(limit, slowAfter), done) {
-		return true
-	}
-	if limit <= slowAfter {
-		return false
-	}
-	t.Slow = holders(state)
-	return wait(ctx, limit-slowAfter, done)
+func (t *Transition) set(k kload.Transition) {
+	t.Transition, t.Complete = k.Duration.Nanoseconds(), k.Done
+	t.Slow, t.Holders = holders(k.Slow), holders(k.Holders)
 }
 
-var errStalled = errors.New("the transition did not end in time")
+func holders(tasks []kload.Task) []Holder {
+	var out []Holder
+	for _, k := range tasks {
+		out = append(out, Holder{PID: k.TID, Comm: k.Comm, Stack: strings.Join(k.Stack, "\n")})
+	}
+	return out
+}
 
 func load(ctx context.Context, p Patch) (*Transition, error) {
-	t := &Transition{}
+	t, l := &Transition{}, kload.New(kload.Options{})
+	module, err := os.ReadFile(p.Path)
+	if err != nil {
+		return t, err
+	}
 	start := time.Now()
-	err := vmguest.InsertModule(p.Path, "")
+	err = l.Load(ctx, module, p.Name)
 	t.Insert = time.Since(start).Nanoseconds()
 	if err != nil {
 		return t, err
 	}
-	start = time.Now()
-	t.Complete = t.await(ctx, p.limit(), "1", func() bool { return value(p.dir(), "transition") == "0" })
-	t.Transition = time.Since(start).Nanoseconds()
-	if t.Complete {
-		return t, nil
+	k, err := l.Watch(ctx, p.Name, kload.Patched, kload.WatchOptions{Limit: p.limit()})
+	t.set(k)
+	if code.Of(err) == "TS9309" {
+		_, back := l.Revert(ctx, p.Name, kload.WatchOptions{Limit: p.limit()})
+		t.Reversed = back == nil
 	}
-	t.Holders = holders("1")
-	t.Reversed = vmguest.WriteString(filepath.Join(p.dir(), "enabled"), "0") == nil &&
-		wait(ctx, p.limit(), func() bool { return gone(p.dir()) })
-	return t, errStalled
+	return t, err
 }
 
-// revert disables the patch and waits until it has left.
+// revert disables the patch, waits until it has left and unloads the module.
 func revert(ctx context.Context, p Patch) (*Transition, error) {
-	if err := vmguest.WriteString(filepath.Join(p.dir(), "enabled"), "0"); err != nil {
+	if err := kload.New(kload.Options{}).Disable(ctx, p.Name); err != nil {
 		return &Transition{}, err
 	}
 	return leave(ctx, p)
 }
 
 // leave waits until the kernel has dropped a patch that was disabled or
-// replaced, and unloads the module, whose last reference a worker of the
-// kernel drops.
+// replaced, and unloads the module.
 func leave(ctx context.Context, p Patch) (*Transition, error) {
-	t := &Transition{}
-	start := time.Now()
-	t.Complete = t.await(ctx, p.limit(), "0", func() bool { return gone(p.dir()) })
-	t.Transition = time.Since(start).Nanoseconds()
-	if !t.Complete {
-		t.Holders = holders("0")
-		return t, errStalled
+	t, l := &Transition{}, kload.New(kload.Options{})
+	k, err := l.Watch(ctx, p.Name, kload.Unpatched, kload.WatchOptions{Limit: p.limit()})
+	t.set(k)
+	if err != nil {
+		return t, err
 	}
-	start = time.Now()
-	var err error
-	wait(ctx, 10*time.Second, func() bool {
-		err = vmguest.RemoveModule(moduleName(p.Name))
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EBUSY)
-	})
+	start := time.Now()
+	err = l.Remove(ctx, p.Name)
 	t.Remove = time.Since(start).Nanoseconds()
 	return t, err
 }
-
-// moduleName: the kernel turns dashes of a file's name into underscores.
-func moduleName(s string) string { return strings.ReplaceAll(s, "-", "_") }
 
 // Cycles is the result of loading and reverting again and again.
 type Cycles struct {
@@ -171,21 +155,4 @@ func (c *Cycles) underLoad(ctx context.Context, env *vmguest.Env, text string) (
 		}
 	})
 	return func() { close(quit); wg.Wait() }
-}
-
-// holders lists the tasks whose /proc/PID/task/TID/patch_state is not want.
-func holders(want string) []Holder {
-	files, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/patch_state")
-	var out []Holder
-	for _, f := range files {
-		got := vmguest.ReadLine(f)
-		if got == "" || got == "-1" || got == want || len(out) == 32 {
-			continue
-		}
-		dir := filepath.Dir(f)
-		h := Holder{Comm: value(dir, "comm"), Stack: value(dir, "stack")}
-		_, _ = fmt.Sscan(filepath.Base(dir), &h.PID)
-		out = append(out, h)
-	}
-	return out
 }
