@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleet holds the tests of the whole service: the programs as they are
+// shipped, tsugi-server as a process of this host, tsugi in virtual machines
+// with the unmodified kernels of demo/versions.env, and what has to hold when
+// power, processes, servers, credentials and live patches fail.
+//
+// make test runs each once. With TSUGI_FLEET=full (make fleet) power is lost
+// ten times at every step.
+package fleet
