@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+// feedInterval is how often the change feed is read: what another server
+// wrote is known here, and to the machines that wait here, within it.
+const feedInterval = 500 * time.Millisecond
+
+// settingInterval is the number of seconds between two check-ins.
+const settingInterval = "machines.interval"
+
+// kick reads the change feed at once, because this server has just written.
+func (s *Server) kick() { poke(s.kicked) }
+
+// follow reads the change feed until the context ends.
+func (s *Server) follow(ctx context.Context) error {
+	ticker := time.NewTicker(feedInterval)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-s.kicked:
+		}
+		err := s.catchUp(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !failing:
+			s.log.Error("change feed cannot be read", "err", err)
+		case err == nil && failing:
+			s.log.Info("change feed can be read again")
+		}
+		failing = err != nil
+	}
+}
+
+// catchUp takes over what changed since the last time.
+func (s *Server) catchUp(ctx context.Context) error {
+	s.feedMu.Lock()
+	defer s.feedMu.Unlock()
+	changes, err := s.store.Changes(ctx, s.feedSeq)
+	if err != nil {
+		return err
+	}
+	s.feedRead.Store(s.now().UnixMilli())
+	if len(changes) == 0 {
+		return nil
+	}
+	all, jobs := false, false
+	var moved []string
+	for _, c := range changes {
+		switch c.Kind {
+		case store.KindMachine:
+			m, err := s.fleet.refresh(ctx, s.store, c.ID)
+			if err != nil {
+				return err
+			}
+			if m != nil {
+				moved = append(moved, c.ID)
+			}
+		case store.KindLivePatch, store.KindTUF, store.KindTier:
+			all = true
+		case store.KindSetting:
+			if err := s.readSettings(ctx); err != nil {
+				return err
+			}
+			all = true
+		case store.KindJob:
+			jobs = true
+		}
+	}
+	// Only now: had something failed, all of it is read again.
+	s.feedSeq = changes[len(changes)-1].Seq
+	for _, id := range moved {
+		s.waiters.wake(id)
+	}
+	if jobs {
+		s.jobs.Wake()
+	}
+	if all {
+		s.shelves.clear()
+		s.wakeAll(ctx)
+	}
+	return nil
+}
+
+// wakeAll wakes every waiter, not all at once.
+func (s *Server) wakeAll(ctx context.Context) {
+	list := s.waiters.all()
+	for i, ch := range list {
+		poke(ch)
+		if i%wakeBatch == wakeBatch-1 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wakePause):
+			}
+		}
+	}
+}
+
+// readSettings takes over the settings that this package lives by.
+func (s *Server) readSettings(ctx context.Context) error {
+	v, err := s.store.Setting(ctx, settingInterval)
+	if errors.Is(err, store.ErrNotFound) {
+		s.interval.Store(int64(s.opts.Interval / time.Second))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		return fmt.Errorf("setting %s: %q is no number of seconds", settingInterval, v)
+	}
+	s.interval.Store(n)
+	return nil
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+// fleet is every enrolled machine in memory, as much of it as an unchanged
+// check-in needs: about 300 bytes each. The store is the truth; the change
+// feed keeps the fleet right.
+type fleet struct {
+	shards [64]shard
+	words  words
+	ids    sync.Map // id → *member
+}
+
+// shard is a part of the fleet, by the first bytes of the credential's hash.
+type shard struct {
+	mu      sync.RWMutex
+	members map[hashKey]*member
+	dirty   []*member // heard of since the last flush
+}
+
+// hashKey is the start of the SHA-256 of a credential. The rest is compared
+// too, in constant time.
+type hashKey [16]byte
+
+// digest is the start of a SHA-256 of something that is only compared with
+// what the same machine sent before.
+type digest [16]byte
+
+func digestOf(b []byte) digest {
+	h := sha256.Sum256(b)
+	return digest(h[:16])
+}
+
+// member is a machine in memory.
+type member struct {
+	id         string
+	mu         sync.Mutex
+	credential [sha256.Size]byte
+	tier       string
+	group      string
+	buildID    string
+	patch      string // id of its live patch
+	state      api.State
+	version    int32
+	facts      digest // of the check-in that the store has
+	recipient  digest
+	traces     traces
+	seen       int64
+	dirty      bool
+	able       bool
+	hold       bool // on the server
+	held       bool // by the machine itself
+	cloned     bool
+	gone       bool
+}
+
+// words keeps one copy of each string that many machines share.
+type words struct {
+	mu sync.Mutex
+	m  map[string]string
+}
+
+func (w *words) intern(s string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got, ok := w.m[s]; ok {
+		return got
+	}
+	if w.m == nil || len(w.m) > 100_000 { // machines choose some of them
+		w.m = map[string]string{}
+	}
+	w.m[s] = s
+	return s
+}
+
+func newFleet() *fleet {
+	f := &fleet{}
+	for i := range f.shards {
+		f.shards[i].members = map[hashKey]*member{}
+	}
+	return f
+}
+
+func (f *fleet) shard(credential []byte) *shard {
+	return &f.shards[credential[0]%byte(len(f.shards))]
+}
+
+// byCredential finds a machine by the SHA-256 of its credential.
+func (f *fleet) byCredential(hash []byte) *member {
+	s := f.shard(hash)
+	s.mu.RLock()
+	m := s.members[hashKey(hash[:16])]
+	s.mu.RUnlock()
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	ok := !m.gone && subtle.ConstantTimeCompare(m.credential[:], hash) == 1
+	m.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return m
+}
+
+func (f *fleet) byID(id string) *member {
+	if v, ok := f.ids.Load(id); ok {
+		return v.(*member)
+	}
+	return nil
+}
+
+// put takes over what the store says about a machine.
+func (f *fleet) put(row store.Machine) *member {
+	m := f.byID(row.ID)
+	if m == nil {
+		v, _ := f.ids.LoadOrStore(row.ID, &member{id: row.ID})
+		m = v.(*member)
+	}
+	saved := readFacts(row.Facts.JSON)
+	m.mu.Lock()
+	old := m.credential
+	m.tier, m.group, m.buildID = f.words.intern(row.Tier), f.words.intern(row.Group), f.words.intern(row.BuildID)
+	m.patch, m.state, m.version = f.words.intern(row.Patch), api.State(f.words.intern(row.PatchState)), int32(row.PatchVersion)
+	m.able, m.hold, m.cloned, m.gone = row.Able, row.Hold, row.Cloned, row.Gone != 0
+	m.held = saved.Hold
+	m.facts = saved.digest()
+	m.recipient = digestOf([]byte(row.Recipient))
+	m.seen = max(m.seen, row.Seen)
+	if saved.BootID != "" {
+		m.traces.elsewhere(saved.BootID)
+	}
+	if len(row.Credential) == sha256.Size {
+		copy(m.credential[:], row.Credential)
+	}
+	moved, gone := old != m.credential, m.gone
+	if moved {
+		m.traces = traces{} // enrolled anew
+	}
+	credential := m.credential
+	m.mu.Unlock()
+
+	if moved && old != ([sha256.Size]byte{}) {
+		f.forget(old[:], m)
+	}
+	if gone {
+		f.forget(credential[:], m)
+		f.ids.Delete(row.ID)
+		return m
+	}
+	s := f.shard(credential[:])
+	s.mu.Lock()
+	s.members[hashKey(credential[:16])] = m
+	s.mu.Unlock()
+	return m
+}
+
+func (f *fleet) forget(credential []byte, m *member) {
+	s := f.shard(credential)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.members[hashKey(credential[:16])] == m {
+		delete(s.members, hashKey(credential[:16]))
+	}
+}
+
+// remove forgets a machine that the store does not have any more.
+func (f *fleet) remove(id string) {
+	m := f.byID(id)
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	m.gone = true
+	credential := m.credential
+	m.mu.Unlock()
+	f.forget(credential[:], m)
+	f.ids.Delete(id)
+}
+
+// load fills the fleet at the start.
+func (f *fleet) load(ctx context.Context, st *store.Store) error {
+	if err := st.AllMachines(ctx, func(row store.Machine) error {
+		f.put(row)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("load machines: %w", err)
+	}
+	return nil
+}
+
+// refresh reads one machine again.
+func (f *fleet) refresh(ctx context.Context, st *store.Store, id string) (*member, error) {
+	row, err := st.Machine(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		f.remove(id)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", id, err)
+	}
+	return f.put(row), nil
+}
+
+// touch notes that a machine was heard of; flush writes it down.
+func (f *fleet) touch(m *member, credential []byte, now time.Time) {
+	m.mu.Lock()
+	m.seen = max(m.seen, now.UnixMilli())
+	first := !m.dirty
+	m.dirty = true
+	m.mu.Unlock()
+	if first {
+		s := f.shard(credential)
+		s.mu.Lock()
+		s.dirty = append(s.dirty, m)
+		s.mu.Unlock()
+	}
+}
+
+// flush writes down when machines were heard of, in batches. What could not
+// be written is kept for the next time.
+func (f *fleet) flush(ctx context.Context, st *store.Store) (int, error) {
+	const batch = 5_000
+	total := 0
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		dirty := s.dirty
+		s.dirty = nil
+		s.mu.Unlock()
+		for len(dirty) > 0 {
+			part := dirty[:min(batch, len(dirty))]
+			touches := make([]store.Touch, 0, len(part))
+			for _, m := range part {
+				m.mu.Lock()
+				m.dirty = false
+				touches = append(touches, store.Touch{ID: m.id, Seen: m.seen})
+				m.mu.Unlock()
+			}
+			if err := st.TouchMachines(ctx, touches); err != nil {
+				for _, m := range dirty {
+					m.mu.Lock()
+					m.dirty = true
+					m.mu.Unlock()
+				}
+				s.mu.Lock()
+				s.dirty = append(s.dirty, dirty...)
+				s.mu.Unlock()
+				return total, fmt.Errorf("write down who was seen: %w", err)
+			}
+			total += len(part)
+			dirty = dirty[len(part):]
+		}
+	}
+	return total, nil
+}
+
+// each visits every machine.
+func (f *fleet) each(visit func(*member)) {
+	f.ids.Range(func(_, v any) bool {
+		visit(v.(*member))
+		return true
+	})
+}

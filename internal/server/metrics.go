@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+)
+
+// metrics are what Prometheus may ask for. Counters of the hot path are
+// resolved once: looking labels up for each request costs more than counting.
+type metrics struct {
+	requests       *prometheus.HistogramVec
+	byPattern      sync.Map // pattern + status → prometheus.Observer
+	panics         prometheus.Counter
+	checkIns       struct{ same, answered, saved prometheus.Counter }
+	enrolled       struct{ done, refused prometheus.Counter }
+	reports        *prometheus.CounterVec
+	crashBlocks    prometheus.Counter
+	waitersRefused prometheus.Counter
+	authFailures   prometheus.Counter
+	flushed        prometheus.Counter
+	flushSeconds   prometheus.Histogram
+}
+
+func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "tsugi_" + name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tsugi_http_request_seconds", Help: "Requests by route and status. Long polls are in it with the time that they waited.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}, []string{"method", "route", "status"}),
+		reports:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_reports_total", Help: "Reports of machines by kind."}, []string{"kind"}),
+		panics:         counter("http_panics_total", "Handlers that panicked."),
+		crashBlocks:    counter("crash_blocks_total", "Live patches blocked because a machine went down."),
+		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
+		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
+		flushed:        counter("seen_written_total", "Times of last check-ins written down."),
+		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tsugi_seen_write_seconds", Help: "Writing down the times of last check-ins.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
+		}),
+	}
+	checkIns := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tsugi_check_ins_total", Help: "Check-ins by what they were answered with, and those that had to be stored.",
+	}, []string{"outcome"})
+	enrolled := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_enrollments_total", Help: "Enrolments by outcome."}, []string{"outcome"})
+	m.checkIns.same, m.checkIns.answered, m.checkIns.saved = checkIns.WithLabelValues("unchanged"), checkIns.WithLabelValues("answered"), checkIns.WithLabelValues("stored")
+	m.enrolled.done, m.enrolled.refused = enrolled.WithLabelValues("enrolled"), enrolled.WithLabelValues("refused")
+	reg.MustRegister(m.requests, m.reports, m.flushSeconds, checkIns, enrolled, &fleetCollector{server: s})
+	return m
+}
+
+// request counts one request.
+func (m *metrics) request(pattern string, status int, took time.Duration) {
+	key := strconv.Itoa(status) + " " + pattern
+	if o, ok := m.byPattern.Load(key); ok {
+		o.(prometheus.Observer).Observe(took.Seconds())
+		return
+	}
+	method, route, ok := strings.Cut(pattern, " ")
+	if !ok {
+		method, route = "", "none" // not what a client made up: it would be a label of its own
+	}
+	o := m.requests.WithLabelValues(method, route, strconv.Itoa(status))
+	m.byPattern.Store(key, o)
+	o.Observe(took.Seconds())
+}
+
+// metricsPage answers GET /metrics.
+func (s *Server) metricsPage() http.Handler {
+	return promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{ErrorLog: nil, MaxRequestsInFlight: 4})
+}
+
+// fleetCollector computes what is not counted but is.
+type fleetCollector struct {
+	server *Server
+
+	mu   sync.Mutex
+	last map[api.Protection]int
+	when time.Time
+}
+
+// A scrape of a large fleet visits every machine: not more often than this.
+const fleetCountsFor = 15 * time.Second
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tsugi_"+name, help, labels, nil)
+}
+
+// Describe says nothing: the collector is unchecked, and what it gives depends
+// on the tiers.
+func (c *fleetCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect gives the gauges.
+func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s := c.server
+	d := desc("machines", "Enrolled machines by protection.", "protection")
+	for p, n := range c.protections(ctx) {
+		gauge(d, float64(n), string(p))
+	}
+	gauge(desc("waiters", "Machines that wait for something new."), float64(s.waiters.number()))
+	gauge(desc("feed_age_seconds", "Time since the change feed was last read."), s.now().Sub(time.UnixMilli(s.feedRead.Load())).Seconds())
+	if counts, err := s.store.CountJobs(ctx); err == nil {
+		d := desc("jobs", "Build jobs by state.", "state")
+		for state, n := range counts {
+			gauge(d, float64(n), string(state))
+		}
+	}
+	if roles, err := s.publish.Status(ctx); err == nil {
+		d := desc("tuf_expiry_seconds", "Time until the metadata of a role expires.", "role")
+		for _, r := range roles {
+			gauge(d, r.Expires.Sub(s.now()).Seconds(), r.Name)
+		}
+	}
+}
+
+func (c *fleetCollector) protections(ctx context.Context) map[api.Protection]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || time.Since(c.when) > fleetCountsFor {
+		c.last, c.when = c.server.countProtections(ctx), time.Now()
+	}
+	return c.last
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// outer is what every request goes through: it is counted, logged, answered
+// with the headers that keep browsers from doing harm, and a defect in a
+// handler becomes one clear answer.
+func (s *Server) outer(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			h.Set("Cache-Control", "no-store")
+		}
+		handler, pattern := mux.Handler(r)
+		defer func() {
+			if p := recover(); p != nil {
+				s.recovered(rec, r, p)
+			}
+			took := time.Since(start)
+			s.metrics.request(pattern, rec.code(), took)
+			if s.log.Enabled(r.Context(), levelAccess) {
+				s.log.LogAttrs(r.Context(), levelAccess, "request",
+					attr("method", r.Method), attr("path", r.URL.Path), attr("status", strconv.Itoa(rec.code())),
+					attr("bytes", strconv.FormatInt(rec.bytes, 10)), attr("took", took.String()), attr("from", s.clientAddr(r).String()))
+			}
+		}()
+		if pattern == "" {
+			s.unrouted(rec, r, handler)
+			return
+		}
+		mux.ServeHTTP(rec, r) // and not the handler: the mux fills in path values
+	})
+}
+
+// unrouted answers what no handler is for, in our words: the mux has found
+// out whether it is 404, 405 or a redirect to a cleaner path.
+func (s *Server) unrouted(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	probe := &discarder{header: http.Header{}}
+	handler.ServeHTTP(probe, r)
+	if allow := probe.header.Get("Allow"); probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", allow)
+		s.writeFault(w, r, refuse("TS7606", r.URL.Path, r.Method+" is not for this path, "+allow+" is"))
+		return
+	}
+	s.writeFault(w, r, refuse("TS7605", "", "nothing has the path "+quoted(r.URL.Path)))
+}
+
+func quoted(s string) string {
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// recovered answers for a handler that panicked.
+func (s *Server) recovered(w *recorder, r *http.Request, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // it is thrown, never wrapped
+		panic(p)
+	}
+	s.metrics.panics.Inc()
+	s.log.Error("handler panicked", "method", r.Method, "path", r.URL.Path, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if w.status == 0 {
+		s.writeFault(w, r, refuse("TS7609", "", ""))
+	}
+}
+
+// recorder notes what is answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *recorder) code() int {
+	if r.status == 0 {
+		return http.StatusOK
+	}
+	return r.status
+}
+
+// discarder takes an answer that nobody gets.
+type discarder struct {
+	header http.Header
+	status int
+}
+
+func (d *discarder) Header() http.Header         { return d.header }
+func (d *discarder) WriteHeader(status int)      { d.status = status }
+func (d *discarder) Write(b []byte) (int, error) { return len(b), nil }
+
+// size is a number of bytes as the limits are written.
+func size(n int64) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return strconv.FormatInt(n>>20, 10) + " MiB"
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return strconv.FormatInt(n>>10, 10) + " KiB"
+	}
+	return strconv.FormatInt(n, 10) + " bytes"
+}
+
+// addrKey is where a request's address is in its context, for the handlers
+// that see no http.Request.
+type addrKey struct{}
+
+func withAddr(ctx context.Context, a netip.Addr) context.Context {
+	return context.WithValue(ctx, addrKey{}, a)
+}
+
+func addrOf(ctx context.Context) netip.Addr {
+	a, _ := ctx.Value(addrKey{}).(netip.Addr)
+	return a
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/policy"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// missed is how many check-ins a machine may miss before it is silent.
+const missed = 3
+
+// standing is what is known of a machine that its protection depends on.
+type standing struct {
+	buildID, patch  string
+	state           api.State
+	version         int
+	able, hold      bool
+	seen            int64
+	gone            bool
+	problem, unable string // why, in a sentence; "" where it is not known
+}
+
+// protection says in one word and one sentence how a machine stands, and which
+// live patch it should have. It asks the same function that the machine asks.
+func protection(m standing, x *trust.Index, now time.Time, interval int64) (word api.Protection, target, reason string) {
+	current := 0
+	switch m.state {
+	case api.Transitioning, api.Applied, api.Healthy, api.Reverting:
+		current = m.version
+	}
+	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Hold: m.hold, InWindow: true}
+	switch m.state {
+	case api.Quarantined:
+		f.Quarantined = []string{m.patch}
+	case api.Reverted:
+		f.Reverted = []string{m.patch}
+	}
+	d := policy.Decide(f)
+	if d.Offer != nil {
+		target = d.Offer.ID
+	} else if current > 0 && d.Action == policy.Keep {
+		target = m.patch
+	}
+	quiet := now.Sub(time.UnixMilli(m.seen))
+	switch {
+	case m.gone:
+		return api.Gone, "", "it is not enrolled any more"
+	case quiet > missed*time.Duration(interval)*time.Second+time.Minute:
+		return api.Silent, target, "it was last heard of " + quiet.Round(time.Minute).String() + " ago"
+	case m.state == api.Quarantined || m.state == api.Blocked:
+		return api.Failing, target, either(m.problem, fmt.Sprintf("version %d is %s", m.version, m.state))
+	case d.Action == policy.Revert:
+		return api.Failing, target, d.Reason
+	case current > 0 && d.Action == policy.Keep:
+		return api.Protected, target, d.Reason
+	case current > 0:
+		return api.Outdated, target, d.Reason
+	case d.Action != policy.Keep && !m.able && m.unable != "":
+		return api.Unprotected, target, m.unable
+	case d.Action != policy.Keep:
+		return api.Unprotected, target, d.Reason
+	case m.state == api.Reverted && x != nil && len(x.Patches) > 0:
+		return api.Unprotected, target, d.Reason
+	}
+	return api.NotCovered, target, d.Reason
+}
+
+func either(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// countProtections counts the fleet by protection, from memory.
+func (s *Server) countProtections(ctx context.Context) map[api.Protection]int {
+	counts := map[api.Protection]int{
+		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
+	}
+	now, interval := s.now(), s.interval.Load()
+	s.fleet.each(func(m *member) {
+		m.mu.Lock()
+		st := standing{
+			buildID: m.buildID, patch: m.patch, state: m.state, version: int(m.version), able: m.able,
+			hold: m.hold || m.held, seen: m.seen, gone: m.gone,
+		}
+		tier := m.tier
+		m.mu.Unlock()
+		shelf, err := s.shelves.get(ctx, tier, st.buildID)
+		if err != nil || st.gone {
+			return
+		}
+		word, _, _ := protection(st, shelf.index, now, interval)
+		counts[word]++
+	})
+	return counts
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// Publisher is what the server needs of *publish.Service, which writes the
+// audit log itself.
+type Publisher interface {
+	// Index is what is signed for a tier and a kernel now; nil: nothing.
+	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	// Keys are the content keys of live patches, each wrapped for a recipient.
+	Keys(ctx context.Context, recipient string, ids []string) (map[string]string, error)
+
+	Publish(ctx context.Context, r publish.PublishRequest) (store.LivePatch, error)
+	Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error)
+	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
+	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
+	AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error
+	AddTier(ctx context.Context, name string, rank int, actor string) error
+	RemoveTier(ctx context.Context, name, actor string) error
+
+	RootDigest(ctx context.Context) (string, error)
+	FirstRoot(ctx context.Context) ([]byte, error)
+	Status(ctx context.Context) ([]publish.RoleStatus, error)
+	ImportRoot(ctx context.Context, root []byte, actor string) error
+	Bundle(ctx context.Context, ids []string, tier string, recipients []string) ([]byte, error)
+	// Refresh signs anew what is due.
+	Refresh(ctx context.Context) error
+}
+
+// Jobs is what the server needs of *jobs.Queue.
+type Jobs interface {
+	Submit(ctx context.Context, n api.NewJob, actor string) (api.Job, error)
+	Job(ctx context.Context, id string) (api.Job, error)
+	Jobs(ctx context.Context, f store.JobFilter) ([]api.Job, error)
+	Cancel(ctx context.Context, id string) error
+	Log(ctx context.Context, id string, after int64, wait time.Duration) ([]api.LogChunk, error)
+	OpenArtifact(ctx context.Context, id string) (io.ReadSeekCloser, int64, error)
+
+	Lease(ctx context.Context, worker string, wait time.Duration) (*api.Lease, error)
+	Heartbeat(ctx context.Context, job string, h api.Heartbeat) (api.HeartbeatAnswer, error)
+	AppendLog(ctx context.Context, job string, l api.JobLog) error
+	PutFile(ctx context.Context, job string, f api.JobFile, r io.Reader, size int64) error
+	Finish(ctx context.Context, job string, r api.JobResult) error
+	Release(ctx context.Context, job, worker string) error
+	Previous(ctx context.Context, job string) ([]byte, error)
+	CacheGet(ctx context.Context, key string) ([]byte, error)
+	CachePut(ctx context.Context, key string, b []byte) error
+	// Wake tells those who wait that another server changed a job.
+	Wake()
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+// reports answers POST /v1/machine/reports. What it names is durable.
+func (s *Server) reports(w http.ResponseWriter, r *http.Request) {
+	m, hash, err := s.machine(r)
+	if err != nil {
+		s.writeFault(w, r, err)
+		return
+	}
+	var in api.Reports
+	if err = s.readJSON(w, r, &in); err == nil {
+		err = checkReports(&in)
+	}
+	if err != nil {
+		s.writeFault(w, r, err)
+		return
+	}
+	rows := make([]store.Report, len(in.Reports))
+	for i, report := range in.Reports {
+		b, err := json.Marshal(report)
+		if err != nil {
+			s.writeFault(w, r, err)
+			return
+		}
+		rows[i] = store.Report{
+			ID: report.ID, Time: report.Time, Kind: string(report.Kind), Patch: report.Patch.ID, State: string(report.Patch.State), Body: b,
+		}
+	}
+	stored, err := s.store.AddReports(r.Context(), m.id, rows)
+	if err != nil {
+		s.writeFault(w, r, err)
+		return
+	}
+	s.fleet.touch(m, hash[:], s.now())
+	for _, report := range in.Reports {
+		s.metrics.reports.WithLabelValues(string(report.Kind)).Inc()
+		if report.Kind == api.ReportCrash {
+			s.crashed(r.Context(), m, &report)
+		}
+	}
+	s.writeJSON(w, http.StatusOK, api.ReportsAnswer{Stored: stored})
+}
+
+// crashed blocks a live patch that took a machine down, before it takes down
+// another. A machine has a say only about what its own tier gives to its own
+// kernel, so a lying one can stop no more than that.
+func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
+	v := s.view(m)
+	shelf, err := s.shelves.get(ctx, v.tier, report.Kernel.BuildID)
+	if err != nil {
+		s.log.Error("crash report could not be judged", "machine", m.id, "patch", report.Patch.ID, "err", err)
+		return
+	}
+	if !slices.Contains(shelf.ids, report.Patch.ID) {
+		return // unknown, of another tier or kernel, or blocked already
+	}
+	why := fmt.Sprintf("machine %s went down while it was being applied", m.id)
+	if _, err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
+		s.log.Error("live patch could not be blocked after a crash", "machine", m.id, "patch", report.Patch.ID, "err", err)
+		return
+	}
+	s.metrics.crashBlocks.Inc()
+	s.log.Warn("live patch blocked after a crash", "machine", m.id, "patch", report.Patch.ID)
+	s.kick()
+}

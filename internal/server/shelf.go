@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// shelf is what a tier has for one kernel, as it is signed.
+type shelf struct {
+	index    *trust.Index // nil: nothing
+	sequence int64
+	ids      []string // of the live patches that a machine may read
+	names    digest   // of ids
+}
+
+// shelves are kept in memory until the change feed says that live patches,
+// tiers or the signed metadata changed.
+type shelves struct {
+	load func(ctx context.Context, tier, buildID string) (*trust.Index, error)
+
+	mu         sync.RWMutex
+	byKernel   map[[2]string]*shelf
+	generation uint64
+}
+
+// maxShelves bounds what machines can make the server remember by naming
+// kernels that there are none of.
+const maxShelves = 10_000
+
+func (s *shelves) get(ctx context.Context, tier, buildID string) (*shelf, error) {
+	key := [2]string{tier, buildID}
+	s.mu.RLock()
+	got, generation := s.byKernel[key], s.generation
+	s.mu.RUnlock()
+	if got != nil {
+		return got, nil
+	}
+	x, err := s.load(ctx, tier, buildID)
+	if err != nil {
+		return nil, fmt.Errorf("index of %s for %s: %w", tier, buildID, err)
+	}
+	got = newShelf(x)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation != s.generation {
+		return got, nil // what was read may be older than the change: not for keeping
+	}
+	if s.byKernel == nil || len(s.byKernel) >= maxShelves {
+		s.byKernel = map[[2]string]*shelf{}
+	}
+	s.byKernel[key] = got
+	return got, nil
+}
+
+// clear forgets all of it.
+func (s *shelves) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byKernel = nil
+	s.generation++
+}
+
+func newShelf(x *trust.Index) *shelf {
+	if x == nil {
+		return &shelf{}
+	}
+	s := &shelf{index: x, sequence: x.Sequence}
+	blocked := map[string]bool{}
+	for _, b := range x.Blocked {
+		blocked[b.ID] = true
+	}
+	for _, o := range x.Patches {
+		if !blocked[o.ID] {
+			s.ids = append(s.ids, o.ID)
+		}
+	}
+	s.names = digestOf([]byte(strings.Join(s.ids, "\n")))
+	return s
+}
+
+// view is a machine at a moment, for an answer.
+type view struct {
+	id, tier, group, buildID string
+	recipient                digest
+	hold                     bool
+	want                     []api.Wish
+	interval                 int64
+}
+
+// etag names the answer to a check-in without its time. Any server makes the
+// same one of the same state.
+func (v *view) etag(s *shelf) string {
+	b := make([]byte, 0, 256)
+	for _, w := range [...]string{v.id, v.tier, v.group, v.buildID} {
+		b = strconv.AppendQuote(b, w)
+	}
+	b = append(b, v.recipient[:]...)
+	b = append(b, s.names[:]...)
+	b = strconv.AppendInt(b, s.sequence, 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, v.interval, 10)
+	b = strconv.AppendBool(b, v.hold)
+	for _, w := range v.want {
+		b = append(append(b, ' '), w...)
+	}
+	h := sha256.Sum256(b)
+	var text [26]byte
+	text[0], text[25] = '"', '"'
+	hex.Encode(text[1:25], h[:12])
+	return string(text[:])
+}
