@@ -105,7 +105,10 @@ func (f frames) find(stack []string) string {
 func ParseFrame(line string) (function, module string, ok bool) {
 	f := strings.Fields(line)
 	for i, w := range f {
-		name, off, found := strings.Cut(w, "+0x")
+		name, off, found := strings.Cut(strings.TrimRight(w, ",:"), "+0x")
+		if segment, rest, ok := strings.Cut(name, ":"); ok && isHexNumber(segment) {
+			name = rest // "RIP: 0010:f+0x1/0x2"
+		}
 		size, isSize := strings.CutPrefix(after(off, '/'), "0x")
 		if !found || name == "" || !isSize || !isHexNumber(size) || !isHexNumber(before(off, '/')) {
 			continue
