@@ -80,7 +80,7 @@ type Revert struct {
 
 var (
 	tierForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-	idForm   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9.+~_-]{0,199}$`)
+	idForm   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9.+~_-]{0,159}$`)
 )
 
 // TierName reports whether a tier may have this name.

@@ -88,49 +88,33 @@ type statement struct {
 	Predicate     *Provenance `json:"predicate"`
 }
 
-// SignProvenance makes the envelope: p about the .tsugi file of this id and
-// SHA-256 (hex).
-func SignProvenance(p *Provenance, id, artifactDigest string, key *Key) ([]byte, error) {
-	body, err := json.Marshal(statement{
+// ProvenanceStatement is the in-toto Statement that p is about the .tsugi file
+// of this id and SHA-256 (hex).
+func ProvenanceStatement(p *Provenance, id, artifactDigest string) ([]byte, error) {
+	b, err := json.Marshal(statement{
 		Type: statementType, PredicateType: predicateType, Predicate: p,
 		Subject: []Resource{{Name: id + ".tsugi", Digest: map[string]string{"sha256": artifactDigest}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provenance: %w", err)
 	}
-	s, err := dsse.NewEnvelopeSigner(dsseKey{key.Public(), key})
-	if err != nil {
-		return nil, fmt.Errorf("provenance: %w", err)
-	}
-	e, err := s.SignPayload(context.Background(), payloadType, body)
-	if err != nil {
-		return nil, fmt.Errorf("provenance: %w", err)
-	}
-	return json.Marshal(e)
+	return b, nil
 }
 
-// CountersignProvenance adds another key's signature to an envelope, or puts
-// a new one in the place of its old one.
-func CountersignProvenance(envelope []byte, key *Key) ([]byte, error) {
-	e, body, err := readEnvelope(envelope)
-	if err != nil {
-		return nil, err
+// SignStatement puts a statement into an envelope that the keys sign.
+func SignStatement(statement []byte, keys ...*Key) ([]byte, error) {
+	var signers []dsse.Signer
+	for _, k := range keys {
+		signers = append(signers, dsseKey{k.Public(), k})
 	}
-	s, err := dsse.NewEnvelopeSigner(dsseKey{key.Public(), key})
-	if err != nil {
-		return nil, fmt.Errorf("provenance: %w", err)
-	}
-	more, err := s.SignPayload(context.Background(), payloadType, body)
+	s, err := dsse.NewEnvelopeSigner(signers...)
 	if err != nil {
 		return nil, fmt.Errorf("provenance: %w", err)
 	}
-	kept := more.Signatures
-	for _, sig := range e.Signatures {
-		if sig.KeyID != key.ID() {
-			kept = append(kept, sig)
-		}
+	e, err := s.SignPayload(context.Background(), payloadType, statement)
+	if err != nil {
+		return nil, fmt.Errorf("provenance: %w", err)
 	}
-	e.Signatures = kept
 	return json.Marshal(e)
 }
 

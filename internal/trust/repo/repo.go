@@ -318,25 +318,23 @@ func (r *Repo) ByRole() map[string][]byte { return maps.Clone(r.files) }
 // Files is the newest metadata under the names that machines ask for.
 func (r *Repo) Files() map[string][]byte {
 	out := map[string][]byte{}
+	versions := r.Versions()
 	for role, b := range r.files {
-		out[r.fileName(role)] = b
+		out[FileName(role, versions[role])] = b
 	}
 	return out
 }
 
-func (r *Repo) fileName(role string) string {
-	switch role {
-	case RoleTimestamp:
+// FileName is the name that machines ask for a version of a role by.
+func FileName(role string, version int64) string {
+	if role == RoleTimestamp {
 		return "timestamp.json"
-	case RoleRoot:
-		return fmt.Sprintf("%d.root.json", r.root.Signed.Version)
-	case RoleSnapshot:
-		return fmt.Sprintf("%d.snapshot.json", r.snapshot.Signed.Version)
-	case RoleTargets:
-		return fmt.Sprintf("%d.targets.json", r.targets.Signed.Version)
 	}
-	return fmt.Sprintf("%d.%s.json", r.tiers[role].Signed.Version, role)
+	return fmt.Sprintf("%d.%s.json", version, role)
 }
+
+// UseKeys puts other keys in the place of those that Open was given.
+func (r *Repo) UseKeys(keys Keyring) { r.keys = keys }
 
 // Versions are the version numbers by role.
 func (r *Repo) Versions() map[string]int64 {

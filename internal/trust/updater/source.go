@@ -145,9 +145,6 @@ type FSSource struct{ FS fs.FS }
 // Fetch reads a file.
 func (s FSSource) Fetch(_ context.Context, path string, max int64) ([]byte, error) {
 	f, err := s.FS.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotFound
-	}
 	if err != nil {
 		return nil, err
 	}

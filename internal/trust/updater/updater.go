@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ const (
 )
 
 // ErrNotFound is what a Source returns for a file that it does not have.
-var ErrNotFound = errors.New("not found")
+var ErrNotFound = fs.ErrNotExist
 
 // Source is where a repository is read from. Paths are relative and have
 // slashes: metadata/timestamp.json, targets/edge/DIGEST.NAME. An answer longer

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+	"github.com/tsugi-project/tsugi/internal/trust/repo"
+)
+
+// BundleLife is how long the signatures in an offline bundle stay good. A
+// machine without a network can't be told of anything newer meanwhile.
+const BundleLife = 30 * 24 * time.Hour
+
+// Bundle makes a file that carries live patches to machines of a tier that
+// have no network: the TUF metadata with long-lived snapshot and timestamp,
+// the indexes, the encrypted files and, for each machine, the wrapped keys.
+// With no ids it holds the newest live patch for each kernel; an older one
+// that is named comes beside the newest, because machines choose by the index.
+func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipients []string, actor string) ([]byte, error) {
+	if len(recipients) == 0 {
+		return nil, code.New("TS7718", "", "")
+	}
+	var files map[string][]byte
+	var patches []store.LivePatch
+	var paths map[string]repo.Target
+	err := s.change(ctx, func(j *job) error {
+		if _, err := j.tier(ctx, tier, nil); err != nil || tier == "" {
+			return code.New("TS7703", tier, "")
+		}
+		var err error
+		if patches, paths, err = j.selection(ctx, ids, tier); err != nil {
+			return err
+		}
+		if _, err := j.repo.Sign(s.now()); err != nil {
+			return err
+		}
+		if files, err = j.repo.Bundle(s.now(), BundleLife); err != nil {
+			return err
+		}
+		return j.audit(ctx, actor, "bundle", tier, fmt.Sprintf("%d live patches for %d machines", len(patches), len(recipients)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	content := map[string][]byte{}
+	for name, b := range files {
+		content["metadata/"+name] = b
+	}
+	all, _, err := s.store.TUFFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range all {
+		if f.Role == repo.RoleRoot { // the whole chain: a machine may have an old one
+			content["metadata/"+f.Name] = f.Body
+		}
+	}
+	for path, t := range paths {
+		name := t.FilePath(path)
+		if content["targets/"+name], err = s.get(ctx, targetsDir+name, t.Length); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range recipients {
+		keys := map[string]string{}
+		for _, p := range patches {
+			if keys[p.ID], err = s.wrap(p, r); err != nil {
+				return nil, err
+			}
+		}
+		if content[trust.BundleKeys(r)], err = json.Marshal(keys); err != nil {
+			return nil, err
+		}
+	}
+	about, err := json.Marshal(trust.BundleInfo{Format: 1, Tier: tier, Made: s.now().UnixMilli(), Expires: s.now().Add(BundleLife).UnixMilli()})
+	if err != nil {
+		return nil, err
+	}
+	content[trust.BundleAbout] = about
+	return archive(content)
+}
+
+// selection finds the live patches of a bundle and the targets that belong to
+// them.
+func (j *job) selection(ctx context.Context, ids []string, tier string) ([]store.LivePatch, map[string]repo.Target, error) {
+	wanted := map[string]store.LivePatch{}
+	kernels := map[string]bool{}
+	for _, id := range ids {
+		p, err := j.livePatch(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(p.Tiers, tier) {
+			return nil, nil, code.New("TS7701", id, "it is not in tier "+tier)
+		}
+		if p.Blocked != 0 {
+			return nil, nil, code.New("TS7705", id, p.Reason)
+		}
+		wanted[id], kernels[p.BuildID] = p, true
+	}
+	if len(ids) == 0 {
+		all, err := j.tx.Indexes(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, x := range all {
+			if x.Tier == tier {
+				kernels[x.BuildID] = true
+			}
+		}
+	}
+	paths := map[string]repo.Target{}
+	take := func(path string) {
+		if t, ok := j.repo.Target(tier, path); ok {
+			paths[path] = t
+		}
+	}
+	for buildID := range kernels {
+		published, err := j.tx.PublishedFor(ctx, tier, buildID)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range slices.Backward(published) {
+			if p.Blocked == 0 {
+				wanted[p.ID] = p
+				break
+			}
+		}
+		take(trust.IndexPath(tier, buildID))
+	}
+	var patches []store.LivePatch
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		patches = append(patches, wanted[id])
+		take(trust.PatchPath(tier, id))
+		take(trust.ProvenancePath(tier, id))
+	}
+	if len(patches) == 0 {
+		return nil, nil, code.New("TS7718", tier, "nothing is published there")
+	}
+	return patches, paths, nil
+}
+
+// archive is a tar with nothing in it that varies.
+func archive(content map[string][]byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(content)) {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content[name])), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, fmt.Errorf("bundle: %w", err)
+		}
+		if _, err := w.Write(content[name]); err != nil {
+			return nil, fmt.Errorf("bundle: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("bundle: %w", err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/modsig"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/store/blob"
+	"github.com/tsugi-project/tsugi/internal/trust"
+	"github.com/tsugi-project/tsugi/internal/trust/repo"
+)
+
+// PublishRequest brings a live patch.
+type PublishRequest struct {
+	Artifact []byte // the .tsugi file
+	Proof    []byte // proof.json; nil: it was not proved
+	Report   []byte // of the build, as JSON; nil: none
+	Job      string // id of the job that built it, if one did
+	Tier     string // "": the first
+	Actor    string
+}
+
+// Publish takes a live patch in and gives it to a tier. Doing it again with
+// the same file is harmless.
+func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatch, error) {
+	p, err := livepatch.Read(q.Artifact)
+	if err != nil {
+		return store.LivePatch{}, err
+	}
+	m := &p.Manifest
+	row := store.LivePatch{
+		ID: trust.PatchID(m.Target.Name, m.Version), Name: m.Name, Version: m.Version, Target: m.Target.Name,
+		Release: m.Target.Release, BuildID: m.Target.BuildID, Arch: m.Target.Arch, Digest: digest(q.Artifact),
+		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor,
+	}
+	for _, f := range m.Fixes {
+		row.Fixes = append(row.Fixes, f.Title)
+	}
+	if old, err := s.store.LivePatch(ctx, row.ID); err == nil {
+		if old.Digest != row.Digest {
+			return old, code.New("TS7702", row.ID, "the one that is there has the digest "+old.Digest[:12])
+		}
+		return s.promote(ctx, row.ID, q.Tier, q.Actor, true)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return row, err
+	}
+	if row.Proven, err = checkProof(q.Proof, row.Digest, m); err != nil {
+		return row, err
+	}
+	if _, _, err := modsig.Split(p.Module()); err == nil {
+		_, sig, _ := modsig.Split(p.Module())
+		row.Signed = len(sig) > 0
+	}
+	if row.Manifest, err = manifestOf(m); err != nil {
+		return row, err
+	}
+	provenance, err := makeProvenance(m, row.ID, q)
+	if err != nil {
+		return row, err
+	}
+	cipher, key, err := trust.Seal(q.Artifact)
+	if err != nil {
+		return row, err
+	}
+	row.CipherDigest, row.CipherSize = digest(cipher), int64(len(cipher))
+	wrapped, err := trust.Wrap(key, s.keys.Identity.Recipient())
+	if err != nil {
+		return row, err
+	}
+	row.SealedKey = []byte(wrapped)
+	if err := s.put(ctx, artifactDir+row.Digest+".tsugi", q.Artifact); err != nil {
+		return row, err
+	}
+	if q.Proof != nil {
+		row.ProofDigest = digest(q.Proof)
+		if err := s.put(ctx, artifactDir+row.ProofDigest+".proof.json", q.Proof); err != nil {
+			return row, err
+		}
+	}
+	if q.Report != nil {
+		if err := s.put(ctx, artifactDir+digest(q.Report)+".report.json", q.Report); err != nil {
+			return row, err
+		}
+	}
+	// The statement and the cipher text are kept once beside the tiers' copies:
+	// promotion starts from them.
+	if err := s.put(ctx, cipherName(row), cipher); err != nil {
+		return row, err
+	}
+	statement, err := trust.ProvenanceStatement(provenance, row.ID, row.Digest)
+	if err != nil {
+		return row, err
+	}
+	row.ProvenanceDigest = digest(statement)
+	if err := s.put(ctx, statementName(row), statement); err != nil {
+		return row, err
+	}
+	err = s.change(ctx, func(j *job) error {
+		tier, err := j.tier(ctx, q.Tier, nil)
+		if err != nil {
+			return err
+		}
+		if err := j.newest(ctx, row); err != nil {
+			return err
+		}
+		if err := j.tx.AddLivePatch(ctx, row); errors.Is(err, store.ErrConflict) {
+			return code.New("TS7702", row.ID, "")
+		} else if err != nil {
+			return err
+		}
+		if err := j.give(ctx, row, tier); err != nil {
+			return err
+		}
+		return j.audit(ctx, q.Actor, "livepatch.publish", row.ID, tier)
+	})
+	if err != nil {
+		return row, err
+	}
+	s.log.Info("live patch published", "patch", row.ID, "kernel", row.Release)
+	return s.store.LivePatch(ctx, row.ID)
+}
+
+func cipherName(p store.LivePatch) string { return artifactDir + p.CipherDigest + ".tsugi.age" }
+func statementName(p store.LivePatch) string {
+	return artifactDir + p.ProvenanceDigest + ".statement.json"
+}
+
+// newest refuses a version that does not supersede what was published for the
+// kernel: machines only go up.
+func (j *job) newest(ctx context.Context, p store.LivePatch) error {
+	f := store.LivePatchFilter{BuildID: p.BuildID}
+	for {
+		all, err := j.tx.LivePatches(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, o := range all {
+			if o.Version >= p.Version && o.ID != p.ID {
+				return code.New("TS7706", p.ID, fmt.Sprintf("%s has version %d", o.ID, o.Version)).
+					WithFix(fmt.Sprintf("build it again as version %d or higher", o.Version+1))
+			}
+		}
+		if len(all) == 0 {
+			return nil
+		}
+		f.Before = &all[len(all)-1]
+	}
+}
+
+// tier finds the tier that is meant: "" is the one after the last that a live
+// patch is in, and the first for a new one.
+func (j *job) tier(ctx context.Context, name string, in []string) (string, error) {
+	tiers, err := j.tx.Tiers(ctx)
+	if err != nil {
+		return "", err
+	}
+	next := 0
+	for i, t := range tiers {
+		if t.Name == name {
+			return name, nil
+		}
+		if slices.Contains(in, t.Name) {
+			next = i + 1
+		}
+	}
+	if name != "" {
+		return "", code.New("TS7703", name, "")
+	}
+	if next >= len(tiers) {
+		return "", code.New("TS7707", in[len(in)-1], "")
+	}
+	return tiers[next].Name, nil
+}
+
+// Promote gives a live patch to a tier; "" is the next one.
+func (s *Service) Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error) {
+	return s.promote(ctx, id, tier, actor, false)
+}
+
+// promote with again set does not go on to the next tier: "" is then where it
+// is already.
+func (s *Service) promote(ctx context.Context, id, tier, actor string, again bool) (store.LivePatch, error) {
+	err := s.change(ctx, func(j *job) error {
+		p, err := j.livePatch(ctx, id)
+		if err != nil {
+			return err
+		}
+		if again && tier == "" && len(p.Tiers) > 0 {
+			return nil
+		}
+		to, err := j.tier(ctx, tier, p.Tiers)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(p.Tiers, to) {
+			return nil
+		}
+		if p.Blocked != 0 {
+			return code.New("TS7705", id, p.Reason)
+		}
+		if err := j.give(ctx, p, to); err != nil {
+			return err
+		}
+		return j.audit(ctx, actor, "livepatch.promote", id, to)
+	})
+	if err != nil {
+		return store.LivePatch{}, err
+	}
+	return s.store.LivePatch(ctx, id)
+}
+
+func (j *job) livePatch(ctx context.Context, id string) (store.LivePatch, error) {
+	p, err := j.tx.LivePatch(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return p, code.New("TS7701", id, "")
+	}
+	return p, err
+}
+
+// give publishes a live patch in a tier: the encrypted file, the provenance
+// with the tier's signature, the index.
+func (j *job) give(ctx context.Context, p store.LivePatch, tier string) error {
+	if _, err := j.tx.AddPublication(ctx, p.ID, tier); err != nil {
+		return err
+	}
+	if err := j.offer(ctx, p, tier); err != nil {
+		return err
+	}
+	return j.index(ctx, tier, p.BuildID)
+}
+
+// offer puts the files of a live patch into a tier.
+func (j *job) offer(ctx context.Context, p store.LivePatch, tier string) error {
+	cipher, err := j.s.get(ctx, cipherName(p), p.CipherSize)
+	if err != nil {
+		return err
+	}
+	if digest(cipher) != p.CipherDigest {
+		return code.New("TS7713", cipherName(p), "")
+	}
+	if err := j.target(ctx, tier, trust.PatchPath(tier, p.ID), cipher); err != nil {
+		return err
+	}
+	return j.attest(ctx, p, tier)
+}
+
+// attest signs the provenance of a live patch with the tier's keys.
+func (j *job) attest(ctx context.Context, p store.LivePatch, tier string) error {
+	statement, err := j.s.get(ctx, statementName(p), maxReport)
+	if err != nil {
+		return err
+	}
+	if digest(statement) != p.ProvenanceDigest {
+		return code.New("TS7713", statementName(p), "")
+	}
+	ring, err := j.s.ring(ctx, j.tx.Reader)
+	if err != nil {
+		return err
+	}
+	var keys []*trust.Key
+	for _, k := range ring {
+		if slices.Contains(j.repo.TierKeys(tier), k.ID()) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return code.New("TS7130", trust.TierRole(tier), "")
+	}
+	envelope, err := trust.SignStatement(statement, keys...)
+	if err != nil {
+		return err
+	}
+	return j.target(ctx, tier, trust.ProvenancePath(tier, p.ID), envelope)
+}
+
+// target puts a file where machines fetch it and into the tier's role.
+func (j *job) target(ctx context.Context, tier, path string, b []byte) error {
+	t := repo.TargetOf(b)
+	name := targetsDir + t.FilePath(path)
+	if info, err := j.s.blobs.Stat(ctx, name); err != nil || info.Size != t.Length {
+		if err != nil && !errors.Is(err, blob.ErrNotFound) {
+			return fmt.Errorf("blob %s: %w", name, err)
+		}
+		if err := j.s.put(ctx, name, b); err != nil {
+			return err
+		}
+	}
+	return j.repo.SetTarget(tier, path, t)
+}
+
+func manifestOf(m *livepatch.Manifest) ([]byte, error) {
+	var b bytes.Buffer
+	err := encodeJSON(&b, m)
+	return b.Bytes(), err
+}
+
+func encode(b []byte) string          { return base64.StdEncoding.EncodeToString(b) }
+func decode(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }

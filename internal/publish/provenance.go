@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// maxReport bounds what comes beside an artifact.
+const maxReport = 16 << 20
+
+// proofRecord is what is needed of a proof.json (package proof).
+type proofRecord struct {
+	Format  int    `json:"format"`
+	Verdict string `json:"verdict"`
+	Patch   struct {
+		Digest       string `json:"sha256"`
+		ModuleDigest string `json:"module_sha256"`
+	} `json:"patch"`
+	Kernel struct {
+		BuildID string `json:"build_id"`
+	} `json:"kernel"`
+}
+
+// checkProof says whether a proof came and holds for this very artifact. One
+// that does not is refused: whoever sent it meant to prove something.
+func checkProof(b []byte, artifact string, m *livepatch.Manifest) (bool, error) {
+	if b == nil {
+		return false, nil
+	}
+	if len(b) > maxReport {
+		return false, code.New("TS7704", "", fmt.Sprintf("%d bytes, more than %d", len(b), maxReport))
+	}
+	var p proofRecord
+	if err := json.Unmarshal(b, &p); err != nil {
+		return false, code.New("TS7704", "", "not readable").With(err)
+	}
+	switch {
+	case p.Format != 1:
+		return false, code.New("TS7704", "", fmt.Sprintf("format %d, this program knows 1", p.Format))
+	case p.Verdict != "proved":
+		return false, code.New("TS7704", "", "its verdict is "+strconv.Quote(p.Verdict))
+	case p.Patch.Digest != "" && p.Patch.Digest != artifact, p.Patch.ModuleDigest != m.Module.Digest:
+		return false, code.New("TS7704", "", "it is about another live patch")
+	case p.Kernel.BuildID != "" && p.Kernel.BuildID != m.Target.BuildID:
+		return false, code.New("TS7704", "", "it ran on another kernel")
+	}
+	return true, nil
+}
+
+// makeProvenance gathers what is known about how a live patch came to be.
+func makeProvenance(m *livepatch.Manifest, id string, q PublishRequest) (*trust.Provenance, error) {
+	p := &trust.Provenance{
+		BuildDefinition: trust.BuildDefinition{
+			BuildType: trust.BuildType,
+			ExternalParameters: trust.Parameters{
+				Name: m.Name, Version: m.Version,
+				Target: trust.IndexRef{Name: m.Target.Name, Release: m.Target.Release, Arch: m.Target.Arch, BuildID: m.Target.BuildID},
+			},
+		},
+		RunDetails: trust.RunDetails{Builder: trust.Builder{ID: trust.BuildType + "/builder"}, Metadata: trust.Metadata{InvocationID: q.Job}},
+	}
+	d := &p.BuildDefinition
+	for _, f := range m.Fixes {
+		d.ExternalParameters.Fixes = append(d.ExternalParameters.Fixes, f.ID)
+		r := trust.Resource{Name: "fix:" + f.ID, URI: f.Origin, Digest: map[string]string{"sha256": f.Diff.Digest}, Annotations: map[string]string{}}
+		if f.Title != "" {
+			r.Annotations["title"] = f.Title
+		}
+		for i, c := range f.CVEs {
+			r.Annotations[fmt.Sprintf("cve.%d", i+1)] = c
+		}
+		d.ResolvedDependencies = append(d.ResolvedDependencies, r)
+	}
+	d.ResolvedDependencies = append(d.ResolvedDependencies, trust.Resource{
+		Name: "kernel:" + m.Target.Name, Annotations: map[string]string{"package_version": m.Target.PackageVersion, "build_id": m.Target.BuildID},
+	})
+	if m.Target.ConfigDigest != "" {
+		d.ResolvedDependencies = append(d.ResolvedDependencies, trust.Resource{Name: "config", Digest: map[string]string{"sha256": m.Target.ConfigDigest}})
+	}
+	if m.Compiler != "" {
+		d.ResolvedDependencies = append(d.ResolvedDependencies, trust.Resource{Name: "compiler", Annotations: map[string]string{"version": m.Compiler}})
+	}
+	if m.Builder != "" {
+		p.RunDetails.Builder.Version = map[string]string{"tsugi": m.Builder}
+	}
+	by := &p.RunDetails.Byproducts
+	*by = append(*by, trust.Resource{Name: m.Module.Name, Digest: map[string]string{"sha256": m.Module.Digest}})
+	if q.Proof != nil {
+		*by = append(*by, trust.Resource{Name: "proof.json", Digest: map[string]string{"sha256": digest(q.Proof)}, Annotations: map[string]string{"verdict": "proved"}})
+	}
+	if q.Report != nil {
+		if len(q.Report) > maxReport || !json.Valid(q.Report) {
+			return nil, code.New("TS7717", id, "")
+		}
+		*by = append(*by, trust.Resource{Name: "report.json", Digest: map[string]string{"sha256": digest(q.Report)}})
+	}
+	return p, nil
+}

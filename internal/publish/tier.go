@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+	"github.com/tsugi-project/tsugi/internal/trust/repo"
+)
+
+// AddTier makes a tier at a rank (0: the last) with a key of its own.
+func (s *Service) AddTier(ctx context.Context, name string, rank int, actor string) error {
+	if !trust.TierName(name) {
+		return code.New("TS7715", name, "")
+	}
+	return s.change(ctx, func(j *job) error {
+		if err := j.tx.CreateTier(ctx, name, rank); errors.Is(err, store.ErrConflict) {
+			return code.New("TS7716", name, "it is there already")
+		} else if err != nil {
+			return err
+		}
+		k, err := s.newTierKey(ctx, j.tx, name)
+		if err != nil {
+			return err
+		}
+		if err := j.repo.AddTier(repo.Tier{Name: name, Keys: []trust.PublicKey{k.Public()}}); err != nil {
+			return err
+		}
+		return j.audit(ctx, actor, "tier.add", name, k.ID())
+	})
+}
+
+// DeleteTier removes a tier that nothing is in.
+func (s *Service) DeleteTier(ctx context.Context, name, actor string) error {
+	return s.change(ctx, func(j *job) error {
+		if err := j.tx.DeleteTier(ctx, name); errors.Is(err, store.ErrConflict) {
+			return code.New("TS7716", name, "").With(err)
+		} else if errors.Is(err, store.ErrNotFound) {
+			return code.New("TS7703", name, "")
+		} else if err != nil {
+			return err
+		}
+		j.repo.RemoveTier(name)
+		if err := j.tx.DeleteTUFRole(ctx, trust.TierRole(name)); err != nil {
+			return err
+		}
+		return j.audit(ctx, actor, "tier.delete", name, "")
+	})
+}
+
+// RotateTierKey gives a tier a new key; what its old one signs counts no more.
+// Everything of the tier is signed anew.
+func (s *Service) RotateTierKey(ctx context.Context, name, actor string) error {
+	return s.change(ctx, func(j *job) error {
+		old := j.repo.TierKeys(name)
+		if len(old) == 0 {
+			return code.New("TS7703", name, "")
+		}
+		k, err := s.newTierKey(ctx, j.tx, name)
+		if err != nil {
+			return err
+		}
+		if err := j.repo.RotateTier(name, []trust.PublicKey{k.Public()}); err != nil {
+			return err
+		}
+		settings, err := j.tx.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range old {
+			if settings[keySetting+id] != "" {
+				if err := j.tx.SetSetting(ctx, keySetting+id, ""); err != nil {
+					return err
+				}
+			}
+		}
+		pubs, err := j.tx.Publications(ctx, "", name)
+		if err != nil {
+			return err
+		}
+		for _, pub := range pubs {
+			p, err := j.tx.LivePatch(ctx, pub.LivePatch)
+			if err != nil {
+				return err
+			}
+			if err := j.attest(ctx, p, name); err != nil {
+				return err
+			}
+		}
+		return j.audit(ctx, actor, "tier.key", name, fmt.Sprintf("%v replaced by %s", old, k.ID()))
+	})
+}
+
+// open reads the newest repository, to look at.
+func (s *Service) open(ctx context.Context) (*repo.Repo, error) {
+	files, generation, err := s.store.TUFFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if generation == 0 {
+		return nil, code.New("TS7709", "", "")
+	}
+	return repo.Open(byRole(files), nil, s.life)
+}
