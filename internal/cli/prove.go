@@ -24,7 +24,7 @@ type proveOptions struct {
 	reproducer      string
 	probe           string
 	supersedes      string
-	needs           needs // of the reproducer; flags add to what its script says
+	needs           proof.Needs // of the reproducer; flags add to what its script says
 	disks           []string
 	cycles          int
 	cpus            int
@@ -68,11 +68,11 @@ The record is written to PATCH.proof.json, whether the proof holds or not.`,
 	f.StringVar(&o.probe, "probe", "", "shell script that uses what the patch changes and always has to pass")
 	f.StringVar(&o.supersedes, "supersedes", "", "live patch that is loaded first and must be replaced by this one")
 	f.StringArrayVar(&o.disks, "disk", nil, "disk as NAME:SIZE[:FS], such as scratch:2G:ext4 (may be repeated)")
-	f.StringSliceVar(&o.needs.modules, "module", nil, "modules to load before the live patch")
-	f.StringSliceVar(&o.needs.late, "late-module", nil, "modules to load after the live patch")
-	f.StringSliceVar(&o.needs.stored, "stored-module", nil, "modules that the reproducer or the kernel loads")
-	f.StringSliceVar(&o.needs.programs, "program", nil, "programs of this machine that the reproducer runs")
-	f.IntVar(&o.needs.memory, "memory", 0, "memory of each machine in MiB (default 768)")
+	f.StringSliceVar(&o.needs.Modules, "module", nil, "modules to load before the live patch")
+	f.StringSliceVar(&o.needs.LateModules, "late-module", nil, "modules to load after the live patch")
+	f.StringSliceVar(&o.needs.Stored, "stored-module", nil, "modules that the reproducer or the kernel loads")
+	f.StringSliceVar(&o.needs.Programs, "program", nil, "programs of this machine that the reproducer runs")
+	f.IntVar(&o.needs.Memory, "memory", 0, "memory of each machine in MiB (default 768)")
 	f.IntVar(&o.cpus, "cpus", 0, "processors of each machine (default 2)")
 	f.IntVarP(&o.cycles, "cycles", "n", 3, "how often to load and revert once the proof holds")
 	f.DurationVar(&o.timeout, "timeout", 0, "limit of each machine (default 5m)")
@@ -148,11 +148,11 @@ func proofTarget(t *kernel.Target) proof.Target {
 func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOptions) error {
 	n := o.needs
 	for _, d := range o.disks {
-		disk, err := parseDisk(strings.Split(d, ":"))
+		disk, err := proof.ParseDisk(strings.Split(d, ":"))
 		if err != nil {
 			return command.Usage(program+" prove", "--disk "+d+": "+err.Error())
 		}
-		n.disks = append(n.disks, disk)
+		n.Disks = append(n.Disks, disk)
 	}
 	var err error
 	if req.Reproducer, err = a.readScript(o.reproducer, &n); err != nil {
@@ -175,8 +175,7 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 	default:
 		return command.Usage(program+" prove", "--accel "+o.accel+": neither kvm nor tcg")
 	}
-	req.Modules, req.LateModules, req.Stored = n.modules, n.late, n.stored
-	req.Programs, req.Disks, req.Memory = n.programs, n.disks, n.memory
+	n.Apply(req)
 	req.Cycles, req.CPUs, req.Timeout, req.TransitionLimit = o.cycles, o.cpus, o.timeout, o.transitionLimit
 	req.Sequential = o.sequential || runtime.NumCPU() < 2
 	req.SkipRevertShown = o.stays
@@ -185,7 +184,7 @@ func (a *app) fillRequest(req *proof.Request, store *kernel.Store, o proveOption
 }
 
 // readScript reads a script, if one is named, and notes what it needs.
-func (a *app) readScript(path string, n *needs) (string, error) {
+func (a *app) readScript(path string, n *proof.Needs) (string, error) {
 	if path == "" {
 		return "", nil
 	}
@@ -193,5 +192,5 @@ func (a *app) readScript(path string, n *needs) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return string(b), n.read(path, string(b))
+	return string(b), n.Read(path, string(b))
 }

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package proof
 
 import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
 func TestNeedsOfAReproducer(t *testing.T) {
-	var n needs
-	err := n.read("x.sh", `#!/bin/sh
+	var n Needs
+	err := n.Read("x.sh", `#!/bin/sh
 # tsugi: disk scratch 2G ext4
 #tsugi: disk raw 512
 # tsugi: module virtio_blk ext4
@@ -24,11 +23,11 @@ func TestNeedsOfAReproducer(t *testing.T) {
 echo "# not tsugi: at the start of a line"
 `)
 	qt.Assert(t, qt.IsNil(err))
-	want := needs{
-		disks:   []vm.Disk{{Name: "scratch", Size: 2 << 30, FS: "ext4"}, {Name: "raw", Size: 512}},
-		modules: []string{"virtio_blk", "ext4"}, late: []string{"nf_tables"}, memory: 1024,
+	want := Needs{
+		Disks:   []vm.Disk{{Name: "scratch", Size: 2 << 30, FS: "ext4"}, {Name: "raw", Size: 512}},
+		Modules: []string{"virtio_blk", "ext4"}, LateModules: []string{"nf_tables"}, Memory: 1024,
 	}
-	qt.Check(t, qt.CmpEquals(n, want, cmp.AllowUnexported(needs{})))
+	qt.Check(t, qt.DeepEquals(n, want))
 }
 
 func TestNeedsThatMakeNoSenseNameTheLine(t *testing.T) {
@@ -37,8 +36,8 @@ func TestNeedsThatMakeNoSenseNameTheLine(t *testing.T) {
 		"# tsugi: disk a 1G ext4 more", "# tsugi: memory lots", "# tsugi: memory 1", "# tsugi: elephants 3", "# tsugi:",
 	} {
 		t.Run(line, func(t *testing.T) {
-			var n needs
-			err := n.read("x.sh", "#!/bin/sh\n"+line+"\n")
+			var n Needs
+			err := n.Read("x.sh", "#!/bin/sh\n"+line+"\n")
 			qt.Check(t, qt.Equals(code.Of(err), "TS1905"))
 			qt.Check(t, qt.ErrorMatches(err, `(?s).*x\.sh:2.*`))
 		})

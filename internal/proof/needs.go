@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package proof
 
 import (
 	"errors"
@@ -14,19 +14,19 @@ import (
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
-// needs is what a reproducer wants of its virtual machine. A script says it
+// Needs are what a reproducer wants of its virtual machine. A script says it
 // in comments, so that it can be run with nothing but its name:
 //
 //	# tsugi: disk scratch 2G ext4
-type needs struct {
-	disks                           []vm.Disk
-	modules, late, stored, programs []string
-	memory                          int // MiB
+type Needs struct {
+	Disks                                  []vm.Disk
+	Modules, LateModules, Stored, Programs []string
+	Memory                                 int // MiB
 }
 
-// read adds what the comments of a script say. Flags that were given before
+// Read adds what the comments of a script say. Flags that were given before
 // win where there can be only one value.
-func (n *needs) read(name, script string) error {
+func (n *Needs) Read(name, script string) error {
 	line := 0
 	for text := range strings.Lines(script) {
 		line++
@@ -45,35 +45,35 @@ func (n *needs) read(name, script string) error {
 	return nil
 }
 
-func (n *needs) add(words []string) error {
+func (n *Needs) add(words []string) error {
 	if len(words) < 2 {
 		return errors.New("a word and its values are expected")
 	}
 	values := words[1:]
 	switch words[0] {
 	case "disk":
-		d, err := parseDisk(values)
+		d, err := ParseDisk(values)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(n.disks, func(have vm.Disk) bool { return have.Name == d.Name }) {
-			n.disks = append(n.disks, d)
+		if !slices.ContainsFunc(n.Disks, func(have vm.Disk) bool { return have.Name == d.Name }) {
+			n.Disks = append(n.Disks, d)
 		}
 	case "module":
-		n.modules = append(n.modules, values...)
+		n.Modules = append(n.Modules, values...)
 	case "late-module":
-		n.late = append(n.late, values...)
+		n.LateModules = append(n.LateModules, values...)
 	case "stored-module":
-		n.stored = append(n.stored, values...)
+		n.Stored = append(n.Stored, values...)
 	case "program":
-		n.programs = append(n.programs, values...)
+		n.Programs = append(n.Programs, values...)
 	case "memory":
 		m, err := strconv.Atoi(values[0])
 		if err != nil || m < 64 || m > 1<<20 {
 			return fmt.Errorf("memory %q: not 64 to 1048576 MiB", values[0])
 		}
-		if n.memory == 0 {
-			n.memory = m
+		if n.Memory == 0 {
+			n.Memory = m
 		}
 	default:
 		return fmt.Errorf("%q is none of disk, module, late-module, stored-module, program, memory", words[0])
@@ -81,8 +81,8 @@ func (n *needs) add(words []string) error {
 	return nil
 }
 
-// parseDisk reads name, size and, if there is one, file system of a disk.
-func parseDisk(words []string) (vm.Disk, error) {
+// ParseDisk reads name, size and, if there is one, file system of a disk.
+func ParseDisk(words []string) (vm.Disk, error) {
 	if len(words) < 2 || len(words) > 3 || words[0] == "" {
 		return vm.Disk{}, errors.New("a disk has a name, a size and perhaps a file system")
 	}
@@ -110,4 +110,10 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("size %q: not a number of bytes, K, M, G or T", s)
 	}
 	return n << shift, nil
+}
+
+// Apply puts the needs into a request.
+func (n *Needs) Apply(r *Request) {
+	r.Modules, r.LateModules, r.Stored = n.Modules, n.LateModules, n.Stored
+	r.Programs, r.Disks, r.Memory = n.Programs, n.Disks, n.Memory
 }
