@@ -11,6 +11,8 @@ packages=(
 	dpkg-dev xz-utils zstd lz4 bzip2
 	# the virtual machine
 	qemu-system-x86 busybox-static e2fsprogs
+	# the second database engine; tests start a server of their own
+	postgresql
 	git ca-certificates shellcheck
 	# reading the packages that make packages builds
 	rpm
