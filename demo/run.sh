@@ -1,8 +1,11 @@
 #!/bin/bash
 # One real fix, live in a real kernel: Debian bug #1154101, a NULL folio
-# dereference in ext4 that linux 6.1.192-1 has and 6.1.192-2 fixes.
+# dereference in ext4 that linux 6.1.192-1 has and 6.1.192-2 fixes. First on an
+# author's computer, then as a service: a server hands the live patch to a
+# machine, which applies it, keeps it over a boot and takes it out again.
 #
-# Needs bin/tsugictl (make build) and what test/deps.sh installs: use make demo.
+# Needs the programs in bin/ (make build) and what test/deps.sh installs: use
+# make demo.
 # Results stay in demo/out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +37,8 @@ stage() {
 	times+=("$(printf '%-34s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
 }
 
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
 begin=$EPOCHREALTIME
 stage "1  The kernel, as Debian ships it" \
 	"$tsugictl" target add "$target" --version "$DEMO_VERSION"
@@ -46,7 +51,46 @@ prove() { "$@" >"$out/proof.txt" || { cat "$out/proof.txt"; exit 1; }; }
 stage "4  The proof, in that very kernel" \
 	prove "$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
 
-printf '\n%s5  What came out%s\n' "$bold" "$off"
+
+# The service: one process with SQLite, a folder and a CA of its own.
+tsugi_server=${TSUGI_SERVER:-$PWD/bin/tsugi-server}
+port=8443
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+export TSUGI_SESSION=$PWD/$out/session.json TSUGI_SERVER_WORKERS_COUNT=0 TSUGI_SERVER_LISTEN=127.0.0.1:$port
+echo "a passphrase for the root key" >"$out/passphrase" # whoever really runs this keeps it elsewhere
+serve() {
+	"$tsugi_server" init --dir "$out/server" --url "https://10.0.2.100:$port" --name 127.0.0.1 \
+		--root-passphrase-file "$out/passphrase" --json >"$out/init.json"
+	"$tsugi_server" serve --dir "$out/server" 2>"$out/server.log" &
+	server=$!
+	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+		kill -0 "$server" || { cat "$out/server.log"; exit 1; }
+		sleep 0.1
+	done
+	field operator_token | "$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256)"
+}
+field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*\$/\1/p" "$out/${2:-init.json}"; }
+publish() {
+	"$tsugictl" publish "$out/ext4.tsugi" --proof "$out/ext4.proof.json" --tier stable
+	"$tsugictl" token new demo --tier stable --json >"$out/token.json"
+}
+stage "5  The service, out of one program" serve
+stage "6  The live patch goes to the machines of a tier" publish
+
+# The machine: the same unmodified kernel, the agent, a disk for its state.
+CGO_ENABLED=0 go build -trimpath -o "$out/machine" ./demo/machine
+computer() {
+	"$out/machine" -target "$target" -disk "$out/web-1.img" -tsugi "${TSUGI:-bin/tsugi}" -server "127.0.0.1:$port" \
+		-env "WORD=$(field enroll token.json)" -script "$1"
+}
+stage "7  A vulnerable machine enrolls" computer demo/machine/first-boot.sh
+"$tsugictl" machine ls
+stage "8  The machine boots again" computer demo/machine/second-boot.sh
+"$tsugictl" machine ls
+kill "$server"
+wait "$server" || true
+
+printf '\n%s9  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"
 echo
 for t in "${times[@]}"; do printf '  %s\n' "$t"; done

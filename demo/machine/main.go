@@ -124,9 +124,13 @@ func (c *computer) config() (vm.Config, error) {
 		Kernel: k.Vmlinuz, ModuleSource: k, CacheDir: k.Home(), Modules: []string{"ext4"},
 		Memory: 768, Timeout: 5 * time.Minute,
 		Net:   &vm.Net{Forward: map[int]string{n: c.server}},
-		Disks: []vm.Disk{{Name: "state", Size: 256 << 20, FS: "ext4", File: c.disk}},
+		Disks: []vm.Disk{
+			{Name: "state", Size: 256 << 20, FS: "ext4", File: c.disk},
+			{Name: "scratch", Size: 2 << 30, FS: "ext4"},
+		},
 		Files: []vm.File{
 			{Path: "/usr/bin/tsugi", From: c.agent, Mode: 0o755},
+			{Path: "/root/ext4-mballoc.sh", From: "demo/ext4-mballoc.sh", Mode: 0o755},
 			{Path: "/etc/machine-id", Data: []byte(hex.EncodeToString(id[:16]) + "\n")},
 			{Path: "/etc/os-release", From: "/etc/os-release"},
 			{Path: "/etc/tsugi/agent.yaml", Data: []byte("health: {watch: 3s}\n")},
@@ -139,7 +143,7 @@ func (c *computer) do(ctx context.Context, m *vm.Machine, i int, s step) error {
 	st := wire.NewStep(fmt.Sprint(i), "script", guest.Script{Text: s.text, Env: []string{c.env}, MustPass: true})
 	if s.title == "network" {
 		st = wire.NewStep("network", "network", guest.Network{Address: vm.GuestAddress})
-		s = step{title: "the network comes up", text: ""}
+		s = step{title: "the network comes up"}
 	}
 	e, err := m.Do(ctx, st)
 	if err != nil {

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/vm"
+	"github.com/tsugi-project/tsugi/internal/vm/wire"
+)
+
+// Power is lost at every step of an apply. The machine boots all the same, and
+// then it is protected, or it says why it is not; and its server knows.
+func TestPowerLossAtEveryStep(t *testing.T) {
+	k := testenv.Booted(t, testenv.Demo)
+	a := realPatch(t, k, 1)
+	s := newServer(t)
+	base := newMachine(t, k, s, "db-1")
+	r := base.boot(t, nil)
+	r.network()
+	r.sh("tsugi enroll " + s.token("fleet", "stable"))
+	r.shutdown()
+	lp := s.publish(a, "stable")
+
+	states, rounds := []api.State{api.Verified, api.Loading, api.Transitioning, api.Applied}, 1
+	if full() {
+		states = []api.State{api.Verified, api.Preflighted, api.Loading, api.Transitioning, api.Applied, api.Healthy}
+		rounds = 10
+	}
+	for round := range rounds {
+		for _, state := range states {
+			t.Run(fmt.Sprintf("%s-%d", state, round+1), func(t *testing.T) {
+				s.t = t
+				m := *base
+				m.disk = filepath.Join(t.TempDir(), "db-1.img")
+				clone(t, base.disk, m.disk)
+				loseAt(t, s, &m, state, uint64(round))
+				comesBack(t, s, &m, a, lp, state)
+			})
+			s.t = t
+		}
+	}
+}
+
+// clone copies a disk.
+func clone(t testing.TB, from, to string) {
+	b, err := os.ReadFile(from)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(os.WriteFile(to, b, 0o644)))
+}
+
+// loseAt has a machine apply what its server offers, and takes its power away
+// when the journal comes to a state. Even rounds lose all that was not flushed,
+// odd ones a part of it.
+func loseAt(t *testing.T, s *server, m *machine, state api.State, round uint64) {
+	t.Helper()
+	r := m.boot(t, func(cfg *vm.Config) {
+		cfg.Disks[0].Loss = round % 2 * (round + 1)
+		cfg.CutAt = func(e wire.Event) bool {
+			var note string
+			if e.Kind != wire.Note || json.Unmarshal(e.Data, &note) != nil {
+				return false
+			}
+			rep := reportOf(note)
+			return rep != nil && rep.Kind == api.ReportState && rep.Patch.State == state
+		}
+	})
+	_, alive := r.do("follow", "/var/lib/tsugi/journal")
+	qt.Assert(t, qt.IsTrue(alive))
+	r.network()
+	_, _ = r.Do(t.Context(), wire.NewStep("agent", "script", scriptOf("tsugi agent; sleep 100")))
+	out, err := r.Wait()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(out.End, vm.Cut), qt.Commentf("it never was %s; %s", state, out.Console))
+}
+
+// comesBack boots a machine that lost its power and lets it settle.
+func comesBack(t *testing.T, s *server, m *machine, a artifact, lp api.LivePatch, state api.State) {
+	t.Helper()
+	r := m.boot(t, nil)
+	e := r.early()
+	t.Logf("early boot: %d %s", e.Exit, e.Output)
+	loaded := r.loaded()
+	r.network()
+	r.agent()
+	got := r.until("settled", func(s status) bool {
+		return isHealthy(s) || len(s.Quarantine) > 0
+	})
+	if isHealthy(got) {
+		qt.Check(t, qt.IsTrue(state == api.Verified || state == api.Preflighted || state == api.Healthy),
+			qt.Commentf("a live patch that was %s and not confirmed is loaded again", state))
+		qt.Check(t, qt.DeepEquals(r.loaded(), []string{a.name}))
+		s.until(m.name, "protected", protected)
+		r.shutdown()
+		return
+	}
+	// Not confirmed: it is not loaded again, and everybody is told why.
+	qt.Check(t, qt.HasLen(loaded, 0))
+	qt.Check(t, qt.HasLen(r.loaded(), 0))
+	qt.Check(t, qt.Equals(got.Quarantine[0].ID, lp.ID))
+	qt.Check(t, qt.Not(qt.Equals(got.Reason, "")))
+	seen := s.until(m.name, "failing", func(m api.Machine) bool { return m.Protection == api.Failing })
+	qt.Check(t, qt.Not(qt.Equals(seen.Reason, "")))
+	blocked := func() bool {
+		all := ctl[[]api.LivePatch](s, "livepatch", "ls")
+		i := slices.IndexFunc(all, func(p api.LivePatch) bool { return p.ID == lp.ID })
+		return i >= 0 && all[i].Blocked != 0
+	}
+	for range 100 {
+		if blocked() {
+			break
+		}
+	}
+	qt.Check(t, qt.IsTrue(blocked()))
+	// A person who knows that it was the power lets it in again, everywhere.
+	s.run(buildTsugictl, nil, "unblock", lp.ID)
+	r.sh("tsugi clear " + lp.ID)
+	r.until("protected after all", isHealthy)
+	qt.Check(t, qt.DeepEquals(r.loaded(), []string{a.name}))
+	r.shutdown()
+}
