@@ -219,27 +219,35 @@ func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
 		return stale
 	case source == nil:
 		return code.New("TS9413", o.ID, "there is no connection to the server")
-	case key == "":
-		return code.New("TS9414", o.ID, "the server gave no key for it")
+	}
+	_, err := a.bring(ctx, h, source, tier, key, o)
+	return err
+}
+
+// bring fetches an offer from a source, verifies it and keeps it.
+func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key string, o trust.Offer) (*Card, error) {
+	if key == "" {
+		return nil, code.New("TS9414", o.ID, "no key for it came with it")
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchLimit)
 	defer cancel()
 	if err := a.space(2 * o.Size); err != nil {
-		return err
+		return nil, err
 	}
 	cipher, err := source.Patch(ctx, tier, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := a.open(cipher, key, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := fits(p, h.Kernel); err != nil {
-		return err
+		return nil, err
 	}
-	if err := a.keep(newCard(o, tier, &p.Manifest, cipher, key), cipher); err != nil {
-		return err
+	c := newCard(o, tier, &p.Manifest, cipher, key)
+	if err := a.keep(c, cipher); err != nil {
+		return nil, err
 	}
-	return a.note(h, api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}, api.Verified)
+	return c, a.note(h, c.ref(), api.Verified)
 }

@@ -137,17 +137,23 @@ func Open(ctx context.Context, opts Options) (*Agent, error) {
 	return a, nil
 }
 
-// Close gives the state free. If a live patch is not confirmed yet, it notes
-// that the agent ended in good order.
+// Close gives the state free.
 func (a *Agent) Close() error {
-	var err error
-	if s, _ := a.journal.view(); s.Intent != nil && !s.Intent.Stopped {
-		err = a.journal.add(&Record{Stop: true})
-	}
 	if a.lock != nil {
-		err = errors.Join(err, a.lock.Close())
+		return a.lock.Close()
 	}
-	return err
+	return nil
+}
+
+// Look reads the machine and decides, without changing anything.
+func (a *Agent) Look(ctx context.Context) {
+	host, err := a.host(ctx)
+	if err != nil {
+		return // status tells
+	}
+	a.see(func(m *moment) { m.index = a.cachedIndex(host.Kernel.BuildID) })
+	d := a.decide(host, time.Now())
+	a.see(func(m *moment) { m.decision, m.pending = &d, d.Offer })
 }
 
 // lockPatience is how long a program waits for another that is about to end,

@@ -91,7 +91,8 @@ func (a *Agent) resume(ctx context.Context, h *Host, i *Intent) error {
 	if c := s.Current; c != nil && c.Boot == h.BootID && c.Patch.Name != i.Patch.Name {
 		old = c.Patch.Name
 	}
-	switch again := s.Healthy[h.Kernel.BuildID].ID == i.Patch.ID; {
+	v := visit{card: card, again: s.Healthy[h.Kernel.BuildID].ID == i.Patch.ID, since: time.UnixMilli(i.Patch.Since)}
+	switch {
 	case n < 0 && i.Patch.State == api.Applied:
 		return a.compare(ctx, h)
 	case n < 0:
@@ -101,7 +102,7 @@ func (a *Agent) resume(ctx context.Context, h *Host, i *Intent) error {
 		if err := a.note(h, i.Patch, api.Applied, func(r *api.Report) { r.Transition = s.Current.Transition }); err != nil {
 			return err
 		}
-		a.nurse.call(card, again)
+		a.nurse.call(v)
 		return nil
 	case !loaded[n].Enabled:
 		return a.giveUp(ctx, h, i.Patch, Transition{}, code.New("TS9501", i.Patch.Name, "it was being reversed"))
@@ -109,7 +110,7 @@ func (a *Agent) resume(ctx context.Context, h *Host, i *Intent) error {
 		if err := a.note(h, i.Patch, api.Transitioning); err != nil {
 			return err
 		}
-		return a.transition(ctx, h, card, old, again)
+		return a.transition(ctx, h, card, old, v)
 	}
 }
 

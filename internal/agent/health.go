@@ -29,6 +29,7 @@ type nurse struct {
 type visit struct {
 	card  *Card
 	again bool
+	since time.Time // of the load
 	ctx   context.Context
 	leave context.CancelFunc
 }
@@ -73,7 +74,7 @@ func (n *nurse) busy() bool {
 
 // call asks for a watch over a live patch that is applied now. An agent that
 // is no daemon leaves that to the daemon.
-func (n *nurse) call(c *Card, again bool) {
+func (n *nurse) call(v visit) {
 	n.dismiss()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -82,11 +83,12 @@ func (n *nurse) call(c *Card, again bool) {
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	n.leave, n.at = leave, ctx
+	v.ctx, v.leave = ctx, leave
 	select {
 	case <-n.calls: // one that was not begun
 	default:
 	}
-	n.calls <- visit{c, again, ctx, leave}
+	n.calls <- v
 }
 
 // dismiss ends the watch: what was watched is about to go.
@@ -143,7 +145,7 @@ func (a *Agent) examine(ctx context.Context, v visit) (found *code.Problem, rema
 	}
 	seen, cancel := context.WithTimeout(ctx, watch)
 	defer cancel()
-	line, err := a.opts.Kernel.Complaint(seen, v.card.Offer.Name, v.card.functions())
+	line, err := a.opts.Kernel.Complaint(seen, v.since, v.card.Offer.Name, v.card.functions())
 	switch {
 	case line != "":
 		return code.New("TS9503", v.card.Offer.Name, "the kernel said: "+line), ""

@@ -29,7 +29,7 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 		return err
 	}
 	ref := card.ref()
-	if problems := a.opts.System.Preflight(ctx, p); len(problems) > 0 {
+	if problems := a.opts.System.Preflight(ctx, p, a.ours(h)); len(problems) > 0 {
 		return refusal(problems)
 	}
 	if !again {
@@ -38,6 +38,7 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 		}
 	}
 	before, _ := a.journal.view()
+	began := time.Now()
 	a.nurse.dismiss()
 	if err := a.note(h, ref, api.Loading); err != nil {
 		return err // no intent, no load
@@ -54,7 +55,21 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 	if c := before.Current; c != nil && c.Boot == h.BootID && c.Patch.Name != ref.Name {
 		old = c.Patch.Name
 	}
-	return a.transition(ctx, h, card, old, again)
+	return a.transition(ctx, h, card, old, visit{card: card, again: again, since: began})
+}
+
+// ours are the names of the live patches that this agent put into the kernel
+// of this boot.
+func (a *Agent) ours(h *Host) []string {
+	s, _ := a.journal.view()
+	var names []string
+	if s.Current != nil && s.Current.Boot == h.BootID {
+		names = append(names, s.Current.Patch.Name)
+	}
+	if s.Intent != nil && s.Intent.Boot == h.BootID {
+		names = append(names, s.Intent.Patch.Name)
+	}
+	return names
 }
 
 // refusal makes one problem of those that preflight found: the first, with
@@ -70,7 +85,7 @@ func refusal(problems []*code.Problem) *code.Problem {
 
 // transition watches the kernel switch, from the load on or where an earlier
 // run of the agent left it. old is the module that is replaced, or "".
-func (a *Agent) transition(ctx context.Context, h *Host, card *Card, old string, again bool) error {
+func (a *Agent) transition(ctx context.Context, h *Host, card *Card, old string, v visit) error {
 	ref := card.ref()
 	a.tell(nil)
 	t, err := a.opts.Kernel.Watch(ctx, ref.Name, time.Duration(a.cfg.Transition.Limit), a.tell)
@@ -94,7 +109,7 @@ func (a *Agent) transition(ctx context.Context, h *Host, card *Card, old string,
 			a.log.Warn("module of the replaced live patch", "module", old, "err", err)
 		}
 	}
-	a.nurse.call(card, again)
+	a.nurse.call(v)
 	return nil
 }
 

@@ -43,6 +43,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.see(func(m *moment) { m.running = true })
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	defer a.stopped()
 	defer wg.Wait()
 	defer stop()
 	a.nurse.start(ctx, &wg, a.care)
@@ -63,6 +64,16 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.rest(ctx, failures)
 	}
 	return nil
+}
+
+// stopped notes that the daemon ended in good order while a live patch was
+// not confirmed: the kernel was alive, so a boot after this is no crash.
+func (a *Agent) stopped() {
+	if s, _ := a.journal.view(); s.Intent != nil && !s.Intent.Stopped {
+		if err := a.journal.add(&Record{Stop: true}); err != nil {
+			a.log.Error("journal", "err", err)
+		}
+	}
 }
 
 // rest waits until the next check-in is due: the server has news, a person

@@ -117,6 +117,9 @@ type Enrollment struct {
 	// vouch for the server.
 	CADigest, RootDigest string
 	CA, Root             []byte
+	// Fresh: this machine is not enrolled, so that what it trusted before does
+	// not count.
+	Fresh bool
 }
 
 // ParseEnrollment reads the one word that tsugictl token create prints.

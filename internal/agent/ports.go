@@ -30,8 +30,9 @@ type Host struct {
 // System is the machine that the agent runs on.
 type System interface {
 	Host(ctx context.Context) (*Host, error)
-	// Preflight finds out why this host, as it is now, must not load p.
-	Preflight(ctx context.Context, p *livepatch.Patch) []*code.Problem
+	// Preflight finds out why this host, as it is now, must not load p. ours are
+	// the names of live patches that this agent has loaded.
+	Preflight(ctx context.Context, p *livepatch.Patch, ours []string) []*code.Problem
 }
 
 // Transition is how a transition of the kernel went.
@@ -62,9 +63,10 @@ type Kernel interface {
 	// Remove unloads the module of a live patch that was replaced.
 	Remove(ctx context.Context, name string) error
 	Loaded(ctx context.Context) ([]Loaded, error)
-	// Complaint waits for the kernel to say something bad that names one of the
-	// functions or the module, until ctx ends. "" is silence.
-	Complaint(ctx context.Context, module string, functions []string) (string, error)
+	// Complaint looks whether the kernel has said something bad since a time,
+	// and waits for it to, until ctx ends. Bad is what names the module or one
+	// of the functions. "" is silence.
+	Complaint(ctx context.Context, since time.Time, module string, functions []string) (string, error)
 }
 
 // Source is where signed metadata and live patches come from (trust/updater).
@@ -77,8 +79,7 @@ type Source interface {
 }
 
 // Server is the service that the machine is enrolled with. An error that is a
-// *code.Problem came from it; ErrRefused says that it does not know this
-// machine's credential any more.
+// *code.Problem says which of the two did not answer as it should.
 type Server interface {
 	// CheckIn returns nil without an error when nothing has changed since etag.
 	CheckIn(ctx context.Context, c api.CheckIn, etag string) (a *api.Assignment, now string, err error)
@@ -96,6 +97,11 @@ type Link interface {
 	Enroll(ctx context.Context, e Enrollment, req api.EnrollRequest) (*Machine, error)
 	// Open connects to the server of m. It does not wait for the network.
 	Open(m *Machine) (Server, Source, error)
+	// Bundle is the source that an offline bundle is, held against the root
+	// that this machine trusts, and the keys that came with it.
+	Bundle(ctx context.Context, file []byte) (Source, *BundleInfo, error)
+	// Forget drops what is trusted.
+	Forget() error
 }
 
 // Crypt handles the machine's key pair.
@@ -104,4 +110,10 @@ type Crypt interface {
 	NewIdentity() (secret, recipient string, err error)
 	// Decrypt opens a live patch whose key is wrapped for the identity.
 	Decrypt(cipher []byte, wrapped, secret string) ([]byte, error)
+}
+
+// BundleInfo is what a bundle says about itself.
+type BundleInfo struct {
+	Tier string
+	Keys map[string]string // content keys wrapped for this machine, by live patch
 }

@@ -43,6 +43,7 @@ func (a *Agent) Enroll(ctx context.Context, e Enrollment) (*Machine, error) {
 	if old != nil && old.MachineID == host.MachineID && old.Server == e.Server {
 		req.Previous = string(old.Credential)
 	}
+	e.Fresh = old == nil
 	// What can't be kept is not asked for: an enrolment that is lost takes a
 	// place on the server.
 	if err := a.disk.WriteFile(identityName+".new", []byte(secret+"\n")); err != nil {
@@ -127,7 +128,7 @@ func (a *Agent) Leave(ctx context.Context, force bool) error {
 		a.see(func(m *moment) { why = errors.Join(m.linkErr, m.machineErr) })
 		return code.New("TS9417", "", "").With(why)
 	}
-	if err := errors.Join(a.disk.Remove(machineName), a.disk.Remove(identityName), a.disk.Remove(indexName)); err != nil {
+	if err := errors.Join(a.disk.Remove(machineName), a.disk.Remove(identityName), a.disk.Remove(indexName), a.opts.Link.Forget()); err != nil {
 		return err
 	}
 	a.forgetCache()

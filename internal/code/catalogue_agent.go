@@ -34,6 +34,7 @@ func agent() []Entry {
 		{"TS9427", KindError, "the server does not know this machine any more", "it was decommissioned, or its credential was revoked; enrol again: tsugi enroll"},
 		{"TS9428", KindError, "two machines use this identity", "one of them is a copy: run tsugi enroll on it"},
 		{"TS9429", KindError, "the bundle cannot be used", "make it again: tsugictl bundle"},
+		{"TS9430", KindError, "the agent is still at it", "tsugi status shows how far it is; --timeout waits longer"},
 		// TS95xx: health and the crash guard
 		{"TS9501", KindError, "the transition did not end in time and was reversed", "it is tried again by itself; end or restart the named tasks to let it through"},
 		{"TS9502", KindError, "the live patch could not be taken out", "end or restart the named tasks; it is tried again by itself, and the next boot is without it"},

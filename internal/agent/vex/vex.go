@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package vex says what is fixed live on a machine in the two forms that
+// scanners read: OpenVEX and CSAF's VEX profile. The kernel's package keeps
+// its version, so that a scanner finds the vulnerabilities that it has on
+// disk; these documents tell it which of them the running kernel has not.
+package vex
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	openvex "github.com/openvex/go-vex/pkg/vex"
+	"github.com/package-url/packageurl-go"
+
+	"github.com/tsugi-project/tsugi/internal/agent"
+)
+
+// Author of the documents.
+const Author = "Tsugi agent"
+
+// Product is the package URL of the machine's kernel, or "" when the live
+// patch does not say which package it is.
+func Product(f *agent.Fixed) string {
+	distro, _, ok := strings.Cut(f.Target, ":")
+	if !ok || f.Version == "" || distro != "debian" && distro != "ubuntu" {
+		return ""
+	}
+	arch := map[string]string{"x86_64": "amd64", "aarch64": "arm64"}[f.Kernel.Arch]
+	q := packageurl.Qualifiers{}
+	if arch != "" {
+		q = append(q, packageurl.Qualifier{Key: "arch", Value: arch})
+	}
+	if strings.HasPrefix(f.Distro, distro+"-") {
+		q = append(q, packageurl.Qualifier{Key: "distro", Value: f.Distro})
+	}
+	return packageurl.NewPackageURL(packageurl.TypeDebian, distro, "linux-image-"+f.Kernel.Release, f.Version, q, "").ToString()
+}
+
+// name of the product where there is no package URL.
+func name(f *agent.Fixed) string {
+	if p := Product(f); p != "" {
+		return p
+	}
+	return "linux-" + f.Kernel.Release + "@" + f.Kernel.BuildID
+}
+
+// vuln is a vulnerability with the fixes that end it.
+type vuln struct {
+	id     string
+	titles []string
+}
+
+func vulns(f *agent.Fixed) []vuln {
+	var out []vuln
+	for _, fix := range f.Fixes {
+		for _, id := range fix.CVEs {
+			i := slices.IndexFunc(out, func(v vuln) bool { return v.id == id })
+			if i < 0 {
+				i = len(out)
+				out = append(out, vuln{id: id})
+			}
+			if fix.Title != "" && !slices.Contains(out[i].titles, fix.Title) {
+				out[i].titles = append(out[i].titles, fix.Title)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b vuln) int { return strings.Compare(a.id, b.id) })
+	return out
+}
+
+// note says how it was fixed.
+func note(f *agent.Fixed, v vuln) string {
+	s := fmt.Sprintf("fixed in the running kernel by the live patch %s (version %d)", f.Patch.ID, f.Patch.Version)
+	if len(v.titles) > 0 {
+		s += ": " + strings.Join(v.titles, "; ")
+	}
+	return s
+}
+
+// OpenVEX writes an OpenVEX document.
+func OpenVEX(f *agent.Fixed, now time.Time) ([]byte, error) {
+	doc := openvex.New()
+	doc.Author, doc.AuthorRole, doc.Tooling = Author, "Machine", "tsugi cves --format openvex"
+	stamp := now.UTC()
+	doc.Timestamp = &stamp
+	for _, v := range vulns(f) {
+		doc.Statements = append(doc.Statements, openvex.Statement{
+			Vulnerability: openvex.Vulnerability{ID: "https://www.cve.org/CVERecord?id=" + v.id, Name: openvex.VulnerabilityID(v.id)},
+			Products:      []openvex.Product{{Component: product(f)}},
+			Status:        openvex.StatusFixed,
+			StatusNotes:   note(f, v),
+		})
+	}
+	if _, err := doc.GenerateCanonicalID(); err != nil {
+		return nil, fmt.Errorf("openvex: %w", err)
+	}
+	var b bytes.Buffer
+	if err := doc.ToJSON(&b); err != nil {
+		return nil, fmt.Errorf("openvex: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func product(f *agent.Fixed) openvex.Component {
+	c := openvex.Component{ID: name(f)}
+	if p := Product(f); p != "" {
+		c.Identifiers = map[openvex.IdentifierType]string{openvex.PURL: p}
+	}
+	return c
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentcli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+func newRefreshCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "refresh",
+		Short: "Check in with the server now and do what follows from it",
+		Long: `refresh checks in now, fetches the signed metadata, and applies what this
+machine should have. A live patch that was taken out by hand may come back; one
+in quarantine does not (see tsugi clear).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error {
+				err := c.Refresh(ctx)
+				if err != nil {
+					return err
+				}
+				return a.show(ctx, c)
+			})
+		},
+	}
+}
+
+func newApplyCommand(a *app) *cobra.Command {
+	var local bool
+	cmd := &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Apply a live patch file or an offline bundle",
+		Long: `apply takes an offline bundle (tsugictl bundle) or a live patch file (.tsugi).
+
+A bundle is verified exactly as what comes from the server: against the root of
+trust that the enrolment pinned, and it is applied only if policy says so.
+
+A live patch file is applied if the signed index of this machine offers that
+very file. With --local you vouch for it yourself; what is blocked, in
+quarantine, or older than what this machine had is refused all the same.`,
+		Example: "  tsugi apply site.bundle\n  tsugi apply --local ext4.tsugi",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := a.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error { return a.apply(ctx, c, b, local) })
+		},
+	}
+	cmd.Flags().BoolVar(&local, "local", false, "apply a file that the signed index does not hold")
+	return cmd
+}
+
+func (a *app) apply(ctx context.Context, c agent.Control, b []byte, local bool) error {
+	var p *api.Patch
+	var err error
+	// The first member of a live patch is its manifest; a bundle's is not.
+	if bytes.HasPrefix(b, []byte("manifest.json\x00")) {
+		p, err = c.ApplyFile(ctx, b, local)
+	} else {
+		p, err = c.ApplyBundle(ctx, b)
+	}
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return a.show(ctx, c)
+	}
+	return a.Show("applied", p, func() string {
+		return ui.Good("✓") + " " + ui.Bold(p.ID) + " is applied\n  " + ui.Dim("○ it is watched for a while before it counts as healthy: tsugi status") + "\n"
+	})
+}
+
+func newRevertCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revert",
+		Short: "Take the live patch out of the running kernel",
+		Long: `revert takes out what is applied, without a reboot; a transition that is under
+way is reversed. It needs no server. The live patch stays out, also after a
+boot, until tsugi refresh or tsugi apply, or until a newer version comes;
+tsugi hold keeps that out too.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error {
+				p, err := c.Revert(ctx)
+				if err != nil {
+					return err
+				}
+				return a.Show("reverted", p, func() string {
+					return ui.Good("✓") + " " + ui.Bold(p.ID) + " is out of the kernel\n  " +
+						ui.Dim("○ it stays out until tsugi refresh, tsugi apply or a newer version") + "\n"
+				})
+			})
+		},
+	}
+}
+
+func newHoldCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "hold",
+		Short: "Keep this machine as it is",
+		Long: `hold keeps the agent from applying, replacing and taking out live patches, a
+recall by the server included. What this machine had is still put back after a
+boot. tsugi unhold lets it go on.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.hold(cmd.Context(), true) },
+	}
+}
+
+func newUnholdCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "unhold",
+		Short: "Let the agent change this machine again",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.hold(cmd.Context(), false) },
+	}
+}
+
+func (a *app) hold(ctx context.Context, on bool) error {
+	return a.change(ctx, func(ctx context.Context, c agent.Control) error {
+		if err := c.Hold(ctx, on); err != nil {
+			return err
+		}
+		return a.Show("hold", map[string]bool{"hold": on}, func() string {
+			if on {
+				return ui.Good("✓") + " this machine is held as it is\n"
+			}
+			return ui.Good("✓") + " this machine is not held\n"
+		})
+	})
+}
+
+func newClearCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "clear ID|all|journal",
+		Short: "End the quarantine of a live patch",
+		Long: `clear lets a live patch be applied again that took the machine down or was not
+healthy. Read why first: tsugi status. "all" ends every quarantine. "journal"
+puts a damaged journal aside; what it knew of quarantines is lost with it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error {
+				ids, err := c.Clear(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.Show("cleared", ids, func() string {
+					if len(ids) == 0 {
+						return "nothing is in quarantine\n"
+					}
+					return fmt.Sprintf("%s cleared: %s\n", ui.Good("✓"), strings.Join(ids, ", "))
+				})
+			})
+		},
+	}
+}

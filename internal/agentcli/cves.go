@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentcli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/agent/vex"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+func newCVEsCommand(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "cves",
+		Short: "List the vulnerabilities that are fixed live on this machine",
+		Long: `cves lists what the applied live patch fixes in the running kernel. The kernel's
+package and uname -r stay what they are, so scanners go on reporting these:
+--format openvex and --format csaf write documents that tell them the truth.`,
+		Example: "  tsugi cves\n  tsugi cves --format openvex > live.openvex.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.within(cmd.Context(), readTime)
+			defer cancel()
+			return a.cves(ctx, format)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "text", "text, json, openvex or csaf")
+	return cmd
+}
+
+func (a *app) cves(ctx context.Context, format string) error {
+	switch format {
+	case "text", "json", "openvex", "csaf":
+	default:
+		return command.Usage("tsugi cves", fmt.Sprintf("no format %q", format))
+	}
+	c, done, err := a.control(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := c.Fixed(ctx)
+	if err != nil {
+		return err
+	}
+	var b []byte
+	switch format {
+	case "json":
+		return a.Term.WriteJSON("cves", f)
+	case "openvex":
+		b, err = vex.OpenVEX(f, time.Now())
+	case "csaf":
+		if b, err = vex.CSAF(f, time.Now()); err == nil && b == nil {
+			return code.New("TS9418", "", "and CSAF has no document without a vulnerability")
+		}
+	default:
+		return a.Show("cves", f, func() string { return cvesText(f) })
+	}
+	if err != nil {
+		return err
+	}
+	return a.Term.Raw(b)
+}
+
+func cvesText(f *agent.Fixed) string {
+	if f.Patch == nil {
+		return "no live patch is applied\n"
+	}
+	var rows [][]string
+	for _, fix := range f.Fixes {
+		rows = append(rows, []string{strings.Join(fix.CVEs, " "), fix.ID, ui.Dim(fix.Title)})
+	}
+	return ui.Table([]string{"CVEs", "fix", ""}, rows)
+}
