@@ -48,6 +48,8 @@ type Request struct {
 	Jobs   int // compilers at a time; 0 for one per processor
 	// MaxObjects bounds how many objects a header may reach; 0: 500.
 	MaxObjects int
+	// Shared, if not nil, is a cache of compiled objects beside the target's own.
+	Shared kbuild.Cache
 	// Sign, if not nil, gets the finished module and returns it signed.
 	Sign func(ko []byte) ([]byte, error)
 }
@@ -215,7 +217,7 @@ func (b *build) compile(ctx context.Context, objs []kbuild.Object) ([]kbuild.Pai
 	if err != nil {
 		return nil, err
 	}
-	return kbuild.Compile(ctx, b.req.Target, b.fix, objs, kbuild.Options{Jobs: b.req.Jobs, IncludeDirs: []string{headers}}, b.rep)
+	return kbuild.Compile(ctx, b.req.Target, b.fix, objs, kbuild.Options{Jobs: b.req.Jobs, IncludeDirs: []string{headers}, Shared: b.req.Shared}, b.rep)
 }
 
 // authorHeaders puts <tsugi/livepatch.h> where compilers find it. The name

@@ -4,18 +4,14 @@ package cli
 
 import (
 	"context"
-	"crypto"
 	"fmt"
 	"os"
-	"regexp"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
-	"github.com/tsugi-project/tsugi/internal/modsig"
 )
 
 // buildOptions are the flags of build.
@@ -97,7 +93,7 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 		return command.Usage(program+" build", "--prove, --publish and --reproducer need --server; here, tsugictl prove comes next")
 	}
 	req := builder.Request{
-		Name: o.name, Version: o.version, Builder: builderName(), Accept: o.accept,
+		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept,
 		Jobs: o.jobs, MaxObjects: o.maxObjects,
 	}
 	for _, p := range paths {
@@ -146,19 +142,6 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	return nil
 }
 
-// builderName is this program and its release, for manifests. Between releases
-// it is devel: a revision would make patches differ that are the same.
-func builderName() string {
-	v := command.Build().Version
-	if pseudoVersion.MatchString(v) {
-		v = "devel"
-	}
-	return "tsugi " + v
-}
-
-// pseudoVersion is what Go makes of a commit without a tag, or of edits.
-var pseudoVersion = regexp.MustCompile(`\d{14}-[0-9a-f]{12}|\+dirty`)
-
 func (a *app) writePatch(r *builder.Report, o buildOptions) error {
 	b, err := r.Artifact.Bytes()
 	if err != nil {
@@ -192,16 +175,9 @@ func signer(t *kernel.Target, keyFile, certFile string) (func([]byte) ([]byte, e
 		}
 		texts = append(texts, b)
 	}
-	key, err := modsig.ParseKey(texts...)
+	sign, err := builder.Signer(t, texts...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", keyFile, err)
 	}
-	opts := modsig.Options{Hash: crypto.SHA256}
-	switch strings.Trim(t.Config()["CONFIG_MODULE_SIG_HASH"], `"`) {
-	case "sha384":
-		opts.Hash = crypto.SHA384
-	case "sha512":
-		opts.Hash = crypto.SHA512
-	}
-	return func(ko []byte) ([]byte, error) { return key.Sign(ko, opts) }, nil
+	return sign, nil
 }

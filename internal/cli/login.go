@@ -64,7 +64,7 @@ func (s session) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Options{URL: s.URL, Credential: s.Token, HTTP: httpc, UserAgent: builderName()})
+	return client.New(client.Options{URL: s.URL, Credential: s.Token, HTTP: httpc, UserAgent: command.Maker()})
 }
 
 func newLoginCommand(a *app) *cobra.Command {

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"regexp"
 	"runtime"
 	"runtime/debug"
 
@@ -59,4 +60,15 @@ func Build() Info {
 		}
 	}
 	return v
+}
+
+// Maker is this program and its release, for manifests. Between releases it is
+// devel: a revision would make live patches differ that are the same.
+func Maker() string {
+	v := Build().Version
+	// What Go makes of a commit without a tag, or of edits.
+	if regexp.MustCompile(`\d{14}-[0-9a-f]{12}|\+dirty`).MatchString(v) {
+		v = "devel"
+	}
+	return "tsugi " + v
 }

@@ -49,6 +49,9 @@ type Pair struct {
 type Options struct {
 	IncludeDirs []string // searched for headers that a fix includes, in addition
 	Jobs        int      // compilers at a time; 0 for one per processor
+	// Shared, if not nil, is asked for a missing object before it is compiled,
+	// and given what was compiled.
+	Shared Cache
 }
 
 // splitSections are the arguments that make each symbol a section of its own,
@@ -203,8 +206,8 @@ func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Rep
 			missing = append(missing, o)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	if missing, err = c.sharedPlain(ctx, missing); err != nil || len(missing) == 0 {
+		return err
 	}
 	task := rep.Start("compile originals", int64(len(missing)), progress.Files)
 	defer func() { task.Done(err) }()
@@ -220,6 +223,7 @@ func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Rep
 		if err := c.keepPlain(o); err != nil {
 			return err
 		}
+		c.share(ctx, o, "plain.o", "cmd")
 		task.Add(1)
 	}
 	return nil
@@ -256,10 +260,14 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 		if slices.ContainsFunc(pairs[:i], func(o Pair) bool { return o.Path == p.Path }) {
 			continue
 		}
-		if _, err := os.Stat(p.Orig); err != nil {
+		if there, err := c.have(ctx, p.Object, filepath.Base(p.Orig)); err != nil {
+			return err
+		} else if !there {
 			orig = append(orig, p)
 		}
-		if _, err := os.Stat(p.Patched); err != nil {
+		if there, err := c.have(ctx, p.Object, filepath.Base(p.Patched)); err != nil {
+			return err
+		} else if !there {
 			patched = append(patched, p)
 		}
 	}
@@ -285,6 +293,9 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 			task.Note(p.Path)
 			defer task.Add(1)
 			err := c.replay(gctx, p.Object, nil, p.Orig)
+			if err == nil {
+				c.share(gctx, p.Object, filepath.Base(p.Orig))
+			}
 			return buildProblem("TS3102", p.Source, err, c.t.Source)
 		})
 	}
@@ -297,6 +308,9 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 			if _, ok := errors.AsType[*kernel.ExitError](err); ok {
 				failed.add(p.Object, err)
 				return nil // the others may fail in more telling ways
+			}
+			if err == nil {
+				c.share(gctx, p.Object, filepath.Base(p.Patched))
 			}
 			return err
 		})
