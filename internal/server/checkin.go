@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -108,6 +109,12 @@ func bodyError(err error) error {
 		f.cause = err
 	}
 	return f
+}
+
+// bodyBroke reports whether an error is of a body that did not come whole.
+func bodyBroke(err error) bool {
+	_, large := errors.AsType[*http.MaxBytesError](err)
+	return large || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // checkIn answers POST /v1/machine/check-in. It is a plain handler, and what a

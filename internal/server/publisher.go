@@ -23,17 +23,17 @@ type Publisher interface {
 
 	Publish(ctx context.Context, r publish.PublishRequest) (store.LivePatch, error)
 	Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error)
-	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
-	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
+	Block(ctx context.Context, id, reason string, recall bool, actor string) error
+	Unblock(ctx context.Context, id, actor string) error
 	AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error
 	AddTier(ctx context.Context, name string, rank int, actor string) error
-	RemoveTier(ctx context.Context, name, actor string) error
+	DeleteTier(ctx context.Context, name, actor string) error
 
 	RootDigest(ctx context.Context) (string, error)
 	FirstRoot(ctx context.Context) ([]byte, error)
 	Status(ctx context.Context) ([]publish.RoleStatus, error)
 	ImportRoot(ctx context.Context, root []byte, actor string) error
-	Bundle(ctx context.Context, ids []string, tier string, recipients []string) ([]byte, error)
+	Bundle(ctx context.Context, ids []string, tier string, recipients []string, actor string) ([]byte, error)
 	// Refresh signs anew what is due.
 	Refresh(ctx context.Context) error
 }

@@ -33,6 +33,24 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/machine/wait", s.wait)
 	mux.HandleFunc("POST /v1/machine/reports", s.reports)
 	mux.HandleFunc("DELETE /v1/machine", s.unenroll)
+
+	mux.HandleFunc("POST /v1/livepatches", s.withOperator(change, s.publishLivePatch))
+	mux.HandleFunc("GET /v1/bundle", s.withOperator(change, s.bundle))
+	mux.HandleFunc("POST /v1/trust/root", s.withOperator(change, s.importRoot))
+	mux.HandleFunc("GET /v1/jobs/{id}/artifact", s.withOperator(look, s.jobArtifact))
+	mux.HandleFunc("PUT /v1/worker/jobs/{id}/files/{name}", s.withOperator(work, s.putJobFile))
+	mux.HandleFunc("GET /v1/worker/jobs/{id}/previous", s.withOperator(work, s.previous))
+	mux.HandleFunc("GET /v1/worker/cache/{key}", s.withOperator(work, s.cacheGet))
+	mux.HandleFunc("PUT /v1/worker/cache/{key}", s.withOperator(work, s.cachePut))
+
+	o := s.newAPI(mux)
+	s.adminOperations(o)
+	s.machineOperations(o)
+	s.fleetOperations(o)
+	s.livePatchOperations(o)
+	s.jobOperations(o)
+	s.workerOperations(o)
+	s.document(o, mux)
 	return s.outer(mux)
 }
 

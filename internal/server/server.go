@@ -80,6 +80,8 @@ type Server struct {
 	buffers  sync.Pool
 	interval atomic.Int64 // seconds between check-ins
 
+	uploading chan struct{} // has room for those who publish at a time
+
 	feedMu   sync.Mutex
 	feedSeq  int64
 	feedRead atomic.Int64 // when the feed was last read
@@ -112,8 +114,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, store: o.Store, blobs: o.Blobs, publish: o.Publish, jobs: o.Jobs, log: o.Log, now: o.Now,
 		fleet: newFleet(), failures: newFailures(), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
-		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
-		kicked:  make(chan struct{}, 1), closing: make(chan struct{}),
+		buffers:   sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		uploading: make(chan struct{}, uploads),
+		kicked:    make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.shelves.load = o.Publish.Index
 	s.metrics = newMetrics(s, o.Registry)

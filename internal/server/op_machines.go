@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+type machinesInput struct {
+	Tier       string `query:"tier" maxLength:"64"`
+	Group      string `query:"group" maxLength:"100"`
+	Query      string `query:"q" maxLength:"255" doc:"part of the host name or kernel release, or start of the id"`
+	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
+	page
+}
+
+type machineChange struct {
+	ID   string `path:"id" maxLength:"255"`
+	Body api.MachineChange
+}
+
+func (s *Server) machineOperations(o *operations) {
+	answer(o, op{id: "list-machines", method: "GET", path: "/v1/machines", summary: "Machines, in the order of their enrolment", may: look},
+		func(ctx context.Context, _ operator, in *machinesInput) (api.List[api.Machine], error) {
+			return s.machines(ctx, in)
+		})
+	answer(o, op{id: "get-machine", method: "GET", path: "/v1/machines/{id}", summary: "One machine, with the CVEs that are fixed live on it", may: look},
+		func(ctx context.Context, _ operator, in *byID) (api.Machine, error) { return s.oneMachine(ctx, in.ID) })
+	answer(o, op{id: "change-machine", method: "PATCH", path: "/v1/machines/{id}", summary: "Change tier, group or hold", may: change},
+		func(ctx context.Context, who operator, in *machineChange) (api.Machine, error) {
+			return s.changeMachine(ctx, who, in.ID, in.Body)
+		})
+	quiet(o, op{id: "remove-machine", method: "DELETE", path: "/v1/machines/{id}", summary: "End a machine's enrolment; what it has loaded stays loaded", may: change},
+		func(ctx context.Context, who operator, in *byID) error { return s.decommission(ctx, in.ID, who.name) })
+}
+
+// machines lists one page. What is asked about protection is computed and not
+// stored: rows that do not fit are skipped, over a bounded number of them.
+func (s *Server) machines(ctx context.Context, in *machinesInput) (api.List[api.Machine], error) {
+	f := store.MachineFilter{Tier: in.Tier, Query: in.Query, After: in.After, Limit: in.Limit, Gone: in.Protection == string(api.Gone)}
+	if in.Group != "" {
+		f.Group = &in.Group
+	}
+	if in.Protection != "" {
+		f.Limit = api.MaxPage
+	}
+	list := api.List[api.Machine]{Items: []api.Machine{}}
+	for {
+		rows, err := s.store.Machines(ctx, f)
+		if err != nil {
+			return list, err
+		}
+		for _, row := range rows {
+			m, err := s.machineOf(ctx, row)
+			if err != nil {
+				return list, err
+			}
+			if in.Protection != "" && string(m.Protection) != in.Protection {
+				continue
+			}
+			list.Items = append(list.Items, m)
+			if len(list.Items) == in.Limit {
+				list.Next = m.ID
+				return list, nil
+			}
+		}
+		if len(rows) < f.Limit {
+			return list, nil
+		}
+		f.After = rows[len(rows)-1].ID
+	}
+}
+
+func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error) {
+	row, err := s.store.Machine(ctx, id)
+	if err != nil {
+		return api.Machine{}, missing(err, "machine", id)
+	}
+	m, err := s.machineOf(ctx, row)
+	if err != nil {
+		return m, err
+	}
+	switch m.Patch.State {
+	case api.Applied, api.Healthy:
+		if p, err := s.store.LivePatch(ctx, m.Patch.ID); err == nil {
+			m.CVEs = p.CVEs
+		}
+	}
+	return m, nil
+}
+
+// machineOf is a machine as operators see it.
+func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine, error) {
+	f := readFacts(row.JSON)
+	m := api.Machine{
+		ID: row.ID, Hostname: row.Hostname, Tier: row.Tier, Group: row.Group, Token: row.Token, OS: row.OS, Agent: row.Agent,
+		Kernel: api.Kernel{Release: row.Release, BuildID: row.BuildID, Arch: row.Arch},
+		Patch:  f.Patch, Able: row.Able, Problems: f.Problems, Hold: row.Hold || f.Hold, Cloned: row.Cloned,
+		Enrolled: row.Enrolled, Seen: row.Seen, Booted: row.Booted, Gone: row.Gone,
+	}
+	if here := s.fleet.byID(row.ID); here != nil {
+		here.mu.Lock()
+		m.Seen = max(m.Seen, here.seen) // newer than what is written down
+		here.mu.Unlock()
+	}
+	shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID)
+	if err != nil {
+		return m, err
+	}
+	st := standing{
+		buildID: row.BuildID, patch: row.Patch, state: api.State(row.PatchState), version: row.PatchVersion, able: row.Able,
+		hold: m.Hold, seen: m.Seen, gone: row.Gone != 0,
+	}
+	if p := f.Patch.Problem; p != nil {
+		st.problem = sentence(*p)
+	}
+	if len(f.Problems) > 0 {
+		st.unable = sentence(f.Problems[0])
+	}
+	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
+	if row.Cloned {
+		m.Reason = "two machines use its identity: enrol both again; " + m.Reason
+	}
+	return m, nil
+}
+
+// sentence is a problem in one line.
+func sentence(p api.Problem) string {
+	what := p.What
+	if e, ok := code.Lookup(p.Code); ok && what == "" {
+		what = e.Title
+	}
+	parts := make([]string, 0, 3)
+	for _, s := range []string{what, p.Where, p.Why} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+func (s *Server) changeMachine(ctx context.Context, who operator, id string, c api.MachineChange) (api.Machine, error) {
+	if c.Tier == nil && c.Group == nil && c.Hold == nil {
+		return api.Machine{}, refuse("TS7601", "body", "nothing is to be changed")
+	}
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		old, err := tx.Machine(ctx, id)
+		if err != nil || old.Gone != 0 {
+			return missing(either2(err, store.ErrNotFound), "enrolled machine", id)
+		}
+		now, err := tx.UpdateMachine(ctx, id, store.MachineChange{Tier: c.Tier, Group: c.Group, Hold: c.Hold})
+		if err != nil {
+			return missing(err, "tier", deref(c.Tier))
+		}
+		var words []string
+		note := func(name string, a, b any) {
+			if a != b {
+				words = append(words, fmt.Sprintf("%s %v → %v", name, a, b))
+			}
+		}
+		note("tier", old.Tier, now.Tier)
+		note("group", old.Group, now.Group)
+		note("hold", old.Hold, now.Hold)
+		return tx.Audit(ctx, store.AuditEntry{Actor: who.name, Action: "machine.change", Object: id, Detail: strings.Join(words, ", ")})
+	})
+	if err != nil {
+		return api.Machine{}, err
+	}
+	return s.oneMachine(ctx, id)
+}
+
+// either2 is the error that there is, or the other one.
+func either2(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// expired says whether a time of expiry has come.
+func expired(ms int64, now time.Time) bool { return ms != 0 && ms <= now.UnixMilli() }
