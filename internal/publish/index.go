@@ -65,14 +65,25 @@ func (j *job) indexes(ctx context.Context, p store.LivePatch) error {
 	return nil
 }
 
-// Block stops the delivery of a live patch at once; with recall, machines that
-// have it take it out.
-func (s *Service) Block(ctx context.Context, id, reason string, recall bool, actor string) error {
-	return s.change(ctx, func(j *job) error {
+// changeOf is change for a live patch, as it is afterwards.
+func (s *Service) changeOf(ctx context.Context, id string, f func(*job, store.LivePatch) error) (store.LivePatch, error) {
+	err := s.change(ctx, func(j *job) error {
 		p, err := j.livePatch(ctx, id)
 		if err != nil {
 			return err
 		}
+		return f(j, p)
+	})
+	if err != nil {
+		return store.LivePatch{}, err
+	}
+	return s.store.LivePatch(ctx, id)
+}
+
+// Block stops the delivery of a live patch at once; with recall, machines that
+// have it take it out.
+func (s *Service) Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error) {
+	return s.changeOf(ctx, id, func(j *job, p store.LivePatch) error {
 		if p.Blocked != 0 && p.Reason == reason && p.Recall == recall {
 			return nil
 		}
@@ -93,11 +104,10 @@ func (s *Service) Block(ctx context.Context, id, reason string, recall bool, act
 }
 
 // Unblock takes a block back.
-func (s *Service) Unblock(ctx context.Context, id, actor string) error {
-	return s.change(ctx, func(j *job) error {
-		p, err := j.livePatch(ctx, id)
-		if err != nil || p.Blocked == 0 {
-			return err
+func (s *Service) Unblock(ctx context.Context, id, actor string) (store.LivePatch, error) {
+	return s.changeOf(ctx, id, func(j *job, p store.LivePatch) error {
+		if p.Blocked == 0 {
+			return nil
 		}
 		if err := j.tx.UnblockLivePatch(ctx, id); err != nil {
 			return err

@@ -9,16 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
+	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 
 	"github.com/tsugi-project/tsugi/internal/code"
-	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
@@ -36,17 +34,32 @@ const (
 
 // kept is what a machine has verified and goes on from.
 type kept struct {
-	timestamp, snapshot, targets []byte
+	// newest is below what nothing may go back.
+	newest topLevel
+	// cached are states that are whole in themselves, for when there is no
+	// network: the latest first. What a failed update left behind in newest
+	// does not touch them.
+	cached []cachedState
 
-	Tiers     map[string]tierFiles `json:"-"`
-	Floors    map[string]floor     `json:"floors,omitempty"` // by path of the index
-	Refreshed time.Time            `json:"refreshed"`
+	Floors    map[string]floor `json:"floors,omitempty"` // by path of the index
+	Refreshed time.Time        `json:"refreshed"`
 }
 
-type tierFiles struct {
-	meta    []byte
-	indexes map[string][]byte // by build-id
+type topLevel struct{ timestamp, snapshot, targets []byte }
+
+// cachedState is an index with all that it is verified by.
+type cachedState struct {
+	topLevel
+	role, index []byte // index nil: the tier has none for this kernel
+
+	Tier      string    `json:"tier"`
+	BuildID   string    `json:"build_id"`
+	Refreshed time.Time `json:"refreshed"`
 }
+
+// maxCached is how many kernels' indexes are kept: a machine may boot an older
+// one before its network is up.
+const maxCached = 4
 
 // floor is the number below which an index is not taken any more.
 type floor struct {
@@ -54,13 +67,36 @@ type floor struct {
 	Keys     []string `json:"keys"` // ids of the tier's keys then
 }
 
-func (k *kept) withTier(tier string, files tierFiles) *kept {
-	next := *k
-	next.Tiers = maps.Clone(k.Tiers)
-	if next.Tiers == nil {
-		next.Tiers = map[string]tierFiles{}
+// find returns the cached state of a tier and a kernel.
+func (k *kept) find(tier, buildID string) (cachedState, bool) {
+	for _, c := range k.cached {
+		if c.Tier == tier && c.BuildID == buildID {
+			return c, true
+		}
 	}
-	next.Tiers[tier] = files
+	return cachedState{}, false
+}
+
+// role is the newest metadata of a tier that is at hand.
+func (k *kept) role(tier string) []byte {
+	for _, c := range k.cached {
+		if c.Tier == tier {
+			return c.role
+		}
+	}
+	return nil
+}
+
+// with is the same with another state cached, in the place of the one of that
+// tier and kernel.
+func (k *kept) with(c cachedState) *kept {
+	next := *k
+	next.cached = []cachedState{c}
+	for _, o := range k.cached {
+		if (o.Tier != c.Tier || o.BuildID != c.BuildID) && len(next.cached) < maxCached {
+			next.cached = append(next.cached, o)
+		}
+	}
 	return &next
 }
 
@@ -89,7 +125,7 @@ func (u *Updater) loadRoot() ([]byte, error) {
 // load reads what is kept. There is always a value: an empty one when nothing
 // is kept, and with an error when it is damaged.
 func (u *Updater) load() (*kept, error) {
-	empty := &kept{Tiers: map[string]tierFiles{}, Floors: map[string]floor{}}
+	empty := &kept{Floors: map[string]floor{}}
 	b, err := os.ReadFile(u.path(trustedFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return empty, nil
@@ -105,7 +141,7 @@ func (u *Updater) load() (*kept, error) {
 }
 
 func parseKept(b []byte) (*kept, error) {
-	k := &kept{Tiers: map[string]tierFiles{}}
+	k := &kept{}
 	t := tar.NewReader(bytes.NewReader(b))
 	for {
 		h, err := t.Next()
@@ -126,8 +162,13 @@ func parseKept(b []byte) (*kept, error) {
 			return nil, err
 		}
 	}
-	if k.timestamp == nil || k.snapshot == nil || k.targets == nil {
+	if !k.newest.whole() {
 		return nil, errors.New("it is not whole")
+	}
+	for _, c := range k.cached {
+		if !c.whole() || c.role == nil {
+			return nil, errors.New("it is not whole")
+		}
 	}
 	if k.Floors == nil {
 		k.Floors = map[string]floor{}
@@ -135,42 +176,62 @@ func parseKept(b []byte) (*kept, error) {
 	return k, nil
 }
 
-func (k *kept) member(name string, body []byte) error {
+func (t *topLevel) whole() bool {
+	return t.timestamp != nil && t.snapshot != nil && t.targets != nil
+}
+
+func (t *topLevel) member(name string) *[]byte {
 	switch name {
 	case "timestamp.json":
-		k.timestamp = body
+		return &t.timestamp
 	case "snapshot.json":
-		k.snapshot = body
+		return &t.snapshot
 	case "targets.json":
-		k.targets = body
-	case stateName:
+		return &t.targets
+	}
+	return nil
+}
+
+func (k *kept) member(name string, body []byte) error {
+	if name == stateName {
 		return json.Unmarshal(body, k)
+	}
+	dir, file := path.Split(name)
+	if dir == "newest/" {
+		if p := k.newest.member(file); p != nil {
+			*p = body
+			return nil
+		}
+	}
+	var i int
+	if _, err := fmt.Sscanf(dir, "cached-%d/", &i); err != nil || i < 0 || i > len(k.cached) || i >= maxCached {
+		return fmt.Errorf("member %s: unknown", name)
+	}
+	if i == len(k.cached) {
+		k.cached = append(k.cached, cachedState{})
+	}
+	c := &k.cached[i]
+	switch file {
+	case stateName:
+		return json.Unmarshal(body, c)
+	case "role.json":
+		c.role = body
+	case "index.json":
+		c.index = body
 	default:
-		tier, file, ok := strings.Cut(name, "/")
-		if !ok || !trust.TierName(tier) {
+		p := c.topLevel.member(file)
+		if p == nil {
 			return fmt.Errorf("member %s: unknown", name)
 		}
-		files := k.Tiers[tier]
-		if file == "role.json" {
-			files.meta = body
-		} else {
-			if files.indexes == nil {
-				files.indexes = map[string][]byte{}
-			}
-			files.indexes[strings.TrimSuffix(file, ".json")] = body
-		}
-		k.Tiers[tier] = files
+		*p = body
 	}
 	return nil
 }
 
 func (k *kept) bytes() ([]byte, error) {
-	state, err := json.Marshal(k)
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
+	var err error
 	put := func(name string, body []byte) {
 		if err == nil {
 			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: int64(len(body)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
@@ -179,15 +240,24 @@ func (k *kept) bytes() ([]byte, error) {
 			_, err = w.Write(body)
 		}
 	}
-	put(stateName, state)
-	put("timestamp.json", k.timestamp)
-	put("snapshot.json", k.snapshot)
-	put("targets.json", k.targets)
-	for _, tier := range slices.Sorted(maps.Keys(k.Tiers)) {
-		files := k.Tiers[tier]
-		put(tier+"/role.json", files.meta)
-		for _, id := range slices.Sorted(maps.Keys(files.indexes)) {
-			put(tier+"/"+id+".json", files.indexes[id])
+	top := func(dir string, state any, t topLevel) {
+		b, e := json.Marshal(state)
+		err = errors.Join(err, e)
+		put(dir+stateName, b)
+		if dir == "" {
+			dir = "newest/"
+		}
+		put(dir+"timestamp.json", t.timestamp)
+		put(dir+"snapshot.json", t.snapshot)
+		put(dir+"targets.json", t.targets)
+	}
+	top("", k, k.newest)
+	for i, c := range k.cached {
+		dir := fmt.Sprintf("cached-%d/", i)
+		top(dir, c, c.topLevel)
+		put(dir+"role.json", c.role)
+		if c.index != nil {
+			put(dir+"index.json", c.index)
 		}
 	}
 	if err == nil {
@@ -198,25 +268,34 @@ func (k *kept) bytes() ([]byte, error) {
 
 // save writes down what follows on what the disk has, if anything is new.
 func (u *Updater) save(have, next *kept) error {
+	// The time of a refresh alone is not worth a write: an idle machine would
+	// wear its disk for it.
+	if have.newest.whole() && next.Refreshed.Sub(have.Refreshed).Abs() < time.Hour {
+		a, errA := have.timeless().bytes()
+		b, errB := next.timeless().bytes()
+		if errA == nil && errB == nil && bytes.Equal(a, b) {
+			return nil
+		}
+	}
 	b, err := next.bytes()
 	if err != nil {
 		return err
-	}
-	// The time of the refresh alone is not worth a write: an idle machine
-	// would wear its disk for it.
-	if have.timestamp != nil && next.Refreshed.Sub(have.Refreshed).Abs() < time.Hour {
-		same := *next
-		same.Refreshed = have.Refreshed
-		a, errA := same.bytes()
-		h, errH := have.bytes()
-		if errA == nil && errH == nil && bytes.Equal(a, h) {
-			return nil
-		}
 	}
 	if err := renameio.WriteFile(u.path(trustedFile), b, 0o600); err != nil {
 		return disk(u.path(trustedFile), err)
 	}
 	return nil
+}
+
+// timeless is the same without its times.
+func (k *kept) timeless() *kept {
+	out := *k
+	out.Refreshed = time.Time{}
+	out.cached = slices.Clone(k.cached)
+	for i := range out.cached {
+		out.cached[i].Refreshed = time.Time{}
+	}
+	return &out
 }
 
 func disk(path string, err error) error {

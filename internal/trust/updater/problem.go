@@ -18,6 +18,31 @@ import (
 // wrong: far more than machines differ, far less than a timestamp's life.
 const clockSlack = 10 * time.Minute
 
+// clockBehind is how far behind a clock may be before it hides that metadata
+// has expired: a timestamp's life.
+const clockBehind = 24 * time.Hour
+
+// checkClock finds a clock that is far behind. By such a clock nothing ever
+// expires, and a frozen repository would go unnoticed. It is known from the
+// server, or from this machine's own last refresh.
+func (u *Updater) checkClock(k *kept) error {
+	now := u.now().UTC()
+	if server, ok := u.server(); ok {
+		if server.Sub(now) > clockBehind {
+			return wrongClock(now, "the server says "+server.UTC().Format(time.DateTime))
+		}
+		return nil
+	}
+	if k.Refreshed.Sub(now) > 2*clockBehind {
+		return wrongClock(now, "it was later on "+k.Refreshed.UTC().Format(time.DateTime))
+	}
+	return nil
+}
+
+func wrongClock(now time.Time, other string) error {
+	return code.New("TS7119", "", "it says "+now.Format(time.DateTime)+" UTC, "+other)
+}
+
 // problem says which attack, or which mistake, an error of go-tuf stands for.
 func (u *Updater) problem(file string, t *trustedmetadata.TrustedMetadata, err error) error {
 	switch {
@@ -53,7 +78,7 @@ func (u *Updater) expired(file string, at time.Time) error {
 	now := u.now().UTC()
 	if server, ok := u.server(); ok {
 		if d := now.Sub(server); d.Abs() > clockSlack {
-			return code.New("TS7119", "", fmt.Sprintf("it says %s, the server says %s", now.Format(time.DateTime), server.UTC().Format(time.DateTime)))
+			return wrongClock(now, "the server says "+server.UTC().Format(time.DateTime))
 		}
 	}
 	why := "this machine's clock says " + now.Format(time.DateTime) + " UTC"

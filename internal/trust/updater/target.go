@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -36,11 +37,11 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 	path := trust.IndexPath(tier, buildID)
 	target, ok := role.meta.Signed.Targets[path]
 	if !ok {
-		return nil, u.keepTier(tier, role, buildID, nil, nil)
+		return nil, u.keep(tier, role, buildID, nil, nil)
 	}
-	have := u.kept.Tiers[tier].indexes[buildID]
-	body := have
-	if have == nil || target.VerifyLengthHashes(have) != nil {
+	have, _ := u.kept.find(tier, buildID)
+	body := have.index
+	if body == nil || target.VerifyLengthHashes(body) != nil {
 		if body, err = u.fetch(ctx, path, target); err != nil {
 			return nil, err
 		}
@@ -53,7 +54,7 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 	if ok && x.Sequence < floor.Sequence && sameKeys(floor.Keys, role.keys) {
 		return nil, code.New("TS7118", path, fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor.Sequence))
 	}
-	return x, u.keepTier(tier, role, buildID, body, x)
+	return x, u.keep(tier, role, buildID, body, x)
 }
 
 // Cached returns the index that was verified last, without a network and
@@ -63,57 +64,46 @@ func (u *Updater) Cached(tier, buildID string) (_ *trust.Index, _ time.Time, err
 	defer survive(&err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	t, k, err := u.offline()
-	if err != nil || t == nil {
+	root, err := u.loadRoot()
+	if err != nil {
 		return nil, time.Time{}, err
 	}
-	files, ok := k.Tiers[tier]
+	k, err := u.load()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	c, ok := k.find(tier, buildID)
 	if !ok {
 		return nil, k.Refreshed, nil
 	}
-	role := trust.TierRole(tier)
-	m, err := t.UpdateDelegatedTargets(files.meta, role, metadata.TARGETS)
-	if err != nil {
-		return nil, k.Refreshed, u.problem(role+".json", t, err)
-	}
-	body := files.indexes[buildID]
-	target := m.Signed.Targets[trust.IndexPath(tier, buildID)]
-	if body == nil || target == nil {
-		return nil, k.Refreshed, nil
-	}
-	if err := target.VerifyLengthHashes(body); err != nil {
-		return nil, k.Refreshed, u.problem(trust.IndexPath(tier, buildID), t, err)
-	}
-	x, err := parseIndex(body, tier, buildID)
-	return x, k.Refreshed, err
-}
-
-// offline is the state of the disk, verified without regard to time; nil when
-// nothing was refreshed yet.
-func (u *Updater) offline() (*trustedmetadata.TrustedMetadata, *kept, error) {
-	root, err := u.loadRoot()
-	if err != nil {
-		return nil, nil, err
-	}
-	k, err := u.load()
-	if err != nil || k.timestamp == nil {
-		return nil, k, err
-	}
 	t, err := trustedmetadata.New(root)
 	if err != nil {
-		return nil, nil, code.New("TS7122", u.path(rootFile), "").With(err)
+		return nil, time.Time{}, code.New("TS7122", u.path(rootFile), "").With(err)
 	}
 	t.RefTime = time.Time{} // before everything: nothing has expired
-	if _, err := t.UpdateTimestamp(k.timestamp); err != nil {
-		return nil, nil, u.problem("timestamp.json", t, err)
+	if _, err := t.UpdateTimestamp(c.timestamp); err != nil {
+		return nil, c.Refreshed, u.problem("timestamp.json", t, err)
 	}
-	if _, err := t.UpdateSnapshot(k.snapshot, false); err != nil {
-		return nil, nil, u.problem("snapshot.json", t, err)
+	if _, err := t.UpdateSnapshot(c.snapshot, true); err != nil {
+		return nil, c.Refreshed, u.problem("snapshot.json", t, err)
 	}
-	if _, err := t.UpdateTargets(k.targets); err != nil {
-		return nil, nil, u.problem("targets.json", t, err)
+	if _, err := t.UpdateTargets(c.targets); err != nil {
+		return nil, c.Refreshed, u.problem("targets.json", t, err)
 	}
-	return t, k, nil
+	role := trust.TierRole(tier)
+	m, err := t.UpdateDelegatedTargets(c.role, role, metadata.TARGETS)
+	if err != nil {
+		return nil, c.Refreshed, u.problem(role+".json", t, err)
+	}
+	target := m.Signed.Targets[trust.IndexPath(tier, buildID)]
+	if c.index == nil || target == nil {
+		return nil, c.Refreshed, nil
+	}
+	if err := target.VerifyLengthHashes(c.index); err != nil {
+		return nil, c.Refreshed, u.problem(trust.IndexPath(tier, buildID), t, err)
+	}
+	x, err := parseIndex(c.index, tier, buildID)
+	return x, c.Refreshed, err
 }
 
 // Patch fetches an encrypted live patch of a tier.
@@ -195,17 +185,15 @@ func (u *Updater) tier(ctx context.Context, tier string) (*role, error) {
 		r.keys = append(r.keys, k.ID())
 	}
 	slices.Sort(r.keys)
-	if m := u.trusted.Targets[name]; m != nil {
-		r.meta, r.bytes = m, u.kept.Tiers[tier].meta
+	if m := u.trusted.Targets[name]; m != nil && u.roles[name] != nil {
+		r.meta, r.bytes = m, u.roles[name]
 		return r, nil
 	}
-	if r.bytes, err = u.fetchTargets(ctx, u.trusted, name, metadata.TARGETS, u.kept.Tiers[tier].meta); err != nil {
+	if r.bytes, err = u.fetchTargets(ctx, u.trusted, name, metadata.TARGETS, u.kept.role(tier)); err != nil {
 		return nil, err
 	}
 	r.meta = u.trusted.Targets[name]
-	files := u.kept.Tiers[tier]
-	files.meta = r.bytes
-	u.kept = u.kept.withTier(tier, files)
+	u.roles[name] = r.bytes
 	return r, nil
 }
 
@@ -226,20 +214,15 @@ func (u *Updater) fetch(ctx context.Context, path string, target *metadata.Targe
 	return b, nil
 }
 
-// keepTier writes down what the tier holds now.
-func (u *Updater) keepTier(tier string, r *role, buildID string, body []byte, x *trust.Index) error {
-	files := tierFiles{meta: r.bytes, indexes: map[string][]byte{}}
-	floors := map[string]floor{}
-	for p, f := range u.kept.Floors {
-		floors[p] = f
-	}
+// keep writes down what the tier holds now.
+func (u *Updater) keep(tier string, r *role, buildID string, body []byte, x *trust.Index) error {
+	next := u.kept.with(cachedState{
+		topLevel: u.kept.newest, role: r.bytes, index: body, Tier: tier, BuildID: buildID, Refreshed: u.kept.Refreshed,
+	})
 	if x != nil {
-		// One kernel runs: the indexes of those before are not needed.
-		files.indexes[buildID] = body
-		floors[trust.IndexPath(tier, buildID)] = floor{Sequence: x.Sequence, Keys: r.keys}
+		next.Floors = maps.Clone(u.kept.Floors)
+		next.Floors[trust.IndexPath(tier, buildID)] = floor{Sequence: x.Sequence, Keys: r.keys}
 	}
-	next := u.kept.withTier(tier, files)
-	next.Floors = floors
 	have, _ := u.load()
 	if err := u.save(have, next); err != nil {
 		return err

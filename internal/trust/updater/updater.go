@@ -84,6 +84,7 @@ type Updater struct {
 	mu      sync.Mutex
 	trusted *trustedmetadata.TrustedMetadata // of the last Refresh that held; nil: none in this process
 	kept    *kept                            // what the disk has
+	roles   map[string][]byte                // the bytes of trusted.Targets, by role
 }
 
 // New opens the directory, which need not be there yet.
@@ -173,22 +174,23 @@ func (u *Updater) refresh(ctx context.Context) (err error) {
 	if err := u.followRoots(ctx, t); err != nil {
 		return err
 	}
-	next := &kept{Floors: k.Floors, Tiers: map[string]tierFiles{}, Refreshed: t.RefTime}
-	if next.timestamp, err = u.fetchTimestamp(ctx, t, k); err != nil {
+	next := &kept{cached: k.cached, Floors: k.Floors, Refreshed: t.RefTime}
+	if next.newest.timestamp, err = u.fetchTimestamp(ctx, t, k.newest.timestamp); err != nil {
 		return err
 	}
-	if next.snapshot, err = u.fetchSnapshot(ctx, t, k); err != nil {
+	if next.newest.snapshot, err = u.fetchSnapshot(ctx, t, k.newest.snapshot); err != nil {
 		return err
 	}
-	if next.targets, err = u.fetchTargets(ctx, t, metadata.TARGETS, metadata.ROOT, k.targets); err != nil {
+	if next.newest.targets, err = u.fetchTargets(ctx, t, metadata.TARGETS, metadata.ROOT, k.newest.targets); err != nil {
 		return err
 	}
-	// The tiers' files stay as they are: they are verified when they are used.
-	next.Tiers = k.Tiers
+	if err := u.checkClock(k); err != nil {
+		return err
+	}
 	if err := u.save(k, next); err != nil {
 		return err
 	}
-	u.trusted, u.kept = t, next
+	u.trusted, u.kept, u.roles = t, next, map[string][]byte{}
 	return nil
 }
 
@@ -217,12 +219,12 @@ func (u *Updater) followRoots(ctx context.Context, t *trustedmetadata.TrustedMet
 	return nil
 }
 
-func (u *Updater) fetchTimestamp(ctx context.Context, t *trustedmetadata.TrustedMetadata, k *kept) ([]byte, error) {
-	if k.timestamp != nil {
+func (u *Updater) fetchTimestamp(ctx context.Context, t *trustedmetadata.TrustedMetadata, have []byte) ([]byte, error) {
+	if have != nil {
 		// One that the present root's keys did not sign counts for nothing:
 		// that is how a machine recovers when a stolen key ran ahead (5.3.11).
 		// An expired one still says below which version nothing may go.
-		_, _ = t.UpdateTimestamp(k.timestamp)
+		_, _ = t.UpdateTimestamp(have)
 	}
 	had := t.Timestamp != nil
 	const name = "metadata/timestamp.json"
@@ -232,7 +234,7 @@ func (u *Updater) fetchTimestamp(ctx context.Context, t *trustedmetadata.Trusted
 	}
 	m, err := t.UpdateTimestamp(b)
 	if errors.Is(err, &metadata.ErrEqualVersionNumber{}) && had {
-		b, err = k.timestamp, nil
+		b, err = have, nil
 		m = t.Timestamp
 	}
 	if err != nil {
@@ -247,10 +249,10 @@ func (u *Updater) fetchTimestamp(ctx context.Context, t *trustedmetadata.Trusted
 	return b, nil
 }
 
-func (u *Updater) fetchSnapshot(ctx context.Context, t *trustedmetadata.TrustedMetadata, k *kept) ([]byte, error) {
-	if k.snapshot != nil {
-		if _, err := t.UpdateSnapshot(k.snapshot, true); err == nil {
-			return k.snapshot, nil
+func (u *Updater) fetchSnapshot(ctx context.Context, t *trustedmetadata.TrustedMetadata, have []byte) ([]byte, error) {
+	if have != nil {
+		if _, err := t.UpdateSnapshot(have, true); err == nil {
+			return have, nil
 		}
 	}
 	info := t.Timestamp.Signed.Meta["snapshot.json"]
@@ -326,15 +328,15 @@ func (u *Updater) Status() (_ Status, err error) {
 		return s, err
 	}
 	s.Refreshed = k.Refreshed
-	if k.timestamp != nil {
-		if m, err := metadata.Timestamp().FromBytes(k.timestamp); err == nil {
+	if k.newest.timestamp != nil {
+		if m, err := metadata.Timestamp().FromBytes(k.newest.timestamp); err == nil {
 			s.Expires = m.Signed.Expires
 		}
 	}
 	return s, nil
 }
 
-// TierKeys are the keys that sign for a tier, as the targets role says.
+// tierKeys are the keys that sign for a tier, as the targets role says.
 func tierKeys(t *trustedmetadata.TrustedMetadata, role string) ([]trust.PublicKey, error) {
 	top := t.Targets[metadata.TARGETS]
 	if top == nil || top.Signed.Delegations == nil {
