@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -131,6 +132,7 @@ func (c *computer) config() (vm.Config, error) {
 		Files: []vm.File{
 			{Path: "/usr/bin/tsugi", From: c.agent, Mode: 0o755},
 			{Path: "/root/ext4-mballoc.sh", From: "demo/ext4-mballoc.sh", Mode: 0o755},
+			{Path: "/boot/config-" + k.Release, From: filepath.Join(k.Build, ".config")},
 			{Path: "/etc/machine-id", Data: []byte(hex.EncodeToString(id[:16]) + "\n")},
 			{Path: "/etc/os-release", From: "/etc/os-release"},
 			{Path: "/etc/tsugi/agent.yaml", Data: []byte("health: {watch: 3s}\n")},

@@ -74,6 +74,7 @@ func (m *machine) boot(t testing.TB, change func(*vm.Config)) *running {
 		Disks: []vm.Disk{{Name: "state", Size: 128 << 20, FS: "ext4", File: m.disk, Loss: 1}},
 		Files: []vm.File{
 			{Path: "/usr/bin/tsugi", From: program(t, buildTsugi), Mode: 0o755},
+			{Path: "/boot/config-" + m.kernel.Release, From: filepath.Join(m.kernel.Build, ".config")},
 			{Path: "/etc/machine-id", Data: []byte(hex.EncodeToString(id[:16]) + "\n")},
 			{Path: "/etc/os-release", Data: []byte("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n")},
 			{Path: "/etc/tsugi/agent.yaml", Data: []byte(m.config)},

@@ -135,10 +135,12 @@ func mountAll() error {
 		{"tmpfs", "/run", "tmpfs", "mode=0755"},
 		{"debugfs", "/sys/kernel/debug", "debugfs", ""},
 		{"tracefs", "/sys/kernel/tracing", "tracefs", ""},
+		{"securityfs", "/sys/kernel/security", "securityfs", ""},
 	} {
 		_ = os.MkdirAll(m.dir, 0o755)
 		err := unix.Mount(m.src, m.dir, m.fs, 0, m.opt)
-		if err != nil && err != unix.EBUSY && m.fs != "debugfs" && m.fs != "tracefs" && first == nil {
+		optional := strings.HasPrefix(m.dir, "/sys/kernel/")
+		if err != nil && err != unix.EBUSY && !optional && first == nil {
 			first = &os.PathError{Op: "mount", Path: m.dir, Err: err}
 		}
 	}
