@@ -51,14 +51,14 @@ func (s *Server) livePatchOperations(o *operations) {
 		})
 	answer(o, op{id: "block-livepatch", method: "POST", path: "/v1/livepatches/{id}/block", summary: "Stop the delivery of a live patch at once", may: change},
 		func(ctx context.Context, who operator, in *blockInput) (api.LivePatch, error) {
-			if err := s.publish.Block(ctx, in.ID, in.Body.Reason, in.Body.Recall, who.name); err != nil {
+			if _, err := s.publish.Block(ctx, in.ID, in.Body.Reason, in.Body.Recall, who.name); err != nil {
 				return api.LivePatch{}, err
 			}
 			return s.livePatch(ctx, in.ID)
 		})
 	answer(o, op{id: "unblock-livepatch", method: "POST", path: "/v1/livepatches/{id}/unblock", summary: "Deliver a live patch again", may: change},
 		func(ctx context.Context, who operator, in *byID) (api.LivePatch, error) {
-			if err := s.publish.Unblock(ctx, in.ID, who.name); err != nil {
+			if _, err := s.publish.Unblock(ctx, in.ID, who.name); err != nil {
 				return api.LivePatch{}, err
 			}
 			return s.livePatch(ctx, in.ID)

@@ -38,6 +38,9 @@ func (s *Server) newAPI(mux *http.ServeMux) *operations {
 // schemaName keeps huma's own types out of the way of ours.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
 	if t.PkgPath() == reflect.TypeFor[huma.ErrorModel]().PkgPath() {
 		return "Huma" + name
 	}

@@ -23,8 +23,8 @@ type Publisher interface {
 
 	Publish(ctx context.Context, r publish.PublishRequest) (store.LivePatch, error)
 	Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error)
-	Block(ctx context.Context, id, reason string, recall bool, actor string) error
-	Unblock(ctx context.Context, id, actor string) error
+	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
+	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
 	AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error
 	AddTier(ctx context.Context, name string, rank int, actor string) error
 	DeleteTier(ctx context.Context, name, actor string) error

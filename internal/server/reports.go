@@ -68,7 +68,7 @@ func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 		return // unknown, of another tier or kernel, or blocked already
 	}
 	why := fmt.Sprintf("machine %s went down while it was being applied", m.id)
-	if err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
+	if _, err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
 		s.log.Error("live patch could not be blocked after a crash", "machine", m.id, "patch", report.Patch.ID, "err", err)
 		return
 	}

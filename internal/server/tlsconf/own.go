@@ -59,9 +59,13 @@ func (o *Own) Certificate() *x509.Certificate {
 // Check takes the certificate of the file, or a new one when that is missing,
 // near its end, or not for the names.
 func (o *Own) Check() error {
-	if cert, err := o.read(); err == nil && o.good(cert.Leaf) {
+	cert, err := o.read()
+	if err == nil && o.good(cert.Leaf) {
 		o.use(cert)
 		return nil
+	}
+	if o.mine() {
+		return nil // the file is gone or damaged, and the one in memory is good
 	}
 	return o.Renew()
 }
@@ -87,10 +91,25 @@ func (o *Own) Renew() error {
 	return nil
 }
 
+func (o *Own) mine() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.current != nil && o.good(o.current.Leaf)
+}
+
 func (o *Own) use(cert *tls.Certificate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.current = cert
+}
+
+// ReadOwn is the server certificate in a directory.
+func ReadOwn(dir string) (*x509.Certificate, error) {
+	cert, err := (&Own{dir: dir}).read()
+	if err != nil {
+		return nil, err
+	}
+	return cert.Leaf, nil
 }
 
 func (o *Own) read() (*tls.Certificate, error) {
