@@ -25,7 +25,7 @@ const kindBuild = "build"
 // Publication is what a job that asks for it publishes, into the first tier.
 type Publication struct {
 	Artifact, Proof, Report []byte
-	Actor                   string // "job:ID"
+	Job, Actor              string // id, and "job:" and the id
 }
 
 // QueueOptions make a Queue.
@@ -46,8 +46,10 @@ type QueueOptions struct {
 type Queue struct {
 	opt QueueOptions
 
-	mu   sync.Mutex
-	wake chan struct{} // closed and replaced when something has changed
+	mu      sync.Mutex
+	wake    chan struct{} // closed and replaced when something has changed
+	closing chan struct{}
+	once    sync.Once
 }
 
 // NewQueue makes a queue.
@@ -58,7 +60,7 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Lease == 0 {
 		o.Lease = time.Minute
 	}
-	return &Queue{opt: o, wake: make(chan struct{})}
+	return &Queue{opt: o, wake: make(chan struct{}), closing: make(chan struct{})}
 }
 
 // Wake tells those who wait that a job has changed: the server calls it for
@@ -69,6 +71,9 @@ func (q *Queue) Wake() {
 	close(q.wake)
 	q.wake = make(chan struct{})
 }
+
+// Close lets go who waits; the queue still answers what is asked.
+func (q *Queue) Close() { q.once.Do(func() { close(q.closing) }) }
 
 func (q *Queue) changed() <-chan struct{} {
 	q.mu.Lock()
@@ -92,6 +97,8 @@ func (q *Queue) wait(ctx context.Context, wait time.Duration, look func() (done 
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-end.C:
+			return nil
+		case <-q.closing:
 			return nil
 		case <-changed:
 		case <-tick.C:

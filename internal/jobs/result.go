@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 )
@@ -87,7 +88,7 @@ func (q *Queue) Finish(ctx context.Context, job string, r api.JobResult) error {
 	if r.State == api.JobDone && r.Verdict == "live" {
 		id, err := q.publish(ctx, j, r)
 		switch {
-		case errors.Is(err, store.ErrConflict):
+		case errors.Is(err, store.ErrConflict) && q.newer(ctx, j):
 			q.opt.Log.Info("version of a job is taken, it is built again", "job", job)
 			return lost(job, q.opt.Store.ReleaseJob(ctx, job, r.Worker))
 		case err != nil:
@@ -112,6 +113,21 @@ func (q *Queue) Finish(ctx context.Context, job string, r api.JobResult) error {
 	return nil
 }
 
+// newer reports whether building a job again would make a higher version than
+// it has made. If not, its version is not what stands in the way.
+func (q *Queue) newer(ctx context.Context, j store.Job) bool {
+	b, err := q.readFile(ctx, j.ID, j.Attempt, api.JobArtifact)
+	if err != nil {
+		return false
+	}
+	p, err := livepatch.Read(b)
+	if err != nil {
+		return false
+	}
+	next, err := q.opt.Store.NextVersion(ctx, j.Target)
+	return err == nil && next > p.Manifest.Version
+}
+
 // publish publishes the live patch of a job that asked for it.
 func (q *Queue) publish(ctx context.Context, j store.Job, r api.JobResult) (string, error) {
 	var spec api.NewJob
@@ -124,7 +140,7 @@ func (q *Queue) publish(ctx context.Context, j store.Job, r api.JobResult) (stri
 	if !r.Proven {
 		return "", code.New("TS7506", j.ID, "")
 	}
-	p := Publication{Actor: actor(j.ID)}
+	p := Publication{Job: j.ID, Actor: actor(j.ID)}
 	for name, to := range map[string]*[]byte{api.JobArtifact: &p.Artifact, api.JobProof: &p.Proof, api.JobReport: &p.Report} {
 		b, err := q.readFile(ctx, j.ID, j.Attempt, name)
 		if errors.Is(err, blob.ErrNotFound) {

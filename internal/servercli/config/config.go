@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,11 @@ type Config struct {
 	Workers  Workers `koanf:"workers"`
 	Metrics  Metrics `koanf:"metrics"`
 	Log      Log     `koanf:"log"`
-	// Interval is how often machines check in.
+	// Proxies are the addresses, or networks, of balancers whose
+	// X-Forwarded-For is believed.
+	Proxies []string `koanf:"proxies"`
+	// Interval is how often machines check in, until the setting
+	// machines.interval says otherwise.
 	Interval time.Duration `koanf:"interval"`
 	// Grace is how long a stopping server waits for requests and jobs under way.
 	Grace time.Duration `koanf:"grace"`
@@ -104,6 +109,10 @@ type Workers struct {
 	Count int    `koanf:"count"` // 0: builds are left to tsugi-server worker elsewhere
 	Jobs  int    `koanf:"jobs"`  // compilers at a time of each; 0: one per processor
 	Home  string `koanf:"home"`  // kernels, sources and compiled objects
+	// SignKey is a PEM file with the key that kernel modules are signed with,
+	// and perhaps its certificate; SignCert holds the certificate otherwise.
+	SignKey  string `koanf:"sign_key"`
+	SignCert string `koanf:"sign_cert"`
 }
 
 // Metrics says where /metrics is.
@@ -145,8 +154,9 @@ func Default() Config {
 		Keys:     Keys{Dir: "keys"},
 		Workers:  Workers{Count: 1, Home: "worker"},
 		Log:      Log{Level: "info", Format: "auto"},
-		Interval: 5 * time.Minute,
+		Interval: time.Hour,
 		Grace:    30 * time.Second,
+		Proxies:  []string{},
 	}
 }
 
@@ -159,6 +169,11 @@ func (c *Config) Path(p string) string {
 		return p
 	}
 	return filepath.Join(c.dir, p)
+}
+
+// SignKeys are the files of the key that signs kernel modules.
+func (w Workers) SignKeys() []string {
+	return slices.DeleteFunc([]string{w.SignKey, w.SignCert}, func(s string) bool { return s == "" })
 }
 
 // DSN is the database with its path absolute.
@@ -291,11 +306,32 @@ func (c *Config) checkTLS(bad complain) error {
 	return nil
 }
 
+// TrustedProxies are Proxies, parsed.
+func (c *Config) TrustedProxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for i, p := range c.Proxies {
+		prefix, err := netip.ParsePrefix(p)
+		if addr, addrErr := netip.ParseAddr(p); addrErr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, code.New("TS7803", fmt.Sprintf("proxies[%d]", i), fmt.Sprintf("%q is neither an address nor a network", p))
+		}
+		all = append(all, prefix)
+	}
+	return all, nil
+}
+
 func (c *Config) checkRest(bad complain) error {
+	if _, err := c.TrustedProxies(); err != nil {
+		return err
+	}
 	var level slog.Level
 	switch {
 	case c.Workers.Count < 0 || c.Workers.Count > 64:
 		return bad("workers.count", "%d is not from 0 to 64", c.Workers.Count)
+	case c.Workers.SignKey == "" && c.Workers.SignCert != "":
+		return bad("workers.sign_cert", "it needs workers.sign_key")
 	case c.Workers.Jobs < 0:
 		return bad("workers.jobs", "%d is less than 0", c.Workers.Jobs)
 	case level.UnmarshalText([]byte(c.Log.Level)) != nil:

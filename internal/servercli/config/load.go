@@ -140,7 +140,7 @@ func loadEnv(k *koanf.Koanf, known, environ []string) error {
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
 			key := keys[name]
-			if key == "tls.names" {
+			if key == "tls.names" || key == "proxies" {
 				return key, strings.Split(value, ",")
 			}
 			return key, value

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package servercli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
+)
+
+func exists(parts ...string) bool {
+	_, err := os.Lstat(filepath.Join(parts...))
+	return err == nil
+}
+
+// diskProblem says what a full disk or one that can't be written to means.
+func diskProblem(where string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return code.New("TS9103", where, "").With(err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
+		return code.New("TS7810", where, "").With(err)
+	}
+	return err
+}
+
+// lockDir keeps a second process from serving the same directory.
+func lockDir(dir string) (release func(), err error) {
+	path := filepath.Join(dir, "serve.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, diskProblem(path, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, code.New("TS7812", dir, "")
+		}
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// askPassphrase asks twice for a new passphrase, without showing it.
+func (a *app) askPassphrase(ctx context.Context, what string) ([]byte, error) {
+	in, ok := a.Streams.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil, command.Usage(program+" init", "there is no terminal to ask for "+what+" on: give --root-passphrase-file, or --no-root-passphrase")
+	}
+	state, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	// An interrupt must not leave the terminal mute.
+	defer context.AfterFunc(ctx, func() { _ = term.Restore(int(in.Fd()), state) })()
+	var answers [2][]byte
+	for i, prompt := range []string{"New passphrase of " + what + ": ", "Again: "} {
+		_, _ = io.WriteString(a.Streams.Stderr, prompt)
+		answers[i], err = term.ReadPassword(int(in.Fd()))
+		_, _ = io.WriteString(a.Streams.Stderr, "\n")
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case string(answers[0]) != string(answers[1]):
+		return nil, command.Usage(program+" init", "the two passphrases differ")
+	case len(answers[0]) < 8:
+		return nil, command.Usage(program+" init", "the passphrase is shorter than 8 characters")
+	}
+	return answers[0], nil
+}
