@@ -62,7 +62,7 @@ func Open(ctx context.Context, dsn string, options ...Option) (*Store, error) {
 	}
 	all, err := fs.Sub(embedded, "migrations")
 	if err == nil {
-		err = s.migrate(ctx, all, 0)
+		err = s.migrate(ctx, all)
 	}
 	if err == nil {
 		err = s.prepare(ctx)
@@ -105,21 +105,23 @@ func (s *Store) connectSQLite(path string) error {
 		return fmt.Errorf("path of the database: %w", err)
 	}
 	s.engine, s.place = engineSQLite, path
-	dsn := func(more ...string) string {
-		v := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "temp_store(2)"}, more...)}
-		return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: v.Encode()}).String()
-	}
-	if s.write, err = sql.Open("sqlite", dsn("journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(67108864)", "cache_size(-65536)")+"&_txlock=immediate"); err != nil {
+	dsn := sqliteDSN(path, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)", "cache_size(-65536)")
+	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", dsn("query_only(1)", "cache_size(-16384)")); err != nil {
+	if s.read, err = sql.Open("sqlite", sqliteDSN(path, "query_only(1)", "cache_size(-16384)")); err != nil {
 		return err
 	}
 	readers := max(4, 2*runtime.GOMAXPROCS(0))
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	return nil
+}
+
+func sqliteDSN(path string, pragmas ...string) string {
+	v := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "temp_store(2)"}, pragmas...)}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: v.Encode()}).String()
 }
 
 func (s *Store) connectPostgreSQL(dsn string) error {
@@ -158,21 +160,12 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// migrate brings the schema to a version; 0 is the newest one. Servers that
-// start together do it one after another.
-func (s *Store) migrate(ctx context.Context, all fs.FS, version int64) error {
-	dialect, options := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
-	if s.engine == enginePostgreSQL {
-		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	}
-	p, err := goose.NewProvider(dialect, s.write, all, options...)
+// migrate brings the schema to the newest version. Servers that start together
+// do it one after another.
+func (s *Store) migrate(ctx context.Context, all fs.FS) error {
+	p, err := s.migrations(all)
 	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
+		return err
 	}
 	now, err := p.GetDBVersion(ctx)
 	if err != nil {
@@ -182,12 +175,25 @@ func (s *Store) migrate(ctx context.Context, all fs.FS, version int64) error {
 	if newest := sources[len(sources)-1].Version; now > newest {
 		return code.New("TS7408", s.place, fmt.Sprintf("its schema is version %d, this program knows %d", now, newest))
 	}
-	if version > 0 {
-		_, err = p.UpTo(ctx, version)
-	} else {
-		_, err = p.Up(ctx)
-	}
+	_, err = p.Up(ctx)
 	return err
+}
+
+func (s *Store) migrations(all fs.FS) (*goose.Provider, error) {
+	dialect, options := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if s.engine == enginePostgreSQL {
+		dialect = goose.DialectPostgres
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	p, err := goose.NewProvider(dialect, s.write, all, options...)
+	if err != nil {
+		return nil, fmt.Errorf("migrations: %w", err)
+	}
+	return p, nil
 }
 
 // Schema is the version of the schema.
