@@ -51,7 +51,11 @@ func (a *Agent) act(ctx context.Context) error {
 			err = a.takeOut(ctx, host, s.Current.Patch, d.Reason)
 		}
 	default:
-		return nil
+		done, lerr := a.localAgain(ctx, host)
+		if !done {
+			return nil
+		}
+		err = lerr
 	}
 	a.see(func(m *moment) {
 		m.problem = nil
@@ -68,6 +72,43 @@ func (a *Agent) act(ctx context.Context) error {
 		a.Kick() // the server hears of it at once
 	}
 	return err
+}
+
+// localAgain tries a file of root again whose transition was held up.
+func (a *Agent) localAgain(ctx context.Context, h *Host) (tried bool, err error) {
+	var p *api.Patch
+	a.see(func(m *moment) { p = m.local })
+	if p == nil {
+		return false, nil
+	}
+	a.mu.Lock()
+	t := a.tries[p.ID]
+	if t.next.After(time.Now()) {
+		a.now.problem, a.now.retry = t.why, t.next
+		a.mu.Unlock()
+		return false, nil
+	}
+	a.mu.Unlock()
+	if err = a.load(ctx, h, p.ID, false); err != nil {
+		a.localFailed(*p, err)
+		return true, err
+	}
+	a.see(func(m *moment) { m.local = nil })
+	return true, nil
+}
+
+// localFailed keeps a file of root in mind if waiting may help.
+func (a *Agent) localFailed(p api.Patch, err error) {
+	again := code.Of(err) == "TS9501"
+	if again {
+		a.failed(p.ID, err)
+	}
+	a.see(func(m *moment) {
+		m.problem, m.local = problemOf("TS9400", p.ID, err), nil
+		if again {
+			m.local = &p
+		}
+	})
 }
 
 // decide asks package policy.

@@ -100,6 +100,7 @@ type moment struct {
 	problem    *code.Problem // why it is not done
 	retry      time.Time     // when it is tried again
 	stalls     []api.Stall   // of the transition under way, or of the last that was reversed
+	local      *api.Patch    // a file that root wants applied and that could not be yet
 	running    bool          // as a daemon
 }
 

@@ -624,6 +624,31 @@ func TestAFileByHand(t *testing.T) {
 	})
 }
 
+func TestAFileByHandThatIsStuckIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t) // not enrolled
+		o := w.offer(1)
+		w.stuck[o.Name] = true
+		a, stop := w.start()
+		defer stop()
+		soon()
+		_, err := a.ApplyFile(t.Context(), w.plain(o.ID), true)
+		qt.Check(t, qt.Equals(code.Of(err), code.Code("TS9501")))
+		soon()
+		s := a.Status()
+		qt.Check(t, qt.Equals(s.Protection, api.Failing))
+		qt.Check(t, qt.Equals(s.Patch.State, api.Waiting))
+		qt.Check(t, qt.Equals(s.Problems[0].Code, code.Code("TS9501")))
+		qt.Check(t, qt.IsTrue(s.Retry > 0))
+		w.set(func() { clear(w.stuck) })
+		time.Sleep(15 * time.Minute)
+		synctest.Wait()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{o.Name}))
+		qt.Check(t, qt.Equals(a.Status().Protection, api.Protected))
+	})
+}
+
 func TestEnrolLeaveAndWhatNeedsThem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

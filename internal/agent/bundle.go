@@ -20,7 +20,15 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 	if machine == nil {
 		return nil, code.New("TS9416", "", "a bundle is verified against the root that an enrolment pins")
 	}
-	source, info, err := a.opts.Link.Bundle(ctx, file)
+	secret, err := a.secret()
+	if err != nil {
+		return nil, err
+	}
+	recipient, err := a.opts.Crypt.Recipient(secret)
+	if err != nil {
+		return nil, err
+	}
+	source, info, err := a.opts.Link.Bundle(ctx, file, recipient)
 	if err != nil {
 		return nil, err
 	}

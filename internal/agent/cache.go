@@ -154,15 +154,24 @@ func (a *Agent) cached(id string) (*livepatch.Patch, *Card, error) {
 
 // open decrypts a live patch and checks that it is what the offer says.
 func (a *Agent) open(cipher []byte, key string, o trust.Offer) (*livepatch.Patch, error) {
-	secret, err := a.disk.ReadFile(identityName)
+	secret, err := a.secret()
 	if err != nil {
-		return nil, code.New("TS9404", identityName, "").With(err)
+		return nil, err
 	}
-	plain, err := a.opts.Crypt.Decrypt(cipher, key, strings.TrimSpace(string(secret)))
+	plain, err := a.opts.Crypt.Decrypt(cipher, key, secret)
 	if err != nil {
 		return nil, err
 	}
 	return readOffer(plain, o)
+}
+
+// secret is this machine's identity.
+func (a *Agent) secret() (string, error) {
+	b, err := a.disk.ReadFile(identityName)
+	if err != nil {
+		return "", code.New("TS9404", identityName, "").With(err)
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // readOffer reads a live patch that has to be what an offer says.
@@ -227,6 +236,11 @@ func (a *Agent) prune() {
 	if s.Current != nil {
 		needed[s.Current.Patch.ID] = true
 	}
+	a.see(func(m *moment) {
+		if m.local != nil {
+			needed[m.local.ID] = true
+		}
+	})
 	names, err := a.disk.List(patchDir)
 	if err != nil {
 		return

@@ -122,7 +122,7 @@ type Enrollment struct {
 	Fresh bool
 }
 
-// ParseEnrollment reads the one word that tsugictl token create prints.
+// ParseEnrollment reads the one word that tsugictl token new prints.
 func ParseEnrollment(s string) (Enrollment, error) {
 	v, err := api.ParseEnrollment(s)
 	if err != nil {

@@ -99,7 +99,7 @@ type Link interface {
 	Open(m *Machine) (Server, Source, error)
 	// Bundle is the source that an offline bundle is, held against the root
 	// that this machine trusts, and the keys that came with it.
-	Bundle(ctx context.Context, file []byte) (Source, *BundleInfo, error)
+	Bundle(ctx context.Context, file []byte, recipient string) (Source, *BundleInfo, error)
 	// Forget drops what is trusted.
 	Forget() error
 }
@@ -108,6 +108,7 @@ type Link interface {
 type Crypt interface {
 	// NewIdentity makes a key pair.
 	NewIdentity() (secret, recipient string, err error)
+	Recipient(secret string) (string, error)
 	// Decrypt opens a live patch whose key is wrapped for the identity.
 	Decrypt(cipher []byte, wrapped, secret string) ([]byte, error)
 }

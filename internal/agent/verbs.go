@@ -209,6 +209,7 @@ func (a *Agent) Revert(ctx context.Context) (*api.Patch, error) {
 			a.log.Error("journal", "err", err)
 		}
 	}
+	a.see(func(m *moment) { m.local = nil })
 	err = a.takeOut(ctx, host, *p, "by hand")
 	if cur := s.Current; err == nil && cur != nil && cur.Patch.ID != p.ID && cur.Boot == host.BootID {
 		// The transition to a newer one was reversed; the older is still there.
@@ -368,6 +369,9 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 		}
 	}
 	a.decided(host)
+	if err != nil {
+		a.localFailed(ref, err)
+	}
 	a.Kick()
 	return &ref, err
 }

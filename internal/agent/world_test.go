@@ -484,7 +484,7 @@ func (l memLink) Open(*Machine) (Server, Source, error) {
 	return memServer{l.w}, memServer{l.w}, nil
 }
 
-func (l memLink) Bundle(context.Context, []byte) (Source, *BundleInfo, error) {
+func (l memLink) Bundle(context.Context, []byte, string) (Source, *BundleInfo, error) {
 	return memServer{l.w}, &BundleInfo{Tier: l.w.tier, Keys: l.w.keys}, nil
 }
 
@@ -494,6 +494,8 @@ func (l memLink) Forget() error { return nil }
 type memCrypt struct{}
 
 func (memCrypt) NewIdentity() (string, string, error) { return "secret", "recipient", nil }
+
+func (memCrypt) Recipient(string) (string, error) { return "recipient", nil }
 
 func (memCrypt) Decrypt(cipher []byte, wrapped, secret string) ([]byte, error) {
 	b, ok := bytes.CutPrefix(cipher, []byte("sealed:"+wrapped+":"))

@@ -74,7 +74,7 @@ machine is enrolled with, verifies them, applies them to the running kernel and
 watches their health.
 
   tsugi check                  can this machine be protected at all?
-  tsugi enroll WORD            the word comes from: tsugictl token create
+  tsugi enroll WORD            the word comes from: tsugictl token new
   tsugi status                 how it stands
   tsugi revert                 takes the live patch out again, live
 

@@ -23,7 +23,7 @@ func newEnrollCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll [WORD]",
 		Short: "Enrol this machine with a server",
-		Long: `enroll makes this machine known to a server. WORD is what tsugictl token create
+		Long: `enroll makes this machine known to a server. WORD is what tsugictl token new
 printed: it holds the server's address, the token, and the digests of the
 server's CA and of its root of trust, which are checked before either is
 trusted. "-" reads it from standard input.

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -101,14 +99,4 @@ func distro(path string) string {
 		}
 	}
 	return strings.Trim(v["ID"]+"-"+v["VERSION_ID"], "-")
-}
-
-// sinceBoot is a time of the recent past on the clock of the kernel's log,
-// which does not run while the machine sleeps.
-func sinceBoot(t time.Time) time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano()) - time.Since(t)
 }

@@ -212,7 +212,29 @@ func digest(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// Bundle reads an offline bundle.
-func (l Link) Bundle(_ context.Context, file []byte) (agent.Source, *agent.BundleInfo, error) {
-	return nil, nil, code.New("TS9429", "", "")
+// Recipient is the public half of an identity.
+func (Crypt) Recipient(secret string) (string, error) {
+	id, err := trust.ParseIdentity(secret)
+	if err != nil {
+		return "", err
+	}
+	return id.Recipient(), nil
+}
+
+// Bundle reads an offline bundle. What it holds is verified by what this
+// machine trusts, as if it came over the network.
+func (l Link) Bundle(_ context.Context, file []byte, recipient string) (agent.Source, *agent.BundleInfo, error) {
+	b, err := trust.ReadBundle(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := b.Keys(recipient)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := updater.New(updater.Options{Dir: l.Dir, Source: b})
+	if err != nil {
+		return nil, nil, err
+	}
+	return u, &agent.BundleInfo{Tier: b.Info.Tier, Keys: keys}, nil
 }
