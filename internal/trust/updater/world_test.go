@@ -188,3 +188,15 @@ func (w *world) ok(tier string) *trust.Index {
 	qt.Assert(w.t, qt.IsNotNil(x))
 	return x
 }
+
+// restore brings the machine's disk back.
+func (w *world) restore(disk map[string]string) {
+	for name := range w.disk() {
+		if _, ok := disk[name]; !ok {
+			qt.Assert(w.t, qt.IsNil(os.Remove(filepath.Join(w.dir, name))))
+		}
+	}
+	for name, b := range disk {
+		qt.Assert(w.t, qt.IsNil(os.WriteFile(filepath.Join(w.dir, name), []byte(b), 0o600)))
+	}
+}
