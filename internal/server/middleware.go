@@ -3,10 +3,8 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -30,37 +28,40 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			h.Set("Cache-Control", "no-store")
 		}
-		handler, pattern := mux.Handler(r)
 		defer func() {
 			if p := recover(); p != nil {
 				s.recovered(rec, r, p)
 			}
 			took := time.Since(start)
-			s.metrics.request(pattern, rec.code(), took)
+			s.metrics.request(r.Pattern, rec.code(), took)
 			if s.log.Enabled(r.Context(), levelAccess) {
 				s.log.LogAttrs(r.Context(), levelAccess, "request",
 					attr("method", r.Method), attr("path", r.URL.Path), attr("status", strconv.Itoa(rec.code())),
 					attr("bytes", strconv.FormatInt(rec.bytes, 10)), attr("took", took.String()), attr("from", s.clientAddr(r).String()))
 			}
 		}()
-		if pattern == "" {
-			s.unrouted(rec, r, handler)
-			return
+		rec.request = r
+		mux.ServeHTTP(rec, r)
+		if rec.unrouted != 0 {
+			s.unrouted(rec, r)
 		}
-		mux.ServeHTTP(rec, r) // and not the handler: the mux fills in path values
 	})
 }
 
-// unrouted answers what no handler is for, in our words: the mux has found
-// out whether it is 404, 405 or a redirect to a cleaner path.
-func (s *Server) unrouted(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	probe := &discarder{header: http.Header{}}
-	handler.ServeHTTP(probe, r)
-	if allow := probe.header.Get("Allow"); probe.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", allow)
-		s.writeFault(w, r, refuse("TS7606", r.URL.Path, r.Method+" is not for this path, "+allow+" is"))
+// unrouted answers what no handler is for, in our words. The mux has said
+// already whether it is 404, 405 or a redirect to a cleaner path; the recorder
+// kept that back.
+func (s *Server) unrouted(w *recorder, r *http.Request) {
+	status := w.unrouted
+	w.unrouted, w.request = 0, nil
+	h := w.Header()
+	h.Del("Location")
+	h.Del("Content-Length")
+	if status == http.StatusMethodNotAllowed {
+		s.writeFault(w, r, refuse("TS7606", r.URL.Path, r.Method+" is not for this path, "+h.Get("Allow")+" is"))
 		return
 	}
+	h.Del("Allow")
 	s.writeFault(w, r, refuse("TS7605", "", "nothing has the path "+quoted(r.URL.Path)))
 }
 
@@ -83,14 +84,21 @@ func (s *Server) recovered(w *recorder, r *http.Request, p any) {
 	}
 }
 
-// recorder notes what is answered.
+// recorder notes what is answered, and keeps back what the mux says itself:
+// that is what is written while the request has no pattern.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	request  *http.Request
+	status   int
+	unrouted int // status of the mux's own answer
+	bytes    int64
 }
 
 func (r *recorder) WriteHeader(status int) {
+	if r.request != nil && r.request.Pattern == "" {
+		r.unrouted = status
+		return
+	}
 	if r.status == 0 {
 		r.status = status
 	}
@@ -98,6 +106,9 @@ func (r *recorder) WriteHeader(status int) {
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
+	if r.unrouted != 0 {
+		return len(b), nil
+	}
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
@@ -116,16 +127,6 @@ func (r *recorder) code() int {
 	return r.status
 }
 
-// discarder takes an answer that nobody gets.
-type discarder struct {
-	header http.Header
-	status int
-}
-
-func (d *discarder) Header() http.Header         { return d.header }
-func (d *discarder) WriteHeader(status int)      { d.status = status }
-func (d *discarder) Write(b []byte) (int, error) { return len(b), nil }
-
 // size is a number of bytes as the limits are written.
 func size(n int64) string {
 	switch {
@@ -135,17 +136,4 @@ func size(n int64) string {
 		return strconv.FormatInt(n>>10, 10) + " KiB"
 	}
 	return strconv.FormatInt(n, 10) + " bytes"
-}
-
-// addrKey is where a request's address is in its context, for the handlers
-// that see no http.Request.
-type addrKey struct{}
-
-func withAddr(ctx context.Context, a netip.Addr) context.Context {
-	return context.WithValue(ctx, addrKey{}, a)
-}
-
-func addrOf(ctx context.Context) netip.Addr {
-	a, _ := ctx.Value(addrKey{}).(netip.Addr)
-	return a
 }

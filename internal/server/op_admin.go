@@ -17,7 +17,7 @@ type reportsInput struct {
 	Machine string `query:"machine" maxLength:"255"`
 	Kind    string `query:"kind" enum:"state,crash,health,agent"`
 	Patch   string `query:"patch" maxLength:"255"`
-	page
+	Page
 }
 
 func (s *Server) adminOperations(o *operations) {
@@ -36,7 +36,7 @@ func (s *Server) adminOperations(o *operations) {
 	quiet(o, op{id: "revoke-operator", method: "DELETE", path: "/v1/operators/{id}", summary: "Revoke an operator's credential", may: change},
 		func(ctx context.Context, who operator, in *byID) error { return s.revokeOperator(ctx, who, in.ID) })
 	answer(o, op{id: "list-audit", method: "GET", path: "/v1/audit", summary: "Decisions, the newest first", may: look},
-		func(ctx context.Context, _ operator, in *page) (api.List[api.AuditEntry], error) {
+		func(ctx context.Context, _ operator, in *Page) (api.List[api.AuditEntry], error) {
 			return s.auditLog(ctx, in)
 		})
 	answer(o, op{id: "list-reports", method: "GET", path: "/v1/reports", summary: "Reports of machines, the newest first", may: look},
@@ -101,7 +101,7 @@ func (s *Server) revokeOperator(ctx context.Context, who operator, id string) er
 	}), "operator that is not revoked", id)
 }
 
-func (s *Server) auditLog(ctx context.Context, in *page) (api.List[api.AuditEntry], error) {
+func (s *Server) auditLog(ctx context.Context, in *Page) (api.List[api.AuditEntry], error) {
 	rows, err := s.store.AuditEntries(ctx, store.AuditFilter{Before: in.After, Limit: in.Limit})
 	items := make([]api.AuditEntry, len(rows))
 	for i, e := range rows {

@@ -19,7 +19,7 @@ type newJob struct{ Body api.NewJob }
 
 type jobsInput struct {
 	State string `query:"state" enum:"queued,running,done,failed,cancelled"`
-	page
+	Page
 }
 
 type logInput struct {

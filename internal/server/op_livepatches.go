@@ -20,7 +20,7 @@ import (
 type livePatchesInput struct {
 	Tier   string `query:"tier" maxLength:"64"`
 	Target string `query:"target" maxLength:"255"`
-	page
+	Page
 }
 
 type promoteInput struct {

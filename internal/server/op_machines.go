@@ -18,7 +18,7 @@ type machinesInput struct {
 	Group      string `query:"group" maxLength:"100"`
 	Query      string `query:"q" maxLength:"255" doc:"part of the host name or kernel release, or start of the id"`
 	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
-	page
+	Page
 }
 
 type machineChange struct {

@@ -58,8 +58,8 @@ type byID struct {
 	ID string `path:"id" maxLength:"255"`
 }
 
-// page is the part of an input that asks for one page of a list.
-type page struct {
+// Page is the part of an input that asks for one page of a list.
+type Page struct {
 	After string `query:"after" maxLength:"255" doc:"next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
