@@ -236,6 +236,7 @@ func (s settled) Unwrap() error { return s.err }
 
 // fetch brings an offer into the cache, verified.
 func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
+	defer a.large()()
 	if p, c, err := a.cached(o.ID); err == nil && c.Tier != "" && c.Offer.Digest == o.Digest {
 		return fits(p, h.Kernel)
 	}

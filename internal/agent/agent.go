@@ -53,6 +53,9 @@ type Options struct {
 	Version string // of the program
 	// Run runs the health command and returns the end of what it printed.
 	Run func(ctx context.Context, argv []string) (string, error)
+	// Large is called before something that needs much memory, and what it
+	// returns after it; nil: nobody cares.
+	Large func() (done func())
 	// Notify tells the service manager; nil: there is none.
 	Notify func(state string)
 }
@@ -309,6 +312,14 @@ func clip(s string, n int) string {
 		return s[:n]
 	}
 	return s
+}
+
+// large announces that a live patch is about to be in memory.
+func (a *Agent) large() (done func()) {
+	if a.opts.Large == nil {
+		return func() {}
+	}
+	return a.opts.Large()
 }
 
 func (a *Agent) notify(state string) {

@@ -565,6 +565,16 @@ func TestACloneThatTheServerFindsIsTold(t *testing.T) {
 	})
 }
 
+func TestAWishForModulesIsNoLoop(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.want = []api.Wish{api.WantModules} // and this kernel has none
+		_, stop := w.start()
+		defer stop()
+		later()
+		qt.Check(t, qt.IsTrue(len(w.checked) < 6), qt.Commentf("%d check-ins", len(w.checked)))
+	})
+}
+
 func TestAWrongClockIsTold(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		w.skew = -20 * 365 * 24 * time.Hour

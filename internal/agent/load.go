@@ -21,6 +21,7 @@ import (
 // before the intent is on the medium, and the intent ends only when the live
 // patch is healthy, or is known not to be in the kernel.
 func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error {
+	defer a.large()()
 	p, card, err := a.cached(id)
 	if err == nil {
 		err = fits(p, h.Kernel)

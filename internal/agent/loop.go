@@ -192,7 +192,7 @@ func (a *Agent) cycle(ctx context.Context, force bool) error {
 	}
 	var asked error
 	if a.link() {
-		asked = a.checkIn(ctx)
+		asked = a.checkIn(ctx, false)
 		a.see(func(m *moment) { m.checkErr = asked })
 		if asked == nil {
 			a.refresh(ctx, force)
@@ -237,7 +237,8 @@ func (a *Agent) link() bool {
 	return err == nil
 }
 
-func (a *Agent) checkIn(ctx context.Context) error {
+// checkIn asks once, and once more if the server wants to know the modules.
+func (a *Agent) checkIn(ctx context.Context, again bool) error {
 	var server Server
 	var etag string
 	var host *Host
@@ -249,7 +250,7 @@ func (a *Agent) checkIn(ctx context.Context) error {
 		}
 		m.tried = time.Now()
 	})
-	in := a.checkInOf(host, slices.Contains(want, api.WantModules))
+	in := a.checkInOf(host, again || slices.Contains(want, api.WantModules))
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	if len(in.Modules) > 0 {
@@ -272,8 +273,8 @@ func (a *Agent) checkIn(ctx context.Context) error {
 			m.skew = began.Add(now.Sub(began) / 2).Sub(time.UnixMilli(as.Time))
 		}
 	})
-	if as != nil && slices.Contains(as.Want, api.WantModules) && len(in.Modules) == 0 {
-		return a.checkIn(ctx) // once: the answer to modules has no such wish
+	if as != nil && slices.Contains(as.Want, api.WantModules) && !again {
+		return a.checkIn(ctx, true)
 	}
 	return nil
 }
@@ -307,6 +308,9 @@ func modulesDigest(modules []api.Module) string {
 func explain(err error, now time.Time) error {
 	if c, ok := certificateTime(err, now); ok {
 		return c
+	}
+	if errors.Is(err, context.DeadlineExceeded) && code.Of(err) == "" {
+		return code.New("TS7612", "", "no answer in "+askLimit.String())
 	}
 	return err
 }

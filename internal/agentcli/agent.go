@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -95,30 +94,30 @@ func (a *app) daemon(ctx context.Context) error {
 		defer stop()
 		served = ag.Serve(ctx, l)
 	})
-	wg.Go(func() { trim(ctx) })
 	err = ag.Run(ctx)
 	stop()
 	wg.Wait()
 	return errors.Join(err, served, ag.Close())
 }
 
-// thrift keeps an idle agent small. The limit is soft and given up while a
-// live patch is larger than it: see trim.
+// What an idle agent may use. The limit is soft: it makes the collector work
+// more, and is lifted while a live patch is in memory.
+const (
+	collectAt   = 40       // per cent of growth
+	memoryLimit = 12 << 20 // bytes of the Go heap and its surroundings
+)
+
+// thrift keeps an idle agent small.
 func thrift() {
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(collectAt)
+	debug.SetMemoryLimit(memoryLimit)
 }
 
-// trim gives memory back that an apply needed, some time after.
-func trim(ctx context.Context) {
+// large lifts the limit for a while, and then gives back what was needed.
+func large() (done func()) {
 	debug.SetMemoryLimit(math.MaxInt64)
-	t := time.NewTicker(10 * time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			debug.FreeOSMemory()
-		case <-ctx.Done():
-			return
-		}
+	return func() {
+		debug.SetMemoryLimit(memoryLimit)
+		debug.FreeOSMemory()
 	}
 }

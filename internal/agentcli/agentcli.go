@@ -152,7 +152,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, notify func(string)) (
 	return agent.Open(ctx, agent.Options{
 		Dir: a.dir, Config: cfg, System: host.System{}, Kernel: host.Kernel{Loader: kload.New(kload.Options{})},
 		Link: host.Link{Dir: filepath.Join(a.dir, "tuf"), Proxy: cfg.Proxy, CAFile: cfg.CAFile, Version: version},
-		Crypt: host.Crypt{}, Log: log, Version: version, Notify: notify, Run: runCommand,
+		Crypt: host.Crypt{}, Log: log, Version: version, Notify: notify, Run: runCommand, Large: large,
 	})
 }
 
