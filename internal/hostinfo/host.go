@@ -52,6 +52,7 @@ type Host struct {
 	ModulesDisabled *bool    `json:"modules_disabled,omitempty"` // the sysctl that ends module loading
 	Keys            []Key    `json:"keys,omitempty"`             // that the kernel verifies modules with
 	Container       string   `json:"container,omitempty"`        // what kind, "" for a system of its own
+	Superuser       bool     `json:"superuser"`                  // this process is root's
 	Caps            uint64   `json:"caps"`                       // effective ones of this process
 	Config          Config   `json:"config,omitempty"`           // the options that matter; nil: not known
 	CPUs            int      `json:"cpus"`
@@ -104,14 +105,14 @@ func (r *Reader) Read() (*Host, error) {
 	}
 	h.BuildID = r.kernelBuildID()
 	h.MachineID = r.optional("etc/machine-id")
-	h.OS = osName(r.text("etc/os-release", maxSmall))
+	h.OS = osName(r.optional("etc/os-release"))
 	h.Uptime = parseUptime(r.line("proc/uptime"))
 	h.Modules = r.modules()
 	h.Taints = parseTaints(r.line("proc/sys/kernel/tainted"))
 	h.MemAvailable = parseMemAvailable(r.text("proc/meminfo", maxSmall))
 	h.CPUs = countCPUs(r.optional("sys/devices/system/cpu/online"))
 	h.KptrRestrict = number(r.optional("proc/sys/kernel/kptr_restrict"))
-	h.Caps = parseCaps(r.text("proc/self/status", maxSmall))
+	h.Superuser, h.Caps = parseStatus(r.text("proc/self/status", maxSmall))
 	h.Container = r.container()
 	r.security(h)
 	r.tracing(h)

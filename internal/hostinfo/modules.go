@@ -49,7 +49,7 @@ func ParseModule(line string) (Module, error) {
 		}
 	}
 	for u := range strings.SplitSeq(f[3], ",") {
-		if u != "" && u != "-" {
+		if u != "" && u != "-" && u != "[permanent]" {
 			m.Users = append(m.Users, u)
 		}
 	}

@@ -128,14 +128,20 @@ func parseMemAvailable(meminfo string) int64 {
 	return 0
 }
 
-func parseCaps(status string) uint64 {
+// parseStatus takes the effective user and capabilities off
+// /proc/self/status; "Uid:" is followed by real, effective, saved and file
+// system ids.
+func parseStatus(status string) (root bool, caps uint64) {
 	for l := range strings.Lines(status) {
-		if v, ok := strings.CutPrefix(l, "CapEff:"); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			return n
+		key, v, _ := strings.Cut(l, ":")
+		switch f := strings.Fields(v); {
+		case key == "Uid" && len(f) == 4:
+			root = f[1] == "0"
+		case key == "CapEff" && len(f) == 1:
+			caps, _ = strconv.ParseUint(f[0], 16, 64)
 		}
 	}
-	return 0
+	return root, caps
 }
 
 // countCPUs counts a list such as "0-3,8".

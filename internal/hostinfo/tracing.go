@@ -106,6 +106,9 @@ func ParseFtraceUser(line string) (u FtraceUser, ok bool, err error) {
 	u.Count, u.By = n, strings.TrimSpace(by)
 	u.Function, u.Module, _ = strings.Cut(name, " [")
 	u.Module = strings.TrimSuffix(u.Module, "]")
+	if u.Function == "" {
+		return FtraceUser{}, false, fmt.Errorf("enabled function %.80q: no name", line)
+	}
 	for flag := range strings.FieldsSeq(flags) {
 		switch flag {
 		case "I":

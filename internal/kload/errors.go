@@ -20,6 +20,7 @@ type Situation struct {
 	Said          string // by the kernel, about this module
 	Transition    string // live patch that is in one; "" for none
 	FtraceEnabled *bool
+	Disabled      bool // kernel.modules_disabled
 	Lockdown      string
 	SigEnforce    *bool
 }
@@ -50,12 +51,13 @@ func Meaning(name string, err error, s Situation) *code.Problem {
 	case unix.ENOMEM:
 		return say("TS9308", "")
 	case unix.EPERM, unix.EACCES:
-		why := ""
-		if s.Lockdown != "" && s.Lockdown != "none" {
-			why = "the kernel is locked down (" + s.Lockdown + "), which forbids modules without a trusted signature"
-			return say("TS9307", why).WithFix("sign the live patch with a key that this kernel trusts, or enrol the key: mokutil --import CERT.der, then reboot")
+		switch {
+		case s.Disabled:
+			return say("TS9204", "kernel.modules_disabled is 1, and stays so until the next boot")
+		case s.Lockdown != "" && s.Lockdown != "none":
+			return say("TS9302", "the kernel is locked down ("+s.Lockdown+"), which demands a signature by a key that it trusts")
 		}
-		return say("TS9307", why)
+		return say("TS9307", "")
 	case unix.ENODEV, unix.ENOSYS:
 		return say("TS9202", "")
 	case unix.EBUSY:
@@ -63,7 +65,7 @@ func Meaning(name string, err error, s Situation) *code.Problem {
 		case s.Transition != "":
 			return say("TS9304", "live patch "+s.Transition+" is in transition")
 		case s.FtraceEnabled != nil && !*s.FtraceEnabled:
-			return say("TS9305", "kernel.ftrace_enabled is 0")
+			return say("TS9206", "kernel.ftrace_enabled is 0")
 		}
 		return say("TS9305", "")
 	}
@@ -103,6 +105,7 @@ func (l *Loader) refused(name string, err error, said string) error {
 		on := v != "0"
 		s.FtraceEnabled = &on
 	}
+	s.Disabled = value(filepath.Join(l.root, "proc/sys/kernel/modules_disabled")) == "1"
 	if v := value(filepath.Join(l.root, "sys/module/module/parameters/sig_enforce")); v != "" {
 		on := v == "Y" || v == "1"
 		s.SigEnforce = &on

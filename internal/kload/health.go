@@ -108,6 +108,20 @@ func (h *Health) Take(now time.Duration) []Trouble {
 	return out
 }
 
+// Ours returns the worst trouble so far that names something which a live patch
+// changes, also of a report whose lines still come, and takes nothing away.
+func (h *Health) Ours() (Trouble, bool) {
+	all := slices.Clone(h.found)
+	for _, o := range h.open {
+		all = append(all, o.Trouble)
+	}
+	all = slices.DeleteFunc(all, func(t Trouble) bool { return !t.Ours() })
+	if len(all) == 0 {
+		return Trouble{}, false
+	}
+	return slices.MinFunc(all, func(a, b Trouble) int { return a.Kind.rank() - b.Kind.rank() }), true
+}
+
 func (h *Health) end(i int) {
 	if len(h.found) < maxTrouble {
 		h.found = append(h.found, h.open[i].Trouble)
@@ -115,28 +129,30 @@ func (h *Health) end(i int) {
 	h.open = slices.Delete(h.open, i, i+1)
 }
 
-// look finds a patched function in a line of a report. The list of all loaded
-// modules names the live patch too, and means nothing.
+// look finds a patched function in a line of a report: one of the stack, which
+// is indented, or one that says where it happened. Other lines mean nothing.
+// The list of modules names every live patch, and lines with the name of a
+// task say what its owner wants them to say.
 func (h *Health) look(t *Trouble, line string) {
-	if t.At || strings.HasPrefix(line, "Modules linked in:") || strings.HasPrefix(line, "Code:") {
+	if t.Kind == Patch { // which names live patches, and functions without an offset
+		t.Function = h.in.named(line)
+		return
+	}
+	at := hasPrefix(line, "RIP: ", "WARNING: ", "BUG: KASAN: ", "BUG: KFENCE: ")
+	if t.At || !at && !strings.HasPrefix(line, " ") {
 		return
 	}
 	fn, module, ok := ParseFrame(line)
-	if !ok {
-		// "WARNING: CPU: 1 PID: 2 at fs/x.c:3 f+0x1/0x2 [module]" is a frame as
-		// well; what livepatch says names functions without an offset.
-		if t.Kind == Patch {
-			t.Function = h.in.named(line)
-		}
+	if !ok || !h.in.modules[module] && !h.in.replaced[module+" "+fn] {
 		return
 	}
-	if !h.in.modules[module] && !h.in.replaced[module+" "+fn] {
-		return
-	}
-	at := strings.HasPrefix(line, "RIP:") || strings.Contains(line, "WARNING:") || strings.HasPrefix(line, "EIP")
 	if t.Function == "" || at {
 		t.Function, t.At = fn, at
 	}
+}
+
+func hasPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 // named finds the name of a live patch in what livepatch says.
@@ -154,22 +170,19 @@ func (f frames) named(line string) string {
 // and traps.c, kernel/watchdog.c, kernel/hung_task.c and kernel/rcu.
 func kindOf(r Record) TroubleKind {
 	s := r.Text
-	has := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(s, w) })
-	}
 	switch {
-	case has("Kernel panic - not syncing", "Oops: ", "Oops[", "general protection fault", "stack segment: ", "invalid opcode: ", "double fault: ",
+	case hasPrefix(s, "Kernel panic - not syncing", "Oops: ", "Oops[", "general protection fault", "stack segment: ", "invalid opcode: ", "double fault: ",
 		"int3: ", "divide error: ", "traps: PANIC", "kernel BUG at ", "BUG: unable to handle", "BUG: kernel NULL pointer dereference",
 		"unchecked MSR access error", "kernel tried to execute NX-protected page"):
 		return Oops
-	case has("watchdog: BUG: soft lockup", "watchdog: Watchdog detected hard LOCKUP", "NMI watchdog: Watchdog detected hard LOCKUP", "rcu: INFO: ", "BUG: workqueue lockup") ||
-		has("INFO: task ") && strings.Contains(s, "blocked for more than"):
+	case hasPrefix(s, "watchdog: BUG: soft lockup", "watchdog: Watchdog detected hard LOCKUP", "NMI watchdog: Watchdog detected hard LOCKUP", "rcu: INFO: ", "BUG: workqueue lockup") ||
+		hasPrefix(s, "INFO: task ") && strings.Contains(s, "blocked for more than"):
 		return Stall
-	case has("BUG: ", "BUG kmem", "UBSAN: ", "list_add corruption", "list_del corruption", "kernel stack overflow", "Fixing recursive fault"):
+	case hasPrefix(s, "BUG: ", "BUG kmem", "UBSAN: ", "list_add corruption", "list_del corruption", "kernel stack overflow", "Fixing recursive fault"):
 		return Bug
-	case has("WARNING: "):
+	case hasPrefix(s, "WARNING: "):
 		return Warning
-	case has("livepatch: ") && r.Level <= 4:
+	case hasPrefix(s, "livepatch: ") && r.Level <= 4:
 		return Patch
 	}
 	return ""

@@ -111,7 +111,7 @@ func (m *machine) run() {
 	bin, err := buildInit()
 	qt.Assert(m.t, qt.IsNil(err))
 	cfg := vm.Config{
-		Kernel: m.k.Vmlinuz, Init: bin, ModuleSource: m.k, Memory: 768, CacheDir: m.k.Home(), Cmdline: "panic_on_oops=0 oops=0",
+		Kernel: m.k.Vmlinuz, Init: bin, ModuleSource: m.k, Memory: 768, CacheDir: m.k.Home(),
 		Files: slices.Collect(maps.Values(m.files)),
 	}
 	m.out, err = vm.Run(m.t.Context(), cfg, &wire.Plan{Format: wire.Format, LogLevel: 6, Steps: m.steps})
@@ -221,8 +221,6 @@ func TestLivePatchesOnARealKernel(t *testing.T) {
 	m.step("turned-wait", "watch", args{"name": "tsugi_unhold", "want": kload.Unpatched})
 	m.step("turned-removed", "remove", args{"name": "tsugi_unhold"})
 	m.step("nothing-to-turn", "reverse", args{"name": "tsugi_unhold"})
-	// a process that a signal wakes: the kernel sends it one by itself, and the
-	// transition ends with no help
 	m.sh("let-go", "echo 1 > /proc/tsugi_hold; sleep 0.3; rmmod tsugi_hold 2>&1; true")
 	settle("later", "tsugi_unhold")
 	m.step("later-reverted", "revert", args{"name": "tsugi_unhold"})
@@ -232,7 +230,7 @@ func TestLivePatchesOnARealKernel(t *testing.T) {
 	m.step("probe-preflight", "preflight", args{"path": one})
 	m.step("probe-load", "load", args{"name": "tsugi_v1", "path": one})
 	m.step("probe-away", "rmmod", "tsugi_probe")
-	m.sh("trace-probe", "echo 'p:inside cmdline_proc_show+9' > /sys/kernel/tracing/kprobe_events; echo 1 > /sys/kernel/tracing/events/kprobes/inside/enable")
+	m.sh("trace-probe", "echo 'p:inside cmdline_proc_show+5' > /sys/kernel/tracing/kprobe_events; echo 1 > /sys/kernel/tracing/events/kprobes/inside/enable")
 	m.step("trace-probe-preflight", "preflight", args{"path": one})
 	m.sh("trace-probe-away", "echo 0 > /sys/kernel/tracing/events/kprobes/inside/enable; echo > /sys/kernel/tracing/kprobe_events")
 
@@ -325,7 +323,7 @@ func TestLivePatchesOnARealKernel(t *testing.T) {
 	t.Run("the tracer is off", func(t *testing.T) {
 		m.t = t
 		qt.Check(t, qt.Equals(m.get("ftrace-off-preflight").finding(t, preflight.Ftrace).Problem.Code, "TS9206"))
-		qt.Check(t, qt.StringContains(m.refused("ftrace-off-load", "TS9305").Error, "ftrace_enabled is 0"))
+		qt.Check(t, qt.StringContains(m.refused("ftrace-off-load", "TS9206").Error, "ftrace_enabled is 0"))
 		m.fine("after-load")
 		m.fine("after-watch")
 		m.fine("after-reverted")
@@ -335,11 +333,115 @@ func TestLivePatchesOnARealKernel(t *testing.T) {
 		f := m.get("locked-preflight").finding(t, preflight.Signature)
 		t.Log(f.Problem)
 		qt.Check(t, qt.Equals(f.Problem.Code, "TS9207"))
-		m.refused("locked-load", "TS9307")
+		m.refused("locked-load", "TS9302")
 		f = m.get("enforced-preflight").finding(t, preflight.Signature)
 		qt.Check(t, qt.Equals(f.Problem.Code, "TS9207"))
 		m.refused("enforced-load", "TS9302")
 		qt.Check(t, qt.Equals(m.get("disabled-preflight").finding(t, preflight.Modules).Problem.Code, "TS9204"))
-		m.refused("disabled-load", "TS9307")
+		m.refused("disabled-load", "TS9204")
+	})
+}
+
+// TestTheKernelComplains boots one machine in which a live patch warns and
+// crashes, and someone else warns beside it.
+func TestTheKernelComplains(t *testing.T) {
+	k := testenv.Booted(t, testenv.Demo)
+	m := newMachine(t, k)
+	bad := m.artifact(cmdline(t, k, "tsugi_bad", "\tWARN(current->comm[0] == 'w', \"tsugi: a warning\\n\");\n\tBUG_ON(current->comm[0] == 'o');\n"))
+	hold, unhold, warn := m.module("tsugi_hold"), m.module("tsugi_unhold"), m.module("tsugi_warn")
+	as := func(name string) string {
+		return "sh -c 'echo " + name + " > /proc/self/comm; read -r x < /proc/cmdline'; true"
+	}
+
+	m.step("load", "load", args{"name": "tsugi_bad", "path": bad})
+	m.step("watch", "watch", args{"name": "tsugi_bad", "want": kload.Patched})
+	m.step("healthy-watch", "watch-log", nil)
+	m.sh("healthy", as("fine"))
+	m.step("healthy-trouble", "trouble", nil)
+	m.step("foreign-watch", "watch-log", nil)
+	m.step("foreign", "insmod", vmguest.Insert{Path: warn})
+	m.step("foreign-trouble", "trouble", nil)
+	m.step("warned-watch", "watch-log", nil)
+	m.sh("warned", as("warner"))
+	m.step("warned-trouble", "trouble", nil)
+	m.step("warned-preflight", "preflight", args{"path": bad})
+	m.step("reverted", "revert", args{"name": "tsugi_bad"})
+
+	// A process that sleeps in the function is woken by the kernel itself after
+	// 15 seconds: nobody has to do anything.
+	m.step("hold", "insmod", vmguest.Insert{Path: hold})
+	m.step("reader", "background", args{"text": "exec cat /proc/tsugi_hold"})
+	m.sh("sleep", "sleep 1")
+	m.step("woken-load", "load", args{"name": "tsugi_unhold", "path": unhold})
+	m.step("woken", "watch", args{"name": "tsugi_unhold", "want": kload.Patched})
+	m.step("woken-reverted", "revert", args{"name": "tsugi_unhold"})
+
+	m.step("survive", "write", vmguest.Write{Path: "/proc/sys/kernel/panic_on_oops", Text: "0"})
+	m.step("crash-load", "load", args{"name": "tsugi_bad", "path": bad})
+	m.step("crash-watch", "watch", args{"name": "tsugi_bad", "want": kload.Patched})
+	m.step("crashed-watch", "watch-log", nil)
+	m.sh("crashed", as("oopser"))
+	m.step("crashed-trouble", "trouble", nil)
+	m.step("crashed-preflight", "preflight", args{"path": bad})
+	m.run()
+
+	show := func(t *testing.T, r result) {
+		for _, x := range r.Trouble {
+			t.Logf("%s %q: function %q at=%v, %d lines", x.Kind, x.Text, x.Function, x.At, len(x.Lines))
+			if testing.Verbose() {
+				t.Logf("%s", strings.Join(x.Lines, "\n"))
+			}
+		}
+	}
+	t.Run("a healthy live patch makes no trouble", func(t *testing.T) {
+		m.t = t
+		m.fine("load")
+		m.fine("watch")
+		qt.Check(t, qt.HasLen(m.fine("healthy-trouble").Trouble, 0))
+	})
+	t.Run("a warning of someone else is told apart", func(t *testing.T) {
+		m.t = t
+		r := m.fine("foreign-trouble")
+		show(t, r)
+		qt.Assert(t, qt.HasLen(r.Trouble, 1))
+		qt.Check(t, qt.Equals(r.Trouble[0].Kind, kload.Warning))
+		qt.Check(t, qt.IsFalse(r.Trouble[0].Ours()))
+	})
+	t.Run("a warning in a patched function is named", func(t *testing.T) {
+		m.t = t
+		r := m.fine("warned-trouble")
+		show(t, r)
+		qt.Assert(t, qt.HasLen(r.Trouble, 1))
+		qt.Check(t, qt.Equals(r.Trouble[0].Kind, kload.Warning))
+		qt.Check(t, qt.Equals(r.Trouble[0].Function, "cmdline_proc_show"))
+		qt.Check(t, qt.IsTrue(r.Trouble[0].At))
+		f := m.get("warned-preflight").finding(t, preflight.Taints)
+		qt.Check(t, qt.IsTrue(f.OK))
+		qt.Check(t, qt.Equals(f.Problem.Code, "TS9242"))
+		m.fine("reverted")
+	})
+	t.Run("the kernel wakes a sleeping process by itself", func(t *testing.T) {
+		m.t = t
+		m.fine("woken-load")
+		r := m.fine("woken")
+		t.Logf("%+v", r.Transition)
+		qt.Check(t, qt.IsTrue(r.Transition.Done))
+		qt.Assert(t, qt.HasLen(r.Transition.Slow, 1))
+		qt.Check(t, qt.Equals(r.Transition.Slow[0].Comm, "cat"))
+		qt.Check(t, qt.Equals(r.Transition.Slow[0].State, "S"))
+		qt.Check(t, qt.Equals(r.Transition.Slow[0].Function, "tsugi_wait"))
+		qt.Check(t, qt.IsTrue(r.Ticks > 1))
+		m.fine("woken-reverted")
+	})
+	t.Run("a crash in a patched function is named", func(t *testing.T) {
+		m.t = t
+		r := m.fine("crashed-trouble")
+		show(t, r)
+		qt.Assert(t, qt.HasLen(r.Trouble, 1))
+		qt.Check(t, qt.Equals(r.Trouble[0].Kind, kload.Oops))
+		qt.Check(t, qt.Equals(r.Trouble[0].Function, "cmdline_proc_show"))
+		qt.Check(t, qt.IsTrue(r.Trouble[0].At))
+		f := m.get("crashed-preflight").finding(t, preflight.Taints)
+		qt.Check(t, qt.Equals(f.Problem.Code, "TS9210"))
 	})
 }

@@ -53,35 +53,44 @@ func loaded(r Request) Finding {
 	return yes(Loaded, "")
 }
 
-// targets compares the loaded modules that the live patch changes with those
-// that it was made for. A module that is not loaded is patched on its arrival.
+// targets compares the modules that the live patch changes with those that it
+// was made for. One that is not loaded is patched on its arrival, and then the
+// kernel asks nobody which build it is: a file of another build is worth a
+// warning.
 func targets(r Request) Finding {
 	want := map[string]string{}
 	for _, m := range r.Manifest.Modules {
 		want[m.Name] = m.BuildID
 	}
-	var unknown, there, absent []string
+	var unknown, there, absent, foreign []string
 	for _, o := range r.Manifest.Objects() {
 		if o == livepatch.Vmlinux {
 			continue
 		}
-		m, ok := r.Host.Module(o)
+		m, loaded := r.Host.Module(o)
+		disk, onDisk := r.OnDisk[o]
 		switch {
-		case !ok:
-			absent = append(absent, o)
-			continue
-		case strings.Contains(m.Taints, "F"):
-			return no(Targets, code.New("TS9224", o, ""))
 		case want[o] == "":
 			unknown = append(unknown, o)
+		case !loaded && onDisk && disk != want[o]:
+			foreign = append(foreign, fmt.Sprintf("%s has build-id %s; the live patch was made for %s", o, short(disk), short(want[o])))
+		case !loaded:
+			absent = append(absent, o)
 		case m.BuildID == "":
 			return unseen(Targets, "/sys/module/"+o+"/notes/.note.gnu.build-id", "the module does not say which build it is")
 		case m.BuildID != want[o]:
 			return no(Targets, code.New("TS9214", o, fmt.Sprintf("its build-id is %s; the live patch was made for %s", short(m.BuildID), short(want[o]))))
+		default:
+			there = append(there, o)
 		}
-		there = append(there, o)
+		if loaded && strings.Contains(m.Taints, "F") {
+			return no(Targets, code.New("TS9224", o, ""))
+		}
 	}
-	if len(unknown) > 0 {
+	switch {
+	case len(foreign) > 0:
+		return advise(Targets, code.New("TS9245", r.Manifest.Name, strings.Join(foreign, "; ")))
+	case len(unknown) > 0:
 		return advise(Targets, code.New("TS9241", r.Manifest.Name, strings.Join(unknown, ", ")))
 	}
 	var detail []string
@@ -152,7 +161,7 @@ func by(u hostinfo.FtraceUser) string {
 func probes(r Request) Finding {
 	var blind []string
 	for _, k := range r.Host.Kprobes {
-		if !k.Gone && !k.Disabled && (!k.Ftrace || k.Offset > 0 && !k.Ftrace) && replaced(r.Manifest, k.Module, k.Symbol) {
+		if !k.Gone && !k.Disabled && !k.Ftrace && replaced(r.Manifest, k.Module, k.Symbol) {
 			blind = append(blind, fmt.Sprintf("%s+0x%x", k.Symbol, k.Offset))
 		}
 	}
@@ -172,7 +181,7 @@ func signature(r Request) Finding {
 	case !d.signed && m.Signer == nil && d.known:
 		return yes(Signature, "none, and none is demanded")
 	case m.Signer == nil && d.signed:
-		return no(Signature, code.New("TS9207", m.Name, d.why))
+		return no(Signature, code.New("TS9207", m.Name, d.why+"; it trusts "+trusted(r.Host)))
 	case m.Signer == nil:
 		return unseen(Signature, "/sys/kernel/security/lockdown", "whether modules have to be signed is not shown here, and this one is not")
 	}

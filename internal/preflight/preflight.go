@@ -74,6 +74,10 @@ type Request struct {
 	Manifest *livepatch.Manifest
 	Module   ModuleFile
 	Space    Space
+	// OnDisk are the build-ids of the files from which the modules would be
+	// loaded that are not: hostinfo.ModulesOnDisk. One that is not here is not
+	// judged.
+	OnDisk map[string]string
 	// Ours are the names of live patches that this machine's agent has loaded.
 	// Names that begin with tsugi_ are ours in any case.
 	Ours []string

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostinfo
+
+import (
+	"bytes"
+	"debug/elf"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// ModulesOnDisk returns the build-ids of the files that modprobe would load
+// modules from, by name, as modules.dep of a kernel release lists them. A
+// module that has no file, a compressed one or one without a build-id is left
+// out: nothing is known about it.
+func ModulesOnDisk(root, release string, names []string) map[string]string {
+	r := &Reader{Root: root}
+	out := map[string]string{}
+	if len(names) == 0 || release == "" || strings.ContainsAny(release, "/\x00") {
+		return out
+	}
+	for _, dir := range []string{"lib/modules/" + release, "usr/lib/modules/" + release} {
+		dep, err := r.bytes(dir+"/modules.dep", maxLarge)
+		if err != nil {
+			continue
+		}
+		for file, name := range moduleFiles(dep) {
+			if !slices.Contains(names, name) {
+				continue
+			}
+			if id := fileBuildID(r.path(path.Join(dir, file))); id != "" {
+				out[name] = id
+			}
+		}
+		break
+	}
+	return out
+}
+
+// moduleFiles reads modules.dep, "FILE: FILE…" with paths relative to its
+// directory, and gives each plain module file with the module's name.
+func moduleFiles(dep []byte) map[string]string {
+	out := map[string]string{}
+	for line := range bytes.Lines(dep) {
+		file, _, ok := strings.Cut(string(line), ":")
+		base, plain := strings.CutSuffix(path.Base(file), ".ko")
+		if ok && plain && !path.IsAbs(file) && !strings.Contains(file, "..") && len(out) < maxItems {
+			out[file] = strings.ReplaceAll(base, "-", "_")
+		}
+	}
+	return out
+}
+
+// fileBuildID reads the note of an ELF file; "" when there is none or the file
+// is not one.
+func fileBuildID(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return ""
+	}
+	s := e.Section(".note.gnu.build-id")
+	if s == nil || s.Type == elf.SHT_NOBITS {
+		return ""
+	}
+	note, err := io.ReadAll(io.LimitReader(s.Open(), 4096))
+	if err != nil {
+		return ""
+	}
+	id, err := ParseBuildID(note)
+	if err != nil {
+		return ""
+	}
+	return id
+}
