@@ -27,6 +27,7 @@ A fix goes the whole way in four commands:
 	command.Group(cmd, "Looking at things:",
 		newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
 	addFleetCommands(cmd, a)
+	addKeyCommands(cmd, a)
 	cmd.AddCommand(a.Man())
 	return command.Finish(cmd)
 }

@@ -39,12 +39,14 @@ func Group(root *cobra.Command, title string, cmds ...*cobra.Command) {
 	}
 }
 
-// Finish gives cobra's complaints about arguments their code and exit status.
+// Finish gives cobra's complaints about arguments and flags their code and exit status.
 func Finish(cmd *cobra.Command) *cobra.Command {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return Usage(cmd.CommandPath(), err.Error())
+			for _, err := range []error{check(cmd, args), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()} {
+				if err != nil {
+					return Usage(cmd.CommandPath(), err.Error())
+				}
 			}
 			return nil
 		}
