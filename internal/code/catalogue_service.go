@@ -23,11 +23,14 @@ func service() []Entry {
 		{"TS7805", KindError, "this directory holds a server already", "use another directory; tsugi-server init never changes an existing server"},
 		{"TS7806", KindError, "the certificate and its key cannot be used", "give the PEM chain, leaf first, and the private key that belongs to it"},
 		{"TS7807", KindError, "the address cannot be listened on", "choose another with listen, end the program that holds it, or allow low ports (CAP_NET_BIND_SERVICE)"},
+		{"TS7808", KindError, "the backup cannot be used", "it is damaged, incomplete or of something else: take an older one"},
+		{"TS7809", KindError, "there is something where the backup would be restored to", "restore into an empty directory, an empty database and an empty bucket or prefix"},
 		{"TS7810", KindError, "the server's directory cannot be written to", "mount the file system for writing and give the directory to the user that the server runs as"},
 		{"TS7811", KindError, "no certificate came from the ACME authority", "the name must lead to this server from where the authority is; look at the log for its answer"},
 		{"TS7812", KindError, "another process serves from this directory", "end it first; a second server needs a directory of its own"},
 		{"TS7813", KindError, "there is an operator of this name", "choose another name, or revoke the one that there is: tsugi-server operator ls"},
 		{"TS7814", KindError, "there is no such operator", "list them: tsugi-server operator ls"},
+		{"TS7816", KindError, "there is a file of this name", "choose another name: a backup never replaces one"},
 		{"TS7815", KindError, "this server has no certificate authority of its own", "with tls.mode files the certificate is renewed by who made it, with acme by the server itself"},
 	}
 }

@@ -64,6 +64,9 @@ func (a *app) serve(cmd *cobra.Command) error {
 // serve runs the server until ctx ends. Then everything is brought to an end
 // in order: requests first, what they wrote last.
 func (s *service) serve(ctx context.Context) error {
+	if err := s.afterRestore(ctx); err != nil {
+		return err
+	}
 	certs, err := openCertificates(s.config, s.log)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
@@ -31,6 +32,8 @@ type app struct {
 
 // Main runs tsugi-server and returns its exit status.
 func Main(ctx context.Context, args []string, streams command.Streams) int {
+	// What a server writes is nobody else's to read.
+	unix.Umask(0o027)
 	a := &app{App: command.New(program, streams)}
 	return a.Run(ctx, newRootCommand(a), args)
 }
@@ -61,7 +64,8 @@ Exit codes:
 	command.Group(root, "Running a server:",
 		newInitCommand(a), newServeCommand(a), newWorkerCommand(a))
 	command.Group(root, "Looking after it:",
-		newStatusCommand(a), newConfigCommand(a), newOperatorCommand(a), newCACommand(a))
+		newStatusCommand(a), newConfigCommand(a), newOperatorCommand(a), newCACommand(a),
+		newBackupCommand(a), newRestoreCommand(a))
 	command.Group(root, "About the program:", a.Codes(), a.Version())
 	root.AddCommand(a.Man())
 	return command.Finish(root)
