@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -39,6 +40,11 @@ func (j *job) index(ctx context.Context, tier, buildID string) error {
 	if x.Sequence, err = j.tx.NextSequence(ctx, tier, buildID); err != nil {
 		return err
 	}
+	base, err := sequenceBase(ctx, j.tx.Reader)
+	if err != nil {
+		return err
+	}
+	x.Sequence += base
 	book, err := j.tx.Index(ctx, tier, buildID)
 	if err != nil {
 		return err
@@ -201,7 +207,27 @@ func (s *Service) Sequence(ctx context.Context, tier, buildID string) (int64, er
 	if errors.Is(err, store.ErrNotFound) {
 		return 0, nil
 	}
-	return x.Sequence, err
+	if err != nil {
+		return 0, err
+	}
+	base, err := sequenceBase(ctx, s.store.Reader)
+	return base + x.Sequence, err
+}
+
+// sequenceBase is what Advance has lifted all sequence numbers by.
+func sequenceBase(ctx context.Context, r store.Reader) (int64, error) {
+	value, err := r.Setting(ctx, baseSetting)
+	if errors.Is(err, store.ErrNotFound) || err == nil && value == "" {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	base, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("setting %s: %w", baseSetting, err)
+	}
+	return base, nil
 }
 
 // Index is the newest index of a tier for a kernel, as machines get it; nil:

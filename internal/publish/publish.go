@@ -44,6 +44,10 @@ const (
 // made after the installation, each sealed to the server's own identity.
 const keySetting = "trust.key."
 
+// baseSetting holds the number that all sequence numbers of indexes start
+// from: see Advance.
+const baseSetting = "trust.sequence-base"
+
 // Options of a service.
 type Options struct {
 	Store     *store.Store
@@ -453,6 +457,9 @@ func (s *Service) ImportRoot(ctx context.Context, root []byte, actor string) err
 func (s *Service) Advance(ctx context.Context, actor string) error {
 	return s.change(ctx, func(j *job) error {
 		j.repo.Advance(s.now())
+		if err := j.tx.SetSetting(ctx, baseSetting, strconv.FormatInt(s.now().Unix(), 10)); err != nil {
+			return err
+		}
 		indexes, err := j.tx.Indexes(ctx)
 		if err != nil {
 			return err
