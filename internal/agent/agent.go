@@ -269,7 +269,8 @@ func same(a *api.Problem, b *code.Problem) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
 	}
-	return a.Code == b.Code && a.Where == b.Where && a.Why == b.Why
+	w := wire(b)
+	return a.Code == w.Code && a.Where == w.Where && a.Why == w.Why
 }
 
 func because(p *code.Problem) func(*api.Report) {

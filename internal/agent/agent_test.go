@@ -674,7 +674,7 @@ func TestEnrolLeaveAndWhatNeedsThem(t *testing.T) {
 		later()
 		qt.Check(t, qt.Equals(a.Status().Protection, api.Protected))
 		w.set(func() { w.down = true })
-		qt.Check(t, qt.Equals(code.Of(a.Leave(t.Context(), false)), code.Code("TS7612")))
+		qt.Check(t, qt.Equals(code.Of(a.Leave(t.Context(), false)), code.Code("TS9417")))
 		qt.Check(t, qt.IsNil(a.Leave(t.Context(), true)))
 		qt.Check(t, qt.IsNil(a.Status().Server))
 		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v1"}))

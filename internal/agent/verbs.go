@@ -121,7 +121,7 @@ func (a *Agent) Leave(ctx context.Context, force bool) error {
 		limited, cancel := context.WithTimeout(ctx, askLimit)
 		defer cancel()
 		if err := server.Leave(limited); err != nil && !force {
-			return err
+			return code.New("TS9417", "", "").With(err)
 		}
 	} else if !force {
 		var why error
