@@ -72,7 +72,7 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		return row, err
 	}
 	row.CipherDigest, row.CipherSize = digest(cipher), int64(len(cipher))
-	wrapped, err := trust.Wrap(key, s.keys.Identity.Recipient())
+	wrapped, err := trust.Wrap(key, s.id.Recipient())
 	if err != nil {
 		return row, err
 	}

@@ -50,9 +50,12 @@ const baseSetting = "trust.sequence-base"
 
 // Options of a service.
 type Options struct {
-	Store     *store.Store
-	Blobs     blob.Store
-	Keys      Keys
+	Store *store.Store
+	Blobs blob.Store
+	Keys  Keys
+	// Reload, if not nil, reads the keys again when one is missing that must
+	// sign: after a ceremony a new key lies beside the old ones.
+	Reload    func() (Keys, error)
 	Lifetimes repo.Lifetimes // zero: DefaultLifetimes
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
@@ -62,12 +65,14 @@ type Options struct {
 type Service struct {
 	store *store.Store
 	blobs blob.Store
-	keys  Keys
 	life  repo.Lifetimes
+	id    trust.Identity
+	load  func() (Keys, error)
 	log   *slog.Logger
 	now   func() time.Time
 
 	mu      sync.Mutex
+	keys    Keys
 	sealed  map[string]*trust.Key // keys from settings, by id
 	wrapped wrapCache
 }
@@ -86,7 +91,10 @@ func New(o Options) (*Service, error) {
 	if o.Lifetimes == (repo.Lifetimes{}) {
 		o.Lifetimes = repo.DefaultLifetimes()
 	}
-	return &Service{store: o.Store, blobs: o.Blobs, keys: o.Keys, life: o.Lifetimes, log: o.Log, now: o.Now, sealed: map[string]*trust.Key{}}, nil
+	return &Service{
+		store: o.Store, blobs: o.Blobs, keys: o.Keys, id: o.Keys.Identity, load: o.Reload, life: o.Lifetimes, log: o.Log, now: o.Now,
+		sealed: map[string]*trust.Key{},
+	}, nil
 }
 
 // Init makes the first metadata, of this root and for the tiers that the store
@@ -112,15 +120,18 @@ func (s *Service) first(ctx context.Context, root []byte) error {
 	if said.Version != 1 {
 		return code.New("TS7131", "root.json", fmt.Sprintf("version %d, the first is 1", said.Version))
 	}
+	s.mu.Lock()
+	keys := s.keys
+	s.mu.Unlock()
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		tiers, err := tx.Tiers(ctx)
 		if err != nil {
 			return err
 		}
 		var have []repo.Tier
-		ring := slices.Clone(s.keys.Ring)
+		ring := slices.Clone(keys.Ring)
 		for _, t := range tiers {
-			k := s.keys.Tiers[t.Name]
+			k := keys.Tiers[t.Name]
 			if k == nil {
 				if k, err = s.newTierKey(ctx, tx, t.Name); err != nil {
 					return err
@@ -151,7 +162,7 @@ func (s *Service) newTierKey(ctx context.Context, tx *store.Tx, tier string) (*t
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := trust.SealBytes(file, s.keys.Identity.Recipient())
+	sealed, err := trust.SealBytes(file, s.id.Recipient())
 	if err != nil {
 		return nil, err
 	}
@@ -165,9 +176,9 @@ func (s *Service) ring(ctx context.Context, r store.Reader) (repo.Keyring, error
 	if err != nil {
 		return nil, err
 	}
-	ring := slices.Clone(s.keys.Ring)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ring := slices.Clone(s.keys.Ring)
 	for name, value := range settings {
 		id, ok := strings.CutPrefix(name, keySetting)
 		if !ok || value == "" {
@@ -177,7 +188,7 @@ func (s *Service) ring(ctx context.Context, r store.Reader) (repo.Keyring, error
 		if k == nil {
 			b, err := decode(value)
 			if err == nil {
-				b, err = trust.OpenBytes(b, s.keys.Identity)
+				b, err = trust.OpenBytes(b, s.id)
 			}
 			if err == nil {
 				k, err = trust.ParseKey(b, nil)
@@ -207,8 +218,14 @@ const maxTries = 10
 // follows and serves it.
 func (s *Service) change(ctx context.Context, f func(*job) error) error {
 	var err error
+	reloaded := false
 	for try := range maxTries {
 		err = s.store.Update(ctx, func(tx *store.Tx) error { return s.changeOnce(ctx, tx, f) })
+		if code.Of(err) == "TS7130" && !reloaded {
+			if reloaded = s.reload(); reloaded {
+				continue
+			}
+		}
 		if !errors.Is(err, errSigned) {
 			break
 		}
@@ -225,6 +242,22 @@ func (s *Service) change(ctx context.Context, f func(*job) error) error {
 		return err
 	}
 	return s.Sync(ctx)
+}
+
+// reload reads the keys anew, and says whether there are any to go on with.
+func (s *Service) reload() bool {
+	if s.load == nil {
+		return false
+	}
+	keys, err := s.load()
+	if err != nil {
+		s.log.Error("keys not read again", "err", err)
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = keys
+	return true
 }
 
 // errSigned is a change that another server's came before.

@@ -64,9 +64,8 @@ func newPlant(t testing.TB) *plant {
 
 // replica is another server over the same store and blobs.
 func (p *plant) replica() *Service {
-	keys, err := LoadKeys(filepath.Join(p.dir, "keys"))
-	qt.Assert(p.t, qt.IsNil(err))
-	s, err := New(Options{Store: p.db, Blobs: p.blobs, Keys: keys, Now: p.clock})
+	load := func() (Keys, error) { return LoadKeys(filepath.Join(p.dir, "keys")) }
+	s, err := New(Options{Store: p.db, Blobs: p.blobs, Keys: p.set.Keys, Reload: load, Now: p.clock})
 	qt.Assert(p.t, qt.IsNil(err))
 	return s
 }
@@ -388,10 +387,18 @@ func TestANewRootBringsNewKeysAndOldOnesCountNoMore(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	next, err = repo.SignRoot(next, rootKey)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Check(t, qt.Equals(code.Of(p.ImportRoot(t.Context(), next, "ann")), "TS7130")) // its key is not loaded
-
+	// A server that knows no directory of keys does not have the new one.
+	blind, err := New(Options{Store: p.db, Blobs: p.blobs, Keys: p.set.Keys, Now: p.clock})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(code.Of(blind.ImportRoot(t.Context(), next, "ann")), "TS7130"))
+	other := p.replica()
 	p.Service = p.replica()
+	k2, err := newKeyFile(filepath.Join(p.dir, "keys", "unrelated.pem"), nil)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Not(qt.Equals(k2.ID(), k.ID())))
 	qt.Assert(t, qt.IsNil(p.ImportRoot(t.Context(), next, "ann")))
+	p.later(2 * time.Hour)
+	qt.Assert(t, qt.IsNil(other.Refresh(t.Context()))) // as does every other server
 	qt.Assert(t, qt.IsNil(p.ImportRoot(t.Context(), next, "ann")))
 	qt.Check(t, qt.IsNotNil(index(t, u, "edge")))
 	st, err := u.Status()

@@ -67,7 +67,7 @@ func (s *Service) wrap(p store.LivePatch, recipient string) (string, error) {
 		return w, nil
 	}
 	if !opened || content.digest != p.CipherDigest {
-		k, err := trust.Unwrap(string(p.SealedKey), s.keys.Identity)
+		k, err := trust.Unwrap(string(p.SealedKey), s.id)
 		if err != nil {
 			return "", err
 		}

@@ -36,7 +36,8 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 			err = errors.Join(err, s.close())
 		}
 	}()
-	keys, err := publish.LoadKeys(c.Path(c.Keys.Dir))
+	load := func() (publish.Keys, error) { return publish.LoadKeys(c.Path(c.Keys.Dir)) }
+	keys, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 	if s.blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}
-	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Log: log}); err != nil {
+	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Reload: load, Log: log}); err != nil {
 		return nil, err
 	}
 	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob})
