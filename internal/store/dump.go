@@ -131,6 +131,11 @@ func (d *dumper) table(ctx context.Context, name string) error {
 		if err := rows.Scan(row...); err != nil {
 			return err
 		}
+		for _, v := range row {
+			if b, ok := v.(*[]byte); ok {
+				*b = filled(*b) // SQLite's driver gives nil for no bytes
+			}
+		}
 		if err := d.line(row); err != nil {
 			return err
 		}

@@ -161,22 +161,30 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 }
 
 // migrate brings the schema to the newest version. Servers that start together
-// do it one after another.
+// do it one after another: on PostgreSQL behind a lock, on SQLite each step is
+// an exclusive transaction, and whoever comes second finds it done.
 func (s *Store) migrate(ctx context.Context, all fs.FS) error {
 	p, err := s.migrations(all)
 	if err != nil {
 		return err
 	}
-	now, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return err
-	}
 	sources := p.ListSources()
-	if newest := sources[len(sources)-1].Version; now > newest {
-		return code.New("TS7408", s.place, fmt.Sprintf("its schema is version %d, this program knows %d", now, newest))
+	newest := sources[len(sources)-1].Version
+	for {
+		now, err := p.GetDBVersion(ctx)
+		if err != nil {
+			return err
+		}
+		if now > newest {
+			return code.New("TS7408", s.place, fmt.Sprintf("its schema is version %d, this program knows %d", now, newest))
+		}
+		if _, err = p.Up(ctx); err == nil {
+			return nil
+		}
+		if after, other := p.GetDBVersion(ctx); other != nil || after == now {
+			return err
+		}
 	}
-	_, err = p.Up(ctx)
-	return err
 }
 
 func (s *Store) migrations(all fs.FS) (*goose.Provider, error) {

@@ -162,7 +162,11 @@ func (s *Store) fill(ctx context.Context, d *dumpReader) error {
 	if err := d.tables(func(name string, columns []string) ([]column, error) {
 		return tableColumns(ctx, tx, name, columns)
 	}, func(name string, columns []column, rows [][]any) error {
-		return put(ctx, conn, tx, name, columns, rows)
+		err := s.translate(put(ctx, conn, tx, name, columns, rows))
+		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) { // a key twice, or of nothing
+			return damaged("table %s: its rows contradict others", name).With(err)
+		}
+		return err
 	}); err != nil {
 		return err
 	}

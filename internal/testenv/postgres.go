@@ -40,9 +40,9 @@ var shared = sync.OnceValues(startPostgreSQL)
 // errNoPostgreSQL says that the package is not installed.
 var errNoPostgreSQL = errors.New("PostgreSQL is not installed (apt-get install postgresql)")
 
-// Postgres makes an empty database and returns its URL; it is dropped when the
-// test ends. Without PostgreSQL on this machine the test is skipped, and
-// fails with TSUGI_TEST_KERNELS=1.
+// Postgres makes an empty database and returns its URL. It goes with the
+// server: dropping it would cost a checkpoint. Without PostgreSQL on this
+// machine the test is skipped, and fails with TSUGI_TEST_KERNELS=1.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	c, err := shared()
@@ -56,11 +56,6 @@ func Postgres(t testing.TB) string {
 	if err := c.exec("CREATE DATABASE " + name + " TEMPLATE template0 ENCODING 'UTF8'"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := c.exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
-			t.Error(err)
-		}
-	})
 	return c.url(name)
 }
 
