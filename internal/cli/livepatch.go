@@ -109,8 +109,8 @@ func livePatchText(p *api.LivePatch) string {
 	if len(p.CVEs) > 0 {
 		text += ui.Flow("fixes  ", p.CVEs, ",")
 	}
-	for _, f := range p.Fixes {
-		text += "  " + f + "\n"
+	for _, title := range nonEmpty(p.Fixes...) {
+		text += "  " + title + "\n"
 	}
 	return text
 }

@@ -122,7 +122,7 @@ func newSettingsCommand(a *app) *cobra.Command {
 				}
 				return ui.Pairs(
 					[2]string{"machines", limit},
-					[2]string{"check-in every", ui.Span(time.Duration(s.Interval) * time.Second)},
+					[2]string{"check-in every", roughly(time.Duration(s.Interval) * time.Second)},
 				)
 			})
 		},

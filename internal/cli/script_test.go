@@ -17,17 +17,22 @@ import (
 	"github.com/tsugi-project/tsugi/internal/cli"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/servercli"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"tsugictl": func() {
+	program := func(main func(context.Context, []string, command.Streams) int) func() {
+		return func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer stop()
-			os.Exit(cli.Main(ctx, os.Args[1:], command.Streams{
+			os.Exit(main(ctx, os.Args[1:], command.Streams{
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
 			}))
-		},
+		}
+	}
+	testscript.Main(m, map[string]func(){
+		"tsugictl":     program(cli.Main),
+		"tsugi-server": program(servercli.Main),
 	})
 }
 

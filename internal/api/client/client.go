@@ -62,15 +62,16 @@ func New(o Options) (*Client, error) {
 // URL is the server's address.
 func (c *Client) URL() string { return c.base.String() }
 
-// StatusError is what an HTTP answer was, in the chain of a problem.
+// StatusError is a problem that came as an HTTP answer, and reads like it.
 type StatusError struct {
 	Status     int
 	RetryAfter time.Duration // 0: the server did not say
+	Problem    *code.Problem
 }
 
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("HTTP %d %s", e.Status, http.StatusText(e.Status))
-}
+func (e *StatusError) Error() string { return e.Problem.Error() }
+
+func (e *StatusError) Unwrap() error { return e.Problem }
 
 // Status returns the HTTP status that an error came with; 0: no answer.
 func Status(err error) int {
@@ -176,11 +177,13 @@ func (c *Client) where(q call) string { return c.base.Host + "/" + strings.TrimP
 // problem makes an error of an answer: the server's own words if they are in
 // it, else what a proxy or something else that is no tsugi-server said.
 func (c *Client) problem(q call, res *http.Response) error {
-	status := &StatusError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"))}
+	answered := func(p *code.Problem) error {
+		return &StatusError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After")), Problem: p}
+	}
 	b, _ := io.ReadAll(io.LimitReader(res.Body, api.MaxBody))
 	var e api.Error
 	if ct, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); ct == "application/problem+json" && json.Unmarshal(b, &e) == nil && e.Code != "" {
-		p := code.New(e.Code, e.Where, e.Detail).With(status)
+		p := code.New(e.Code, e.Where, e.Detail)
 		if e.Title != "" {
 			p.What = e.Title
 		}
@@ -190,13 +193,14 @@ func (c *Client) problem(q call, res *http.Response) error {
 		for _, d := range e.Problems {
 			p.Why = joinWords(p.Why, joinWords(d.Location, d.Message, ": "), "; ")
 		}
-		return p
+		return answered(p)
 	}
+	status := fmt.Sprintf("HTTP %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	switch res.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests:
-		return code.New("TS7610", c.where(q), "something before the server answered").With(status)
+		return answered(code.New("TS7610", c.where(q), "something before the server answered "+status))
 	}
-	return code.New("TS7614", c.where(q), "").With(status)
+	return answered(code.New("TS7614", c.where(q), status))
 }
 
 func joinWords(a, b, sep string) string {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestFleetScripts runs the commands that talk to a server as an operator
+// would, against a server that tsugi-server made and runs.
+func TestFleetScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/fleet",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			port, err := freePort()
+			env.Setenv("PORT", port)
+			env.Setenv("TSUGI_HOME", env.WorkDir+"/home")
+			env.Setenv("TSUGI_SESSION", env.WorkDir+"/config/session.json")
+			env.Setenv("TSUGI_SERVER_WORKERS_COUNT", "0")
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "mkpatch": mkpatch, "field": field, "ready": ready,
+		},
+	})
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+// field NAME VARIABLE: puts a field of the JSON result that the last command
+// printed into a variable.
+func field(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: field NAME VARIABLE")
+	}
+	var out struct {
+		Result json.RawMessage `json:"result"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &out))
+	var one map[string]any
+	if json.Unmarshal(out.Result, &one) != nil { // a list: of its first
+		var many []map[string]any
+		ts.Check(json.Unmarshal(out.Result, &many))
+		one = many[0]
+	}
+	value, ok := one[args[0]].(string)
+	if !ok {
+		ts.Fatalf("no field %s in %s", args[0], out.Result)
+	}
+	ts.Setenv(args[1], value)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(value), 0o600))
+}
+
+// ready: waits until the server answers.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	c := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: time.Second}
+	defer c.CloseIdleConnections()
+	for range 300 {
+		res, err := c.Get("https://127.0.0.1:" + ts.Getenv("PORT") + "/readyz")
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("the server did not answer within 30 s")
+}
