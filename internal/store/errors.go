@@ -7,8 +7,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
@@ -80,6 +83,13 @@ func (s *Store) fromSQLite(err error, rc int) error {
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		return code.New("TS7404", s.place, "").With(err)
 	case sqlite3.SQLITE_CANTOPEN:
+		// Also what it says when it may not make its other files.
+		const write = 2
+		for _, path := range []string{filepath.Dir(s.place), s.place} {
+			if e := syscall.Access(path, write); errors.Is(e, fs.ErrPermission) || errors.Is(e, syscall.EROFS) {
+				return code.New("TS7404", path, "").With(err)
+			}
+		}
 		return code.New("TS7402", s.place, "").With(err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return code.New("TS7405", s.place, "").With(err)
