@@ -160,6 +160,10 @@ func (a *app) readKey(cmd *cobra.Command, path, passFile string) (*trust.Key, er
 	if err != nil {
 		return nil, err
 	}
+	return a.parseKey(cmd, path, b, passFile)
+}
+
+func (a *app) parseKey(cmd *cobra.Command, path string, b []byte, passFile string) (*trust.Key, error) {
 	k, err := trust.ParseKey(b, func() ([]byte, error) {
 		if passFile != "" {
 			return a.passphraseFile(passFile)

@@ -19,12 +19,14 @@ import (
 )
 
 func newKeyShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var passFile string
+	cmd := &cobra.Command{
 		Use:   "show FILE",
-		Short: "Show what a public key or a TUF root says",
-		Long: `show tells the id of a public key, or what a root says: its version and expiry,
-which keys sign for each role, how many must, and whose signatures it carries.
-For a private key that is not locked it tells the id as well.`,
+		Short: "Show what a key or a TUF root says",
+		Long: `show tells the id of a key, or what a root says: its version and expiry, which
+keys sign for each role, how many must, and whose signatures it carries. For a
+private key that is locked it asks for the passphrase, and so tells whether the
+copy can be used.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := a.ReadFile(args[0])
@@ -42,15 +44,17 @@ For a private key that is not locked it tells the id as well.`,
 			if public, err := trust.ParsePublicKey(b); err == nil {
 				id = public.ID()
 			} else {
-				k, err := trust.ParseKey(b, nil)
+				k, err := a.parseKey(cmd, args[0], b, passFile)
 				if err != nil {
-					return in(args[0], err)
+					return err
 				}
 				id = k.ID()
 			}
-			return a.Show("key", keyResult{ID: id}, func() string { return id + "\n" })
+			return a.Show("key", keyResult{ID: id, Locked: trust.Locked(b)}, func() string { return id + "\n" })
 		},
 	}
+	cmd.Flags().StringVar(&passFile, "passphrase-file", "", "file whose first line is the passphrase of the key (default: it is asked for)")
+	return cmd
 }
 
 // rootResult is a TUF root in JSON.
