@@ -30,6 +30,9 @@ func TestTheGuidesNameCommandsThatThereAre(t *testing.T) {
 				cmd, rest, err := root.Find(words)
 				qt.Assert(t, qt.IsNil(err), qt.Commentf("%s: %s", page, m[0]))
 				qt.Check(t, qt.IsFalse(cmd.HasSubCommands() && len(rest) > 0), qt.Commentf("%s: %s", page, m[0]))
+				if len(rest) > 0 && !strings.Contains(m[0], " -") {
+					qt.Check(t, qt.IsNil(cmd.Args(cmd, rest)), qt.Commentf("%s: %s", page, m[0]))
+				}
 				for _, w := range rest {
 					if name, ok := strings.CutPrefix(w, "--"); ok {
 						qt.Check(t, qt.IsNotNil(cmd.Flags().Lookup(name)), qt.Commentf("%s: %s has no --%s", page, cmd.CommandPath(), name))
