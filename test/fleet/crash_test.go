@@ -51,6 +51,7 @@ func TestALivePatchThatPanics(t *testing.T) {
 	qt.Check(t, qt.Equals(got.Quarantine[0].ID, lp.ID))
 	seen := s.until("canary", "failing", func(m api.Machine) bool { return m.Protection == api.Failing })
 	t.Logf("the server says: %s", seen.Reason)
+	r.until("through with its reports", func(s status) bool { return s.Waiting == 0 })
 	blocked := ctl[api.LivePatch](s, "livepatch", "show", lp.ID)
 	qt.Check(t, qt.Not(qt.Equals(blocked.Blocked, 0)))
 	qt.Check(t, qt.StringContains(blocked.Reason, "went down"))
@@ -83,7 +84,7 @@ func TestATaskThatIsStuck(t *testing.T) {
 	s.publish(a, "stable")
 	m := newMachine(t, k, s, "busy")
 	// Shorter than the 15 s after which the kernel wakes such a sleeper itself.
-	m.config = "transition: {limit: 4s, retry: 1s}\nhealth: {watch: 1s}\n"
+	m.config = "transition: {limit: 10s, retry: 1s}\nhealth: {watch: 1s}\n"
 	r := m.boot(t, nil)
 	r.sh("mkfifo /tmp/fifo; cat /tmp/fifo >/tmp/out 2>&1 & sleep 1")
 	r.network()
