@@ -58,10 +58,11 @@ func (s *Server) operator(r *http.Request, p permission) (operator, error) {
 		}
 		return refused("an operator's credential is expected")
 	}
-	if s.failures.exhausted(addr, s.now()) {
+	hash := api.HashCredential(credential)
+	if !s.proven.has(hash) && s.failures.exhausted(addr, s.now()) {
 		return operator{}, tooMany("too many credentials from here that nobody has")
 	}
-	o, err := s.store.OperatorByHash(r.Context(), api.HashCredential(credential))
+	o, err := s.store.OperatorByHash(r.Context(), hash)
 	switch {
 	case errors.Is(err, store.ErrRevoked):
 		return refused("this credential was revoked")
@@ -70,6 +71,7 @@ func (s *Server) operator(r *http.Request, p permission) (operator, error) {
 	case err != nil:
 		return operator{}, err
 	}
+	s.proven.add(hash)
 	s.used(r.Context(), o)
 	if !permits(o.Kind, p) {
 		return operator{}, refuse("TS7604", "", fmt.Sprintf("%s is a %s", o.Name, o.Kind))

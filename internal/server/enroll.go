@@ -17,14 +17,15 @@ import (
 // enroll answers POST /v1/enroll, which the token alone authorises.
 func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 	addr := s.clientAddr(r)
-	if s.failures.exhausted(addr, s.now()) {
-		s.writeFault(w, r, tooMany("too many enrolments from here were refused"))
-		return
-	}
 	var in api.EnrollRequest
 	err := s.readJSON(w, r, &in)
 	if err == nil {
 		err = checkEnroll(&in)
+	}
+	hash := api.HashCredential(in.Token)
+	if !s.proven.has(hash) && s.failures.exhausted(addr, s.now()) {
+		s.writeFault(w, r, tooMany("too many enrolments from here were refused"))
+		return
 	}
 	if err == nil {
 		err = trust.CheckRecipient(in.Recipient)
@@ -36,7 +37,7 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 	}
 	credential := api.NewCredential(api.MachineCredential)
 	input := store.EnrollInput{
-		TokenHash: api.HashCredential(in.Token), MachineID: in.MachineID, Hostname: in.Hostname, Recipient: in.Recipient,
+		TokenHash: hash, MachineID: in.MachineID, Hostname: in.Hostname, Recipient: in.Recipient,
 		Credential: api.HashCredential(credential), OS: in.OS, Agent: in.Agent,
 		Release: in.Kernel.Release, BuildID: in.Kernel.BuildID, Arch: in.Kernel.Arch,
 	}
@@ -50,6 +51,7 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 		s.writeFault(w, r, enrollError(err))
 		return
 	}
+	s.proven.add(hash)
 	s.fleet.put(e.Machine)
 	s.metrics.enrolled.done.Inc()
 	action := "machine.enroll"

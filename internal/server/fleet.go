@@ -20,8 +20,14 @@ import (
 // feed keeps the fleet right.
 type fleet struct {
 	shards [64]shard
+	ids    [64]idShard
 	words  words
-	ids    sync.Map // id → *member
+}
+
+// idShard finds members by id.
+type idShard struct {
+	mu      sync.RWMutex
+	members map[string]*member
 }
 
 // shard is a part of the fleet, by the first bytes of the credential's hash.
@@ -90,6 +96,7 @@ func newFleet() *fleet {
 	f := &fleet{}
 	for i := range f.shards {
 		f.shards[i].members = map[hashKey]*member{}
+		f.ids[i].members = map[string]*member{}
 	}
 	return f
 }
@@ -116,20 +123,45 @@ func (f *fleet) byCredential(hash []byte) *member {
 	return m
 }
 
-func (f *fleet) byID(id string) *member {
-	if v, ok := f.ids.Load(id); ok {
-		return v.(*member)
+// idsOf is where an id is. The last characters of a UUID are random.
+func (f *fleet) idsOf(id string) *idShard {
+	n := uint(0)
+	for _, c := range []byte(id[max(0, len(id)-4):]) {
+		n = n*31 + uint(c)
 	}
-	return nil
+	return &f.ids[n%uint(len(f.ids))]
+}
+
+func (f *fleet) byID(id string) *member {
+	s := f.idsOf(id)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.members[id]
+}
+
+// entry is the member with an id, made if it is not there.
+func (f *fleet) entry(id string) *member {
+	s := f.idsOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.members[id]
+	if m == nil {
+		m = &member{id: id}
+		s.members[id] = m
+	}
+	return m
+}
+
+func (f *fleet) forgetID(id string) {
+	s := f.idsOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.members, id)
 }
 
 // put takes over what the store says about a machine.
 func (f *fleet) put(row store.Machine) *member {
-	m := f.byID(row.ID)
-	if m == nil {
-		v, _ := f.ids.LoadOrStore(row.ID, &member{id: row.ID})
-		m = v.(*member)
-	}
+	m := f.entry(row.ID)
 	saved := readFacts(row.Facts.JSON)
 	m.mu.Lock()
 	old := m.credential
@@ -158,7 +190,7 @@ func (f *fleet) put(row store.Machine) *member {
 	}
 	if gone {
 		f.forget(credential[:], m)
-		f.ids.Delete(row.ID)
+		f.forgetID(row.ID)
 		return m
 	}
 	s := f.shard(credential[:])
@@ -188,7 +220,7 @@ func (f *fleet) remove(id string) {
 	credential := m.credential
 	m.mu.Unlock()
 	f.forget(credential[:], m)
-	f.ids.Delete(id)
+	f.forgetID(id)
 }
 
 // load fills the fleet at the start.
@@ -270,8 +302,16 @@ func (f *fleet) flush(ctx context.Context, st *store.Store) (int, error) {
 
 // each visits every machine.
 func (f *fleet) each(visit func(*member)) {
-	f.ids.Range(func(_, v any) bool {
-		visit(v.(*member))
-		return true
-	})
+	for i := range f.ids {
+		s := &f.ids[i]
+		s.mu.RLock()
+		list := make([]*member, 0, len(s.members))
+		for _, m := range s.members {
+			list = append(list, m)
+		}
+		s.mu.RUnlock()
+		for _, m := range list {
+			visit(m)
+		}
+	}
 }

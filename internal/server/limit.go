@@ -66,6 +66,33 @@ func (f *failures) failed(a netip.Addr, now time.Time) {
 	e.Value.(*failing).limiter.AllowN(now, 1)
 }
 
+// proven are the hashes of credentials and tokens that were good since the
+// start. Who shows one is looked at even where others fail too often.
+type proven struct {
+	mu sync.RWMutex
+	m  map[hashKey]bool
+}
+
+const maxProven = 10_000
+
+func (p *proven) has(hash []byte) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.m[hashKey(hash[:16])]
+}
+
+func (p *proven) add(hash []byte) {
+	if p.has(hash) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.m == nil || len(p.m) >= maxProven {
+		p.m = map[hashKey]bool{}
+	}
+	p.m[hashKey(hash[:16])] = true
+}
+
 // network is what one holder of addresses has: an IPv4 address, a /64 of IPv6.
 func network(a netip.Addr) netip.Addr {
 	a = a.Unmap()

@@ -43,6 +43,14 @@ func (s *Server) fleetOperations(o *operations) {
 			return s.publish.DeleteTier(ctx, in.Name, who.name)
 		})
 
+	answer(o, op{id: "rotate-tier-key", method: "POST", path: "/v1/tiers/{name}/key", summary: "Give a tier a new key; everything of the tier is signed anew", may: change},
+		func(ctx context.Context, who operator, in *tierInput) (api.Trust, error) {
+			if err := s.publish.RotateTierKey(ctx, in.Name, who.name); err != nil {
+				return api.Trust{}, err
+			}
+			return s.trust(ctx)
+		})
+
 	answer(o, op{id: "get-settings", method: "GET", path: "/v1/settings", summary: "What is decided for the whole fleet", may: look},
 		func(ctx context.Context, _ operator, _ *none) (api.Settings, error) { return s.settings(ctx) })
 	answer(o, op{id: "change-settings", method: "PATCH", path: "/v1/settings", summary: "Change settings", may: change},

@@ -58,7 +58,8 @@ type byID struct {
 	ID string `path:"id" maxLength:"255"`
 }
 
-// Page is the part of an input that asks for one page of a list.
+// Page is the part of an input that asks for one page of a list. Its name is
+// in upper case because huma looks only into what is exported.
 type Page struct {
 	After string `query:"after" maxLength:"255" doc:"next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`

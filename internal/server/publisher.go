@@ -28,6 +28,7 @@ type Publisher interface {
 	AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error
 	AddTier(ctx context.Context, name string, rank int, actor string) error
 	DeleteTier(ctx context.Context, name, actor string) error
+	RotateTierKey(ctx context.Context, name, actor string) error
 
 	RootDigest(ctx context.Context) (string, error)
 	FirstRoot(ctx context.Context) ([]byte, error)

@@ -77,6 +77,7 @@ type Server struct {
 	modules  knownModules
 	waiters  waiters
 	failures *failures
+	proven   proven
 	buffers  sync.Pool
 	interval atomic.Int64 // seconds between check-ins
 
