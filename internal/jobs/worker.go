@@ -210,7 +210,7 @@ func (w *Worker) flush(ctx context.Context, log *Log) {
 
 // insist repeats what fails because the server is away, until ctx ends.
 func (w *Worker) insist(ctx context.Context, do func() error) error {
-	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := do()
 		if err == nil || final(err) || !sleep(ctx, pause) {
 			return err

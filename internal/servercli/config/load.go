@@ -111,6 +111,10 @@ func loadFile(k *koanf.Koanf, known []string, path string, text []byte) error {
 		return code.New("TS7801", path, err.Error())
 	}
 	for _, key := range file.Keys() {
+		if isGroup(key, known) && file.Get(key) == nil {
+			file.Delete(key) // everything in it is a comment
+			continue
+		}
 		if !slices.Contains(known, key) {
 			return unknown(path+": "+key, key, known)
 		}
@@ -148,15 +152,19 @@ func loadEnv(k *koanf.Koanf, known, environ []string) error {
 	}), nil)
 }
 
+func isGroup(key string, known []string) bool {
+	return slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, key+".") })
+}
+
 // unknown is the problem of a key that nothing reads, with what is near it.
 func unknown(where, key string, known []string) *code.Problem {
 	why := "there is no such key"
 	flat := strings.NewReplacer("_", ".")
 	best, least := "", 4
+	if isGroup(key, known) {
+		return code.New("TS7802", where, "it is a group: give the keys below it")
+	}
 	for _, k := range known {
-		if strings.HasPrefix(k, key+".") {
-			return code.New("TS7802", where, "it is a group: give the keys below it")
-		}
 		if strings.HasPrefix(key, k+".") {
 			return code.New("TS7802", where, k+" is a value and no group")
 		}
