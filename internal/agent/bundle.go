@@ -63,14 +63,14 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 // applyFrom brings the live patch that policy chooses from the bundle into the
 // cache, and acts.
 func (a *Agent) applyFrom(ctx context.Context, source Source, info *BundleInfo) error {
-	ctx, end, err := a.begin(ctx)
+	turn, end, err := a.begin(ctx)
 	if err != nil {
 		return err
 	}
-	host, err := a.host(ctx)
+	host, err := a.host(turn)
 	if err == nil {
 		if d := a.decide(host, time.Now()); d.Action == policy.Apply {
-			_, err = a.bring(ctx, host, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer)
+			_, err = a.bring(turn, host, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer)
 		}
 	}
 	end()
