@@ -170,6 +170,9 @@ func parseKept(b []byte) (*kept, error) {
 			return nil, errors.New("it is not whole")
 		}
 	}
+	if again, err := k.bytes(); err != nil || !bytes.Equal(again, b) {
+		return nil, errors.New("it is not as it was written") // a tar that lost its end looks like a shorter one
+	}
 	if k.Floors == nil {
 		k.Floors = map[string]floor{}
 	}
