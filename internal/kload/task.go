@@ -118,7 +118,7 @@ func ParseFrame(line string) (function, module string, ok bool) {
 		}
 		if i+1 < len(f) && strings.HasPrefix(f[i+1], "[") {
 			// A build-id may follow the name: "[ext4 0123…]".
-			module = strings.Trim(f[i+1], "[]")
+			module = strings.Trim(f[i+1], "[],")
 		}
 		return name, module, true
 	}
