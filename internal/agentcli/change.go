@@ -3,7 +3,6 @@
 package agentcli
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
@@ -65,11 +65,10 @@ quarantine, or older than what this machine had is refused all the same.`,
 func (a *app) apply(ctx context.Context, c agent.Control, b []byte, local bool) error {
 	var p *api.Patch
 	var err error
-	// The first member of a live patch is its manifest; a bundle's is not.
-	if bytes.HasPrefix(b, []byte("manifest.json\x00")) {
-		p, err = c.ApplyFile(ctx, b, local)
-	} else {
+	if trust.IsBundle(b) {
 		p, err = c.ApplyBundle(ctx, b)
+	} else {
+		p, err = c.ApplyFile(ctx, b, local)
 	}
 	if err != nil {
 		return err
