@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/store"
 )
 
 // metrics are what Prometheus may ask for. Counters of the hot path are
@@ -120,8 +121,8 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(desc("feed_age_seconds", "Time since the change feed was last read."), s.now().Sub(time.UnixMilli(s.feedRead.Load())).Seconds())
 	if counts, err := s.store.CountJobs(ctx); err == nil {
 		d := desc("jobs", "Build jobs by state.", "state")
-		for state, n := range counts {
-			gauge(d, float64(n), string(state))
+		for _, state := range []store.JobState{store.JobQueued, store.JobRunning, store.JobDone, store.JobFailed, store.JobCancelled} {
+			gauge(d, float64(counts[state]), string(state))
 		}
 	}
 	if roles, err := s.publish.Status(ctx); err == nil {

@@ -41,7 +41,11 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 			}
 		}()
 		rec.request = r
-		mux.ServeHTTP(rec, r)
+		if p := r.URL.Path; strings.Contains(p, "//") || strings.Contains(p, "/.") {
+			rec.unrouted = http.StatusNotFound // the mux would send the client, and its credential, to a cleaner path
+		} else {
+			mux.ServeHTTP(rec, r)
+		}
 		if rec.unrouted != 0 {
 			s.unrouted(rec, r)
 		}

@@ -52,6 +52,7 @@ type site struct {
 	admin  *client.Client
 	secret string // of the admin
 	log    *bytes.Buffer
+	logMu  sync.Mutex
 	shift  atomic.Int64
 	root   []byte
 }
@@ -96,7 +97,7 @@ func (s *site) start(change ...func(*Options)) {
 	s.web = httptest.NewUnstartedServer(nil)
 	o := Options{
 		Store: s.db, Blobs: s.files, Publish: s.pub, Jobs: s.queue, Now: s.clock, Version: "test",
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{mu: &s.logMu, w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		URL: "http://" + s.web.Listener.Addr().String(),
 	}
 	for _, c := range change {
@@ -121,7 +122,7 @@ func (s *site) start(change ...func(*Options)) {
 }
 
 type lockedWriter struct {
-	mu sync.Mutex
+	mu *sync.Mutex
 	w  *bytes.Buffer
 }
 
