@@ -148,10 +148,10 @@ func (a *Agent) compare(ctx context.Context, h *Host) error {
 	p := s.Current.Patch
 	i := slices.IndexFunc(loaded, func(l Loaded) bool { return l.Name == p.Name })
 	switch {
-	case i >= 0 && (loaded[i].Enabled || p.State == api.Reverting):
-		return nil
-	case i >= 0 && loaded[i].Transition:
-		return nil // on its way out; the next look tells
+	case i >= 0 && p.State == api.Reverting:
+		return a.takeOut(ctx, h, p, "begun before")
+	case i >= 0 && (loaded[i].Enabled || loaded[i].Transition):
+		return nil // there, or on its way out: then the next look tells
 	}
 	a.nurse.dismiss()
 	if p.State != api.Reverting {

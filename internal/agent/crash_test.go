@@ -268,3 +268,65 @@ func TestAnOrderlyEndIsNoCrash(t *testing.T) {
 		qt.Check(t, qt.HasLen(s.Quarantine, 0))
 	})
 }
+
+// TestTheAgentIsKilledAtEveryStep ends the process and not the machine: its
+// next run goes on in the same boot, and nothing is held against a live patch.
+func TestTheAgentIsKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	for name, s := range scenarios() {
+		if name == "a boot" { // begins with a boot of its own
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			total := 0
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.enroll()
+				s.prepare(w)
+				before := w.steps
+				s.play(w)
+				total = w.steps - before
+			})
+			for step := 1; step <= total; step++ {
+				for mode := range dieModes {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t)
+						w.enroll()
+						s.prepare(w)
+						w.dieAt, w.mode = w.steps+step, mode
+						s.play(w)
+						if !w.off {
+							return
+						}
+						note := qt.Commentf("killed at step %d of %d, mode %d", step, total, mode)
+						w.set(func() { w.off, w.dieAt, w.stuck = false, 0, map[string]bool{} })
+						// The kernel goes on without the agent.
+						for _, p := range w.patches {
+							if p.Transition && !p.Enabled {
+								delete(w.patches, p.Name)
+							}
+							p.Transition = false
+						}
+						a, stop := w.start()
+						time.Sleep(15 * time.Minute)
+						synctest.Wait()
+						status := a.Status()
+						stop()
+						for _, q := range status.Quarantine {
+							qt.Check(t, qt.Equals(q.Problem.Code, "TS9503"), note) // the unhealthy one, found again
+						}
+						if status.Protection != api.Protected {
+							why := len(status.Problems) > 0 || len(status.ByHand) > 0 || strings.Contains(status.Reason, "is blocked")
+							qt.Check(t, qt.IsTrue(why), qt.Commentf("step %d of %d, mode %d: %s: %s %v", step, total, mode, status.Protection, status.Reason, w.states()))
+						} else {
+							qt.Check(t, qt.HasLen(w.loaded(), 1), note)
+							qt.Check(t, qt.Equals(status.Applied.State, api.Healthy), note)
+						}
+						qt.Check(t, qt.Equals(status.Waiting, 0), note)
+					})
+				}
+			}
+		})
+	}
+}
