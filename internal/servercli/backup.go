@@ -39,15 +39,15 @@ func newBackupCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write everything of a server into one file, while it runs",
-		Long: `backup writes the configuration, the database and all files into one archive. The
-server may run meanwhile: the database is taken as of one moment, and with it
-whatever it names.
+		Long: `backup writes the configuration, the database and all files into one archive.
+The server may run meanwhile: the database is taken as of one moment, and with
+it whatever it names.
 
 The keys are not in it unless --with-keys is given. Without the keys nobody can
 publish in your name with a stolen backup, and you can't run a server from it
 without them either: keep a copy of keys/ and ca/ somewhere safe; they seldom
-change. With them the file is as secret as the server itself. Passwords that stand in
-server.yaml are in it either way. The root keys are never in it.
+change. With them the file is as secret as the server itself. Passwords that
+stand in server.yaml are in it either way. The root keys are never in it.
 
 The object cache is left out: it fills itself again.`,
 		Example: "  tsugi-server backup /backup/tsugi-$(date +%F).tar.zst",

@@ -51,8 +51,8 @@ func newCARenewCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "renew",
 		Short: "Make a new key and certificate for the server now",
-		Long: `renew makes a new key and certificate for the server, for the day when its key may
-have been read by somebody. A running server takes it within a minute;
+		Long: `renew makes a new key and certificate for the server, for the day when its key
+may have been read by somebody. A running server takes it within a minute;
 machines and operators notice nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ca(cmd, true, false) },

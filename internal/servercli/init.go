@@ -23,7 +23,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/server/tlsconf"
 	"github.com/tsugi-project/tsugi/internal/servercli/config"
 	"github.com/tsugi-project/tsugi/internal/store"
-	"github.com/tsugi-project/tsugi/internal/trust/repo"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
@@ -67,6 +66,9 @@ It prints the token of the first operator and the word that the first machines
 enroll with, once. The root keys are written to offline/, locked with a
 passphrase: carry that directory away, to two places that are not this
 machine. They are needed to change other keys, not from day to day.
+
+Run by root in a directory of another user, such as the package's
+/var/lib/tsugi-server, it gives that user what it makes.
 
 For PostgreSQL, S3 or certificates of your own give --config with a file that
 says so; it becomes the server's server.yaml.`,
@@ -118,6 +120,9 @@ func (a *app) init(cmd *cobra.Command, o initOptions) error {
 	// The file that makes the directory a server's comes last.
 	if err := renameio.WriteFile(filepath.Join(dir, config.FileName), text, 0o640); err != nil {
 		return errors.Join(diskProblem(dir, err), sweep(dir, c))
+	}
+	if err := giveAway(dir); err != nil {
+		return err
 	}
 	return a.Show("init", r, func() string { return initText(r) })
 }
@@ -225,7 +230,7 @@ func (a *app) make(ctx context.Context, c *config.Config, o initOptions, passphr
 	}
 	set := publish.KeySetOptions{
 		Dir: c.Path(c.Keys.Dir), OfflineDir: filepath.Join(c.Dir(), "offline"), Passphrase: passphrase,
-		Roots: o.roots, Threshold: o.threshold, Lifetimes: repo.DefaultLifetimes(), Now: now,
+		Roots: o.roots, Threshold: o.threshold, Lifetimes: lifetimes(c), Now: now,
 	}
 	for _, t := range tiers {
 		set.Tiers = append(set.Tiers, t.Name)
@@ -239,7 +244,7 @@ func (a *app) make(ctx context.Context, c *config.Config, o initOptions, passphr
 	if err != nil {
 		return err
 	}
-	service, err := publish.New(publish.Options{Store: db, Blobs: blobs, Keys: keys.Keys, Log: slog.New(slog.DiscardHandler)})
+	service, err := publish.New(publish.Options{Store: db, Blobs: blobs, Keys: keys.Keys, Lifetimes: lifetimes(c), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -41,20 +41,20 @@ func newRestoreCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a server again from a backup",
-		Long: `restore makes the directory, the database and the files of a server from a backup.
-All three have to be empty: nothing is ever overwritten. The whole backup is
-checked before anything is written.
+		Long: `restore makes the directory, the database and the files of a server from a
+backup. All three have to be empty: nothing is ever overwritten. The whole
+backup is checked before anything is written.
 
 With --config another configuration takes the place of the one in the backup:
 so a server moves from SQLite to PostgreSQL, or from a folder to S3.
 
-If the keys are not in the backup, put copies of keys/ and ca/ into a directory and name
-it with --keys, or put them in place before the server starts.
+If the keys are not in the backup, put copies of keys/ and ca/ into a directory
+and name it with --keys, or put them in place before the server starts.
 
-What happened after the backup is lost, with two exceptions. Machines keep what they
-have, and the server lifts the numbers of all that it signs above what machines can have
-seen, so that they follow it again. Machines that enrolled after the backup
-have to enroll again.`,
+What happened after the backup is lost, with two exceptions. Machines keep what
+they have, and the server lifts the numbers of all that it signs above what
+machines can have seen, so that they follow it again. Machines that enrolled
+after the backup have to enroll again.`,
 		Example: "  tsugi-server restore /backup/tsugi-2026-11-22.tar.zst --dir /srv/tsugi --keys /media/keys",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.restore(cmd.Context(), args[0], keys) },
@@ -109,6 +109,9 @@ func (a *app) restore(ctx context.Context, file, keys string) error {
 	}
 	if err := renameio.WriteFile(filepath.Join(dir, config.FileName), text, 0o640); err != nil {
 		return errors.Join(diskProblem(dir, err), sweep(dir, c))
+	}
+	if err := giveAway(dir); err != nil {
+		return err
 	}
 	return a.Show("restore", r, func() string { return restoreText(r) })
 }

@@ -100,6 +100,7 @@ func (s *service) serve(ctx context.Context) error {
 			return errors.Join(err, listener.Close())
 		}
 		metrics = metricsServer(registry, s.log)
+		web.Handler = withoutMetrics(web.Handler)
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -165,6 +166,17 @@ func (s *service) shutdown(servers ...*http.Server) error {
 		}
 	}
 	return nil
+}
+
+// withoutMetrics hides them where machines are served.
+func withoutMetrics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // metricsServer shows the metrics to whoever can reach its address.

@@ -49,9 +49,10 @@ A server is two commands away:
   tsugi-server serve
 
 Everything it keeps is in one directory, or in PostgreSQL and an S3-compatible
-store when it is configured so. Settings come from server.yaml in the directory, from the
-environment (TSUGI_SERVER_TLS_MODE is tls.mode) and from flags, each overriding
-the one before: tsugi-server config shows what is in force.
+store when it is configured so. Settings come from server.yaml in the
+directory, from the environment (TSUGI_SERVER_TLS_MODE is tls.mode) and from
+flags, each overriding the one before: tsugi-server config shows what is in
+force.
 
 Exit codes:
   0    done

@@ -16,6 +16,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/servercli/config"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
+	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
 // service is the parts of a server that need no network of their own.
@@ -47,7 +48,7 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 	if s.blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}
-	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Reload: load, Log: log}); err != nil {
+	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Lifetimes: lifetimes(c), Reload: load, Log: log}); err != nil {
 		return nil, err
 	}
 	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob})
@@ -71,6 +72,8 @@ func (s *service) close() error {
 	}
 	return s.store.Close()
 }
+
+func lifetimes(c *config.Config) repo.Lifetimes { return repo.Lifetimes(c.Keys.Lifetimes) }
 
 func openBlobs(ctx context.Context, c *config.Config) (blob.Store, error) {
 	if c.Storage.Kind == "folder" {

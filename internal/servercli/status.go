@@ -51,9 +51,9 @@ func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Tell how the server stands, also when it does not run",
-		Long: `status looks at the server's directory, its database and its storage, and asks the server
-itself whether it answers. It changes nothing, but for the schema of a database
-that an older release made.`,
+		Long: `status looks at the server's directory, its database and its storage, and asks
+the server itself whether it answers. It changes nothing, but for the schema of
+a database that an older release made.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd) },
 	}

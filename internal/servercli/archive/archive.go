@@ -234,4 +234,3 @@ func goodName(name string) bool {
 	return name != "" && len(name) <= maxName && path.Clean(name) == name && !path.IsAbs(name) &&
 		name != ".." && !strings.HasPrefix(name, "../") && !strings.ContainsAny(name, "\x00\n\\")
 }
-

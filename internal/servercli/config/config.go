@@ -99,9 +99,20 @@ type ACME struct {
 	CA        string `koanf:"ca"`        // PEM of the directory's own authority, for a private one
 }
 
-// Keys says where the online keys are.
+// Keys says where the online keys are, and for how long what they sign is good.
 type Keys struct {
-	Dir string `koanf:"dir"`
+	Dir       string    `koanf:"dir"`
+	Lifetimes Lifetimes `koanf:"lifetimes"`
+}
+
+// Lifetimes are those of signatures: each is renewed when a third is left.
+type Lifetimes struct {
+	Root      time.Duration `koanf:"root"` // of the first root, which init makes
+	Targets   time.Duration `koanf:"targets"`
+	Tier      time.Duration `koanf:"tier"`
+	Snapshot  time.Duration `koanf:"snapshot"`
+	Timestamp time.Duration `koanf:"timestamp"` // for so long a machine without news goes by what it has
+	Resign    time.Duration `koanf:"resign"`    // a timestamp is made anew at this age
 }
 
 // Workers are the build workers inside the server.
@@ -118,7 +129,7 @@ type Workers struct {
 // Metrics says where /metrics is.
 type Metrics struct {
 	// Listen is an address of its own for /metrics, plain HTTP; "" serves it
-	// beside the API, for operators' tokens only.
+	// beside the API, to whoever reaches that.
 	Listen string `koanf:"listen"`
 }
 
@@ -145,13 +156,17 @@ func (s Secret) MarshalText() ([]byte, error) {
 	return []byte("[redacted]"), nil
 }
 
+const day = 24 * time.Hour
+
 // Default is the configuration of a fresh server.
 func Default() Config {
 	return Config{
 		Database: "sqlite:tsugi.db",
 		Storage:  Storage{Kind: "folder", Folder: "blobs", S3: S3{Region: "us-east-1"}},
 		TLS:      TLS{Mode: "own", Dir: "ca", Min: "1.2", Names: []string{}, ACME: ACME{Dir: "acme"}},
-		Keys:     Keys{Dir: "keys"},
+		Keys: Keys{Dir: "keys", Lifetimes: Lifetimes{
+			Root: 730 * day, Targets: 90 * day, Tier: 90 * day, Snapshot: 7 * day, Timestamp: day, Resign: time.Hour,
+		}},
 		Workers:  Workers{Count: 1, Home: "worker"},
 		Log:      Log{Level: "info", Format: "auto"},
 		Interval: time.Hour,
@@ -264,6 +279,15 @@ func (c *Config) check() error {
 	return c.checkRest(bad)
 }
 
+func (l Lifetimes) good() bool {
+	for _, d := range []time.Duration{l.Root, l.Targets, l.Tier, l.Snapshot, l.Timestamp} {
+		if d < time.Minute || d > 20*365*day {
+			return false
+		}
+	}
+	return l.Resign > 0 && l.Resign < l.Timestamp
+}
+
 type complain func(key, format string, args ...any) error
 
 func (c *Config) checkStorage(bad complain) error {
@@ -338,6 +362,8 @@ func (c *Config) checkRest(bad complain) error {
 		return bad("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	case c.Log.Format != "auto" && c.Log.Format != "json" && c.Log.Format != "text":
 		return bad("log.format", "%q is none of auto, json, text", c.Log.Format)
+	case !c.Keys.Lifetimes.good():
+		return bad("keys.lifetimes", "each is at least a minute and at most 20 years, and resign is below timestamp")
 	case c.Interval < 10*time.Second || c.Interval > 24*time.Hour:
 		return bad("interval", "%s is not from 10s to 24h", c.Interval)
 	case c.Grace < 0 || c.Grace > time.Hour:

@@ -45,13 +45,14 @@ func TestAGroupOfCommentsIsNoGroup(t *testing.T) {
 
 func TestEachSourceOverridesTheOneBefore(t *testing.T) {
 	t.Parallel()
-	file := minimal + "log: {level: warn}\ninterval: 10m\ntls: {names: [a.example.org, 10.0.0.1]}\n"
+	file := minimal + "log: {level: warn}\nkeys: {lifetimes: {root: 365d}}\ninterval: 10m\ntls: {names: [a.example.org, 10.0.0.1]}\n"
 	c, err := load(t, file, nil)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(c.Log.Level, "warn"))
 	qt.Check(t, qt.Equals(c.Log.Format, "auto")) // the default of a key beside one that is given
 	qt.Check(t, qt.Equals(c.Interval, 10*time.Minute))
 	qt.Check(t, qt.DeepEquals(c.TLS.Names, []string{"a.example.org", "10.0.0.1"}))
+	qt.Check(t, qt.Equals(c.Keys.Lifetimes.Root, 365*24*time.Hour))
 	qt.Check(t, qt.Equals(c.Workers.Count, 1))
 	qt.Check(t, qt.Equals(c.Address(), ":8443"))
 
@@ -95,6 +96,8 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		{"plain http with TLS", "url: http://h\n", "", "TS7803", "url", "tls.mode is own"},
 		{"no duration", minimal + "interval: often\n", "", "TS7803", "interval", "no duration"},
 		{"a number for a duration", minimal + "interval: 5\n", "", "TS7803", "interval", "no duration"},
+		{"a signature that ends at once", minimal + "keys: {lifetimes: {timestamp: 1s}}\n", "", "TS7803", "keys.lifetimes", "at least"},
+		{"days that are none", minimal + "keys: {lifetimes: {root: -3d}}\n", "", "TS7803", "keys.lifetimes.root", "no duration"},
 		{"too short an interval", minimal + "interval: 1s\n", "", "TS7803", "interval", "not from"},
 		{"no number", minimal + "workers: {count: many}\n", "", "TS7803", "workers.count", "no whole number"},
 		{"half a worker", minimal + "workers: {count: 1.5}\n", "", "TS7803", "workers.count", "no whole number"},

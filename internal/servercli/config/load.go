@@ -230,10 +230,10 @@ func convert(v, like any) (any, error) {
 		if d, ok := v.(time.Duration); ok {
 			return d, nil
 		}
-		if d, err := time.ParseDuration(text); isText && err == nil {
+		if d, err := parseDuration(text); isText && err == nil {
 			return d, nil
 		}
-		return nil, fmt.Errorf("%v is no duration such as 30s or 5m", v)
+		return nil, fmt.Errorf("%v is no duration such as 30s, 5m or 90d", v)
 	case int:
 		if n, ok := v.(int); ok {
 			return n, nil
@@ -252,6 +252,15 @@ func convert(v, like any) (any, error) {
 		return text, nil
 	}
 	return nil, fmt.Errorf("%v is no text; put it in quotes", v)
+}
+
+// parseDuration knows days, too.
+func parseDuration(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * day, err
+	}
+	return time.ParseDuration(s)
 }
 
 func convertList(v any) (any, error) {

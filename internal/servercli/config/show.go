@@ -75,3 +75,35 @@ func (c *Config) YAML() ([]byte, error) {
 	}
 	return k.Marshal(yaml.Parser())
 }
+
+// Defaults are all keys and their defaults as people write them.
+func Defaults() map[string]string {
+	c := Default()
+	k, err := c.values()
+	if err != nil {
+		panic(err) // nothing of it comes from outside
+	}
+	all := map[string]string{}
+	for key, v := range k.All() {
+		all[key] = short(v)
+	}
+	return all
+}
+
+// short is a value without what nobody would write: 5m for 5m0s.
+func short(v any) string {
+	s := fmt.Sprint(v)
+	if list, ok := v.([]string); ok {
+		s = strings.Join(list, ", ")
+	}
+	if d, err := time.ParseDuration(s); err == nil && s != "0" {
+		if d%day == 0 {
+			return fmt.Sprintf("%dd", d/day)
+		}
+		s = strings.TrimSuffix(strings.TrimSuffix(s, "0s"), "0m")
+		if s == "" || s[len(s)-1] >= '0' && s[len(s)-1] <= '9' {
+			s = d.String()
+		}
+	}
+	return s
+}
