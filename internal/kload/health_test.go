@@ -183,8 +183,15 @@ func TestStatesOfTasks(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, task := range []kload.Task{
-		{State: "D"}, {State: "R", Kernel: true}, {State: "R"}, {State: "T"}, {State: "Z"},
-		{State: "S", Kernel: true, Function: "f"}, {State: "I", Kernel: true}, {State: "S", Function: "f"}, {State: "S"},
+		{State: "D"},
+		{State: "R", Kernel: true},
+		{State: "R"},
+		{State: "T"},
+		{State: "Z"},
+		{State: "S", Kernel: true, Function: "f"},
+		{State: "I", Kernel: true},
+		{State: "S", Function: "f"},
+		{State: "S"},
 	} {
 		qt.Check(t, qt.IsFalse(seen[task.Why()]), qt.Commentf("%+v", task))
 		seen[task.Why()] = true

@@ -159,7 +159,7 @@ func (k *Klog) about(module string) string {
 	records, _ := k.Read()
 	var out []string
 	for _, r := range records {
-		if !r.Kernel || r.Level > 5 || len(out) >= 4 {
+		if !r.Kernel || r.Level > 5 || len(out) >= 4 || strings.HasPrefix(r.Text, "livepatch: enabling patch ") {
 			continue
 		}
 		if strings.HasPrefix(r.Text, module+": ") || strings.HasPrefix(r.Text, "livepatch: ") ||

@@ -47,9 +47,11 @@ func healthy() *preflight.Request {
 				{Function: "ext4_rmdir", Module: "ext4", Count: 1, Direct: true},
 			},
 			Kprobes: []hostinfo.Kprobe{
-				{Symbol: "do_it", Ftrace: true}, {Symbol: "do_another", Offset: 5},
+				{Symbol: "do_it", Ftrace: true},
+				{Symbol: "do_another", Offset: 5},
 				{Symbol: "ext4_rmdir", Offset: 5}, // of no module: another function of that name
-				{Symbol: "do_it", Offset: 5, Disabled: true}, {Symbol: "do_it", Offset: 5, Gone: true},
+				{Symbol: "do_it", Offset: 5, Disabled: true},
+				{Symbol: "do_it", Offset: 5, Gone: true},
 			},
 		},
 		Manifest: &livepatch.Manifest{
