@@ -209,7 +209,10 @@ func (a *Agent) failed(id string, err error) {
 // applyOffer takes an offer all the way: fetched, verified, found fit, loaded.
 func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	ref := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
-	err := a.fetch(ctx, h, o)
+	err := a.fresh(h, o)
+	if err == nil {
+		err = a.fetch(ctx, h, o)
+	}
 	if err == nil {
 		err = a.load(ctx, h, o.ID, false)
 	}
@@ -227,6 +230,27 @@ func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	return p
 }
 
+// fresh keeps what is new out while the metadata is old: whoever keeps news
+// from this machine could keep a block from it as well. What was confirmed
+// here before is not new.
+func (a *Agent) fresh(h *Host, o trust.Offer) error {
+	s, _ := a.journal.view()
+	if s.Healthy[h.Kernel.BuildID].ID == o.ID {
+		return nil
+	}
+	var err error
+	a.see(func(m *moment) {
+		if time.Since(m.indexed) < 2*freshFor {
+			return
+		}
+		if err = m.indexErr; err == nil {
+			err = m.checkErr
+		}
+		err = code.New("TS9413", o.ID, "").With(err)
+	})
+	return err
+}
+
 // settled is an error whose state is in the journal already, or that leaves
 // the live patch in the kernel, so that its intent must stay.
 type settled struct{ err error }
@@ -242,24 +266,13 @@ func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
 	}
 	var source Source
 	var tier, key string
-	var stale error
 	a.see(func(m *moment) {
 		source = m.source
-		if m.assignment != nil {
+		if m.assignment != nil && m.index != nil {
 			tier, key = m.index.Tier, m.assignment.Keys[o.ID]
 		}
-		if time.Since(m.indexed) >= 2*freshFor {
-			stale = m.indexErr
-			if stale == nil {
-				stale = m.checkErr
-			}
-			stale = code.New("TS9413", o.ID, "").With(stale)
-		}
 	})
-	switch {
-	case stale != nil:
-		return stale
-	case source == nil:
+	if source == nil {
 		return code.New("TS9413", o.ID, "there is no connection to the server")
 	}
 	_, err := a.bring(ctx, h, source, tier, key, o)

@@ -24,7 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // in runs a test in a bubble of time, with an enrolled machine.
 func in(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.enroll()
@@ -39,6 +38,7 @@ func soon() { time.Sleep(5 * time.Second); synctest.Wait() }
 func later() { time.Sleep(3 * time.Minute); synctest.Wait() }
 
 func TestALivePatchIsAppliedAndConfirmed(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -58,6 +58,7 @@ func TestALivePatchIsAppliedAndConfirmed(t *testing.T) {
 }
 
 func TestNewsReachAWaitingMachineAtOnce(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		_, stop := w.start()
 		defer stop()
@@ -70,6 +71,7 @@ func TestNewsReachAWaitingMachineAtOnce(t *testing.T) {
 }
 
 func TestANewerOneReplacesAnOlderOne(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -86,6 +88,7 @@ func TestANewerOneReplacesAnOlderOne(t *testing.T) {
 }
 
 func TestABootPutsBackWhatWasConfirmed(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		_, stop := w.start()
@@ -112,6 +115,7 @@ func TestABootPutsBackWhatWasConfirmed(t *testing.T) {
 }
 
 func TestALivePatchThatTakesTheMachineDownDoesSoOnce(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		w.panics["tsugi_v1"] = true
@@ -145,6 +149,7 @@ func TestALivePatchThatTakesTheMachineDownDoesSoOnce(t *testing.T) {
 }
 
 func TestClearLetsAQuarantinedLivePatchInAgain(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		o := w.offer(1)
 		w.panics["tsugi_v1"] = true
@@ -168,6 +173,7 @@ func TestClearLetsAQuarantinedLivePatchInAgain(t *testing.T) {
 }
 
 func TestAStuckTransitionIsNamedReversedAndTriedAgain(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		w.stuck["tsugi_v1"] = true
@@ -200,6 +206,7 @@ func TestAStuckTransitionIsNamedReversedAndTriedAgain(t *testing.T) {
 }
 
 func TestRevertEndsATransitionThatIsStuck(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		w.stuck["tsugi_v1"] = true
@@ -232,6 +239,7 @@ func TestAnUnhealthyLivePatchIsTakenOutAndKeptOut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			in(t, func(t *testing.T, w *world) {
 				c := testConfig()
 				harm(w, &c)
@@ -256,6 +264,7 @@ func TestAnUnhealthyLivePatchIsTakenOutAndKeptOut(t *testing.T) {
 }
 
 func TestRevertByHandLasts(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -280,6 +289,7 @@ func TestRevertByHandLasts(t *testing.T) {
 }
 
 func TestANewerOneComesAfterARevertByHand(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -294,6 +304,7 @@ func TestANewerOneComesAfterARevertByHand(t *testing.T) {
 }
 
 func TestARecallAndASignedRevertAreObeyed(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -315,6 +326,7 @@ func TestARecallAndASignedRevertAreObeyed(t *testing.T) {
 }
 
 func TestABlockedOneIsNotPutBackByABoot(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		o := w.offer(1)
 		_, stop := w.start()
@@ -335,6 +347,7 @@ func TestABlockedOneIsNotPutBackByABoot(t *testing.T) {
 }
 
 func TestHoldAndWindowKeepANewOneOut(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		c := testConfig()
 		c.Timezone = "UTC"
@@ -360,7 +373,42 @@ func TestHoldAndWindowKeepANewOneOut(t *testing.T) {
 	})
 }
 
+func TestWhatIsCachedIsNotLoadedUnderOldMetadata(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		o := w.offer(1)
+		w.blockers[o.Name] = code.New("TS9206", "", "") // fetched, and not loaded
+		a, stop := w.start()
+		defer stop()
+		later()
+		w.set(func() { w.down = true; clear(w.blockers) })
+		time.Sleep(5 * time.Hour) // tried again after 1, 2, 4 … minutes, and fresh for two hours
+		synctest.Wait()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{o.Name}))
+		_ = a
+	})
+	in(t, func(t *testing.T, w *world) {
+		o := w.offer(1)
+		w.blockers[o.Name] = code.New("TS9206", "", "")
+		a, stop := w.start()
+		defer stop()
+		later()
+		w.set(func() { w.down = true })
+		time.Sleep(5 * time.Hour)
+		w.set(func() { clear(w.blockers) })
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		qt.Check(t, qt.HasLen(w.loaded(), 0))
+		qt.Check(t, qt.Equals(a.Status().Problems[0].Code, code.Code("TS9413")))
+		w.set(func() { w.down = false })
+		time.Sleep(10 * time.Hour)
+		synctest.Wait()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{o.Name}))
+	})
+}
+
 func TestTsugiOffDoesNothing(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		_, stop := w.start()
@@ -398,6 +446,7 @@ func TestNothingIsLoadedThatIsNotWhatTheIndexSays(t *testing.T) {
 		"expired metadata":      {func(w *world, o trust.Offer) { w.stale = code.New("TS7113", "timestamp.json", "") }, "TS7113"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			in(t, func(t *testing.T, w *world) {
 				o := w.offer(1)
 				c.harm(w, o)
@@ -428,6 +477,7 @@ func TestNothingIsLoadedThatIsNotWhatTheIndexSays(t *testing.T) {
 }
 
 func TestEveryReportArrivesOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -461,6 +511,7 @@ func TestADiskThatCannotBeWrittenKeepsEverythingOut(t *testing.T) {
 		"read-only": {func(w *world, on bool) { w.ro = on }, "TS9402"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			in(t, func(t *testing.T, w *world) {
 				w.offer(1)
 				a, stop := w.start()
@@ -495,6 +546,7 @@ func TestADiskThatCannotBeWrittenKeepsEverythingOut(t *testing.T) {
 }
 
 func TestADamagedJournalKeepsEverythingOutUntilAPersonHasLooked(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		_, stop := w.start()
@@ -517,6 +569,7 @@ func TestADamagedJournalKeepsEverythingOutUntilAPersonHasLooked(t *testing.T) {
 }
 
 func TestARevokedCredentialIsToldAndTakesNothingAway(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -541,6 +594,7 @@ func TestARevokedCredentialIsToldAndTakesNothingAway(t *testing.T) {
 }
 
 func TestACopiedDiskIsFoundOut(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.host.MachineID = strings.Repeat("cd", 32)
 		a, stop := w.start()
@@ -552,6 +606,7 @@ func TestACopiedDiskIsFoundOut(t *testing.T) {
 }
 
 func TestACloneThatTheServerFindsIsTold(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.want = []api.Wish{api.WantReenroll, api.WantModules}
 		w.host.Modules = []api.Module{{Name: "ext4", BuildID: "ab"}}
@@ -566,6 +621,7 @@ func TestACloneThatTheServerFindsIsTold(t *testing.T) {
 }
 
 func TestAWishForModulesIsNoLoop(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.want = []api.Wish{api.WantModules} // and this kernel has none
 		_, stop := w.start()
@@ -576,6 +632,7 @@ func TestAWishForModulesIsNoLoop(t *testing.T) {
 }
 
 func TestAWrongClockIsTold(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.skew = -20 * 365 * 24 * time.Hour
 		w.stale = code.New("TS7113", "timestamp.json", "")
@@ -593,6 +650,7 @@ func TestAWrongClockIsTold(t *testing.T) {
 }
 
 func TestOutsidersAreNoticed(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		a, stop := w.start()
@@ -610,6 +668,7 @@ func TestOutsidersAreNoticed(t *testing.T) {
 }
 
 func TestAFileByHand(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		o := w.offer(1)
 		w.set(func() { w.index = nil; w.bump() })

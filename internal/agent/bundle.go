@@ -49,7 +49,7 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 	if err := a.keepIndex(x); err != nil {
 		return nil, err
 	}
-	a.see(func(m *moment) { m.index = x })
+	a.see(func(m *moment) { m.index, m.indexed = x, time.Now() })
 	if err := a.applyFrom(ctx, source, info); err != nil {
 		return nil, err
 	}

@@ -237,6 +237,7 @@ func TestPowerLossAgainAndAgain(t *testing.T) {
 
 // TestACrashLongAfterIsNotHeldAgainstALivePatch: what is confirmed is trusted.
 func TestACrashLongAfterIsNotHeldAgainstALivePatch(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		_, stop := w.start()
@@ -254,6 +255,7 @@ func TestACrashLongAfterIsNotHeldAgainstALivePatch(t *testing.T) {
 
 // TestAnOrderlyEndIsNoCrash: a reboot during the health watch.
 func TestAnOrderlyEndIsNoCrash(t *testing.T) {
+	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
 		w.offer(1)
 		_, stop := w.start()
