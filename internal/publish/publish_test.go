@@ -334,38 +334,6 @@ func TestRefreshSignsWhatIsDueAndNothingElse(t *testing.T) {
 	qt.Check(t, qt.Equals(code.Of(p.Refresh(t.Context())), "TS7113"))
 }
 
-func TestSeveralServersPublishAtOnceAndNothingIsLost(t *testing.T) {
-	p := newPlant(t)
-	var wg sync.WaitGroup
-	for i := range 8 {
-		s := p.replica()
-		wg.Go(func() {
-			m := livepatch.Manifest{
-				Name: "tsugi_x", Version: 1, Target: livepatch.TargetRef{Name: fmt.Sprintf("debian:k%d", i), Release: "k", Arch: "x86_64", BuildID: fmt.Sprintf("%040x", i)},
-				Fixes: []livepatch.FixRef{{ID: "f"}}, Functions: []livepatch.Function{{Object: "vmlinux", Name: "f", Change: "changed"}},
-			}
-			lp, err := livepatch.New(m, "x.ko", []byte("ko"), map[string][]byte{"f": nil})
-			qt.Check(t, qt.IsNil(err))
-			b, err := lp.Bytes()
-			qt.Check(t, qt.IsNil(err))
-			row, err := s.Publish(t.Context(), PublishRequest{Artifact: b})
-			qt.Check(t, qt.IsNil(err))
-			_, err = s.Promote(t.Context(), row.ID, "", "x")
-			qt.Check(t, qt.IsNil(err))
-		})
-	}
-	wg.Wait()
-	u := p.machine()
-	qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
-	for i := range 8 {
-		x, err := u.Index(t.Context(), "beta", fmt.Sprintf("%040x", i))
-		qt.Assert(t, qt.IsNil(err))
-		qt.Assert(t, qt.IsNotNil(x))
-		_, err = u.Patch(t.Context(), "beta", x.Patches[0])
-		qt.Check(t, qt.IsNil(err))
-	}
-}
-
 func TestANewRootBringsNewKeysAndOldOnesCountNoMore(t *testing.T) {
 	p := newPlant(t)
 	p.publish(1)

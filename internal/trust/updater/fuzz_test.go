@@ -38,7 +38,7 @@ func FuzzUpdate(f *testing.F) {
 			w.files[n] = v
 		}
 		w.files[names[int(which)%len(names)]] = b
-		u := w.newMachine(filepath.Join(t.TempDir(), "tuf"))
+		u := w.newMachine(filepath.Join(inMemory(t), "tuf"))
 		qt.Assert(t, qt.IsNil(u.Bootstrap(root)))
 		x, err := u.Index(t.Context(), "edge", buildID)
 		if err != nil {
