@@ -12,7 +12,7 @@ export GOTOOLCHAIN ?= local
 STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test fleet short lint format bench packages deps docs clean check-go help
+.PHONY: build demo test fleet short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -50,6 +50,9 @@ format: check-go ## rewrite the Go files as lint wants them
 
 docs: check-go ## rewrite the generated pages of docs/
 	$(GO) test ./internal/cli -run UpToDate -update
+
+queries: ## compile the store's SQL again after a change of it (needs sqlc, or gcc to build it)
+	internal/store/generate.sh
 
 bench: check-go deps build ## the figures of speed and size, must against measured
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...
