@@ -28,8 +28,8 @@ func newCACommand(a *app) *cobra.Command {
 	return command.Parent("ca", "Show the server's certificates, or renew the server's now",
 		`ca is about the certificate authority of this service (tls.mode own). Machines
 and operators trust it by its digest. The server's own certificate, which it
-signs, is good for 90 days and renewed by the server when a third of that is left; machines
-need to know nothing of it.`,
+signs, is good for 90 days and renewed by the server when a third of that is
+left; machines need to know nothing of it.`,
 		newCAShowCommand(a), newCARenewCommand(a))
 }
 

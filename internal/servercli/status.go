@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -163,6 +164,9 @@ func answers(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	res, err := httpc.Do(req)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err // without the URL, which is told anyway
+	}
 	if err != nil {
 		return err
 	}
