@@ -50,5 +50,6 @@ func trust() []Entry {
 		{"TS7716", KindError, "the tier can't be made or removed", "choose another name; a tier goes only when no machine, live patch or token is in it"},
 		{"TS7717", KindError, "the build report is not JSON", "give the report that tsugictl build --json wrote"},
 		{"TS7718", KindError, "there is nothing to put into the bundle", "name machines, and a tier in which live patches are published"},
+		{"TS7719", KindError, "the name of the target can't be the name of a live patch", "use a target whose name starts with a small letter or digit and has at most 150 characters"},
 	}
 }

@@ -42,6 +42,9 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		Release: m.Target.Release, BuildID: m.Target.BuildID, Arch: m.Target.Arch, Digest: digest(q.Artifact),
 		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor,
 	}
+	if !trust.ValidPatchID(row.ID) {
+		return row, code.New("TS7719", m.Target.Name, "")
+	}
 	for _, f := range m.Fixes {
 		row.Fixes = append(row.Fixes, f.Title)
 	}
@@ -56,10 +59,11 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	if row.Proven, err = checkProof(q.Proof, row.Digest, m); err != nil {
 		return row, err
 	}
-	if _, _, err := modsig.Split(p.Module()); err == nil {
-		_, sig, _ := modsig.Split(p.Module())
-		row.Signed = len(sig) > 0
+	_, sig, err := modsig.Split(p.Module())
+	if err != nil {
+		return row, err // no kernel would take it
 	}
+	row.Signed = len(sig) > 0
 	if row.Manifest, err = manifestOf(m); err != nil {
 		return row, err
 	}
@@ -286,7 +290,7 @@ func (j *job) attest(ctx context.Context, p store.LivePatch, tier string) error 
 func (j *job) target(ctx context.Context, tier, path string, b []byte) error {
 	t := repo.TargetOf(b)
 	name := targetsDir + t.FilePath(path)
-	if info, err := j.s.blobs.Stat(ctx, name); err != nil || info.Size != t.Length {
+	if info, err := j.s.blobs.Stat(ctx, name); err != nil || info.Size != t.Length || j.s.now().Sub(info.Modified) > freshen {
 		if err != nil && !errors.Is(err, blob.ErrNotFound) {
 			return fmt.Errorf("blob %s: %w", name, err)
 		}

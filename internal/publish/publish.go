@@ -71,8 +71,11 @@ type Service struct {
 	log   *slog.Logger
 	now   func() time.Time
 
+	turn chan struct{} // holds who changes the repository; others of this process wait
+
 	mu      sync.Mutex
 	keys    Keys
+	pruned  time.Time
 	sealed  map[string]*trust.Key // keys from settings, by id
 	wrapped wrapCache
 }
@@ -93,7 +96,7 @@ func New(o Options) (*Service, error) {
 	}
 	return &Service{
 		store: o.Store, blobs: o.Blobs, keys: o.Keys, id: o.Keys.Identity, load: o.Reload, life: o.Lifetimes, log: o.Log, now: o.Now,
-		sealed: map[string]*trust.Key{},
+		turn: make(chan struct{}, 1), sealed: map[string]*trust.Key{},
 	}, nil
 }
 
@@ -217,6 +220,12 @@ const maxTries = 10
 // change opens the repository, lets f change it and the store, signs what
 // follows and serves it.
 func (s *Service) change(ctx context.Context, f func(*job) error) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	var err error
 	reloaded := false
 	for try := range maxTries {
@@ -399,10 +408,25 @@ func (s *Service) get(ctx context.Context, name string, limit int64) ([]byte, er
 	return b, nil
 }
 
-// Refresh signs again what is due and serves what is not served yet. A server
-// calls it every few minutes.
+// pruneEvery is how often a server looks for old files.
+const pruneEvery = 24 * time.Hour
+
+// Refresh signs again what is due, serves what is not served yet, and once a
+// day removes what is not needed any more. A server calls it every few minutes.
 func (s *Service) Refresh(ctx context.Context) error {
-	return s.change(ctx, func(*job) error { return nil })
+	if err := s.change(ctx, func(*job) error { return nil }); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	due := s.now().Sub(s.pruned) >= pruneEvery
+	if due {
+		s.pruned = s.now()
+	}
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return s.Prune(ctx)
 }
 
 // RootDigest is the SHA-256 of the first root, which machines pin.

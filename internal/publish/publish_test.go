@@ -21,6 +21,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/modsig"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 	"github.com/tsugi-project/tsugi/internal/trust"
@@ -83,13 +84,17 @@ func (p *plant) later(d time.Duration) {
 }
 
 func artifact(t testing.TB, version int) []byte {
+	return artifactOf(t, version, target, bytes.Repeat([]byte{byte(version)}, 4000))
+}
+
+func artifactOf(t testing.TB, version int, target string, module []byte) []byte {
 	m := livepatch.Manifest{
 		Name: "tsugi_ext4", Version: version, Compiler: "gcc 12.2.0", Builder: "tsugi 1",
 		Target:    livepatch.TargetRef{Name: target, Release: "6.1.0-55-amd64", PackageVersion: "6.1.192-1", Arch: "x86_64", BuildID: buildID, ConfigDigest: strings.Repeat("cd", 32)},
 		Fixes:     []livepatch.FixRef{{ID: "deb-1154101", Title: "ext4: check", CVEs: []string{"CVE-2026-12345"}}},
 		Functions: []livepatch.Function{{Object: "vmlinux", Name: "f", Change: "changed"}},
 	}
-	lp, err := livepatch.New(m, "tsugi_ext4.ko", bytes.Repeat([]byte{byte(version)}, 4000), map[string][]byte{"deb-1154101": []byte("diff")})
+	lp, err := livepatch.New(m, "tsugi_ext4.ko", module, map[string][]byte{"deb-1154101": []byte("diff")})
 	qt.Assert(t, qt.IsNil(err))
 	b, err := lp.Bytes()
 	qt.Assert(t, qt.IsNil(err))
@@ -215,6 +220,7 @@ func TestWhatMayNotBePublishedIsRefusedAndLeavesNothing(t *testing.T) {
 		"a report that is not JSON": {PublishRequest{Artifact: good, Report: []byte("{")}, "TS7717"},
 		"a proof on another kernel": {PublishRequest{Artifact: good, Proof: bytes.Replace(proofOf(t, good), []byte(buildID), []byte(strings.Repeat("00", 20)), 1)}, "TS7704"},
 		"a proof of a later format": {PublishRequest{Artifact: good, Proof: bytes.Replace(proofOf(t, good), []byte(`"format":1`), []byte(`"format":2`), 1)}, "TS7704"},
+		"a name that no file has":   {PublishRequest{Artifact: artifactOf(t, 3, "Tree:/x", nil)}, "TS7719"},
 		"nothing":                   {PublishRequest{}, "TS7001"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -404,6 +410,36 @@ func TestATierCanBeMadeGivenAnotherKeyAndRemoved(t *testing.T) {
 	qt.Check(t, qt.IsNotNil(index(t, u, "edge")))
 }
 
+func TestOldFilesGoAfterAWeekAndNothingThatIsNeeded(t *testing.T) {
+	p := newPlant(t)
+	p.publish(1)
+	row := p.publish(2)
+	_, err := p.Block(t.Context(), row.ID, "x", false, "ann")
+	qt.Assert(t, qt.IsNil(err))
+	count := func() (n int) {
+		for info, err := range p.blobs.List(t.Context(), "tuf/") {
+			qt.Assert(t, qt.IsNil(err))
+			n += len(info.Name[:1])
+		}
+		return n
+	}
+	before := count()
+	qt.Assert(t, qt.IsNil(p.Refresh(t.Context())))
+	qt.Check(t, qt.Equals(count(), before)) // they may be in use yet
+	p.later(9 * 24 * time.Hour)
+	qt.Assert(t, qt.IsNil(p.Refresh(t.Context())))
+	qt.Check(t, qt.IsTrue(count() < before-5), qt.Commentf("%d of %d", count(), before))
+	u := p.machine() // begins with the first root
+	x := index(t, u, "edge")
+	_, err = u.Patch(t.Context(), "edge", x.Patches[0])
+	qt.Check(t, qt.IsNil(err))
+	_, err = p.Unblock(t.Context(), row.ID, "ann") // what was removed comes back
+	qt.Assert(t, qt.IsNil(err))
+	x = index(t, u, "edge")
+	_, err = u.Patch(t.Context(), "edge", x.Patches[1])
+	qt.Check(t, qt.IsNil(err))
+}
+
 func TestMetadataThatAKilledServerDidNotWriteIsWrittenByTheNext(t *testing.T) {
 	p := newPlant(t)
 	p.publish(1)
@@ -510,6 +546,14 @@ func TestKeyFilesAreNeverOverwrittenAndNeverOpenToOthers(t *testing.T) {
 	qt.Assert(t, qt.IsNil(os.Remove(filepath.Join(dir, "identity.age"))))
 	_, err = LoadKeys(dir)
 	qt.Check(t, qt.Equals(code.Of(err), "TS7711"))
+}
+
+func TestAKernelModuleSignatureIsSeen(t *testing.T) {
+	p := newPlant(t)
+	row, err := p.Publish(t.Context(), PublishRequest{Artifact: artifactOf(t, 1, target, modsig.Append([]byte("module"), []byte("signature")))})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(row.Signed))
+	qt.Check(t, qt.IsFalse(row.Proven))
 }
 
 func TestTheManifestInTheStoreIsThatOfTheFile(t *testing.T) {

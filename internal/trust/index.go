@@ -98,6 +98,9 @@ func PatchID(target string, version int) string {
 	}, target), version)
 }
 
+// ValidPatchID reports whether a live patch may have this id.
+func ValidPatchID(id string) bool { return idForm.MatchString(id) }
+
 // IndexPath is the TUF target path of an index.
 func IndexPath(tier, buildID string) string { return tier + "/" + buildID + ".json" }
 
