@@ -5,11 +5,15 @@ package store
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // maxGroup bounds the writes of one transaction, so that none waits long for
 // those that came with it.
 const maxGroup = 256
+
+// groupTime bounds a transaction of a group, which nobody's context does.
+const groupTime = 30 * time.Second
 
 // committer brings writes that come at the same time into one transaction. A
 // commit costs a sync of the disk whatever it holds: under load each
@@ -82,7 +86,9 @@ func (c *committer) lead(ctx context.Context) {
 	c.waiting = c.waiting[n:]
 	c.mu.Unlock()
 
+	ctx, cancel := context.WithTimeout(ctx, groupTime)
 	c.run(ctx, group)
+	cancel()
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -384,6 +385,36 @@ func TestDatabasesThatCannotBeOpened(t *testing.T) {
 		_, err := Open(t.Context(), c.dsn)
 		qt.Check(t, qt.Equals(string(codeOf(err)), c.code), qt.Commentf("%s: %v", c.dsn, err))
 		qt.Check(t, qt.IsFalse(err != nil && strings.Contains(err.Error(), "secret")), qt.Commentf("%v", err))
+	}
+}
+
+// What durability rests on is really set, also on a connection that was made
+// anew, and the files are their owner's.
+func TestHowSQLiteIsSet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, "sqlite:"+dir+"/x.db")
+	for range 2 {
+		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
+			var got string
+			qt.Assert(t, qt.IsNil(s.write.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got)))
+			qt.Check(t, qt.Equals(got, want), qt.Commentf("%s", pragma))
+		}
+		_, err := s.read.ExecContext(t.Context(), "DELETE FROM tiers")
+		qt.Check(t, qt.IsNotNil(err))
+		conn, err := s.write.Conn(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.ErrorIs(conn.Raw(func(any) error { return driver.ErrBadConn }), driver.ErrBadConn))
+		conn.Close()
+		qt.Assert(t, qt.IsNil(s.SetSetting(t.Context(), "k", "v")))
+	}
+	files, err := os.ReadDir(dir)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(len(files) > 1))
+	for _, f := range files {
+		info, err := f.Info()
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(info.Mode().Perm(), 0o600), qt.Commentf("%s", f.Name()))
 	}
 }
 

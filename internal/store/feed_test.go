@@ -360,6 +360,40 @@ func TestATransactionIsWholeOrNothing(t *testing.T) {
 	})
 }
 
+// Callers that leave in the middle of a transaction leave nothing of it, and
+// the store as it should be.
+func TestCallersThatLeave(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
+				defer cancel()
+				p := livePatchOf("x", i+1)
+				err := s.Update(ctx, func(tx *Tx) error {
+					if err := tx.AddLivePatch(ctx, p); err != nil {
+						return err
+					}
+					_, err := tx.AddPublication(ctx, p.ID, "edge")
+					return err
+				})
+				stored, other := s.LivePatch(t.Context(), p.ID)
+				switch {
+				case err == nil && (other != nil || len(stored.Tiers) != 1):
+					t.Errorf("%d: stored as %v, %v", i, stored.Tiers, other)
+				case err != nil && other == nil && len(stored.Tiers) != 1: // at the commit either may be true
+					t.Errorf("%d: half stored: %v", i, stored.Tiers)
+				case err != nil && ctx.Err() == nil:
+					t.Errorf("%d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		qt.Assert(t, qt.IsNil(s.SetSetting(t.Context(), "k", "v")))
+	})
+}
+
 func TestAClosedStoreTakesNothing(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, dsn string) {

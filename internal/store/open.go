@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -105,6 +106,13 @@ func (s *Store) connectSQLite(path string) error {
 		return fmt.Errorf("path of the database: %w", err)
 	}
 	s.engine, s.place = engineSQLite, path
+	// SQLite gives its other files the permissions of the first. Only a new
+	// one is opened here: closing another would drop this process's locks on it.
+	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		if err := f.Close(); err != nil {
+			return fileProblem(path, err)
+		}
+	}
 	dsn := sqliteDSN(path, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)", "cache_size(-65536)")
 	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
 		return err
