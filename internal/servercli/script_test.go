@@ -33,8 +33,9 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testscript.Main(m, map[string]func(){
-		"tsugi-server": program(servercli.Main),
-		"tsugictl":     program(cli.Main),
+		"tsugi-server":      program(servercli.Main),
+		"tsugictl":          program(cli.Main),
+		"tsugi-test-worker": program(testWorker),
 	})
 }
 

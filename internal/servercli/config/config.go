@@ -120,6 +120,9 @@ type Workers struct {
 	Count int    `koanf:"count"` // 0: builds are left to tsugi-server worker elsewhere
 	Jobs  int    `koanf:"jobs"`  // compilers at a time of each; 0: one per processor
 	Home  string `koanf:"home"`  // kernels, sources and compiled objects
+	// Lease is how long any worker, here or elsewhere, may be silent before its
+	// job is given to another.
+	Lease time.Duration `koanf:"lease"`
 	// SignKey is a PEM file with the key that kernel modules are signed with,
 	// and perhaps its certificate; SignCert holds the certificate otherwise.
 	SignKey  string `koanf:"sign_key"`
@@ -167,7 +170,7 @@ func Default() Config {
 		Keys: Keys{Dir: "keys", Lifetimes: Lifetimes{
 			Root: 730 * day, Targets: 90 * day, Tier: 90 * day, Snapshot: 7 * day, Timestamp: day, Resign: time.Hour,
 		}},
-		Workers:  Workers{Count: 1, Home: "worker"},
+		Workers:  Workers{Count: 1, Home: "worker", Lease: time.Minute},
 		Log:      Log{Level: "info", Format: "auto"},
 		Interval: time.Hour,
 		Grace:    30 * time.Second,
@@ -356,6 +359,8 @@ func (c *Config) checkRest(bad complain) error {
 		return bad("workers.count", "%d is not from 0 to 64", c.Workers.Count)
 	case c.Workers.SignKey == "" && c.Workers.SignCert != "":
 		return bad("workers.sign_cert", "it needs workers.sign_key")
+	case c.Workers.Lease < time.Second || c.Workers.Lease > time.Hour:
+		return bad("workers.lease", "%s is not from 1s to 1h", c.Workers.Lease)
 	case c.Workers.Jobs < 0:
 		return bad("workers.jobs", "%d is less than 0", c.Workers.Jobs)
 	case level.UnmarshalText([]byte(c.Log.Level)) != nil:
