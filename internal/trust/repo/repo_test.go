@@ -89,7 +89,7 @@ func TestWhateverIsDoneMachinesFollow(t *testing.T) {
 		_, err = r.Sign(now)
 		check(rt, qt.IsNil(err))
 		was := r.Versions()
-		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
 			tier := rapid.SampledFrom([]string{"edge", "beta", "stable"}).Draw(rt, "tier")
 			switch rapid.SampledFrom([]string{"set", "remove", "wait", "tier", "rotate", "drop", "advance", "bundle"}).Draw(rt, "do") {
 			case "set":
