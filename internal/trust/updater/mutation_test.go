@@ -70,9 +70,9 @@ func inMemory(t testing.TB) string {
 // in which one file is damaged. It refuses each with a problem that has a
 // code, keeps what it had, and what it does accept says the same as before.
 func TestMutatedRepositoriesAreRefused(t *testing.T) {
-	each := 300 // of seven files
+	each := mutations // of seven files
 	if testing.Short() {
-		each = 60
+		each /= 5
 	}
 	w := newWorld(t)
 	w.dir = filepath.Join(inMemory(t), "tuf")
@@ -135,9 +135,9 @@ func TestMutatedRepositoriesAreRefused(t *testing.T) {
 // wrapped key, the encrypted live patch, the provenance and the index as they
 // would be if the signing keys themselves were in wrong hands.
 func TestMutatedEnvelopesAreRefused(t *testing.T) {
-	each := 1000
+	each := 3 * mutations
 	if testing.Short() {
-		each = 100
+		each /= 5
 	}
 	plain := bytes.Repeat([]byte("live patch"), 30)
 	cipher, key, err := trust.Seal(plain)
