@@ -289,6 +289,9 @@ func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key str
 	if err := a.space(2 * o.Size); err != nil {
 		return nil, err
 	}
+	if _, err := source.Provenance(ctx, tier, o); err != nil {
+		return nil, err
+	}
 	cipher, err := source.Patch(ctx, tier, o)
 	if err != nil {
 		return nil, err

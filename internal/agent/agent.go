@@ -16,6 +16,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,9 @@ type Options struct {
 	Crypt   Crypt
 	Log     *slog.Logger
 	Version string // of the program
+	// Patience is how long Open waits for another program that has the state
+	// to end; 0 is 3 seconds.
+	Patience time.Duration
 	// Run runs the health command and returns the end of what it printed.
 	Run func(ctx context.Context, argv []string) (string, error)
 	// Large is called before something that needs much memory, and what it
@@ -131,7 +135,7 @@ func Open(ctx context.Context, opts Options) (*Agent, error) {
 			return nil, err
 		}
 		a.disk = d
-		if a.lock, err = lockDir(ctx, opts.Dir); err != nil {
+		if a.lock, err = lockDir(ctx, opts.Dir, cmp.Or(opts.Patience, lockPatience)); err != nil {
 			return nil, err
 		}
 	}
@@ -166,12 +170,12 @@ const lockPatience = 3 * time.Second
 
 // lockDir takes the lock of a state directory. The directory itself is
 // locked, so that a file system that is read-only has a lock as well.
-func lockDir(ctx context.Context, dir string) (*os.File, error) {
+func lockDir(ctx context.Context, dir string, patience time.Duration) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, diskProblem(dir, err)
 	}
-	for end := time.Now().Add(lockPatience); ; {
+	for end := time.Now().Add(patience); ; {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return f, nil

@@ -433,6 +433,7 @@ func TestNothingIsLoadedThatIsNotWhatTheIndexSays(t *testing.T) {
 	}{
 		"other bytes": {func(w *world, o trust.Offer) { w.files2[o.ID] = append(w.files2[o.ID], 0) }, "TS9407"},
 		"another key": {func(w *world, o trust.Offer) { w.keys[o.ID] = "other" }, "TS7106"},
+		"provenance":  {func(w *world, o trust.Offer) { w.forged[o.ID] = code.New("TS7107", "", "") }, "TS7107"},
 		"no key":      {func(w *world, o trust.Offer) { delete(w.keys, o.ID) }, "TS9414"},
 		"another version": {func(w *world, o trust.Offer) {
 			w.index.Patches[0].Version = 7

@@ -76,6 +76,9 @@ type Source interface {
 	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
 	// Patch returns the encrypted live patch, verified against the metadata.
 	Patch(ctx context.Context, tier string, o trust.Offer) ([]byte, error)
+	// Provenance fetches where a live patch comes from, verified against the
+	// tier's keys and the offer's digest.
+	Provenance(ctx context.Context, tier string, o trust.Offer) (*trust.Provenance, error)
 }
 
 // Server is the service that the machine is enrolled with. An error that is a

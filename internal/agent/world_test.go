@@ -54,6 +54,7 @@ type world struct {
 
 	host    Host
 	index   *trust.Index
+	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
 	keys    map[string]string
 	down    bool // the server does not answer
@@ -84,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, files: map[string][]byte{}, patches: map[string]*Loaded{}, panics: map[string]bool{}, stuck: map[string]bool{},
 		leaves: map[string]bool{}, complain: map[string]string{}, refuse: map[string]error{}, blockers: map[string]*code.Problem{},
-		files2: map[string][]byte{}, keys: map[string]string{}, tier: "stable", serial: 1, news: make(chan struct{}),
+		files2: map[string][]byte{}, forged: map[string]error{}, keys: map[string]string{}, tier: "stable", serial: 1, news: make(chan struct{}),
 		host: Host{
 			Kernel:    api.Kernel{Release: "6.1.0-55-amd64", BuildID: testBuildID, Arch: "x86_64"},
 			MachineID: strings.Repeat("ab", 32), Hostname: "h", OS: "Debian", Distro: "debian-12",
@@ -467,6 +468,12 @@ func (s memServer) Patch(_ context.Context, _ string, o trust.Offer) ([]byte, er
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	return bytes.Clone(s.w.files2[o.ID]), s.ask()
+}
+
+func (s memServer) Provenance(_ context.Context, _ string, o trust.Offer) (*trust.Provenance, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return &trust.Provenance{}, errors.Join(s.ask(), s.w.forged[o.ID])
 }
 
 type memLink struct{ w *world }

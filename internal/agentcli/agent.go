@@ -63,7 +63,7 @@ func (a *app) logger() *slog.Logger {
 // journal, in status and in the log.
 func (a *app) boot(ctx context.Context) error {
 	log := a.logger()
-	ag, err := a.open(ctx, log, nil)
+	ag, err := a.open(ctx, agent.Options{Log: log})
 	if err != nil {
 		return err
 	}
@@ -74,11 +74,11 @@ func (a *app) boot(ctx context.Context) error {
 func (a *app) daemon(ctx context.Context) error {
 	thrift()
 	log := a.logger()
-	ag, err := a.open(ctx, log, func(state string) {
+	ag, err := a.open(ctx, agent.Options{Log: log, Notify: func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {
 			log.Warn("service manager", "err", err)
 		}
-	})
+	}})
 	if err != nil {
 		return err
 	}

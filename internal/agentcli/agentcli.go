@@ -121,39 +121,48 @@ func (a *app) change(ctx context.Context, f func(context.Context, agent.Control)
 	return err
 }
 
-// control finds the agent that runs, or opens its state.
+// starting is how long an agent may take from its lock to its socket.
+const starting = 4 * time.Second
+
+// control finds the agent that runs, or opens its state. An agent that has
+// the state and no socket is starting: it is waited for.
 func (a *app) control(ctx context.Context, change bool) (agent.Control, func(), error) {
 	none := func() {}
-	l, err := agent.Dial(ctx, a.socket)
-	if err == nil {
-		return l, none, nil
+	for end := time.Now().Add(starting); ; {
+		l, err := agent.Dial(ctx, a.socket)
+		if err == nil {
+			return l, none, nil
+		}
+		if os.Geteuid() != 0 {
+			if change {
+				return nil, none, code.New("TS9426", "", "")
+			}
+			if _, serr := os.ReadDir(a.dir); serr != nil {
+				return nil, none, err
+			}
+		}
+		ag, err := a.open(ctx, agent.Options{Log: slog.New(slog.DiscardHandler), Patience: 100 * time.Millisecond})
+		switch {
+		case err == nil:
+			ag.Look(ctx)
+			return agent.Direct{A: ag}, func() { _ = ag.Close() }, nil
+		case code.Of(err) != "TS9408" || time.Now().After(end) || ctx.Err() != nil:
+			return nil, none, err
+		}
 	}
-	if change && os.Geteuid() != 0 {
-		return nil, none, code.New("TS9426", "", "")
-	}
-	if _, serr := os.ReadDir(a.dir); serr != nil && os.Geteuid() != 0 {
-		return nil, none, err
-	}
-	ag, err := a.open(ctx, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return nil, none, err
-	}
-	ag.Look(ctx)
-	return agent.Direct{A: ag}, func() { _ = ag.Close() }, nil
 }
 
 // open opens the state with what is real.
-func (a *app) open(ctx context.Context, log *slog.Logger, notify func(string)) (*agent.Agent, error) {
+func (a *app) open(ctx context.Context, o agent.Options) (*agent.Agent, error) {
 	cfg, err := agent.LoadConfig(a.config)
 	if err != nil {
 		return nil, err
 	}
-	version := command.Build().Version
-	return agent.Open(ctx, agent.Options{
-		Dir: a.dir, Config: cfg, System: host.System{}, Kernel: host.Kernel{Loader: kload.New(kload.Options{})},
-		Link: host.Link{Dir: filepath.Join(a.dir, "tuf"), Proxy: cfg.Proxy, CAFile: cfg.CAFile, Version: version},
-		Crypt: host.Crypt{}, Log: log, Version: version, Notify: notify, Run: runCommand, Large: large,
-	})
+	o.Dir, o.Config, o.Version = a.dir, cfg, command.Build().Version
+	o.System, o.Kernel, o.Crypt = host.System{}, host.Kernel{Loader: kload.New(kload.Options{})}, host.Crypt{}
+	o.Link = host.Link{Dir: filepath.Join(a.dir, "tuf"), Proxy: cfg.Proxy, CAFile: cfg.CAFile, Version: o.Version}
+	o.Run, o.Large = runCommand, large
+	return agent.Open(ctx, o)
 }
 
 // runCommand runs the health command. What it prints is bounded.
