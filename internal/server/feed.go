@@ -4,12 +4,15 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/store/blob"
 )
 
 // feedInterval is how often the change feed is read: what another server
@@ -59,7 +62,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	all, jobs := false, false
+	all, jobs, signed := false, false, false
 	var moved []string
 	for _, c := range changes {
 		switch c.Kind {
@@ -71,7 +74,9 @@ func (s *Server) catchUp(ctx context.Context) error {
 			if m != nil {
 				moved = append(moved, c.ID)
 			}
-		case store.KindLivePatch, store.KindTUF, store.KindTier:
+		case store.KindTUF:
+			all, signed = true, true
+		case store.KindLivePatch, store.KindTier:
 			all = true
 		case store.KindSetting:
 			if err := s.readSettings(ctx); err != nil {
@@ -80,6 +85,11 @@ func (s *Server) catchUp(ctx context.Context) error {
 			all = true
 		case store.KindJob:
 			jobs = true
+		}
+	}
+	if signed {
+		if err := s.served(ctx); err != nil {
+			return err
 		}
 	}
 	// Only now: had something failed, all of it is read again.
@@ -95,6 +105,66 @@ func (s *Server) catchUp(ctx context.Context) error {
 		s.wakeAll(ctx)
 	}
 	return nil
+}
+
+// served waits until the metadata that was signed last can be fetched: it is
+// in the store a moment before it is in the files, and a machine that is woken
+// in between would find nothing new. If whoever signed was killed in that
+// moment, Refresh writes the files, and this is not waited for.
+func (s *Server) served(ctx context.Context) error {
+	files, _, err := s.store.TUFFiles(ctx)
+	if err != nil {
+		return err
+	}
+	want := int64(0)
+	for _, f := range files {
+		if f.Role == "timestamp" {
+			want = f.Version
+		}
+	}
+	for range servedTries {
+		have, err := s.servedTimestamp(ctx)
+		if err != nil {
+			return err
+		}
+		if have >= want {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(servedPause):
+		}
+	}
+	s.log.Warn("signed metadata is not among the files yet", "version", want)
+	return nil
+}
+
+// How often and how long served waits: 2 s in all.
+const (
+	servedTries = 40
+	servedPause = 50 * time.Millisecond
+)
+
+// servedTimestamp is the version of the timestamp that machines are given; 0:
+// none yet.
+func (s *Server) servedTimestamp(ctx context.Context) (int64, error) {
+	f, info, err := s.blobs.Open(ctx, "tuf/metadata/timestamp.json")
+	if errors.Is(err, blob.ErrNotFound) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var t struct {
+		Signed struct {
+			Version int64 `json:"version"`
+		} `json:"signed"`
+	}
+	if err := json.NewDecoder(io.LimitReader(f, min(info.Size, 1<<20))).Decode(&t); err != nil {
+		return 0, fmt.Errorf("timestamp.json: %w", err)
+	}
+	return t.Signed.Version, nil
 }
 
 // wakeAll wakes every waiter, not all at once.
