@@ -27,6 +27,12 @@ type acknowledged struct {
 	jobs      []string
 }
 
+func (a *acknowledged) count() (published, jobs int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.published), len(a.jobs)
+}
+
 // TestKilledUnderLoad kills server and workers again and again while machines
 // report, live patches are published and jobs run. What was acknowledged is
 // there afterwards, and every job has come to its end, once.
@@ -43,16 +49,19 @@ func TestKilledUnderLoad(t *testing.T) {
 		done := make(chan struct{})
 		var load sync.WaitGroup
 		for i := range 3 {
-			c, id := s.machine(fmt.Sprint("m", i))
+			c, id, _ := s.machine(fmt.Sprint("m", i))
 			load.Go(func() { s.report(c, id, &ack, done) })
 		}
 		load.Go(func() { s.publish(&ack, done) })
 		load.Go(func() { s.submit(&ack, done) })
 
-		const rounds = 5
-		for round := range rounds {
+		const least, most = 5, 60
+		for round := range most {
+			if published, jobs := ack.count(); round >= least && published > 10 && jobs > 3 {
+				break // there was load
+			}
 			kill := s.startWorker(token, fmt.Sprint("w", round))
-			time.Sleep(time.Duration(500+150*round) * time.Millisecond)
+			time.Sleep(time.Duration(500+150*(round%5)) * time.Millisecond)
 			if round%2 == 0 {
 				kill()
 			}
@@ -167,10 +176,29 @@ func (s *site) check(ack *acknowledged) {
 	s.checkServed(ack)
 	s.stop()
 
+	total := s.checkStored(ack)
 	db, err := store.Open(t.Context(), s.dsn)
 	qt.Assert(t, qt.IsNil(err))
 	defer db.Close()
-	total := 0
+	all, err := db.LivePatches(t.Context(), store.LivePatchFilter{})
+	qt.Assert(t, qt.IsNil(err))
+	by := map[string]int{}
+	for _, p := range all {
+		by[p.CreatedBy]++
+	}
+	for _, id := range ack.jobs {
+		qt.Check(t, qt.Equals(by["job:"+id], 1), qt.Commentf("live patches of job %s", id))
+	}
+	t.Logf("%d reports, %d live patches, %d jobs", total, len(ack.published), len(ack.jobs))
+}
+
+// checkStored finds every acknowledged report in the database.
+func (s *site) checkStored(ack *acknowledged) (total int) {
+	t := s.t
+	t.Helper()
+	db, err := store.Open(t.Context(), s.dsn)
+	qt.Assert(t, qt.IsNil(err))
+	defer db.Close()
 	for machine, ids := range ack.reports {
 		have := map[string]bool{}
 		for f := (store.ReportFilter{Machine: machine}); ; {
@@ -189,31 +217,13 @@ func (s *site) check(ack *acknowledged) {
 		}
 		total += len(ids)
 	}
-	all, err := db.LivePatches(t.Context(), store.LivePatchFilter{})
-	qt.Assert(t, qt.IsNil(err))
-	by := map[string]int{}
-	for _, p := range all {
-		by[p.CreatedBy]++
-	}
-	for _, id := range ack.jobs {
-		qt.Check(t, qt.Equals(by["job:"+id], 1), qt.Commentf("live patches of job %s", id))
-	}
-	t.Logf("%d reports, %d live patches, %d jobs", total, len(ack.published), len(ack.jobs))
+	return total
 }
 
 // checkServed looks with the eyes of a machine: what was published is signed
 // and can be fetched.
 func (s *site) checkServed(ack *acknowledged) {
-	t := s.t
-	httpc, err := client.NewHTTP(client.HTTPOptions{CA: s.ca})
-	qt.Assert(t, qt.IsNil(err))
-	dir := filepath.Join(t.(*testing.T).TempDir(), "tuf")
-	qt.Assert(t, qt.IsNil(os.MkdirAll(dir, 0o700)))
-	u, err := updater.New(updater.Options{Dir: dir, BaseURL: s.url + "/tuf", HTTP: httpc})
-	qt.Assert(t, qt.IsNil(err))
-	root, err := s.client("").Root(t.Context())
-	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.IsNil(u.Bootstrap(root)))
+	t, u := s.t, s.follower()
 	qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
 	for id, kernel := range ack.published {
 		x, err := u.Index(t.Context(), "edge", kernelOf(kernel).BuildID)
@@ -225,3 +235,20 @@ func (s *site) checkServed(ack *acknowledged) {
 		}
 	}
 }
+
+// follower is a machine's view of what is signed.
+func (s *site) follower() *updater.Updater {
+	t := s.t
+	httpc, err := client.NewHTTP(client.HTTPOptions{CA: s.ca})
+	qt.Assert(t, qt.IsNil(err))
+	dir := filepath.Join(t.TempDir(), "tuf")
+	qt.Assert(t, qt.IsNil(os.MkdirAll(dir, 0o700)))
+	u, err := updater.New(updater.Options{Dir: dir, BaseURL: s.url + "/tuf", HTTP: httpc})
+	qt.Assert(t, qt.IsNil(err))
+	root, err := s.client("").Root(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(u.Bootstrap(root)))
+	return u
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -175,8 +175,8 @@ func (s *site) client(credential string) *client.Client {
 
 func (s *site) admin() *client.Client { return s.client(s.operator) }
 
-// machine enrolls a machine.
-func (s *site) machine(name string) (*client.Client, string) {
+// machine enrolls a machine and returns its client, id and credential.
+func (s *site) machine(name string) (c *client.Client, machine, credential string) {
 	s.t.Helper()
 	id, err := trust.NewIdentity()
 	qt.Assert(s.t, qt.IsNil(err))
@@ -185,7 +185,7 @@ func (s *site) machine(name string) (*client.Client, string) {
 		Token: s.enroll.Token, MachineID: fmt.Sprintf("%x", sum), Hostname: name, Recipient: id.Recipient(), Agent: "test", Kernel: kernelOf(0),
 	})
 	qt.Assert(s.t, qt.IsNil(err))
-	return s.client(a.Credential), a.Machine
+	return s.client(a.Credential), a.Machine, a.Credential
 }
 
 func kernelOf(n int) api.Kernel {
