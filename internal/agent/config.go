@@ -37,7 +37,7 @@ type Config struct {
 
 	Transition TransitionConfig `yaml:"transition,omitempty" json:"transition"`
 	Health     HealthConfig     `yaml:"health,omitempty" json:"health"`
-	LogLevel string `yaml:"log_level,omitempty" json:"log_level"` // debug, info, warn, error
+	LogLevel   string           `yaml:"log_level,omitempty" json:"log_level"` // debug, info, warn, error
 }
 
 // TransitionConfig says how long the kernel may take.

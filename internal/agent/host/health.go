@@ -39,14 +39,9 @@ func (k Kernel) Complaint(ctx context.Context, since time.Time, module string, _
 				health.Add(r)
 			}
 		}
-		now := sinceBoot(time.Now())
-		if ctx.Err() != nil {
-			now = -1 // the watch is over: what is still being told counts as told
-		}
-		for _, t := range health.Take(now) {
-			if t.Ours() {
-				return fmt.Sprintf("%s (in %s)", t.Text, t.Function), nil
-			}
+		// Also of a report whose end is still to come.
+		if t, ok := health.Ours(); ok {
+			return fmt.Sprintf("%s (in %s)", t.Text, t.Function), nil
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -26,6 +28,7 @@ import (
 // System is this machine.
 type System struct {
 	Root string // "" is "/"
+	Dir  string // of the agent's state, for what is free there
 }
 
 // Host reads it.
@@ -66,7 +69,22 @@ func (s System) Preflight(_ context.Context, p *livepatch.Patch, ours []string) 
 	if err != nil {
 		return []*code.Problem{asProblem(err)}
 	}
-	return preflight.Problems(preflight.Check(preflight.Request{Host: h, Manifest: &p.Manifest, Module: m, Ours: ours}))
+	return preflight.Problems(preflight.Check(preflight.Request{
+		Host: h, Manifest: &p.Manifest, Module: m, Ours: ours, Space: s.space(),
+		OnDisk: hostinfo.ModulesOnDisk(cmp.Or(s.Root, "/"), h.Release, p.Manifest.Objects()),
+	}))
+}
+
+// journalRoom is what the journal needs to take the live patch through all of
+// its states; the live patch itself is in the cache already.
+const journalRoom = 1 << 20
+
+func (s System) space() preflight.Space {
+	var fs unix.Statfs_t
+	if s.Dir == "" || unix.Statfs(s.Dir, &fs) != nil {
+		return preflight.Space{}
+	}
+	return preflight.Space{Path: s.Dir, Free: int64(fs.Bavail) * fs.Bsize, Need: journalRoom}
 }
 
 func asProblem(err error) *code.Problem {
