@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=demo/versions.env
 source demo/versions.env
 
-tsugictl=${TSUGICTL:-$PWD/bin/tsugictl}
+tsugictl=${TSUGICTL:-bin/tsugictl}
 out=demo/out
 target=debian:$DEMO_RELEASE
 rm -rf "$out"
@@ -21,10 +21,16 @@ mkdir -p "$out"
 bold='' dim='' off=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' off=$'\e[0m'; fi
 
-# shown COMMAND...: the command as a reader would type it.
-shown() {
-	[ "$1" != prove ] || shift
-	echo "${*/#"$tsugictl"/tsugictl}"
+# say COMMAND...: the command as a reader would type it.
+say() {
+	local words=("${@/#"$PWD/"/}")
+	printf '%s$ %s%s\n' "$dim" "${words[*]/#bin\//}" "$off"
+}
+
+# run COMMAND...: shows a command and runs it.
+run() {
+	say "$@"
+	"$@"
 }
 
 # stage TITLE COMMAND...: runs a step of the story and keeps its time.
@@ -32,66 +38,72 @@ times=()
 stage() {
 	local title=$1 start=$EPOCHREALTIME
 	shift
-	printf '\n%s%s%s\n%s$ %s%s\n' "$bold" "$title" "$off" "$dim" "$(shown "$@")" "$off"
+	printf '\n%s%s%s\n' "$bold" "$title" "$off"
 	"$@"
-	times+=("$(printf '%-34s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
+	times+=("$(printf '%-44s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
 }
 
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
 begin=$EPOCHREALTIME
 stage "1  The kernel, as Debian ships it" \
-	"$tsugictl" target add "$target" --version "$DEMO_VERSION"
+	run "$tsugictl" target add "$target" --version "$DEMO_VERSION"
 stage "2  The fix, from two source packages" \
-	"$tsugictl" fix derive "$target" "$DEMO_FIXED" -o "$out/ext4.diff"
+	run "$tsugictl" fix derive "$target" "$DEMO_FIXED" -o "$out/ext4.diff"
 stage "3  The live patch" \
-	"$tsugictl" build "$out/ext4.diff" --target "$target" -o "$out/ext4.tsugi"
+	run "$tsugictl" build "$out/ext4.diff" --target "$target" -o "$out/ext4.tsugi"
 # What the proof says stands in the summary; here only if it does not hold.
-prove() { "$@" >"$out/proof.txt" || { cat "$out/proof.txt"; exit 1; }; }
+prove() { say "$@"; "$@" >"$out/proof.txt" || { cat "$out/proof.txt"; exit 1; }; }
 stage "4  The proof, in that very kernel" \
 	prove "$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
 
 
 # The service: one process with SQLite, a folder and a CA of its own.
-tsugi_server=${TSUGI_SERVER:-$PWD/bin/tsugi-server}
+tsugi_server=${TSUGI_SERVER:-bin/tsugi-server}
 port=8443
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
 export TSUGI_SESSION=$PWD/$out/session.json TSUGI_SERVER_WORKERS_COUNT=0 TSUGI_SERVER_LISTEN=127.0.0.1:$port
 echo "a passphrase for the root key" >"$out/passphrase" # whoever really runs this keeps it elsewhere
+field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*\$/\1/p" "$2"; }
 serve() {
-	"$tsugi_server" init --dir "$out/server" --url "https://10.0.2.100:$port" --name 127.0.0.1 \
-		--root-passphrase-file "$out/passphrase" --json >"$out/init.json"
+	local init=("$tsugi_server" init --dir "$out/server" --url "https://10.0.2.100:$port" --name 127.0.0.1
+		--root-passphrase-file "$out/passphrase")
+	say "${init[@]}"
+	"${init[@]}" --json >"$out/init.json"
+	sed -n 's/^ *"\(url\|ca_sha256\|root_sha256\)": "\(.*\)",*$/\1: \2/p' "$out/init.json"
+	say "$tsugi_server" serve --dir "$out/server"
 	"$tsugi_server" serve --dir "$out/server" 2>"$out/server.log" &
 	server=$!
 	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
 		kill -0 "$server" || { cat "$out/server.log"; exit 1; }
 		sleep 0.1
 	done
-	field operator_token | "$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256)"
+	field operator_token "$out/init.json" |
+		run "$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256 "$out/init.json")"
 }
-field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*\$/\1/p" "$out/${2:-init.json}"; }
 publish() {
-	"$tsugictl" publish "$out/ext4.tsugi" --proof "$out/ext4.proof.json" --tier stable
+	run "$tsugictl" publish "$out/ext4.tsugi" --proof "$out/ext4.proof.json" --tier stable
+	say "$tsugictl" token new demo --tier stable
 	"$tsugictl" token new demo --tier stable --json >"$out/token.json"
 }
-stage "5  The service, out of one program" serve
-stage "6  The live patch goes to the machines of a tier" publish
-
-# The machine: the same unmodified kernel, the agent, a disk for its state.
-CGO_ENABLED=0 go build -trimpath -o "$out/machine" ./demo/machine
+# computer SCRIPT: the machine: the same unmodified kernel, the agent, a disk
+# for its state, a network with the server in it. Then what the server sees.
 computer() {
 	"$out/machine" -target "$target" -disk "$out/web-1.img" -tsugi "${TSUGI:-bin/tsugi}" -server "127.0.0.1:$port" \
-		-env "WORD=$(field enroll token.json)" -script "$1"
+		-env "WORD=$(field enroll "$out/token.json")" -script "$1"
+	run "$tsugictl" machine ls
 }
+CGO_ENABLED=0 go build -trimpath -o "$out/machine" ./demo/machine
+stage "5  The service: one process, one folder" serve
+stage "6  The live patch goes to a tier" publish
 stage "7  A vulnerable machine enrolls" computer demo/machine/first-boot.sh
-"$tsugictl" machine ls
-stage "8  The machine boots again" computer demo/machine/second-boot.sh
-"$tsugictl" machine ls
+stage "8  It boots again, and lets go" computer demo/machine/second-boot.sh
 kill "$server"
 wait "$server" || true
+server=
 
 printf '\n%s9  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"
 echo
 for t in "${times[@]}"; do printf '  %s\n' "$t"; done
-printf '  %s%-34s %7.1f s%s\n' "$bold" "in all" "$(bc <<<"$EPOCHREALTIME - $begin")" "$off"
+printf '  %s%-44s %7.1f s%s\n' "$bold" "in all" "$(bc <<<"$EPOCHREALTIME - $begin")" "$off"

@@ -7,7 +7,8 @@
 // with the seconds since the kernel started.
 //
 // A line "## TITLE" of the script begins a step; the lines behind it are what
-// is typed. A step of the title "network" plugs the network in.
+// is typed, each by itself. A line that ends in # is typed and not shown. A
+// step of the title "network" plugs the network in.
 package main
 
 import (
@@ -124,7 +125,7 @@ func (c *computer) config() (vm.Config, error) {
 	return vm.Config{
 		Kernel: k.Vmlinuz, ModuleSource: k, CacheDir: k.Home(), Modules: []string{"ext4"},
 		Memory: 768, Timeout: 5 * time.Minute,
-		Net:   &vm.Net{Forward: map[int]string{n: c.server}},
+		Net: &vm.Net{Forward: map[int]string{n: c.server}},
 		Disks: []vm.Disk{
 			{Name: "state", Size: 256 << 20, FS: "ext4", File: c.disk},
 			{Name: "scratch", Size: 2 << 30, FS: "ext4"},
@@ -140,29 +141,42 @@ func (c *computer) config() (vm.Config, error) {
 	}, nil
 }
 
-// do types one step and prints it. A step that fails ends the demo.
+// do types one step, line by line, and prints it. A line that fails ends the
+// demo.
 func (c *computer) do(ctx context.Context, m *vm.Machine, i int, s step) error {
-	st := wire.NewStep(fmt.Sprint(i), "script", guest.Script{Text: s.text, Env: []string{c.env}, MustPass: true})
 	if s.title == "network" {
-		st = wire.NewStep("network", "network", guest.Network{Address: vm.GuestAddress})
-		s = step{title: "the network comes up"}
+		e, err := m.Do(ctx, wire.NewStep("network", "network", guest.Network{Address: vm.GuestAddress}))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %5.1f s  the network comes up\n", c.name, float64(e.Time)/1e9)
+		return failed(e)
 	}
-	e, err := m.Do(ctx, st)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s %5.1f s  %s\n", c.name, float64(e.Time)/1e9, s.title)
-	var r guest.ScriptResult
-	if s.text != "" && json.Unmarshal(e.Data, &r) == nil {
-		for line := range strings.Lines(s.text + "\n") {
-			if line = strings.TrimRight(line, "\n"); !strings.HasSuffix(line, "#") {
-				fmt.Println("               $ " + line)
+	for n, line := range strings.Split(s.text, "\n") {
+		e, err := m.Do(ctx, wire.NewStep(fmt.Sprintf("%d.%d", i, n), "script", guest.Script{Text: line, Env: []string{c.env}, MustPass: true}))
+		if err != nil {
+			return err
+		}
+		var r guest.ScriptResult
+		_ = json.Unmarshal(e.Data, &r)
+		if hidden := strings.HasSuffix(line, "#"); !hidden || e.Error != "" {
+			if s.title != "" {
+				fmt.Printf("%s %5.1f s  %s\n", c.name, float64(e.Time-r.Elapsed)/1e9, s.title)
+				s.title = ""
+			}
+			fmt.Println("               $ " + line)
+			for line := range strings.Lines(r.Output) {
+				fmt.Println("               " + strings.TrimRight(line, "\n"))
 			}
 		}
-		for line := range strings.Lines(r.Output) {
-			fmt.Println("               " + strings.TrimRight(line, "\n"))
+		if err := failed(e); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func failed(e wire.Event) error {
 	if e.Error != "" {
 		return fmt.Errorf("%s", e.Error)
 	}

@@ -70,7 +70,7 @@ func (m *machine) boot(t testing.TB, change func(*vm.Config)) *running {
 	r := &running{t: t, m: m}
 	cfg := vm.Config{
 		Kernel: m.kernel.Vmlinuz, ModuleSource: m.kernel, CacheDir: m.kernel.Home(),
-		Init: program(t, buildInit), Modules: []string{"ext4"}, Memory: 768, Timeout: 5 * time.Minute, Net: m.net,
+		Init: program(t, buildInit), Modules: []string{"ext4"}, Memory: 768, Timeout: 10 * time.Minute, Net: m.net,
 		Disks: []vm.Disk{{Name: "state", Size: 128 << 20, FS: "ext4", File: m.disk, Loss: 1}},
 		Files: []vm.File{
 			{Path: "/usr/bin/tsugi", From: program(t, buildTsugi), Mode: 0o755},
@@ -158,7 +158,7 @@ func (r *running) early() guest.ScriptResult {
 // agent starts the daemon, as tsugi.service does.
 func (r *running) agent() {
 	r.t.Helper()
-	r.sh("tsugi agent >>/run/agent.log 2>&1 & echo $! >/run/agent.pid")
+	r.sh("rm -f /run/tsugi/agent.sock; tsugi agent >>/run/agent.log 2>&1 & echo $! >/run/agent.pid")
 	r.sh("i=0; while [ ! -S /run/tsugi/agent.sock ]; do i=$((i+1)); [ $i -lt 200 ]; usleep 50000; done")
 }
 
@@ -175,7 +175,7 @@ func (r *running) status() status {
 func (r *running) until(what string, ok func(status) bool) status {
 	r.t.Helper()
 	var s status
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(300 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(700 * time.Millisecond) {
 		if s = r.status(); ok(s) {
 			return s
 		}

@@ -155,7 +155,7 @@ func (s *server) machine(host string) api.Machine {
 func (s *server) until(host, what string, ok func(api.Machine) bool) api.Machine {
 	s.t.Helper()
 	var m api.Machine
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(400 * time.Millisecond) {
 		if m = s.machine(host); ok(m) {
 			return m
 		}

@@ -115,7 +115,7 @@ func (r *running) publishedToApplied(s *server, a artifact) delivery {
 	qt.Assert(r.t, qt.IsTrue(alive))
 	start := time.Now()
 	lp := s.publish(a, "stable")
-	for deadline := start.Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := start.Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for _, rep := range r.reported() {
 			if rep.Patch.ID == lp.ID && rep.Patch.State == api.Applied {
 				return delivery{time.Since(start), time.Duration(rep.Transition) * time.Millisecond}
