@@ -53,8 +53,7 @@ func run(ctx context.Context, args []string) error {
 		set.DurationVar(&o.warmup, "warmup", 0, "how long before it is measured")
 		set.DurationVar(&o.duration, "duration", 0, "how long it is measured; 0: until all machines have checked in once")
 		set.StringVar(&o.name, "name", "check-ins", "of the figure")
-		set.Float64Var(&o.mustRate, "must-rate", 0, "fail below this rate")
-		set.DurationVar(&o.must99, "must-p99", 0, "fail above this latency of 99 %")
+		set.StringVar(&o.figures, "figures", "", "file to write the figures to: rate, p99 in ms, processor in %, memory in MB")
 		set.IntVar(&o.pid, "pid", 0, "of the server, to tell its processor time and memory")
 		set.Float64Var(&o.changed, "changed", 0, "share of check-ins that say something new")
 		if err := set.Parse(args[1:]); err != nil {
