@@ -135,7 +135,7 @@ func TestMutatedRepositoriesAreRefused(t *testing.T) {
 // wrapped key, the encrypted live patch, the provenance and the index as they
 // would be if the signing keys themselves were in wrong hands.
 func TestMutatedEnvelopesAreRefused(t *testing.T) {
-	each := 3 * mutations
+	each := 5 * mutations
 	if testing.Short() {
 		each /= 5
 	}

@@ -64,7 +64,7 @@ func TestSlowRetrieval(t *testing.T) {
 		"just below the lowest rate":    {trickle{bytes: 499, every: time.Second}, "TS7116"},
 		"no answer at all":              {trickle{first: 365 * 24 * time.Hour}, "TS7116"},
 		"a header and then nothing":     {trickle{every: 365 * 24 * time.Hour}, "TS7116"},
-		"slow enough, but without end":  {trickle{bytes: 700, every: time.Second}, "TS7114"},
+		"slow enough, but without end":  {trickle{bytes: 100, every: 100 * time.Millisecond}, "TS7114"},
 		"fast, and without end":         {trickle{bytes: 4096, every: time.Millisecond}, "TS7114"},
 		"a burst, then a byte a second": {trickle{bytes: 12000, every: 40 * time.Second}, "TS7116"},
 	} {
