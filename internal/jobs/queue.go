@@ -39,6 +39,8 @@ type QueueOptions struct {
 	Now     func() time.Time // nil: time.Now
 	// Lease is how long a worker may be silent; 0: one minute.
 	Lease time.Duration
+	// Attempts is how often a job is begun; 0: store.DefaultAttempts.
+	Attempts int
 }
 
 // Queue holds the jobs of a service. It is a Backend for workers in its own
@@ -123,7 +125,7 @@ func (q *Queue) Submit(ctx context.Context, n api.NewJob, actor string) (api.Job
 	if more := len(n.Fixes) - 1; more > 0 {
 		title += fmt.Sprintf(" and %d more", more)
 	}
-	j, err := q.opt.Store.CreateJob(ctx, store.Job{Kind: kindBuild, Target: n.Target, Title: title, Spec: spec, CreatedBy: actor})
+	j, err := q.opt.Store.CreateJob(ctx, store.Job{Kind: kindBuild, Target: n.Target, Title: title, Spec: spec, CreatedBy: actor, MaxAttempts: q.opt.Attempts})
 	if err != nil {
 		return api.Job{}, err
 	}

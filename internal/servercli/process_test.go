@@ -90,7 +90,7 @@ func newSite(t testing.TB, dir, database, storage string) *site {
 		s.dsn = "sqlite:" + filepath.Join(dir, "tsugi.db")
 	}
 	file := filepath.Join(t.TempDir(), "my.yaml")
-	text := fmt.Sprintf("url: %s\nlisten: 127.0.0.1:%d\ndatabase: %q\n%sworkers: {count: 0, lease: 2s}\nlog: {level: debug}\n", s.url, port, database, storage)
+	text := fmt.Sprintf("url: %s\nlisten: 127.0.0.1:%d\ndatabase: %q\n%sworkers: {count: 0, lease: 2s, attempts: 100}\nlog: {level: debug}\n", s.url, port, database, storage)
 	qt.Assert(t, qt.IsNil(os.WriteFile(file, []byte(text), 0o600)))
 	out, err := exec.Command("tsugi-server", "init", "--dir", dir, "--config", file, "--no-root-passphrase", "--tier", "edge", "--json").Output()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", problemOf(err)))

@@ -51,7 +51,7 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Lifetimes: lifetimes(c), Reload: load, Log: log}); err != nil {
 		return nil, err
 	}
-	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob, Lease: c.Workers.Lease})
+	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob, Lease: c.Workers.Lease, Attempts: c.Workers.Attempts})
 	return s, nil
 }
 

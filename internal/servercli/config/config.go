@@ -123,6 +123,8 @@ type Workers struct {
 	// Lease is how long any worker, here or elsewhere, may be silent before its
 	// job is given to another.
 	Lease time.Duration `koanf:"lease"`
+	// Attempts is how often a job is begun whose workers die.
+	Attempts int `koanf:"attempts"`
 	// SignKey is a PEM file with the key that kernel modules are signed with,
 	// and perhaps its certificate; SignCert holds the certificate otherwise.
 	SignKey  string `koanf:"sign_key"`
@@ -170,7 +172,7 @@ func Default() Config {
 		Keys: Keys{Dir: "keys", Lifetimes: Lifetimes{
 			Root: 730 * day, Targets: 90 * day, Tier: 90 * day, Snapshot: 7 * day, Timestamp: day, Resign: time.Hour,
 		}},
-		Workers:  Workers{Count: 1, Home: "worker", Lease: time.Minute},
+		Workers:  Workers{Count: 1, Home: "worker", Lease: time.Minute, Attempts: 3},
 		Log:      Log{Level: "info", Format: "auto"},
 		Interval: time.Hour,
 		Grace:    30 * time.Second,
@@ -361,6 +363,8 @@ func (c *Config) checkRest(bad complain) error {
 		return bad("workers.sign_cert", "it needs workers.sign_key")
 	case c.Workers.Lease < time.Second || c.Workers.Lease > time.Hour:
 		return bad("workers.lease", "%s is not from 1s to 1h", c.Workers.Lease)
+	case c.Workers.Attempts < 1 || c.Workers.Attempts > 100:
+		return bad("workers.attempts", "%d is not from 1 to 100", c.Workers.Attempts)
 	case c.Workers.Jobs < 0:
 		return bad("workers.jobs", "%d is less than 0", c.Workers.Jobs)
 	case level.UnmarshalText([]byte(c.Log.Level)) != nil:
