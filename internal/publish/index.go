@@ -200,20 +200,6 @@ func (j *job) revert(ctx context.Context, tier, buildID string, to int, reason, 
 	return j.index(ctx, tier, buildID)
 }
 
-// Sequence is the number of the newest index of a tier for a kernel; 0: there
-// is none.
-func (s *Service) Sequence(ctx context.Context, tier, buildID string) (int64, error) {
-	x, err := s.store.Index(ctx, tier, buildID)
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	base, err := sequenceBase(ctx, s.store.Reader)
-	return base + x.Sequence, err
-}
-
 // sequenceBase is what Advance has lifted all sequence numbers by.
 func sequenceBase(ctx context.Context, r store.Reader) (int64, error) {
 	value, err := r.Setting(ctx, baseSetting)

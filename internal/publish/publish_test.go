@@ -117,8 +117,12 @@ func (p *plant) publish(version int) store.LivePatch {
 
 // machine follows the blobs as they are served.
 func (p *plant) machine() *updater.Updater {
+	return p.machineAt(p.t.TempDir(), updater.FSSource{FS: os.DirFS(filepath.Join(p.dir, "blobs", "tuf"))})
+}
+
+func (p *plant) machineAt(dir string, source updater.Source) *updater.Updater {
 	p.t.Helper()
-	u, err := updater.New(updater.Options{Dir: p.t.TempDir(), Source: updater.FSSource{FS: os.DirFS(filepath.Join(p.dir, "blobs", "tuf"))}, Now: p.clock})
+	u, err := updater.New(updater.Options{Dir: dir, Source: source, Now: p.clock})
 	qt.Assert(p.t, qt.IsNil(err))
 	qt.Assert(p.t, qt.IsNil(u.Bootstrap(p.set.Root)))
 	return u
@@ -460,7 +464,8 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 	row := p.publish(2)
 	id, err := trust.NewIdentity()
 	qt.Assert(t, qt.IsNil(err))
-	online := p.machine()
+	served, dir := updater.FSSource{FS: os.DirFS(filepath.Join(p.dir, "blobs", "tuf"))}, t.TempDir()
+	online := p.machineAt(dir, served)
 	qt.Check(t, qt.IsNotNil(index(t, online, "edge")))
 	file, err := p.Bundle(t.Context(), nil, "edge", []string{id.Recipient()}, "ann")
 	qt.Assert(t, qt.IsNil(err))
@@ -470,8 +475,8 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 	p.later(20 * 24 * time.Hour) // far beyond the life of a timestamp
 	b, err := trust.ReadBundle(file)
 	qt.Assert(t, qt.IsNil(err))
-	for _, base := range []*updater.Updater{p.machine(), online} { // new, and one that was online before
-		u := base.From(b)
+	for _, at := range []string{t.TempDir(), dir} { // a new one, and one that was online before
+		u := p.machineAt(at, b)
 		x := index(t, u, b.Info.Tier)
 		qt.Assert(t, qt.DeepEquals(versions(x), []int{1, 2}))
 		cipher, err := u.Patch(t.Context(), "edge", x.Patches[1])
@@ -491,9 +496,9 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 
 	// A machine that goes online again is not held back by the bundle.
 	qt.Assert(t, qt.IsNil(p.Refresh(t.Context())))
-	qt.Check(t, qt.IsNotNil(index(t, online, "edge")))
+	qt.Check(t, qt.IsNotNil(index(t, p.machineAt(dir, served), "edge")))
 	p.later(11 * 24 * time.Hour)
-	err = p.machine().From(b).Refresh(t.Context())
+	err = p.machineAt(t.TempDir(), b).Refresh(t.Context())
 	qt.Check(t, qt.Equals(code.Of(err), "TS7113"))
 	_, err = p.Bundle(t.Context(), nil, "stable", []string{id.Recipient()}, "ann")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7718"))

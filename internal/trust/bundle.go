@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 )
@@ -108,9 +107,6 @@ func (b *Bundle) Keys(recipient string) (map[string]string, error) {
 	}
 	return keys, nil
 }
-
-// Until is when the signatures of a bundle end, as it says itself.
-func (b *Bundle) Until() time.Time { return time.UnixMilli(b.Info.Expires) }
 
 func badBundle(format string, args ...any) *code.Problem {
 	return code.New("TS7132", "", fmt.Sprintf(format, args...))

@@ -4,7 +4,6 @@ package trust
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -60,9 +59,6 @@ func (k *Key) Public() PublicKey {
 
 // ID is the id of the public half.
 func (k *Key) ID() string { return k.Public().ID() }
-
-// Signer gives libraries the key.
-func (k *Key) Signer() crypto.Signer { return k.private }
 
 // Sign signs a message as Ed25519 does, without hashing it first.
 func (k *Key) Sign(message []byte) []byte { return ed25519.Sign(k.private, message) }

@@ -5,8 +5,6 @@ package updater_test
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,16 +54,6 @@ func mutate(r *rand.Rand, b []byte) []byte {
 	return out
 }
 
-// inMemory is a directory for tests that would sync a disk thousands of times.
-func inMemory(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "tsugi-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { qt.Check(t, qt.IsNil(os.RemoveAll(dir))) })
-	return dir
-}
-
 // TestMutatedRepositoriesAreRefused gives a machine thousands of repositories
 // in which one file is damaged. It refuses each with a problem that has a
 // code, keeps what it had, and what it does accept says the same as before.
@@ -75,9 +63,6 @@ func TestMutatedRepositoriesAreRefused(t *testing.T) {
 		each /= 5
 	}
 	w := newWorld(t)
-	w.dir = filepath.Join(inMemory(t), "tuf")
-	w.machine = w.newMachine(w.dir)
-	qt.Assert(t, qt.IsNil(w.machine.Bootstrap(w.repo.Root())))
 	w.ok("edge")
 	was := w.disk()
 	// The machine is one step behind in everything: it has to look at all.

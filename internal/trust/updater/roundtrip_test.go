@@ -4,6 +4,7 @@ package updater_test
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -118,4 +119,24 @@ func TestAMachineKeepsTheRootThatItWasEnrolledWith(t *testing.T) {
 	fresh := w.newMachine(filepath.Join(t.TempDir(), "none"))
 	qt.Assert(t, qt.IsFalse(fresh.Pinned()))
 	qt.Assert(t, qt.Equals(code.Of(fresh.Refresh(t.Context())), "TS7110"))
+}
+
+func TestWhatOldKeysSignedIsNotEvenUsedFromTheCache(t *testing.T) {
+	w := newWorld(t)
+	w.ok("edge")
+	w.rotate("snapshot")
+	w.answer = func(p string, _ int64) ([]byte, error) {
+		if p == "metadata/timestamp.json" {
+			return nil, errors.New("cut off after the root")
+		}
+		return nil, nil
+	}
+	qt.Assert(t, qt.Equals(code.Of(w.machine.Refresh(t.Context())), "TS7120"))
+	_, _, err := w.newMachine(w.dir).Cached("edge", buildID)
+	qt.Assert(t, qt.Equals(code.Of(err), "TS7111"))
+	w.answer = nil
+	w.ok("edge")
+	x, _, err := w.newMachine(w.dir).Cached("edge", buildID)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNotNil(x))
 }

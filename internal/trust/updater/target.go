@@ -60,6 +60,8 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 // Cached returns the index that was verified last, without a network and
 // whatever the time is: it is verified again, except that it may have expired.
 // The time is that of the refresh it comes from. It is nil when there is none.
+// A root that came since and replaced keys ends it: what they signed counts no
+// more.
 func (u *Updater) Cached(tier, buildID string) (_ *trust.Index, _ time.Time, err error) {
 	defer survive(&err)
 	u.mu.Lock()

@@ -109,12 +109,6 @@ func New(o Options) (*Updater, error) {
 	return u, nil
 }
 
-// From is the same updater, with the same disk, reading from somewhere else:
-// an offline bundle. It must not be used beside the first at the same time.
-func (u *Updater) From(s Source) *Updater {
-	return &Updater{dir: u.dir, source: s, now: u.now, server: u.server}
-}
-
 // Bootstrap pins the first root. A machine that has one keeps it: pinning the
 // same chain again is harmless, another one is refused.
 func (u *Updater) Bootstrap(root []byte) error {

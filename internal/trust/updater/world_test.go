@@ -87,7 +87,7 @@ func newWorld(t testing.TB) *world {
 	w.index("stable", 1)
 	w.publish()
 
-	w.dir = filepath.Join(t.TempDir(), "tuf")
+	w.dir = filepath.Join(inMemory(t), "tuf")
 	w.machine = w.newMachine(w.dir)
 	qt.Assert(t, qt.IsNil(w.machine.Bootstrap(root)))
 	w.id, err = trust.NewIdentity()
@@ -199,4 +199,14 @@ func (w *world) restore(disk map[string]string) {
 	for name, b := range disk {
 		qt.Assert(w.t, qt.IsNil(os.WriteFile(filepath.Join(w.dir, name), []byte(b), 0o600)))
 	}
+}
+
+// inMemory is a directory for tests that would sync a disk thousands of times.
+func inMemory(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "tsugi-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(os.RemoveAll(dir))) })
+	return dir
 }
