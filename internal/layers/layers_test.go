@@ -68,7 +68,7 @@ func allowed() map[string][]string {
 		"api":     {"code"},
 		"store":   {"code"},
 		"publish": below("livepatch", "trust", "policy", "store"),
-		"jobs":    below("livepatch", "kernel", "fix", "store", "api", "builder", "proof"),
+		"jobs":    below("livepatch", "kernel", "kbuild", "fix", "store", "api", "builder", "proof"),
 		"server":  below("livepatch", "trust", "policy", "store", "api", "publish", "jobs"),
 		"agent":   below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		// edge
