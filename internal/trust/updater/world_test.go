@@ -33,7 +33,6 @@ type world struct {
 	now   time.Time
 	repo  *repo.Repo
 	keys  map[string]*trust.Key // by role: root, targets, snapshot, timestamp, tier-edge, tier-stable
-	roots map[string][]byte     // NAME.json
 	files map[string][]byte     // what the server serves
 	// answer, if not nil, is asked before files.
 	answer func(path string, max int64) ([]byte, error)
@@ -120,8 +119,10 @@ func (w *world) put(tier, path string, b []byte) {
 }
 
 func (w *world) makeIndex(tier string, sequence int64) []byte {
-	x := &trust.Index{Format: trust.IndexFormat, Tier: tier, Sequence: sequence, Patches: []trust.Offer{w.offer},
-		Target: trust.IndexRef{Name: "debian:6.1", Release: "6.1", Arch: "x86_64", BuildID: buildID}}
+	x := &trust.Index{
+		Format: trust.IndexFormat, Tier: tier, Sequence: sequence, Patches: []trust.Offer{w.offer},
+		Target: trust.IndexRef{Name: "debian:6.1", Release: "6.1", Arch: "x86_64", BuildID: buildID},
+	}
 	b, err := x.Bytes()
 	qt.Assert(w.t, qt.IsNil(err))
 	return b
