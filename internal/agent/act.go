@@ -51,6 +51,7 @@ func (a *Agent) act(ctx context.Context) error {
 			err = a.takeOut(ctx, host, s.Current.Patch, d.Reason)
 		}
 	default:
+		a.renew(ctx, host)
 		done, lerr := a.localAgain(ctx, host)
 		if !done {
 			return nil
@@ -192,8 +193,11 @@ func (a *Agent) offered(ctx context.Context, h *Host, d policy.Decision) error {
 func (a *Agent) failed(id string, err error) {
 	p := problemOf("TS9400", id, err)
 	first := time.Minute
-	if p.Code == "TS9501" { // stalled
+	switch p.Code {
+	case "TS9501": // stalled
 		first = time.Duration(a.cfg.Transition.Retry)
+	case "TS9414": // see fetch
+		first = keyRetry
 	}
 	const most = 6 * time.Hour
 	a.mu.Lock()
@@ -205,6 +209,13 @@ func (a *Agent) failed(id string, err error) {
 	a.tries[id] = t
 	a.now.retry = t.next
 }
+
+// A key that is not there may be on its way: it is asked for a few times
+// before that is a report.
+const (
+	keyRetry = 2 * time.Second
+	keyTries = 3
+)
 
 // applyOffer takes an offer all the way: fetched, verified, found fit, loaded.
 func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
@@ -221,6 +232,12 @@ func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	}
 	p := problemOf("TS9400", o.ID, err)
 	if _, ok := errors.AsType[settled](err); ok {
+		return p
+	}
+	a.mu.Lock()
+	count := a.tries[o.ID].count
+	a.mu.Unlock()
+	if p.Code == "TS9414" && count < keyTries {
 		return p
 	}
 	// The reason is also a report, once for each reason.
@@ -275,8 +292,19 @@ func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
 	if source == nil {
 		return code.New("TS9413", o.ID, "there is no connection to the server")
 	}
-	_, err := a.bring(ctx, h, source, tier, key, o)
-	return err
+	if key == "" {
+		// The signed index can be ahead of the server's answer by a moment.
+		a.see(func(m *moment) { m.etag = "" })
+		if err := a.checkIn(ctx, false); err != nil {
+			return err
+		}
+		a.see(func(m *moment) { key = m.assignment.Keys[o.ID] })
+	}
+	c, err := a.bring(ctx, h, source, tier, key, o)
+	if err != nil {
+		return err
+	}
+	return a.note(h, c.ref(), api.Verified)
 }
 
 // bring fetches an offer from a source, verifies it and keeps it.
@@ -307,5 +335,34 @@ func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key str
 	if err := a.keep(c, cipher); err != nil {
 		return nil, err
 	}
-	return c, a.note(h, c.ref(), api.Verified)
+	return c, nil
+}
+
+// renew fetches what is applied once more after an enrolment: the key that the
+// cache has is wrapped for the identity of before.
+func (a *Agent) renew(ctx context.Context, h *Host) {
+	s, _ := a.journal.view()
+	var source Source
+	var tier, key string
+	var offer *trust.Offer
+	a.see(func(m *moment) {
+		if !m.renew || s.Current == nil || m.index == nil || m.assignment == nil {
+			return
+		}
+		source, tier, key = m.source, m.index.Tier, m.assignment.Keys[s.Current.Patch.ID]
+		for i := range m.index.Patches {
+			if m.index.Patches[i].ID == s.Current.Patch.ID {
+				offer = &m.index.Patches[i]
+			}
+		}
+	})
+	if source == nil || offer == nil {
+		return
+	}
+	defer a.large()()
+	if _, err := a.bring(ctx, h, source, tier, key, *offer); err != nil {
+		a.log.Warn("the cached live patch could not be renewed", "patch", offer.ID, "err", err)
+		return
+	}
+	a.see(func(m *moment) { m.renew = false })
 }

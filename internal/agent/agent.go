@@ -108,6 +108,7 @@ type moment struct {
 	retry      time.Time     // when it is tried again
 	stalls     []api.Stall   // of the transition under way, or of the last that was reversed
 	local      *api.Patch    // a file that root wants applied and that could not be yet
+	renew      bool          // the cache is for the identity of before
 	running    bool          // as a daemon
 }
 

@@ -745,6 +745,68 @@ func TestEnrolLeaveAndWhatNeedsThem(t *testing.T) {
 	})
 }
 
+func TestEnrollingAgainRenewsTheCache(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		o := w.offer(1)
+		a, stop := w.start()
+		later()
+		w.set(func() { // the server wraps the key for the new identity
+			w.files2[o.ID] = append([]byte("sealed:new:"), w.plain(o.ID)...)
+			w.keys[o.ID] = "new"
+			w.bump()
+		})
+		_, err := a.Enroll(t.Context(), Enrollment{Server: "https://server:8443", Token: "t"})
+		qt.Assert(t, qt.IsNil(err))
+		later()
+		qt.Check(t, qt.Equals(a.Status().Protection, api.Protected))
+		qt.Check(t, qt.HasLen(a.Status().Applied.CVEs, 1))
+		stop()
+		c, err := a.card(o.ID)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(c.Key, "new"))
+		w.boot()
+		w.set(func() { w.down = true })
+		w.open().Start(t.Context())
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{o.Name}))
+	})
+}
+
+func TestAReportThatTheServerRefusesHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		a, stop := w.start()
+		defer stop()
+		later()
+		w.set(func() { w.down = true })
+		for i := range 30 {
+			qt.Assert(t, qt.IsNil(a.Hold(t.Context(), i%2 == 0)))
+		}
+		s, _ := a.journal.view()
+		w.set(func() { w.down, w.poison = false, s.Pending[7].ID })
+		n := len(w.got)
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		qt.Check(t, qt.Equals(a.Status().Waiting, 0))
+		qt.Check(t, qt.Equals(len(w.got), n+29))
+	})
+}
+
+func TestParcelsAreBounded(t *testing.T) {
+	t.Parallel()
+	var all []api.Report
+	for range 300 {
+		all = append(all, api.Report{Detail: strings.Repeat("x", 8000)})
+	}
+	qt.Check(t, qt.IsTrue(len(parcel(all)) > 50 && len(parcel(all)) < 70))
+	qt.Check(t, qt.HasLen(parcel(all[:3]), 3))
+	for i := range all {
+		all[i].Detail = ""
+	}
+	qt.Check(t, qt.HasLen(parcel(all), api.MaxReports))
+	qt.Check(t, qt.HasLen(parcel([]api.Report{{Detail: strings.Repeat("x", maxParcel+1)}, {}}), 1))
+}
+
 func TestOneAgentAHost(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

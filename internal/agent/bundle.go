@@ -70,7 +70,10 @@ func (a *Agent) applyFrom(ctx context.Context, source Source, info *BundleInfo) 
 	host, err := a.host(turn)
 	if err == nil {
 		if d := a.decide(host, time.Now()); d.Action == policy.Apply {
-			_, err = a.bring(turn, host, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer)
+			var c *Card
+			if c, err = a.bring(turn, host, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer); err == nil {
+				err = a.note(host, c.ref(), api.Verified)
+			}
 		}
 	}
 	end()

@@ -4,10 +4,12 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
 )
 
 const (
@@ -71,7 +73,17 @@ func (a *Agent) deliver(ctx context.Context) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	stored, err := server.Reports(ctx, s.Pending[:min(len(s.Pending), api.MaxReports)])
+	batch := parcel(s.Pending)
+	stored, err := server.Reports(ctx, batch)
+	if err != nil && refusedAs(err) && len(batch) > 1 {
+		batch = batch[:1] // one of them is at fault: find out which
+		stored, err = server.Reports(ctx, batch)
+	}
+	if err != nil && refusedAs(err) {
+		// It would keep all that come after it from being delivered.
+		a.log.Error("the server does not take a report", "report", batch[0].ID, "err", err)
+		stored, err = []string{batch[0].ID}, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -79,4 +91,25 @@ func (a *Agent) deliver(ctx context.Context) (bool, error) {
 		return false, errNothingStored
 	}
 	return true, a.journal.add(&Record{Sent: stored})
+}
+
+// refusedAs reports whether a server refuses what was sent, for what it is.
+func refusedAs(err error) bool {
+	c := code.Of(err)
+	return c == "TS7601" || c == "TS7607"
+}
+
+// maxParcel bounds the bytes of one delivery, well below what a server takes.
+const maxParcel = api.MaxBody / 2
+
+// parcel is as many of the oldest reports as go into one delivery.
+func parcel(pending []api.Report) []api.Report {
+	size := 0
+	for i, r := range pending {
+		b, err := json.Marshal(r)
+		if size += len(b); err != nil || i == api.MaxReports || i > 0 && size > maxParcel {
+			return pending[:max(i, 1)]
+		}
+	}
+	return pending
 }

@@ -22,7 +22,11 @@ func FuzzParseJournal(f *testing.F) {
 	for i, r := range []Record{
 		{Report: &api.Report{ID: "a", Kind: api.ReportState, BootID: "b", Patch: api.Patch{ID: "p", Name: "n", Version: 1, State: api.Loading}}},
 		{Report: &api.Report{ID: "c", Kind: api.ReportState, BootID: "b", Patch: api.Patch{ID: "p", Name: "n", Version: 1, State: api.Healthy}}},
-		{Hold: &yes}, {Sent: []string{"a"}}, {Clear: "p"}, {Stop: true}, {ByHand: &yes, Patch: &api.Patch{ID: "p"}},
+		{Hold: &yes},
+		{Sent: []string{"a"}},
+		{Clear: "p"},
+		{Stop: true},
+		{ByHand: &yes, Patch: &api.Patch{ID: "p"}},
 	} {
 		r.Seq = int64(i) + 1
 		line, err := r.line()

@@ -32,7 +32,7 @@ import (
 const (
 	journalName = "journal"
 	journalMax  = 256 << 10 // bytes, before it is written anew as one line
-	maxLine     = 4 << 20
+	maxLine     = 32 << 20
 )
 
 // Record is one line of the journal.

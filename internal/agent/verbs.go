@@ -60,7 +60,7 @@ func (a *Agent) Enroll(ctx context.Context, e Enrollment) (*Machine, error) {
 	}
 	// The order: without its identity an enrolment is useless, and an identity
 	// without its enrolment is harmless. What was cached for the old identity
-	// can't be opened any more.
+	// can't be opened any more, and is fetched again.
 	if err := errors.Join(
 		a.disk.WriteFile(identityName, []byte(secret+"\n")),
 		a.disk.WriteFile(machineName, append(b, '\n')),
@@ -68,9 +68,8 @@ func (a *Agent) Enroll(ctx context.Context, e Enrollment) (*Machine, error) {
 	); err != nil {
 		return nil, err
 	}
-	a.forgetCache()
 	a.see(func(now *moment) {
-		now.machine, now.machineErr = m, nil
+		now.machine, now.machineErr, now.renew = m, nil, true
 		now.server, now.source, now.linkErr = nil, nil, nil
 		now.assignment, now.etag, now.checkErr, now.indexErr = nil, "", nil, nil
 		now.index, now.indexed = nil, time.Time{}
@@ -88,14 +87,22 @@ func (a *Agent) event(h *Host, detail string) error {
 	return a.journal.report(api.Report{Kind: api.ReportAgent, BootID: h.BootID, Kernel: h.Kernel, Detail: detail})
 }
 
-// forgetCache drops the cached live patches that need the machine's identity.
+// forgetCache drops the cached live patches. What is applied keeps its card,
+// which says what it fixes.
 func (a *Agent) forgetCache() {
+	s, _ := a.journal.view()
+	keep := ""
+	if s.Current != nil {
+		keep = cardFile(s.Current.Patch.ID)
+	}
 	names, err := a.disk.List(patchDir)
 	if err != nil {
 		return
 	}
 	for _, n := range names {
-		_ = a.disk.Remove(patchDir + "/" + n) // unreadable from now on, and no harm
+		if f := patchDir + "/" + n; f != keep {
+			_ = a.disk.Remove(f) // unreadable from now on, and no harm
+		}
 	}
 }
 

@@ -54,6 +54,7 @@ type world struct {
 
 	host    Host
 	index   *trust.Index
+	poison  string            // id of a report that the server does not take
 	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
 	keys    map[string]string
@@ -431,6 +432,9 @@ func (s memServer) Reports(_ context.Context, all []api.Report) ([]string, error
 	if err := s.ask(); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(all, func(r api.Report) bool { return r.ID == s.w.poison }) {
+		return nil, code.New("TS7601", "", "")
+	}
 	var ids []string
 	for _, r := range all {
 		if !slices.ContainsFunc(s.w.got, func(g api.Report) bool { return g.ID == r.ID }) {
@@ -481,18 +485,18 @@ type memLink struct{ w *world }
 func (l memLink) Enroll(_ context.Context, e Enrollment, _ api.EnrollRequest) (*Machine, error) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	if err := (memServer{l.w}).ask(); err != nil {
+	if err := memServer(l).ask(); err != nil {
 		return nil, err
 	}
 	return &Machine{ID: "m", Server: e.Server, Credential: "tsm_x", Tier: l.w.tier}, nil
 }
 
 func (l memLink) Open(*Machine) (Server, Source, error) {
-	return memServer{l.w}, memServer{l.w}, nil
+	return memServer(l), memServer(l), nil
 }
 
 func (l memLink) Bundle(context.Context, []byte, string) (Source, *BundleInfo, error) {
-	return memServer{l.w}, &BundleInfo{Tier: l.w.tier, Keys: l.w.keys}, nil
+	return memServer(l), &BundleInfo{Tier: l.w.tier, Keys: l.w.keys}, nil
 }
 
 func (l memLink) Forget() error { return nil }
@@ -540,7 +544,7 @@ func (w *world) offer(version int) trust.Offer {
 
 // plain is the file of a live patch.
 func (w *world) plain(id string) []byte {
-	return bytes.TrimPrefix(w.files2[id], []byte("sealed:key"+id+":"))
+	return bytes.TrimPrefix(w.files2[id], []byte("sealed:"+w.keys[id]+":"))
 }
 
 // publish changes the index and tells the machine.
