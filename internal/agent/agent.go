@@ -160,7 +160,8 @@ func (a *Agent) Look(ctx context.Context) {
 	if err != nil {
 		return // status tells
 	}
-	a.see(func(m *moment) { m.index = a.cachedIndex(host.Kernel.BuildID) })
+	x := a.cachedIndex(host.Kernel.BuildID)
+	a.see(func(m *moment) { m.index = x })
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision, m.pending = &d, d.Offer })
 }

@@ -346,6 +346,25 @@ func TestABlockedOneIsNotPutBackByABoot(t *testing.T) {
 	})
 }
 
+func TestABootObeysTheSignedIndexAndNotTheFile(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		o := w.offer(1)
+		_, stop := w.start()
+		later()
+		stop()
+		x := *w.index
+		x.Blocked = []trust.BlockRef{{ID: o.ID, Version: 1, Reason: "signed and kept"}}
+		w.cached = &x
+		w.boot()
+		w.set(func() { w.down = true })
+		b := w.open()
+		b.Start(t.Context())
+		qt.Check(t, qt.HasLen(w.loaded(), 0))
+		qt.Check(t, qt.StringContains(b.Status().Decision, "signed and kept"))
+	})
+}
+
 func TestHoldAndWindowKeepANewOneOut(t *testing.T) {
 	t.Parallel()
 	in(t, func(t *testing.T, w *world) {

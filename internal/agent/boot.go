@@ -11,6 +11,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/policy"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // Start makes sense of what the last run of the agent left, and puts back what
@@ -27,7 +28,8 @@ func (a *Agent) Start(ctx context.Context) {
 		a.log.Error("host", "err", err)
 		return
 	}
-	a.see(func(m *moment) { m.index = a.cachedIndex(host.Kernel.BuildID) })
+	x := a.cachedIndex(host.Kernel.BuildID)
+	a.see(func(m *moment) { m.index = x })
 	err = a.recover(ctx, host)
 	if err == nil && !host.Off {
 		err = a.again(ctx, host)
@@ -134,7 +136,9 @@ func (a *Agent) again(ctx context.Context, h *Host) error {
 	if _, no := s.ByHand[p.ID]; no {
 		return nil
 	}
-	if x := a.cachedIndex(h.Kernel.BuildID); x != nil {
+	var x *trust.Index
+	a.see(func(m *moment) { x = m.index })
+	if x != nil {
 		if why := policy.Barred(x, p.Version); why != "" {
 			a.log.Warn("not applied again", "patch", p.ID, "why", why)
 			return a.noteOnce(h, p, api.Blocked, code.New("TS9415", p.ID, why))

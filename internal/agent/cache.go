@@ -210,7 +210,9 @@ func (a *Agent) keepIndex(x *trust.Index) error {
 	return a.disk.WriteFile(indexName, b)
 }
 
-// cachedIndex is the last index, if it is for this kernel.
+// cachedIndex is the last index, if it is for this kernel. Where there is an
+// enrolment, what the signatures vouch for counts and the file only names the
+// tier.
 func (a *Agent) cachedIndex(buildID string) *trust.Index {
 	b, err := a.disk.ReadFile(indexName)
 	if err != nil {
@@ -218,8 +220,22 @@ func (a *Agent) cachedIndex(buildID string) *trust.Index {
 	}
 	x, err := trust.ParseIndex(b)
 	if err != nil || x.Target.BuildID != buildID {
+		a.log.Warn("cached index", "err", err)
 		return nil
 	}
+	if !a.link() {
+		return x
+	}
+	var source Source
+	a.see(func(m *moment) { source = m.source })
+	signed, _, err := source.Cached(x.Tier, buildID)
+	switch {
+	case err != nil:
+		a.log.Warn("cached metadata", "err", err)
+	case signed != nil:
+		return signed
+	}
+	// What it forbids is obeyed all the same; nothing new is loaded by it.
 	return x
 }
 

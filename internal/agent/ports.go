@@ -74,6 +74,9 @@ type Source interface {
 	Refresh(ctx context.Context) error
 	// Index is nil without an error when the tier has none for this kernel.
 	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	// Cached is the index that was verified last, verified anew and without a
+	// network, whether it has expired or not.
+	Cached(tier, buildID string) (*trust.Index, time.Time, error)
 	// Patch returns the encrypted live patch, verified against the metadata.
 	Patch(ctx context.Context, tier string, o trust.Offer) ([]byte, error)
 	// Provenance fetches where a live patch comes from, verified against the

@@ -58,7 +58,8 @@ type world struct {
 	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
 	keys    map[string]string
-	down    bool // the server does not answer
+	cached  *trust.Index // what signatures vouch for without a network
+	down    bool         // the server does not answer
 	refusal error
 	stale   error // what a refresh of the metadata ends in
 	serial  int   // of the assignment
@@ -466,6 +467,12 @@ func (s memServer) Index(context.Context, string, string) (*trust.Index, error) 
 	x := *s.w.index
 	x.Patches, x.Blocked = slices.Clone(x.Patches), slices.Clone(x.Blocked)
 	return &x, s.ask()
+}
+
+func (s memServer) Cached(string, string) (*trust.Index, time.Time, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.w.cached, time.Time{}, nil
 }
 
 func (s memServer) Patch(_ context.Context, _ string, o trust.Offer) ([]byte, error) {
