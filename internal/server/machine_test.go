@@ -11,6 +11,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/updater"
 )
@@ -19,7 +20,19 @@ import (
 // check-in, long poll, publication, metadata over HTTP, decryption, report.
 func TestALivePatchReachesAWaitingMachine(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	life(t, newSite(t))
+}
+
+// TestTheSameOnPostgreSQL: the queries are tested in package store; this is
+// the whole of it once.
+func TestTheSameOnPostgreSQL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a PostgreSQL")
+	}
+	life(t, siteOn(t, testenv.Postgres(t)))
+}
+
+func life(t *testing.T, s *site) {
 	token := s.token()
 	e, err := api.ParseEnrollment(token.Enroll)
 	qt.Assert(t, qt.IsNil(err))

@@ -198,7 +198,7 @@ func (h *host) checkIn(t testing.TB) *api.Assignment {
 
 func artifact(t testing.TB, version int) []byte {
 	m := livepatch.Manifest{
-		Name: "tsugi_ext4", Version: version, Compiler: "gcc 12.2.0", Builder: "tsugi 1",
+		Name: fmt.Sprintf("tsugi_ext4_v%d", version), Version: version, Compiler: "gcc 12.2.0", Builder: "tsugi 1",
 		Target:    livepatch.TargetRef{Name: target, Release: testKernel.Release, PackageVersion: "6.1.192-1", Arch: "x86_64", BuildID: testKernel.BuildID, ConfigDigest: strings.Repeat("cd", 32)},
 		Fixes:     []livepatch.FixRef{{ID: "deb-1154101", Title: "ext4: check", CVEs: []string{"CVE-2026-12345"}}},
 		Functions: []livepatch.Function{{Object: "vmlinux", Name: "f", Change: "changed"}},

@@ -99,11 +99,12 @@ func poke(ch chan struct{}) {
 // wait answers GET /v1/machine/wait: 204 as soon as the answer to a check-in
 // is another than the one with the ETag, 304 when the time is over.
 func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
-	m, _, err := s.machine(r)
+	m, hash, err := s.machine(r)
 	if err != nil {
 		s.writeFault(w, r, err)
 		return
 	}
+	s.fleet.touch(m, hash[:], s.now()) // who waits is there
 	q := r.URL.Query()
 	timeout := defaultWait
 	if t := q.Get("timeout"); t != "" {

@@ -94,14 +94,6 @@ func (a *ACME) Manage(ctx context.Context) error {
 	return nil
 }
 
-// Obtain is Manage that waits for the certificates.
-func (a *ACME) Obtain(ctx context.Context) error {
-	if err := a.config.ManageSync(ctx, a.opt.Names); err != nil {
-		return code.New("TS7811", a.opt.Names[0], "").With(err)
-	}
-	return nil
-}
-
 // GetCertificate answers handshakes, those of the TLS-ALPN challenge among
 // them.
 func (a *ACME) GetCertificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
