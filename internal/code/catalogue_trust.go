@@ -51,5 +51,6 @@ func trust() []Entry {
 		{"TS7717", KindError, "the build report is not JSON", "give the report that tsugictl build --json wrote"},
 		{"TS7718", KindError, "there is nothing to put into the bundle", "name machines, and a tier in which live patches are published"},
 		{"TS7719", KindError, "the name of the target can't be the name of a live patch", "use a target whose name starts with a small letter or digit and has at most 150 characters"},
+		{"TS7720", KindError, "another live patch for this kernel has the same name", "build it again under another name: a kernel can't hold two modules of one name, not even while one replaces the other"},
 	}
 }

@@ -139,7 +139,8 @@ func statementName(p store.LivePatch) string {
 }
 
 // newest refuses a version that does not supersede what was published for the
-// kernel: machines only go up.
+// kernel: machines only go up. Nor may it have the name of an older one, a
+// blocked one included: a kernel that has that one can't load it beside it.
 func (j *job) newest(ctx context.Context, p store.LivePatch) error {
 	f := store.LivePatchFilter{BuildID: p.BuildID}
 	for {
@@ -151,6 +152,10 @@ func (j *job) newest(ctx context.Context, p store.LivePatch) error {
 			if o.Version >= p.Version && o.ID != p.ID {
 				return code.New("TS7706", p.ID, fmt.Sprintf("%s has version %d", o.ID, o.Version)).
 					WithFix(fmt.Sprintf("build it again as version %d or higher", o.Version+1))
+			}
+			if o.Name == p.Name && o.ID != p.ID {
+				return code.New("TS7720", p.Name, "it is the name of "+o.ID).
+					WithFix(fmt.Sprintf("build it again under another name: tsugictl build --name %.45s_v%d", p.Name, p.Version))
 			}
 		}
 		if len(all) == 0 {

@@ -89,7 +89,7 @@ func artifact(t testing.TB, version int) []byte {
 
 func artifactOf(t testing.TB, version int, target string, module []byte) []byte {
 	m := livepatch.Manifest{
-		Name: "tsugi_ext4", Version: version, Compiler: "gcc 12.2.0", Builder: "tsugi 1",
+		Name: fmt.Sprintf("tsugi_ext4_v%d", version), Version: version, Compiler: "gcc 12.2.0", Builder: "tsugi 1",
 		Target:    livepatch.TargetRef{Name: target, Release: "6.1.0-55-amd64", PackageVersion: "6.1.192-1", Arch: "x86_64", BuildID: buildID, ConfigDigest: strings.Repeat("cd", 32)},
 		Fixes:     []livepatch.FixRef{{ID: "deb-1154101", Title: "ext4: check", CVEs: []string{"CVE-2026-12345"}}},
 		Functions: []livepatch.Function{{Object: "vmlinux", Name: "f", Change: "changed"}},
@@ -209,10 +209,18 @@ func TestWhatMayNotBePublishedIsRefusedAndLeavesNothing(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	twin, err := changed.Bytes()
 	qt.Assert(t, qt.IsNil(err))
+	same, err := livepatch.Read(good)
+	qt.Assert(t, qt.IsNil(err))
+	same.Manifest.Name = "tsugi_ext4_v2"
+	renamed, err := livepatch.New(same.Manifest, "x.ko", []byte("ko"), map[string][]byte{"deb-1154101": []byte("diff")})
+	qt.Assert(t, qt.IsNil(err))
+	namesake, err := renamed.Bytes()
+	qt.Assert(t, qt.IsNil(err))
 	for name, c := range map[string]struct {
 		q    PublishRequest
 		want code.Code
 	}{
+		"the name of an older one":  {PublishRequest{Artifact: namesake}, "TS7720"},
 		"no live patch":             {PublishRequest{Artifact: []byte("x")}, "TS7001"},
 		"a flipped bit":             {PublishRequest{Artifact: append(bytes.Clone(good[:len(good)-1]), 1)}, "TS7001"},
 		"an unknown tier":           {PublishRequest{Artifact: good, Tier: "gamma"}, "TS7703"},

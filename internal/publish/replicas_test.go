@@ -121,7 +121,7 @@ func kernelID(i int) string { return fmt.Sprintf("%040x", i) }
 func publishAs(t *testing.T, s *Service, kernel int) {
 	for version := 1; version <= 2; version++ {
 		m := livepatch.Manifest{
-			Name: "tsugi_x", Version: version, Target: livepatch.TargetRef{Name: fmt.Sprintf("debian:k%d", kernel), Release: "k", Arch: "x86_64", BuildID: kernelID(kernel)},
+			Name: fmt.Sprintf("tsugi_x_v%d", version), Version: version, Target: livepatch.TargetRef{Name: fmt.Sprintf("debian:k%d", kernel), Release: "k", Arch: "x86_64", BuildID: kernelID(kernel)},
 			Fixes: []livepatch.FixRef{{ID: "f"}}, Functions: []livepatch.Function{{Object: "vmlinux", Name: "f", Change: "changed"}},
 		}
 		lp, err := livepatch.New(m, "x.ko", []byte("ko"), map[string][]byte{"f": nil})
