@@ -305,6 +305,10 @@ func TestModulesAreAskedForOnce(t *testing.T) {
 	qt.Check(t, qt.IsNil(a.checkIn(t)))
 	qt.Check(t, qt.DeepEquals(wishes(b.checkIn(t)), []api.Wish{}))
 
+	res, body := do(t, "GET", s.web.URL+"/v1/machines/"+b.enrolled.Machine+"/modules", s.secret, "", nil)
+	qt.Check(t, qt.Equals(res.StatusCode, 200))
+	qt.Check(t, qt.StringContains(string(body), "ext4"))
+
 	b.report.Modules = list[:1]
 	_, _, err := b.CheckIn(t.Context(), b.report, "")
 	refused(t, err, http.StatusUnprocessableEntity, "TS7601")

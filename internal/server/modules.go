@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -75,4 +76,28 @@ func (s *Server) keepModules(ctx context.Context, in *api.CheckIn) error {
 	}
 	s.modules.add(in.ModulesDigest)
 	return nil
+}
+
+// machineModules is the list that a machine spoke of last.
+func (s *Server) machineModules(ctx context.Context, id string) (api.List[api.Module], error) {
+	row, err := s.store.Machine(ctx, id)
+	if err != nil {
+		return api.List[api.Module]{}, missing(err, "machine", id)
+	}
+	digest := readFacts(row.JSON).ModulesDigest
+	if digest == "" {
+		return api.List[api.Module]{}, refuse("TS7605", "", "this machine has not told its modules")
+	}
+	f, info, err := s.blobs.Open(ctx, modulesName(digest))
+	if errors.Is(err, blob.ErrNotFound) {
+		return api.List[api.Module]{}, refuse("TS7605", "", "this machine has not told its modules yet")
+	} else if err != nil {
+		return api.List[api.Module]{}, err
+	}
+	defer f.Close()
+	var list []api.Module
+	if err := json.NewDecoder(io.LimitReader(f, info.Size)).Decode(&list); err != nil {
+		return api.List[api.Module]{}, err
+	}
+	return listOf(list, 0, nil), nil
 }

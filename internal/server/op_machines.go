@@ -33,6 +33,10 @@ func (s *Server) machineOperations(o *operations) {
 		})
 	answer(o, op{id: "get-machine", method: "GET", path: "/v1/machines/{id}", summary: "One machine, with the CVEs that are fixed live on it", may: look},
 		func(ctx context.Context, _ operator, in *byID) (api.Machine, error) { return s.oneMachine(ctx, in.ID) })
+	answer(o, op{id: "get-machine-modules", method: "GET", path: "/v1/machines/{id}/modules", summary: "The kernel modules that a machine has loaded, with their build-ids", may: look},
+		func(ctx context.Context, _ operator, in *byID) (api.List[api.Module], error) {
+			return s.machineModules(ctx, in.ID)
+		})
 	answer(o, op{id: "change-machine", method: "PATCH", path: "/v1/machines/{id}", summary: "Change tier, group or hold", may: change},
 		func(ctx context.Context, who operator, in *machineChange) (api.Machine, error) {
 			return s.changeMachine(ctx, who, in.ID, in.Body)
