@@ -58,6 +58,7 @@ type report struct {
 const (
 	maxReport  = 200
 	maxTrouble = 256
+	maxOpen    = 16 // writers of reports at once
 	reportGap  = 2 * time.Second
 )
 
@@ -80,6 +81,9 @@ func (h *Health) Add(r Record) {
 	case i < 0 && kind == "":
 		return
 	case i < 0:
+		if len(h.open) >= maxOpen {
+			h.end(0)
+		}
 		h.open = append(h.open, &report{Trouble: Trouble{Kind: kind, Text: r.Text, Time: r.Time}, caller: r.Caller})
 		i = len(h.open) - 1
 	case kind != "" && kind.rank() < h.open[i].Kind.rank():

@@ -543,3 +543,41 @@ func TestTheKernelComplains(t *testing.T) {
 		qt.Check(t, qt.Equals(f.Problem.Code, "TS9210"))
 	})
 }
+
+// TestALivePatchOnAKernelWithBranchTracking shows that what was learnt from
+// one kernel holds on another: other lists, other offsets, other flags.
+func TestALivePatchOnAKernelWithBranchTracking(t *testing.T) {
+	k := testenv.Booted(t, testenv.IBT)
+	m := newMachine(t, k)
+	one := m.artifact(cmdline(t, k, "tsugi_v1", "\tseq_puts(m, \"tsugi one \");\n"))
+	probe := m.module("tsugi_probe")
+	m.step("mount", "mount", nil)
+	m.step("able", "preflight", args{"path": one})
+	m.step("probe", "insmod", vmguest.Insert{Path: probe})
+	m.step("probed", "preflight", args{"path": one})
+	m.step("probe-away", "rmmod", "tsugi_probe")
+	m.step("load", "load", args{"name": "tsugi_v1", "path": one})
+	m.step("watch", "watch", args{"name": "tsugi_v1", "want": kload.Patched})
+	m.step("host", "host", nil)
+	m.step("log", "wait", nil)
+	m.step("revert", "revert", args{"name": "tsugi_v1"})
+	m.run()
+
+	able := m.fine("able")
+	qt.Check(t, qt.HasLen(preflight.Problems(able.Findings), 0))
+	qt.Check(t, qt.Equals(able.Host.BuildID, k.BuildID))
+	qt.Check(t, qt.IsTrue(len(able.Host.Keys) > 0))
+	probed := m.fine("probed")
+	qt.Check(t, qt.Equals(probed.finding(t, preflight.Functions).Problem.Code, "TS9215"))
+	qt.Assert(t, qt.HasLen(probed.Host.Kprobes, 1))
+	qt.Check(t, qt.DeepEquals(probed.Host.Kprobes[0], hostinfo.Kprobe{Symbol: "cmdline_proc_show", Offset: 4, Ftrace: true}))
+	m.fine("load")
+	qt.Check(t, qt.IsTrue(m.fine("watch").Transition.Done))
+	m.fine("log")
+	h := m.fine("host").Host
+	qt.Check(t, qt.HasLen(h.Unread, 0))
+	qt.Assert(t, qt.HasLen(h.Livepatches, 1))
+	qt.Check(t, qt.IsTrue(*h.Livepatches[0].Replace))
+	qt.Check(t, qt.Equals(h.Livepatches[0].Objects[0].Functions[0].Name, "cmdline_proc_show"))
+	m.fine("revert")
+}

@@ -63,6 +63,7 @@ func ParseRecord(b []byte) (Record, error) {
 // one goroutine at a time may read.
 type Klog struct {
 	fd   int
+	wake int // an eventfd that ends a wait
 	lost int // times that records were overwritten before they were read
 }
 
@@ -84,30 +85,45 @@ func (l *Loader) klog(whence int) (*Klog, error) {
 		unix.Close(fd)
 		return nil, code.New("TS9314", path, "").With(err)
 	}
-	return &Klog{fd: fd}, nil
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("kernel log: eventfd: %w", err)
+	}
+	return &Klog{fd: fd, wake: wake}, nil
 }
 
-// Close ends it.
-func (k *Klog) Close() error { return unix.Close(k.fd) }
+// Close ends it. No Next may be under way.
+func (k *Klog) Close() error { return errors.Join(unix.Close(k.fd), unix.Close(k.wake)) }
 
 // Lost counts how often records were overwritten before they were read.
 func (k *Klog) Lost() int { return k.lost }
 
 // Next waits for a record. It ends with the context's error, or io.EOF where
-// the log is a plain file.
+// the log is a plain file. While nothing comes it hardly takes any time.
 func (k *Klog) Next(ctx context.Context) (Record, error) {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_, _ = unix.Write(k.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	})
+	defer func() {
+		if !stop() {
+			<-woken // so that it does not write to a descriptor that is closed
+			_, _ = unix.Read(k.wake, make([]byte, 8))
+		}
+	}()
 	for {
+		if ctx.Err() != nil {
+			return Record{}, ctx.Err()
+		}
 		r, ok, err := k.read()
 		if err != nil || ok {
 			return r, err
 		}
-		if ctx.Err() != nil {
-			return Record{}, ctx.Err()
-		}
-		// A poll ends early when there is something; its own limit is for the
-		// context, which cannot end it.
-		p := []unix.PollFd{{Fd: int32(k.fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(p, 200); err != nil && !errors.Is(err, unix.EINTR) {
+		p := []unix.PollFd{{Fd: int32(k.fd), Events: unix.POLLIN}, {Fd: int32(k.wake), Events: unix.POLLIN}}
+		// A limit all the same: what is not told of by the poll is found then.
+		if _, err := unix.Poll(p, 1000); err != nil && !errors.Is(err, unix.EINTR) {
 			return Record{}, code.New("TS9314", "/dev/kmsg", "").With(err)
 		}
 	}

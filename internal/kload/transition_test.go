@@ -5,6 +5,7 @@ package kload_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -330,4 +331,22 @@ func TestTheSituationIsLookedAt(t *testing.T) {
 		err := l.Load(t.Context(), nil, "tsugi_p")
 		qt.Check(t, qt.Equals(code.Of(err), c.want), qt.Commentf("%s: %v", c.name, err))
 	}
+}
+
+// TestAWaitForTheLogEnds where the log is a file.
+func TestAWaitForTheLogEnds(t *testing.T) {
+	l, root := loader(t, &system{}, "-- dev/kmsg --\n4,1,2,-;one record\n")
+	log, err := l.KlogFromStart()
+	qt.Assert(t, qt.IsNil(err))
+	r, err := log.Next(t.Context())
+	qt.Check(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(r.Text, "one record"))
+	_, err = log.Next(t.Context())
+	qt.Check(t, qt.ErrorIs(err, io.EOF))
+	qt.Check(t, qt.IsNil(log.Close()))
+
+	path := filepath.Join(root, "dev/kmsg")
+	qt.Assert(t, qt.IsNil(os.Remove(path)))
+	_, err = l.Klog()
+	qt.Check(t, qt.Equals(code.Of(err), "TS9314"))
 }

@@ -7,6 +7,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,6 +146,36 @@ func (g *guest) trouble(_ context.Context, _ args, r *result) error {
 	return err
 }
 
+// wait waits for a record that does not come, and for one that does.
+func (g *guest) wait(ctx context.Context, _ args, _ *result) error {
+	log, err := g.Klog()
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	for err == nil {
+		_, err = log.Next(short)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("a wait that its context ends: %w", err)
+	}
+	const text = "tsugi: somebody says something"
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "sleep 0.3; echo '"+text+"' > /dev/kmsg")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	long, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		r, err := log.Next(long)
+		if err != nil || r.Text == text && !r.Kernel {
+			return err
+		}
+	}
+}
+
 // background starts a shell command that nobody waits for.
 func (g *guest) background(_ context.Context, a args, _ *result) error {
 	cmd := exec.Command("/bin/sh", "-c", a.Text)
@@ -155,7 +187,7 @@ func main() {
 	verbs := map[string]vmguest.Verb{}
 	for name, f := range map[string]func(context.Context, args, *result) error{
 		"load": g.load, "watch": g.watch, "revert": g.revert, "loaded": g.loaded,
-		"host": g.host, "preflight": g.preflight, "watch-log": g.watchLog, "trouble": g.trouble, "background": g.background,
+		"host": g.host, "preflight": g.preflight, "watch-log": g.watchLog, "trouble": g.trouble, "background": g.background, "wait": g.wait,
 		"reverse": func(ctx context.Context, a args, _ *result) error { return g.Reverse(ctx, a.Name) },
 		"remove":  func(ctx context.Context, a args, _ *result) error { return g.Remove(ctx, a.Name) },
 		"mount": func(context.Context, args, *result) error {
