@@ -188,7 +188,7 @@ func TestADumpIsOfOneMoment(t *testing.T) {
 				}
 			}
 		})
-		for range 5 {
+		for range 3 {
 			to := "sqlite:" + t.TempDir() + "/x.db"
 			qt.Assert(t, qt.IsNil(Restore(t.Context(), to, bytes.NewReader(dump(t, s)))))
 			r, err := Open(t.Context(), to)

@@ -65,7 +65,7 @@ func writeUntilKilled(dir string) error {
 func TestAKilledProcessLeavesNothingHalfWritten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for range 8 {
+	for range 6 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), "TSUGI_BLOB_WRITER="+dir)
 		out, err := cmd.StdoutPipe()

@@ -90,7 +90,10 @@ func transport(c S3Config) (*http.Transport, error) {
 
 // inMemory is up to where a blob is read whole before it is sent, so that
 // sending it can be tried again; larger ones go in parts, each of them so.
-const inMemory = 8 << 20
+const (
+	inMemory = 5 << 20
+	partSize = 8 << 20 // S3 wants 5 MiB at least
+)
 
 // Put stores a blob: see Store.
 func (s *S3) Put(ctx context.Context, name string, r io.Reader, size int64) error {
@@ -111,7 +114,7 @@ func (s *S3) Put(ctx context.Context, name string, r io.Reader, size int64) erro
 		}
 	}
 	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, r, size, minio.PutObjectOptions{
-		ContentType: "application/octet-stream", PartSize: 16 << 20,
+		ContentType: "application/octet-stream", PartSize: partSize,
 		// Over http minio-go would sign the payload as a stream, which not
 		// all stores take in parts; over https it never does.
 		DisableContentSha256: true,
