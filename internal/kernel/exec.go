@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,7 +67,12 @@ func (c Command) Run(ctx context.Context) ([]byte, error) {
 	cmd.Env = append(cleanEnv(), c.Env...)
 	cmd.Stdin = c.Stdin
 	cmd.ExtraFiles = c.Files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A program of a process that was killed must not work on in directories
+	// whose locks are free now. Told to terminate, make ends its compilers too.
+	// The signal belongs to the thread that forked (prctl(2)): it is kept.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 3 * time.Second
 
