@@ -604,6 +604,7 @@ func TestARevokedCredentialIsToldAndTakesNothingAway(t *testing.T) {
 		n := len(w.checked)
 		// And the machine does not hammer the server.
 		time.Sleep(24 * time.Hour)
+		synctest.Wait()
 		qt.Check(t, qt.IsTrue(len(w.checked)-n < 300))
 		w.set(func() { w.refusal = nil })
 		_, err := a.Enroll(t.Context(), Enrollment{Server: "https://server:8443", Token: "t"})
@@ -802,8 +803,8 @@ func TestAReportThatTheServerRefusesHoldsNothingUp(t *testing.T) {
 			qt.Assert(t, qt.IsNil(a.Hold(t.Context(), i%2 == 0)))
 		}
 		s, _ := a.journal.view()
-		w.set(func() { w.down, w.poison = false, s.Pending[7].ID })
-		n := len(w.got)
+		n := 0
+		w.set(func() { w.down, w.poison, n = false, s.Pending[7].ID, len(w.got) })
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
 		qt.Check(t, qt.Equals(a.Status().Waiting, 0))
