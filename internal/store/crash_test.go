@@ -125,7 +125,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		open(t, dsn) // the schema is there
 		said := []string{}
-		for round := range 5 {
+		for round := range 4 {
 			said = append(said, killedWriter(t, dsn, round)...)
 		}
 		qt.Assert(t, qt.IsTrue(len(said) > 20))

@@ -458,7 +458,7 @@ func TestAllMachinesGoesOverPages(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store, _ *clock) {
 		unlimited(t, s)
 		token := newToken(t, s, Token{Name: "t"})
-		const n = 4003
+		const n = 2003
 		populate(t, s, token, n)
 		last, count := "", 0
 		qt.Assert(t, qt.IsNil(s.AllMachines(t.Context(), func(m Machine) error {
