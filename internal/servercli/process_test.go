@@ -4,6 +4,7 @@ package servercli_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -45,6 +46,7 @@ type site struct {
 	operator string
 	enroll   api.Enrollment
 	dsn      string
+	program  string // "tsugi-server" is this test as that program
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -123,7 +125,7 @@ func (s *site) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = new(bytes.Buffer)
-	s.process = exec.Command("tsugi-server", "serve", "--dir", s.dir)
+	s.process = exec.Command(cmp.Or(s.program, "tsugi-server"), "serve", "--dir", s.dir)
 	s.process.Env = append(os.Environ(), s.environ...)
 	s.process.Stderr = s.log
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
