@@ -11,16 +11,17 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
+PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
 .PHONY: build demo test fleet short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-build: check-go ## bin/tsugictl, static
+build: check-go ## bin/tsugictl, tsugi-server, tsugi; static
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-demo: check-go deps build ## one real fix, from source diff to a proven live patch
+demo: check-go deps build ## one real fix, from source diff to a fleet's machine
 	demo/run.sh
 
 test: check-go deps build ## everything, on real kernels too
@@ -42,14 +43,14 @@ lint: check-go ## formatting, vet, staticcheck, generated files
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) mod verify
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run demo/*.sh test/*.sh packaging/*.sh packaging/scripts/*; fi
-	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers ./internal/cli
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run demo/*.sh test/*.sh packaging/*.sh packaging/scripts/* internal/store/*.sh; fi
+	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers $(PAGES)
 
 format: check-go ## rewrite the Go files as lint wants them
 	$(TOOL) gofumpt -w cmd demo include internal packaging test
 
 docs: check-go ## rewrite the generated pages of docs/
-	$(GO) test ./internal/cli -run UpToDate -update
+	for p in $(PAGES); do $(GO) test $$p -run UpToDate -update; done
 
 queries: ## compile the store's SQL again after a change of it (needs sqlc, or gcc to build it)
 	internal/store/generate.sh
@@ -57,6 +58,8 @@ queries: ## compile the store's SQL again after a change of it (needs sqlc, or g
 bench: check-go deps build ## the figures of speed and size, must against measured
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...
 	test/bench.sh
+	test/bench-agent.sh
+	test/bench-server.sh
 
 deps: ## install the Debian packages that are missing
 	@test/deps.sh

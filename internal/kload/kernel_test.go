@@ -74,7 +74,6 @@ type machine struct {
 	dir   string // of the modules of testdata
 	steps []wire.Step
 	files map[string]vm.File
-	log   bool
 	out   *vm.Outcome
 }
 

@@ -29,8 +29,9 @@ const (
 
 // baseCmdline makes a crash end the machine at once, keeps warnings on the
 // console, and gives watchdogs the patience that emulation on a busy host
-// needs.
-const baseCmdline = "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic " +
+// needs. The timer's check at boot counts ticks within a fixed time, which an
+// emulated machine on such a host may miss, and the kernel panics.
+const baseCmdline = "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic no_timer_check " +
 	"rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 printk.devkmsg=on " + wire.CmdlineMark
 
 // setup is a QEMU command that is being put together, with the files that it
