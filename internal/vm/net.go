@@ -48,7 +48,8 @@ func netArgs(n *Net, busybox string) ([]string, error) {
 		if err != nil || port < 1 || port > 65535 || strings.ContainsAny(host+to+busybox, ", '\"\\") {
 			return nil, fmt.Errorf("network: forwarding of port %d to %q: a port and an address HOST:PORT are needed", port, n.Forward[port])
 		}
-		dev += fmt.Sprintf(",guestfwd=tcp:%s:%d-cmd:%s nc %s %s", HostAddress, port, busybox, host, to)
+		// What nc complains about would reach the guest as data.
+		dev += fmt.Sprintf(",guestfwd=tcp:%s:%d-cmd:%s sh -c 'exec %s nc %s %s 2>/dev/null'", HostAddress, port, busybox, busybox, host, to)
 	}
 	return []string{"-netdev", dev, "-device", "virtio-net-pci,netdev=net,romfile="}, nil
 }

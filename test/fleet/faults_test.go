@@ -3,12 +3,14 @@
 package fleet
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 )
 
@@ -68,12 +70,7 @@ kill -9 $agent; wait $agent; [ $? = 137 ]`)
 	s.run(buildTsugictl, nil, "machine", "rm", s.machine("web-2").ID)
 	s.publish(second, "stable")
 	r.until("told that it is gone", func(s status) bool {
-		for _, p := range s.Problems {
-			if p.Code == "TS9427" {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(s.Problems, func(p code.Problem) bool { return p.Code == "TS7623" || p.Code == "TS9427" })
 	})
 	qt.Check(t, qt.HasLen(r.loaded(), 0))
 	// It comes back as a new machine.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/vm"
@@ -98,18 +99,16 @@ func loseAt(t *testing.T, s *server, m *machine, a artifact, state api.State, ro
 func comesBack(t *testing.T, s *server, m *machine, a artifact, lp api.LivePatch, loaded, all bool) {
 	t.Helper()
 	r := m.boot(t, nil)
-	var last api.State // that the disk knows of
-	if rep := reportOf("journal: " + strings.TrimSpace(r.try("tail -n 1 /var/lib/tsugi/journal").Output)); rep != nil {
-		last = rep.Patch.State
-	}
-	unconfirmed := slices.Contains([]api.State{api.Loading, api.Transitioning, api.Applied}, last)
-	t.Logf("the disk says %q, the kernel had it: %v", last, loaded)
+	known, _, err := agent.ParseJournal([]byte(r.try("cat /var/lib/tsugi/journal").Output))
+	qt.Assert(t, qt.IsNil(err))
+	unconfirmed, healthy := known.Intent != nil, len(known.Healthy) > 0
+	t.Logf("the disk knows that it is unconfirmed: %v, healthy: %v; the kernel had it: %v", unconfirmed, healthy, loaded)
 	if loaded {
-		qt.Check(t, qt.IsTrue(unconfirmed || last == api.Healthy), qt.Commentf("it was loaded, and the disk does not know"))
+		qt.Check(t, qt.IsTrue(unconfirmed || healthy), qt.Commentf("it was loaded, and the disk does not know"))
 	}
 	e := r.early()
 	t.Logf("early boot: %d %s", e.Exit, e.Output)
-	qt.Check(t, qt.Equals(len(r.loaded()), map[bool]int{true: 1}[last == api.Healthy]))
+	qt.Check(t, qt.Equals(len(r.loaded()), map[bool]int{true: 1}[healthy]))
 	r.network()
 	r.agent()
 	got := r.until("settled", func(s status) bool { return isHealthy(s) || len(s.Quarantine) > 0 })
