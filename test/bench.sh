@@ -72,3 +72,8 @@ clean_home "$home"
 timed demo env TSUGI_HOME="$home" TSUGICTL="$tsugictl" demo/run.sh
 row "make demo after the downloads" 240 "${seconds[demo]}" s
 row "peak memory of tsugictl" 700 "$peak" MB
+fleet=$(CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 go test ./test/fleet -run '^$' -bench Delivery -benchtime 1x)
+figure() { sed -n "s|^BenchmarkDelivery.* \([0-9.]*\) $1.*|\1|p" <<<"$fleet"; }
+row "publish to applied on a waiting machine, less the transition" 5 "$(figure s/delivery)" s
+row "agent at rest: memory" 25 "$(figure MiB-rss)" MB
+row "agent at rest: processor" 0.1 "$(figure %cpu-idle)" %
