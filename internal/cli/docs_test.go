@@ -71,36 +71,7 @@ func cell(s string) string {
 }
 
 func TestReferenceIsUpToDate(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("# tsugictl\n\nMade from the program's own help by `make docs`.\n")
-	reference(&b, newRootCommand(newApp(command.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})))
-	upToDate(t, "tsugictl.md", b.String())
-}
-
-func reference(b *strings.Builder, cmd *cobra.Command) {
-	cmd.InitDefaultHelpFlag()
-	if cmd.HasParent() {
-		fmt.Fprintf(b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
-	}
-	text := cmd.Long
-	if cmd.Runnable() && !cmd.HasSubCommands() {
-		text = "Usage: " + cmd.UseLine() + "\n\n" + text
-	}
-	if f := cmd.LocalFlags().FlagUsages(); f != "" && !cmd.HasSubCommands() {
-		text += "\n\nFlags:\n" + f
-	}
-	if !cmd.HasParent() {
-		text += "\n\nGlobal flags:\n" + cmd.PersistentFlags().FlagUsages()
-	}
-	if cmd.Example != "" {
-		text += "\n\nExamples:\n" + cmd.Example
-	}
-	fmt.Fprintf(b, "\n```text\n%s\n```\n", strings.TrimSpace(strings.ReplaceAll(text, "\n\n\n", "\n\n")))
-	for _, c := range cmd.Commands() {
-		if c.Name() != "completion" && c.Name() != "help" && !c.Hidden {
-			reference(b, c)
-		}
-	}
+	upToDate(t, "tsugictl.md", command.Reference(newRootCommand(newApp(command.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))))
 }
 
 // TestEveryCommandIsDocumented holds what help and manual pages rely on.

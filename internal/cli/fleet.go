@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/api/client"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/ui"
@@ -22,6 +23,39 @@ func addFleetCommands(root *cobra.Command, a *app) {
 		newLivePatchCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a),
 		newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newAuditCommand(a))
 }
+
+// ask gets one thing from the server and shows it.
+func ask[T any](a *app, kind string, get func(*client.Client) (T, error), text func(T) string) error {
+	c, err := a.server()
+	if err != nil {
+		return err
+	}
+	v, err := get(c)
+	if err != nil {
+		return err
+	}
+	return a.Show(kind, v, func() string { return text(v) })
+}
+
+// askAll gets a list from the server, page by page, and shows it.
+func askAll[T any](a *app, kind string, get func(c *client.Client, after string) (*api.List[T], error), text func([]T) string) error {
+	return ask(a, kind, func(c *client.Client) ([]T, error) {
+		all := []T{}
+		for after := ""; ; {
+			l, err := get(c, after)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l.Items...)
+			if after = l.Next; after == "" {
+				return all, nil
+			}
+		}
+	}, text)
+}
+
+// nothing is the text of what needs none.
+func nothing[T any](T) string { return "" }
 
 // when is a moment for people: how long ago it was, or its date.
 func when(ms int64) string {

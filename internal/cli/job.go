@@ -33,17 +33,9 @@ func newJobLsCommand(a *app) *cobra.Command {
 		Short:   "List the builds, the newest first",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			all, err := pages(func(after string) (*api.List[api.Job], error) {
+			return askAll(a, "jobs", func(c *client.Client, after string) (*api.List[api.Job], error) {
 				return c.Jobs(cmd.Context(), api.JobState(state), after, 0)
-			})
-			if err != nil {
-				return err
-			}
-			return a.Show("jobs", all, func() string {
+			}, func(all []api.Job) string {
 				rows := make([][]string, len(all))
 				for i, j := range all {
 					rows[i] = []string{j.ID, j.Target, j.Title, string(j.State), j.Verdict, j.Stage, j.Worker, when(j.Created)}
@@ -62,15 +54,9 @@ func newJobShowCommand(a *app) *cobra.Command {
 		Short: "Show a build",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			j, err := c.Job(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.Show("job", j, func() string { return jobText(j) })
+			return ask(a, "job", func(c *client.Client) (*api.Job, error) {
+				return c.Job(cmd.Context(), args[0])
+			}, jobText)
 		},
 	}
 }

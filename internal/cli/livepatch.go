@@ -31,18 +31,10 @@ func newLivePatchLsCommand(a *app) *cobra.Command {
 		Short:   "List the live patches and the tiers that hold them",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			all, err := pages(func(after string) (*api.List[api.LivePatch], error) {
+			return askAll(a, "livepatches", func(c *client.Client, after string) (*api.List[api.LivePatch], error) {
 				f.After = after
 				return c.LivePatches(cmd.Context(), f)
-			})
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatches", all, func() string {
+			}, func(all []api.LivePatch) string {
 				rows := make([][]string, len(all))
 				for i, p := range all {
 					rows[i] = []string{p.ID, p.Target, tiersOf(p), ui.Count(len(p.CVEs), "CVE"), ui.Size(p.Size), when(p.Created)}
@@ -69,15 +61,9 @@ func newLivePatchShowCommand(a *app) *cobra.Command {
 		Short: "Show a live patch, and how it does on the machines",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			lp, err := c.LivePatch(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatch", lp, func() string { return livePatchText(lp) })
+			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
+				return c.LivePatch(cmd.Context(), args[0])
+			}, livePatchText)
 		},
 	}
 }
@@ -137,15 +123,10 @@ an order no machine ever goes back by itself.`,
 		Example: `  tsugictl livepatch revert debian:6.1.0-55-amd64 --tier stable --to 2 --reason "nfs stalls"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
 			r.Target = args[0]
-			if err := c.AuthoriseRevert(cmd.Context(), r); err != nil {
-				return err
-			}
-			return a.Show("revert", r, func() string { return "" })
+			return ask(a, "revert", func(c *client.Client) (api.AuthoriseRevert, error) {
+				return r, c.AuthoriseRevert(cmd.Context(), r)
+			}, nothing)
 		},
 	}
 	f := cmd.Flags()

@@ -31,22 +31,16 @@ func newMachineLsCommand(a *app) *cobra.Command {
 		Example: "  tsugictl machine ls\n  tsugictl machine ls --protection failing\n  tsugictl machine ls --tier beta --search web",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
 			f.Protection = api.Protection(word)
-			all, err := pages(func(after string) (*api.List[api.Machine], error) {
+			return askAll(a, "machines", func(c *client.Client, after string) (*api.List[api.Machine], error) {
 				f.After = after
 				return c.Machines(cmd.Context(), f)
+			}, func(all []api.Machine) string {
+				if len(all) == 0 {
+					a.Term.Say("no machines; tsugictl token new makes a token to enrol some with")
+				}
+				return machineTable(all)
 			})
-			if err != nil {
-				return err
-			}
-			if len(all) == 0 {
-				a.Term.Say("no machines; tsugictl token new makes a token to enrol some with")
-			}
-			return a.Show("machines", all, func() string { return machineTable(all) })
 		},
 	}
 	fl := cmd.Flags()
@@ -55,21 +49,6 @@ func newMachineLsCommand(a *app) *cobra.Command {
 	fl.StringVar(&f.Query, "search", "", "only machines with this in their host name, id or kernel release")
 	fl.StringVar(&word, "protection", "", "only protected, outdated, unprotected, not-covered, failing or silent ones")
 	return cmd
-}
-
-// pages gets all pages of a list.
-func pages[T any](get func(after string) (*api.List[T], error)) ([]T, error) {
-	all := []T{}
-	for after := ""; ; {
-		l, err := get(after)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, l.Items...)
-		if after = l.Next; after == "" {
-			return all, nil
-		}
-	}
 }
 
 func machineTable(machines []api.Machine) string {
@@ -88,15 +67,9 @@ func newMachineShowCommand(a *app) *cobra.Command {
 		Short: "Show all that is known of a machine",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			m, err := c.Machine(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.Show("machine", m, func() string { return machineText(m) })
+			return ask(a, "machine", func(c *client.Client) (*api.Machine, error) {
+				return c.Machine(cmd.Context(), args[0])
+			}, machineText)
 		},
 	}
 }
@@ -172,19 +145,16 @@ func newMachineSetCommand(a *app) *cobra.Command {
 			if change == (api.MachineChange{}) {
 				return command.Usage(cmd.CommandPath(), "nothing to change: give --tier, --group, --hold or --unhold")
 			}
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			var done []api.Machine
-			for _, id := range args {
-				m, err := c.ChangeMachine(cmd.Context(), id, change)
-				if err != nil {
-					return fmt.Errorf("machine %s: %w", id, err)
+			return ask(a, "machines", func(c *client.Client) (done []api.Machine, err error) {
+				for _, id := range args {
+					m, err := c.ChangeMachine(cmd.Context(), id, change)
+					if err != nil {
+						return done, fmt.Errorf("machine %s: %w", id, err)
+					}
+					done = append(done, *m)
 				}
-				done = append(done, *m)
-			}
-			return a.Show("machines", done, func() string { return machineTable(done) })
+				return done, nil
+			}, machineTable)
 		},
 	}
 	f := cmd.Flags()

@@ -38,15 +38,9 @@ From there tsugictl promote takes it to the next tiers.`,
 					return err
 				}
 			}
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			lp, err := c.Publish(cmd.Context(), p)
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatch", lp, func() string { return livePatchText(lp) })
+			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
+				return c.Publish(cmd.Context(), p)
+			}, livePatchText)
 		},
 	}
 	f := cmd.Flags()
@@ -63,19 +57,13 @@ func newPromoteCommand(a *app) *cobra.Command {
 		Example: "  tsugictl promote debian-6.1.0-55-amd64-v1\n  tsugictl promote debian-6.1.0-55-amd64-v1 stable",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
 			tier := ""
 			if len(args) == 2 {
 				tier = args[1]
 			}
-			lp, err := c.Promote(cmd.Context(), args[0], tier)
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatch", lp, func() string { return livePatchText(lp) })
+			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
+				return c.Promote(cmd.Context(), args[0], tier)
+			}, livePatchText)
 		},
 	}
 }
@@ -91,15 +79,9 @@ newest live patch below it that is not blocked, or to none. The reason is
 signed with it and shown on every machine.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			lp, err := c.Block(cmd.Context(), args[0], b)
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatch", lp, func() string { return livePatchText(lp) })
+			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
+				return c.Block(cmd.Context(), args[0], b)
+			}, livePatchText)
 		},
 	}
 	cmd.Flags().StringVar(&b.Reason, "reason", "", "why, for the people who run the machines (needed)")
@@ -114,15 +96,9 @@ func newUnblockCommand(a *app) *cobra.Command {
 		Short: "Let a blocked live patch be delivered again",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			lp, err := c.Unblock(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.Show("livepatch", lp, func() string { return livePatchText(lp) })
+			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
+				return c.Unblock(cmd.Context(), args[0])
+			}, livePatchText)
 		},
 	}
 }

@@ -27,17 +27,11 @@ func newTierLsCommand(a *app) *cobra.Command {
 		Short:   "List the tiers in order",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			l, err := c.Tiers(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.Show("tiers", l.Items, func() string {
-				rows := make([][]string, len(l.Items))
-				for i, t := range l.Items {
+			return askAll(a, "tiers", func(c *client.Client, _ string) (*api.List[api.Tier], error) {
+				return c.Tiers(cmd.Context())
+			}, func(tiers []api.Tier) string {
+				rows := make([][]string, len(tiers))
+				for i, t := range tiers {
 					rows[i] = []string{t.Name, strconv.Itoa(t.Rank), strconv.Itoa(t.Machines), strconv.Itoa(t.Patches)}
 				}
 				return ui.Table([]string{"tier", "rank", "machines", "live patches"}, rows, 1, 2, 3)
@@ -53,16 +47,10 @@ func newTierAddCommand(a *app) *cobra.Command {
 		Short: "Add a tier",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
 			t.Name = args[0]
-			made, err := c.CreateTier(cmd.Context(), t)
-			if err != nil {
-				return err
-			}
-			return a.Show("tier", made, func() string { return made.Name + " is number " + strconv.Itoa(made.Rank) + "\n" })
+			return ask(a, "tier", func(c *client.Client) (*api.Tier, error) {
+				return c.CreateTier(cmd.Context(), t)
+			}, func(made *api.Tier) string { return made.Name + " is number " + strconv.Itoa(made.Rank) + "\n" })
 		},
 	}
 	cmd.Flags().StringVar(&t.After, "after", "", "tier that it comes after (default: it becomes the first)")

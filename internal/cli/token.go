@@ -36,19 +36,13 @@ so that the machine believes nobody else. It is told this once.`,
 		Example: "  tsugictl token new web --tier stable --group web --limit 50 --expires 720h",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
 			t.Name = args[0]
 			if life > 0 {
 				t.Expires = time.Now().Add(life).UnixMilli()
 			}
-			made, err := c.CreateToken(cmd.Context(), t)
-			if err != nil {
-				return err
-			}
-			return a.Show("token", made, func() string {
+			return ask(a, "token", func(c *client.Client) (*api.TokenMade, error) {
+				return c.CreateToken(cmd.Context(), t)
+			}, func(made *api.TokenMade) string {
 				a.Term.Say("On each machine, as root:")
 				return "tsugi enroll " + made.Enroll + "\n"
 			})
@@ -69,15 +63,9 @@ func newTokenLsCommand(a *app) *cobra.Command {
 		Short:   "List the tokens and their uses",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.server()
-			if err != nil {
-				return err
-			}
-			l, err := c.Tokens(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.Show("tokens", l.Items, func() string { return tokenTable(l.Items) })
+			return askAll(a, "tokens", func(c *client.Client, _ string) (*api.List[api.Token], error) {
+				return c.Tokens(cmd.Context())
+			}, tokenTable)
 		},
 	}
 }
