@@ -42,15 +42,6 @@ func (s *server) publish(a artifact, tier string) api.LivePatch {
 	return ctl[api.LivePatch](s, "publish", a.file, "--tier", tier)
 }
 
-// comeUp does what a machine does at a boot when it is enrolled already.
-func (r *running) comeUp() {
-	r.t.Helper()
-	e := r.early()
-	qt.Assert(r.t, qt.Equals(e.Exit, 0), qt.Commentf("%s", e.Output))
-	r.network()
-	r.agent()
-}
-
 // What make demo shows: a machine with the unmodified vulnerable kernel
 // enrols, verifies, applies, reports; has the fix again after a boot before
 // there is a network; and lets go of it live. Then a newer version reaches it
