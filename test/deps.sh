@@ -14,8 +14,8 @@ packages=(
 	# the second database engine; tests start a server of their own
 	postgresql
 	git ca-certificates shellcheck
-	# reading the packages that make packages builds
-	rpm
+	# reading the packages that make packages builds; asking servers in make bench
+	rpm curl
 )
 
 missing=()
