@@ -5,6 +5,7 @@
 // with the unmodified kernels of demo/versions.env, and what has to hold when
 // power, processes, servers, credentials and live patches fail.
 //
-// make test runs each once. With TSUGI_FLEET=full (make fleet) power is lost
-// ten times at every step.
+// make test runs the story, the live patch that panics, the task that is stuck
+// and one loss of power. With TSUGI_FLEET=full (make fleet) power is lost ten
+// times at every step, and agents and servers are killed.
 package fleet
