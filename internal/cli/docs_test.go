@@ -38,7 +38,7 @@ Every error, refusal and risk that a person may have to act on has a code.
 Codes never change their meaning; the wording may improve at any time, so
 scripts should match codes. ` + "`tsugictl codes CODE`" + ` explains one.
 
-Made from internal/code/catalogue.go by ` + "`make docs`" + `.
+Made from internal/code by ` + "`make docs`" + `.
 `)
 	sections := []struct{ prefix, title string }{
 		{"TS1", "Input and fixes"},
@@ -47,14 +47,26 @@ Made from internal/code/catalogue.go by ` + "`make docs`" + `.
 		{"TS4", "Refusals: the verdict is reboot"},
 		{"TS5", "The kernel module"},
 		{"TS6", "Virtual machine and proof"},
-		{"TS7", "The artifact"},
+		{"TS70", "The artifact"},
+		{"TS71", "Trust: keys, metadata, provenance, envelopes"},
+		{"TS74", "The server's database and files"},
+		{"TS75", "Jobs and workers"},
+		{"TS76", "The server's API"},
+		{"TS77", "Publication"},
+		{"TS78", "Setting up and running a server"},
 		{"TS8", "Risks: advice beside a live verdict"},
-		{"TS9", "The machine that Tsugi runs on"},
+		{"TS91", "The machine that Tsugi runs on"},
+		{"TS92", "What keeps a machine from taking a live patch"},
+		{"TS93", "Loading and reverting"},
+		{"TS94", "The agent"},
+		{"TS95", "Health and the crash guard"},
 	}
+	listed := 0
 	for _, s := range sections {
 		fmt.Fprintf(&b, "\n## %s\n\n| code | what happened | what to do |\n| --- | --- | --- |\n", s.title)
 		for _, e := range code.Catalogue() {
 			if strings.HasPrefix(string(e.Code), s.prefix) {
+				listed++
 				kind := ""
 				if e.Kind == code.KindRefusal && s.prefix != "TS4" || e.Kind == code.KindRisk && s.prefix != "TS8" {
 					kind = " (" + string(e.Kind) + ")"
@@ -63,6 +75,7 @@ Made from internal/code/catalogue.go by ` + "`make docs`" + `.
 			}
 		}
 	}
+	qt.Assert(t, qt.Equals(listed, len(code.Catalogue())), qt.Commentf("a code belongs to no section"))
 	upToDate(t, "codes.md", b.String())
 }
 
