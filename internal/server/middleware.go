@@ -4,6 +4,7 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -18,6 +19,7 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
+		body := r.Body // handlers put a bounded one over it
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -49,7 +51,20 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		if rec.unrouted != 0 {
 			s.unrouted(rec, r)
 		}
+		if rec.code() == http.StatusRequestEntityTooLarge {
+			drain(body)
+		}
 	})
+}
+
+// maxDrain bounds how much of a body that was refused for its size is read.
+const maxDrain = 4 << 20
+
+// drain reads what a client still sends of a body that was refused. It is busy
+// writing until then: closing the connection under it would reset it, and the
+// answer that says why would be lost. The server's read timeout holds here too.
+func drain(body io.Reader) {
+	_, _ = io.CopyN(io.Discard, body, maxDrain)
 }
 
 // unrouted answers what no handler is for, in our words. The mux has said
