@@ -50,6 +50,9 @@ type Request struct {
 	MaxObjects int
 	// Shared, if not nil, is a cache of compiled objects beside the target's own.
 	Shared kbuild.Cache
+	// Assess stops before the module is made: the report has the verdict, the
+	// functions and the risks, and no Artifact.
+	Assess bool
 	// Sign, if not nil, gets the finished module and returns it signed.
 	Sign func(ko []byte) ([]byte, error)
 }
@@ -81,7 +84,7 @@ type Report struct {
 	Stages    []Stage              `json:"stages"`
 	Notes     []string             `json:"notes,omitempty"`
 
-	// Artifact is the live patch; nil unless Verdict is live.
+	// Artifact is the live patch; nil unless Verdict is live and it was asked for.
 	Artifact *livepatch.Patch `json:"-"`
 }
 
@@ -187,7 +190,11 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		b.report.Verdict = NotAffected
 		return b.report, nil
 	}
-	if err := b.stage("link module", func() error { return b.link(ctx) }); err != nil {
+	last, end := "link module", func() error { return b.link(ctx) }
+	if b.req.Assess {
+		last, end = "place functions", b.placeOnly
+	}
+	if err := b.stage(last, end); err != nil {
 		return b.refused(err)
 	}
 	b.report.Verdict = Live

@@ -69,15 +69,30 @@ func (b *build) link(ctx context.Context) (err error) {
 	}
 	sum := sha256.Sum256(m.KO)
 	b.report.Module = &ModuleInfo{Name: m.Name, Size: len(m.KO), Digest: hex.EncodeToString(sum[:]), Symbols: m.Symbols}
-	b.report.Proven = m.Proof
 	b.report.Notes = append(b.report.Notes, m.Warnings...)
+	b.tell(m)
+	return b.pack(m)
+}
+
+// placeOnly finds out what link would refuse, without making the module.
+func (b *build) placeOnly() error {
+	m, err := klp.Place(b.target, klp.Options{Name: b.report.Name}, b.inputs)
+	if err != nil {
+		return err
+	}
+	b.tell(m)
+	return nil
+}
+
+// tell puts what is replaced, and what was proven of it, into the report.
+func (b *build) tell(m *klp.Module) {
+	b.report.Proven = m.Proof
 	for _, f := range m.Functions {
 		b.report.Functions = append(b.report.Functions, livepatch.Function{
 			Object: f.Object, Name: f.Name, SymPos: f.SymPos, Change: f.Change, Source: strings.TrimSuffix(f.File, ".o") + ".c",
 		})
 	}
 	livepatch.SortFunctions(b.report.Functions)
-	return b.pack(m)
 }
 
 func (b *build) description() string {

@@ -11,28 +11,38 @@ import (
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 )
 
-func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Module, error) {
+// ready does what can be done without Kbuild: every function is found and
+// proven, every symbol resolved and named.
+func ready(t *Target, opts Options, inputs []Input) (*Module, []*piece, *linkage, error) {
 	if err := checkOptions(opts); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	m := &Module{Name: opts.Name}
 	pieces, err := prepare(t, inputs, &m.Proof)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	if err := m.list(pieces); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	own, err := t.ownSymbols(pieces)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	ln := name(t, pieces, own)
 	for _, p := range pieces {
 		if err := p.joinCold(ln); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 		p.joinReached(ln)
+	}
+	return m, pieces, ln, nil
+}
+
+func build(ctx context.Context, t *Target, opts Options, inputs []Input) (*Module, error) {
+	m, pieces, ln, err := ready(t, opts, inputs)
+	if err != nil {
+		return nil, err
 	}
 	source, err := writeTables(opts, pieces, ln)
 	if err != nil {

@@ -30,8 +30,8 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo"}
-	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "vm", "trust", "policy", "preflight", "kload"}
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve"}
+	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload"}
 )
 
 // allowed says what each package below internal/ may import of the others.
@@ -47,6 +47,7 @@ func allowed() map[string][]string {
 		"kimage":   {"code"},
 		"layout":   nil,
 		"hostinfo": {"code"},
+		"cve":      {"code"},
 		"modsig":   {"code"},
 		"pkgfile":  {"code", "progress"},
 		// domain
@@ -54,6 +55,9 @@ func allowed() map[string][]string {
 		"objdiff":   below("arch"),
 		"kernel":    below(),
 		"fix":       below(),
+		"series":    below("fix"),
+		"update":    below("fix", "series"),
+		"selection": below("fix", "series"),
 		"kbuild":    below("kernel", "fix"),
 		"klp":       below("objdiff", "kernel", "arch"),
 		"livepatch": below(),
@@ -63,22 +67,25 @@ func allowed() map[string][]string {
 		"preflight": below("livepatch"),
 		"kload":     below(),
 		// services
-		"builder": below(domain...),
-		"proof":   below("vm", "livepatch", "kernel", "kload"),
-		"api":     {"code"},
-		"store":   {"code"},
-		"publish": below("livepatch", "trust", "policy", "store"),
-		"jobs":    below("livepatch", "kernel", "kbuild", "fix", "store", "api", "builder", "proof"),
-		"server":  below("livepatch", "trust", "policy", "store", "api", "publish", "jobs"),
-		"agent":   below("livepatch", "trust", "policy", "preflight", "kload", "api"),
+		"builder":    below(domain...),
+		"catalogue":  below("fix", "series", "update", "kernel"),
+		"cumulative": append(below(domain...), "builder"),
+		"survey":     append(below(domain...), "builder", "cumulative"),
+		"proof":      below("vm", "livepatch", "kernel", "kload"),
+		"api":        {"code"},
+		"store":      {"code"},
+		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
+		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
+		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs"),
+		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		// edge
 		"ui":        {"code", "progress"},
 		"command":   {"code", "progress", "ui"},
-		"cli":       append(below(domain...), "builder", "proof", "api", "ui", "command"),
+		"cli":       append(below(domain...), "builder", "catalogue", "cumulative", "survey", "proof", "api", "ui", "command"),
 		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
-		"servercli": append(below(domain...), "builder", "proof", "api", "store", "publish", "jobs", "server", "ui", "command"),
+		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command"),
 		// tests only
-		"testenv": append(below(domain...), "builder", "store"),
+		"testenv": append(below(domain...), "builder", "catalogue", "cumulative", "survey", "store"),
 		"layers":  nil,
 	}
 }
@@ -86,7 +93,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 

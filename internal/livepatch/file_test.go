@@ -144,7 +144,7 @@ func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 }
 
 func TestALaterFormatIsNamed(t *testing.T) {
-	_, err := ParseManifest([]byte(`{"format":2,"what":"comes next"}` + "\n"))
+	_, err := ParseManifest([]byte(`{"format":3,"what":"comes next"}` + "\n"))
 	qt.Assert(t, qt.Equals(code.Of(err), "TS7004"))
 }
 

@@ -41,8 +41,9 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 )
 
-// Format is the number of this version of the file format.
-const Format = 1
+// Format is the number of this version of the file format. Files of format 1,
+// which know no selection, replacements, states and inputs, are read too.
+const Format = 2
 
 // Vmlinux is the Object of functions that are not in a module.
 const Vmlinux = "vmlinux"
@@ -65,11 +66,24 @@ type Manifest struct {
 	// Modules are the target's modules among the objects, ordered by name, each
 	// with the build that the live patch was made for. One that has no build-id
 	// is left out.
-	Modules  []ModuleRef `json:"modules,omitempty"`
-	Risks    []Risk      `json:"risks,omitempty"`
-	Module   Payload     `json:"module"` // the .ko file
-	Compiler string      `json:"compiler,omitempty"`
-	Builder  string      `json:"builder,omitempty"` // the program and its version
+	Modules []ModuleRef `json:"modules,omitempty"`
+	// Selection says what the fixes were chosen from.
+	Selection *Selection `json:"selection,omitempty"`
+	// Open is what the update changes and this live patch does not, ordered by ID.
+	Open []OpenFix `json:"open,omitempty"`
+	// Replacements are fixed modules for machines that have not loaded the
+	// module, ordered by name.
+	Replacements []Replacement `json:"replacements,omitempty"`
+	// States are the klp_states of the module, ordered by ID: a live patch that
+	// replaces another must know its states, in versions that are not lower.
+	States []State `json:"states,omitempty"`
+	// Inputs are what it was built from, ordered by name: the same inputs give
+	// the same bytes.
+	Inputs   []Input `json:"inputs,omitempty"`
+	Risks    []Risk  `json:"risks,omitempty"`
+	Module   Payload `json:"module"` // the .ko file
+	Compiler string  `json:"compiler,omitempty"`
+	Builder  string  `json:"builder,omitempty"` // the program and its version
 }
 
 // TargetRef names one exact kernel.
@@ -90,11 +104,57 @@ type ModuleRef struct {
 
 // FixRef is one source fix that the live patch contains.
 type FixRef struct {
-	ID     string   `json:"id"`
-	Title  string   `json:"title,omitempty"`
-	Origin string   `json:"origin,omitempty"`
-	CVEs   []string `json:"cves,omitempty"`
-	Diff   Payload  `json:"diff"` // the source diff as it was applied
+	ID         string   `json:"id"`
+	Title      string   `json:"title,omitempty"`
+	Origin     string   `json:"origin,omitempty"`
+	CVEs       []string `json:"cves,omitempty"`
+	Advisories []string `json:"advisories,omitempty"`
+	Severity   string   `json:"severity,omitempty"`  // low, medium, high or critical
+	Exploited  bool     `json:"exploited,omitempty"` // known to be exploited
+	// Modules lists, ordered, the replacements without which the fix is not
+	// whole; a fix with Modules and no function is served by them alone.
+	Modules []string `json:"modules,omitempty"`
+	Diff    Payload  `json:"diff"` // the source diff as it was applied
+}
+
+// Selection says what the fixes of a live patch were chosen from.
+type Selection struct {
+	Update string `json:"update,omitempty"` // source version up to which fixes were taken, "6.1.192-1"
+	Digest string `json:"sha256"`           // of the chosen fixes (package series)
+}
+
+// OpenFix is a fix that the live patch does not hold.
+type OpenFix struct {
+	ID        string    `json:"id"`
+	Title     string    `json:"title,omitempty"`
+	CVEs      []string  `json:"cves,omitempty"`
+	Severity  string    `json:"severity,omitempty"`
+	Exploited bool      `json:"exploited,omitempty"`
+	Kind      string    `json:"kind"` // reboot or excluded
+	Code      code.Code `json:"code,omitempty"`
+	Why       string    `json:"why,omitempty"`
+}
+
+// Replacement is the fixed build of one of the target's modules. It takes the
+// module's place on disk, for machines that load it later.
+type Replacement struct {
+	Name    string   `json:"name"`               // as the kernel knows it, "ext4"
+	Path    string   `json:"path"`               // below /lib/modules/RELEASE, "kernel/fs/ext4/ext4.ko"
+	BuildID string   `json:"build_id,omitempty"` // of the module that it replaces
+	Fixes   []string `json:"fixes"`              // ids, ordered
+	Module  Payload  `json:"module"`
+}
+
+// State is one klp_state of the module.
+type State struct {
+	ID      uint64 `json:"id"`
+	Version uint32 `json:"version"`
+}
+
+// Input is one thing that the live patch was built from.
+type Input struct {
+	Name   string `json:"name"` // "linux-source-6.1_6.1.190-1_all.deb", "gcc-12"
+	Digest string `json:"sha256"`
 }
 
 // Function is one function that the live patch replaces.
@@ -132,8 +192,8 @@ var (
 // Check holds for every manifest that is written or read.
 func (m *Manifest) Check() error {
 	switch {
-	case m.Format != Format:
-		return code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows %d", m.Format, Format))
+	case m.Format < 1 || m.Format > Format:
+		return code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows 1 to %d", m.Format, Format))
 	case !nameForm.MatchString(m.Name):
 		return invalid("name %q: not a module name of at most 55 letters, digits and underscores", m.Name)
 	case m.Version < 1:
@@ -169,6 +229,12 @@ func (m *Manifest) Check() error {
 				return invalid("fix %s: %q is not a CVE id", f.ID, c)
 			}
 		}
+	}
+	if err := m.checkLeft(ids); err != nil {
+		return err
+	}
+	if err := m.checkOrigin(); err != nil {
+		return err
 	}
 	for p := range m.payloads() {
 		if !isHex(p.Digest, 32, 32) || p.Size < 0 || p.Name == "" || strings.ContainsAny(p.Name, "/\x00") {
@@ -235,6 +301,11 @@ func (m *Manifest) payloads() func(func(Payload) bool) {
 		if !yield(m.Module) {
 			return
 		}
+		for _, r := range m.Replacements {
+			if !yield(r.Module) {
+				return
+			}
+		}
 		for _, f := range m.Fixes {
 			if !yield(f.Diff) {
 				return
@@ -263,8 +334,8 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, code.New("TS7001", "manifest.json", "").With(err)
 	}
-	if f.Format != Format {
-		return nil, code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows %d", f.Format, Format))
+	if f.Format < 1 || f.Format > Format {
+		return nil, code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows 1 to %d", f.Format, Format))
 	}
 	var m Manifest
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package selection decides which fixes of a series a group of machines gets,
+// by its policy, and what leaving one out drags along. It is pure: the clock
+// is a value, and what only a build can tell is asked of the caller.
+package selection
+
+import (
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// Policy is what a group of machines wants.
+type Policy struct {
+	Name        string      `yaml:"name" json:"name"` // "default" is everybody's who has no other
+	Description string      `yaml:"description,omitempty" json:"description,omitempty"`
+	Exclusions  []Exclusion `yaml:"exclusions,omitempty" json:"exclusions,omitempty"`
+	// MinSeverity leaves out what is known to be less severe. A fix whose
+	// severity nobody knows is not left out.
+	MinSeverity series.Severity `yaml:"min_severity,omitempty" json:"min_severity,omitempty"`
+	// Scope: "all" takes every fix that can be live, "security" those with a CVE
+	// or an advisory, and what they require. "" is security.
+	Scope Scope `yaml:"scope,omitempty" json:"scope,omitempty"`
+	// SwapUnused lets the agent replace a module that is loaded but not in use.
+	SwapUnused bool `yaml:"swap_unused,omitempty" json:"swap_unused,omitempty"`
+}
+
+// Scope is which kinds of fixes a policy takes.
+type Scope string
+
+const (
+	Security Scope = "security"
+	All      Scope = "all"
+)
+
+// Exclusion leaves one CVE (or one fix, by its id) out.
+type Exclusion struct {
+	CVE    string `yaml:"cve,omitempty" json:"cve,omitempty"`
+	Fix    string `yaml:"fix,omitempty" json:"fix,omitempty"`
+	Reason string `yaml:"reason" json:"reason"`
+	Owner  string `yaml:"owner" json:"owner"`
+	// Expires ends the exclusion by itself; the zero time never does.
+	Expires time.Time `yaml:"expires,omitempty" json:"expires,omitzero"`
+}
+
+// Selection is the fixes chosen, and what became of the others.
+type Selection struct {
+	Policy string        `json:"policy"`
+	Fixes  []*series.Fix `json:"-"` // in the order of the series
+	Left   []Left        `json:"left,omitempty"`
+	// Digest names the choice: equal digests make equal live patches.
+	Digest string `json:"digest"`
+}
+
+// Left is a fix that was not taken.
+type Left struct {
+	Fix  *series.Fix `json:"-"`
+	ID   string      `json:"id"`
+	Kind LeftKind    `json:"kind"`
+	Why  string      `json:"why"`
+	// By is the id of the fix or the CVE whose exclusion drags this one along.
+	By string `json:"by,omitempty"`
+}
+
+// LeftKind is why a fix was not taken.
+type LeftKind string
+
+const (
+	Excluded LeftKind = "excluded" // the policy names it
+	Dragged  LeftKind = "dragged"  // it needs one that is left out
+	Lesser   LeftKind = "lesser"   // below the policy's severity
+	OutOf    LeftKind = "out-of-scope"
+	Reboot   LeftKind = "reboot" // it can't be live on this target
+)
