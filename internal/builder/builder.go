@@ -38,11 +38,13 @@ import (
 
 // Request says what to build.
 type Request struct {
-	Target  *kernel.Target
-	Fixes   []*fix.Fix // applied in this order
-	Name    string     // of the live patch and its module; "" makes one from fixes and target
-	Version int        // 0 is 1
-	Builder string     // program and version, for the manifest
+	Target *kernel.Target
+	Fixes  []*fix.Fix // applied in this order
+	// Kernel, if not nil, is what NewKernel made of Target for other builds.
+	Kernel  *Kernel
+	Name    string // of the live patch and its module; "" makes one from fixes and target
+	Version int    // 0 is 1
+	Builder string // program and version, for the manifest
 	// Accept lists refusals to live with, as CODE or CODE:WHERE ("TS4010:sysctl_x").
 	Accept []string
 	Jobs   int // compilers at a time; 0 for one per processor
@@ -255,12 +257,13 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 	}
 	task := b.rep.Start("compare", int64(len(pairs)), progress.Files)
 	defer func() { task.Done(err) }()
-	if b.types, err = loadTypes(b.req.Target); err != nil {
-		return err
+	k := b.req.Kernel
+	if k == nil {
+		if k, err = NewKernel(b.req.Target); err != nil {
+			return err
+		}
 	}
-	if b.target, err = klp.ForKernel(b.req.Target); err != nil {
-		return err
-	}
+	b.types, b.target = k.types, k.target
 	found := make([]*compared, len(pairs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(b.req.Jobs, 2))
