@@ -138,7 +138,7 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Report, er
 	if len(req.Fixes) == 0 {
 		return nil, code.New("TS1107", "", "no fix was given")
 	}
-	b := &build{req: req, rep: rep, report: &Report{Schema: 1, Target: targetRef(req.Target)}}
+	b := &build{req: req, rep: rep, report: &Report{Schema: 1, Target: TargetRef(req.Target)}}
 	for _, f := range req.Fixes {
 		b.report.Fixes = append(b.report.Fixes, FixInfo{ID: f.ID, Title: f.Title, CVEs: f.CVEs})
 	}

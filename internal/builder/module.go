@@ -35,8 +35,19 @@ func (b *build) name() string {
 		fmt.Fprintln(h, len(f.Raw))
 		h.Write(f.Raw)
 	}
-	digest := hex.EncodeToString(h.Sum(nil))[:8]
-	return "tsugi_" + clip(identifier(b.req.Fixes[0].ID), nameLimit-len("tsugi__")-len(digest)) + "_" + digest
+	return moduleName(b.req.Fixes[0].ID, hex.EncodeToString(h.Sum(nil)))
+}
+
+// Name makes the name of a live patch for a target: what a person may call it,
+// and a digest of the target and of what it holds.
+func Name(t *kernel.Target, title, holds string) string {
+	sum := sha256.Sum256([]byte(t.BuildID + "\n" + holds))
+	return moduleName(title, hex.EncodeToString(sum[:]))
+}
+
+func moduleName(title, digest string) string {
+	digest = digest[:8]
+	return "tsugi_" + clip(identifier(title), nameLimit-len("tsugi__")-len(digest)) + "_" + digest
 }
 
 // identifier maps a fix's id to what may be in a module's name.
@@ -156,7 +167,8 @@ func (b *build) callbacks() []string {
 	return slices.Compact(out)
 }
 
-func targetRef(t *kernel.Target) livepatch.TargetRef {
+// TargetRef names a target as manifests do.
+func TargetRef(t *kernel.Target) livepatch.TargetRef {
 	return livepatch.TargetRef{
 		Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion,
 		Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,

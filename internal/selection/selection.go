@@ -8,6 +8,7 @@ package selection
 import (
 	"time"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
@@ -47,10 +48,15 @@ type Exclusion struct {
 // Selection is the fixes chosen, and what became of the others.
 type Selection struct {
 	Policy string        `json:"policy"`
-	Fixes  []*series.Fix `json:"-"` // in the order of the series
-	Left   []Left        `json:"left,omitempty"`
+	Fixes  []*series.Fix `json:"-"`              // in the order of the series
+	Left   []Left        `json:"left,omitempty"` // in the order of the series
 	// Digest names the choice: equal digests make equal live patches.
 	Digest string `json:"digest"`
+	// Idle are exclusions that no fix of the series answers to.
+	Idle []Exclusion `json:"idle,omitempty"`
+	// Overlaps are chosen fixes that work, in functions that a fix left out
+	// by the policy changes as well: nobody has tried the one without the other.
+	Overlaps []Overlap `json:"overlaps,omitempty"`
 }
 
 // Left is a fix that was not taken.
@@ -59,8 +65,21 @@ type Left struct {
 	ID   string      `json:"id"`
 	Kind LeftKind    `json:"kind"`
 	Why  string      `json:"why"`
-	// By is the id of the fix or the CVE whose exclusion drags this one along.
+	// Code is the refusal's, when there is one.
+	Code code.Code `json:"code,omitempty"`
+	// By is the CVE or id that the policy names for an excluded fix, and the
+	// fix without which a dragged one does not work.
 	By string `json:"by,omitempty"`
+	// Needs is the smallest set of fixes left out with which a dragged one
+	// would work.
+	Needs []string `json:"needs,omitempty"`
+}
+
+// Overlap is a fix in whose functions a fix that is left out has changes too.
+type Overlap struct {
+	Fix       string   `json:"fix"`
+	With      string   `json:"with"`
+	Functions []string `json:"functions"`
 }
 
 // LeftKind is why a fix was not taken.
@@ -71,5 +90,25 @@ const (
 	Dragged  LeftKind = "dragged"  // it needs one that is left out
 	Lesser   LeftKind = "lesser"   // below the policy's severity
 	OutOf    LeftKind = "out-of-scope"
-	Reboot   LeftKind = "reboot" // it can't be live on this target
+	Reboot   LeftKind = "reboot"       // it can't be live on this target
+	NotHere  LeftKind = "not-affected" // it changes nothing that runs on this target
+	Failed   LeftKind = "error"        // it could not be judged: it does not compile, say
+)
+
+// Fact is what is known of one fix on the target before anything is built: the
+// verdict on the fix alone, with what it requires.
+type Fact struct {
+	Verdict Verdict   `json:"verdict"`
+	Code    code.Code `json:"code,omitempty"` // the first refusal's
+	Why     string    `json:"why,omitempty"`
+}
+
+// Verdict is the outcome for one fix, worded as builds word it.
+type Verdict string
+
+const (
+	IsLive        Verdict = "live"
+	NeedsReboot   Verdict = "reboot"
+	IsNotAffected Verdict = "not-affected"
+	IsError       Verdict = "error"
 )

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cumulative
+
+import (
+	"cmp"
+	"errors"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+var (
+	errorLine = regexp.MustCompile(`(?m)^([\w./+-]+):(\d+)(?::\d+)?: (?:fatal )?error: (.*)$`)
+	quoted    = regexp.MustCompile("['‘`]([^'’]+)['’]")
+)
+
+// blameError finds the fixes that keep the others from compiling.
+func (c *construction) blameError(err error) []selection.Left {
+	var out []selection.Left
+	for _, p := range problems(err) {
+		if p.Code == "TS3101" {
+			out = append(out, c.blameCompile(p)...)
+		}
+	}
+	return out
+}
+
+// problems lists all problems that an error joins.
+func problems(err error) []*code.Problem {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []*code.Problem
+		for _, e := range j.Unwrap() {
+			out = append(out, problems(e)...)
+		}
+		return out
+	}
+	if p, ok := errors.AsType[*code.Problem](err); ok {
+		return []*code.Problem{p}
+	}
+	return nil
+}
+
+// blameCompile reads a compiler's messages. A line that a fix brought is that
+// fix's. An old line fails because of a name that a fix changed or took away.
+func (c *construction) blameCompile(p *code.Problem) []selection.Left {
+	text := p.Why
+	if p.Err != nil {
+		text += "\n" + p.Err.Error()
+	}
+	var ids []string
+	missing := map[string]bool{}
+	for _, m := range errorLine.FindAllStringSubmatch(text, -1) {
+		file := m[1]
+		line, _ := strconv.Atoi(m[2])
+		names := map[string]bool{}
+		for _, q := range quoted.FindAllStringSubmatch(m[3], -1) {
+			for _, w := range word.FindAllString(q[1], -1) {
+				names[w], missing[w] = true, true
+			}
+		}
+		if id := c.text.owner(file, line); id != "" {
+			ids = append(ids, id)
+		} else if id := c.last(func(f *series.Fix) bool { return mentions(f, '-', names) }); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		ids = c.lastOf(p.Where)
+	}
+	slices.Sort(ids)
+	var out []selection.Left
+	for _, id := range slices.Compact(ids) {
+		l := selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: firstLine(p.Why)}
+		if needs := c.providers(id, missing); len(needs) > 0 {
+			l = selection.Left{ID: id, Kind: selection.Dragged, By: needs[0], Needs: needs, Why: "it does not compile without it: " + firstLine(p.Why)}
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// providers are fixes left out that bring one of the names that are missing.
+func (c *construction) providers(id string, missing map[string]bool) []string {
+	own := c.req.Series.Fix(id)
+	has := words(own, '+')
+	for _, l := range c.result.Selection.Left {
+		if l.ID == id || l.Kind == selection.Dragged {
+			continue
+		}
+		brings, had := words(l.Fix, '+'), words(l.Fix, '-')
+		for w := range missing {
+			if has[w] && brings[w] && !had[w] {
+				return []string{l.ID}
+			}
+		}
+	}
+	return nil
+}
+
+func mentions(f *series.Fix, op byte, names map[string]bool) bool {
+	for w := range words(f, op) {
+		if names[w] {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the last selected fix for which a condition holds, or "".
+func (c *construction) last(holds func(*series.Fix) bool) string {
+	for _, f := range slices.Backward(c.result.Selection.Fixes) {
+		if holds(f) {
+			return f.ID
+		}
+	}
+	return ""
+}
+
+// lastOf is the last fix that changed a source file; of one that none did, the
+// last that changed a header.
+func (c *construction) lastOf(source string) []string {
+	if ids := c.text.owners(source); len(ids) > 0 {
+		return ids[len(ids)-1:]
+	}
+	if id := c.last(func(f *series.Fix) bool {
+		for _, d := range f.Diff.Files {
+			if path.Ext(d.Path) == ".h" {
+				return true
+			}
+		}
+		return false
+	}); id != "" {
+		return []string{id}
+	}
+	return nil
+}
+
+// blameRefusal finds the fixes that a refusal is about.
+func (c *construction) blameRefusal(r builder.Refusal) []selection.Left {
+	object := cmp.Or(r.Object, objectOf(r.Where))
+	source := strings.TrimSuffix(object, ".o") + ".c"
+	ids := c.text.owners(source)
+	if file, n, ok := strings.Cut(r.Source, ":"); ok && len(ids) != 1 {
+		line, _ := strconv.Atoi(n)
+		if here := c.text.within(file, line, c.end(file, line)); len(here) > 0 {
+			ids = here
+		}
+	}
+	if len(ids) == 0 {
+		names := map[string]bool{}
+		for _, w := range word.FindAllString(r.Where+" "+r.Why, -1) {
+			names[w] = true
+		}
+		if id := c.last(func(f *series.Fix) bool { return mentions(f, '+', names) || mentions(f, '-', names) }); id != "" {
+			ids = []string{id}
+		} else {
+			ids = c.lastOf(source)
+		}
+	}
+	var out []selection.Left
+	for _, id := range ids {
+		out = append(out, selection.Left{ID: id, Kind: selection.Reboot, Code: r.Code, Why: strings.TrimSpace(r.Where + " " + r.Why)})
+	}
+	return out
+}
+
+// objectOf reads the object out of a place such as "fs/ext4/mballoc.o: name".
+func objectOf(where string) string {
+	object, _, _ := strings.Cut(where, ":")
+	if path.Ext(object) == ".o" {
+		return object
+	}
+	return ""
+}
+
+// end is the line where a definition ends that starts at a line.
+func (c *construction) end(file string, line int) int {
+	b, err := c.text.read(file)
+	if err != nil {
+		return line
+	}
+	n := 0
+	for l := range strings.Lines(string(b)) {
+		if n++; n >= line && strings.HasPrefix(l, "}") {
+			return n
+		}
+	}
+	return n
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return s
+}

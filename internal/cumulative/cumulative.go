@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cumulative builds one live patch of every fix that a policy chooses
+// from a series. What turns out not to go with the others is left out with its
+// reason, and the rest is built again, until a live patch stands: the same
+// series, policy and target always end in the same one.
+//
+// A live patch holds everything so far and replaces whatever is loaded, so
+// that nobody needs the ones in between.
+package cumulative
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// Request says what to build.
+type Request struct {
+	Target *kernel.Target
+	// Kernel, if not nil, is what builder.NewKernel made of Target.
+	Kernel *builder.Kernel
+	Series *series.Series
+	Policy selection.Policy
+	// Verdicts is what is known of fixes alone, by id; nil when nothing is. It
+	// saves the time to find out, and changes nothing else.
+	Verdicts map[string]selection.Fact
+	// Previous, if not nil, is the live patch that this one comes after.
+	Previous *livepatch.Manifest
+	Version  int    // 0: one more than Previous
+	Name     string // of the live patch and its module; "" makes one
+	Now      time.Time
+	Builder  string   // program and version, for the manifest
+	Accept   []string // refusals to live with, as builder.Request has them
+	Jobs     int
+	Shared   kbuild.Cache
+	Sign     func(ko []byte) ([]byte, error)
+	// Replacements also makes the fixed modules for machines that have not
+	// loaded them.
+	Replacements bool
+}
+
+// Result is what came of it.
+type Result struct {
+	// Report is that of the last build. Its verdict is not-affected when no
+	// chosen fix changes what runs on the target, reboot when none can be live.
+	Report    *builder.Report
+	Selection *selection.Selection
+	// Open are the fixes with a CVE or an advisory that the live patch does not
+	// hold and the target needs.
+	Open []livepatch.OpenFix
+	// Asked is the digest of what the policy chose, before anything was found
+	// not to go with the others.
+	Asked string
+	// Rounds is how many builds it took.
+	Rounds   int
+	Artifact *livepatch.Patch // nil unless the verdict is live
+}
+
+// maxObjects is more than a kernel has: an update has no bound of its own.
+const maxObjects = 1 << 20
+
+// Build chooses, builds, and leaves out what does not go, until it is done.
+func Build(ctx context.Context, req Request, rep progress.Reporter) (*Result, error) {
+	if err := req.Policy.Check(); err != nil {
+		return nil, err
+	}
+	c := &construction{req: req, rep: rep, kernel: req.Kernel}
+	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
+	c.result.Asked = c.result.Selection.Digest
+	for {
+		if err := c.settle(); err != nil {
+			return nil, err
+		}
+		if len(c.result.Selection.Fixes) == 0 {
+			return c.nothing()
+		}
+		done, err := c.round(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return c.finish()
+		}
+	}
+}
+
+type construction struct {
+	req    Request
+	rep    progress.Reporter
+	kernel *builder.Kernel
+	text   *text // with the fixes of the selection
+	result Result
+}
+
+// round builds what is selected now. It reports whether that is the end; if
+// not, it has left out at least one fix.
+func (c *construction) round(ctx context.Context) (bool, error) {
+	if c.kernel == nil {
+		var err error
+		if c.kernel, err = builder.NewKernel(c.req.Target); err != nil {
+			return false, err
+		}
+	}
+	c.result.Rounds++
+	sel := c.result.Selection
+	req := builder.Request{
+		Target: c.req.Target, Kernel: c.kernel, Name: c.name(), Version: c.version(), Builder: c.req.Builder,
+		Accept: c.req.Accept, Jobs: c.req.Jobs, MaxObjects: maxObjects, Shared: c.req.Shared, Sign: c.req.Sign,
+	}
+	for _, f := range sel.Fixes {
+		d := *f.Diff
+		d.ID, d.Title, d.CVEs, d.Origin = f.ID, cmp.Or(f.Title, d.Title), f.CVEs, cmp.Or(f.Origin, d.Origin)
+		req.Fixes = append(req.Fixes, &d)
+	}
+	report, err := builder.Build(ctx, req, c.rep)
+	if err != nil {
+		out := c.blameError(err)
+		if len(out) == 0 {
+			return false, err
+		}
+		sel.Leave(out...)
+		return false, nil
+	}
+	c.result.Report = report
+	if report.Verdict != builder.Reboot {
+		return true, nil
+	}
+	var out []selection.Left
+	for _, r := range report.Refusals {
+		out = append(out, c.blameRefusal(r)...)
+	}
+	if len(out) == 0 {
+		return false, code.New("TS1303", report.Name, report.Refusals[0].Error())
+	}
+	sel.Leave(out...)
+	return false, nil
+}
+
+// settle leaves out what does not apply to the text without what is left out
+// already.
+func (c *construction) settle() error {
+	sel := c.result.Selection
+	for {
+		c.text = newText(c.pristine)
+		var out []selection.Left
+		for _, f := range sel.Fixes {
+			err := c.text.apply(f)
+			switch {
+			case err == nil:
+			case textual(err), isRefusal(err):
+				out = append(out, c.misfit(f, err))
+			default:
+				return err
+			}
+		}
+		if len(out) == 0 {
+			return nil
+		}
+		sel.Leave(out...)
+	}
+}
+
+func (c *construction) pristine(path string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(c.req.Target.Source, path))
+}
+
+// nothing is the result when no fix is left.
+func (c *construction) nothing() (*Result, error) {
+	if len(c.req.Series.Fixes) == 0 {
+		return nil, code.New("TS1107", c.req.Series.Name, "the series holds no fix")
+	}
+	verdict := builder.NotAffected
+	for _, l := range c.result.Selection.Left {
+		if l.Kind == selection.Reboot || l.Kind == selection.Failed {
+			verdict = builder.Reboot
+		}
+	}
+	if c.result.Report == nil {
+		c.result.Report = &builder.Report{Schema: 1, Target: builder.TargetRef(c.req.Target)}
+	}
+	c.result.Report.Verdict, c.result.Report.Name = verdict, c.name()
+	c.result.Open = open(c.result.Selection)
+	return &c.result, nil
+}
+
+// finish fills in what only this package knows of the live patch.
+func (c *construction) finish() (*Result, error) {
+	r := &c.result
+	sel := r.Selection
+	sel.Sort(c.req.Series)
+	sel.Overlaps = c.overlaps()
+	r.Open = open(sel)
+	if r.Report.Artifact == nil {
+		return r, nil
+	}
+	m := &r.Report.Artifact.Manifest
+	m.Selection = &livepatch.Selection{Update: c.req.Series.To, Digest: sel.Digest}
+	m.Open = r.Open
+	for i := range m.Fixes {
+		f := c.req.Series.Fix(m.Fixes[i].ID)
+		m.Fixes[i].Advisories, m.Fixes[i].Severity, m.Fixes[i].Exploited = f.Advisories, string(f.Severity), f.Exploited
+	}
+	if c.req.Previous != nil {
+		if why := m.Supersedes(c.req.Previous); why != "" {
+			p := code.New("TS1304", m.Name, why)
+			r.Report.Risks = append(r.Report.Risks, builder.Refusal{Problem: p})
+			m.Risks = append(m.Risks, livepatch.Risk{Code: p.Code, What: p.What, Where: p.Where, Why: p.Why})
+		}
+	}
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
+	r.Artifact = r.Report.Artifact
+	return r, nil
+}
+
+func (c *construction) version() int {
+	if c.req.Version == 0 && c.req.Previous != nil {
+		return c.req.Previous.Version + 1
+	}
+	return max(c.req.Version, 1)
+}
+
+// name is the live patch's: what it goes up to, its version, and a digest of
+// target and fixes, so that two that differ never share a name on a machine.
+func (c *construction) name() string {
+	if c.req.Name != "" {
+		return c.req.Name
+	}
+	up := cmp.Or(c.req.Series.To, c.req.Series.Name, "fixes")
+	return builder.Name(c.req.Target, fmt.Sprintf("%s_v%d", up, c.version()), c.result.Selection.Digest)
+}
+
+// open lists what stays unrepaired on the target, ordered by id. It follows
+// from the chosen fixes and what can't be live alone, never from whose policy
+// it was: equal selections make equal live patches.
+func open(sel *selection.Selection) []livepatch.OpenFix {
+	by := map[string]selection.Left{}
+	for _, l := range sel.Left {
+		by[l.ID] = l
+	}
+	var out []livepatch.OpenFix
+	for _, l := range sel.Left {
+		f := l.Fix
+		if l.Kind == selection.NotHere || len(f.CVEs) == 0 && len(f.Advisories) == 0 {
+			continue
+		}
+		o := livepatch.OpenFix{
+			ID: f.ID, Title: f.Title, CVEs: f.CVEs, Severity: string(f.Severity), Exploited: f.Exploited, Kind: livepatch.OpenExcluded,
+		}
+		if root := origin(by, l); root.Kind == selection.Reboot || root.Kind == selection.Failed {
+			o.Kind, o.Code, o.Why = livepatch.OpenReboot, root.Code, l.Why
+		}
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b livepatch.OpenFix) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// origin follows a dragged fix to what it hangs on.
+func origin(by map[string]selection.Left, l selection.Left) selection.Left {
+	for range by {
+		next, ok := by[l.By]
+		if l.Kind != selection.Dragged || !ok {
+			break
+		}
+		l = next
+	}
+	return l
+}
+
+func isRefusal(err error) bool {
+	e, ok := code.Lookup(code.Of(err))
+	return ok && e.Kind == code.KindRefusal
+}
+
+// fixesOf is the diffs of fixes, in order.
+func fixesOf(fs []*series.Fix) []*fix.Fix {
+	out := make([]*fix.Fix, 0, len(fs))
+	for _, f := range fs {
+		out = append(out, f.Diff)
+	}
+	return out
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cumulative
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// misfit says why a fix does not apply, and finds the smallest set of fixes
+// left out with which it would.
+func (c *construction) misfit(f *series.Fix, err error) selection.Left {
+	needs := c.smallest(f)
+	if len(needs) == 0 {
+		kind := selection.Failed
+		if isRefusal(err) {
+			kind = selection.Reboot
+		}
+		return selection.Left{ID: f.ID, Kind: kind, Code: code.Of(err), Why: firstLine(err.Error())}
+	}
+	return selection.Left{
+		ID: f.ID, Kind: selection.Dragged, By: needs[0], Needs: needs, Code: code.Of(err),
+		Why: "it does not apply without " + strings.Join(needs, " and "),
+	}
+}
+
+// most is how many fixes left out are tried together before all are.
+const most = 3
+
+// smallest looks for the smallest set of fixes left out with which a fix
+// applies: those that change a file of its own.
+func (c *construction) smallest(f *series.Fix) []string {
+	var back []*series.Fix
+	for _, g := range c.req.Series.Fixes {
+		if g.ID == f.ID {
+			break
+		}
+		i := slices.IndexFunc(c.result.Selection.Left, func(l selection.Left) bool { return l.ID == g.ID })
+		if i >= 0 && sharesFile(f, g) {
+			back = append(back, g)
+		}
+	}
+	for n := 1; n <= min(most, len(back)); n++ {
+		if ids := c.try(f, back, nil, n); ids != nil {
+			return ids
+		}
+	}
+	if len(back) > most && c.goes(f, back) {
+		return ids(back)
+	}
+	return nil
+}
+
+// try puts n of the fixes back, in every way, until f applies.
+func (c *construction) try(f *series.Fix, from, with []*series.Fix, n int) []string {
+	if n == 0 {
+		if c.goes(f, with) {
+			return ids(with)
+		}
+		return nil
+	}
+	for i := range from {
+		if out := c.try(f, from[i+1:], append(slices.Clip(with), from[i]), n-1); out != nil {
+			return out
+		}
+	}
+	return nil
+}
+
+// goes tells whether a fix applies where some fixes are put back, each in its
+// place in the series.
+func (c *construction) goes(f *series.Fix, back []*series.Fix) bool {
+	t := newText(c.pristine)
+	for _, g := range c.req.Series.Fixes {
+		if g.ID == f.ID {
+			return t.does(f)
+		}
+		if !slices.Contains(back, g) && (!slices.Contains(c.result.Selection.Fixes, g) || !near(g, f, back)) {
+			continue
+		}
+		if t.apply(g) != nil && slices.Contains(back, g) {
+			return false
+		}
+	}
+	return false
+}
+
+// near tells whether a fix has a file in common with one of the others.
+func near(g, f *series.Fix, back []*series.Fix) bool {
+	return sharesFile(g, f) || slices.ContainsFunc(back, func(b *series.Fix) bool { return sharesFile(g, b) })
+}
+
+func sharesFile(a, b *series.Fix) bool {
+	has := map[string]bool{}
+	for _, d := range a.Diff.Files {
+		has[d.Path], has[d.OldPath] = true, true
+	}
+	for _, d := range b.Diff.Files {
+		if has[d.Path] || has[d.OldPath] {
+			return true
+		}
+	}
+	return false
+}
+
+func ids(fs []*series.Fix) []string {
+	out := make([]string, 0, len(fs))
+	for _, f := range fs {
+		out = append(out, f.ID)
+	}
+	return out
+}
+
+// overlaps finds selected fixes in whose functions one that the policy leaves
+// out has changes too.
+func (c *construction) overlaps() []selection.Overlap {
+	var out []selection.Overlap
+	for _, l := range c.result.Selection.Left {
+		if l.Kind != selection.Excluded && l.Kind != selection.Dragged {
+			continue
+		}
+		theirs := c.functions(l.Fix)
+		for _, f := range c.result.Selection.Fixes {
+			if !sharesFile(f, l.Fix) {
+				continue
+			}
+			var both []string
+			for _, fn := range c.functions(f) {
+				if slices.Contains(theirs, fn) {
+					both = append(both, fn)
+				}
+			}
+			if len(both) > 0 {
+				out = append(out, selection.Overlap{Fix: f.ID, With: l.ID, Functions: both})
+			}
+		}
+	}
+	return out
+}
+
+// functions lists what definitions of the pristine source a fix changes, as
+// "path: name", ordered.
+func (c *construction) functions(f *series.Fix) []string {
+	var out []string
+	for _, d := range f.Diff.Files {
+		b, err := c.pristine(d.OldPath)
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(string(b), "\n")
+		for _, h := range d.Hunks {
+			n := h.OldStart
+			for _, l := range h.Lines {
+				if l.Op != ' ' {
+					if name := enclosing(lines, n); name != "" {
+						out = append(out, fmt.Sprintf("%s: %s", d.OldPath, name))
+					}
+				}
+				if l.Op != '+' {
+					n++
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// enclosing names the definition that a line, from 1, is part of: the last one
+// that starts in the first column before it, as kernel style has it.
+func enclosing(lines []string, n int) string {
+	for i := min(n, len(lines)) - 1; i >= 0; i-- {
+		l := lines[i]
+		if strings.HasPrefix(l, "}") && i < n-1 {
+			return "" // between two definitions
+		}
+		if l == "" || !isLetter(l[0]) || strings.HasSuffix(strings.TrimSpace(l), ":") {
+			continue
+		}
+		head, _, found := strings.Cut(l, "(")
+		if !found {
+			continue
+		}
+		if ws := word.FindAllString(head, -1); len(ws) > 0 {
+			return ws[len(ws)-1]
+		}
+	}
+	return ""
+}
+
+func isLetter(b byte) bool { return b == '_' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' }

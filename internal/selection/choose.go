@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// Choose applies a policy to a series. facts says by id what is known of a fix
+// on the target; one that is not there is taken for live, and a build finds
+// out. What only texts and compilers can tell (a fix that does not apply
+// without another) is not looked at here.
+//
+// A fix that a chosen one requires is chosen with it, even if by itself the
+// policy would leave it out as less severe or out of scope. A fix that
+// requires one that is excluded or can't be live is dragged along.
+func Choose(s *series.Series, p Policy, facts map[string]Fact, now time.Time) *Selection {
+	c := &choice{series: s, left: map[string]Left{}}
+	for _, f := range s.Fixes {
+		if l, out := c.judge(f, p, facts[f.ID], now); out {
+			c.left[f.ID] = l
+		}
+	}
+	c.drag()
+	c.require()
+	sel := &Selection{Policy: cmp.Or(p.Name, "default"), Idle: idle(s, p, now)}
+	for _, f := range s.Fixes {
+		if l, out := c.left[f.ID]; out {
+			sel.Left = append(sel.Left, l)
+		} else {
+			sel.Fixes = append(sel.Fixes, f)
+		}
+	}
+	sel.Digest = series.Digest(sel.Fixes)
+	return sel
+}
+
+type choice struct {
+	series *series.Series
+	left   map[string]Left
+}
+
+// judge looks at one fix by itself.
+func (c *choice) judge(f *series.Fix, p Policy, fact Fact, now time.Time) (Left, bool) {
+	l := Left{Fix: f, ID: f.ID}
+	if x, by := p.excludes(f, now); by != "" {
+		l.Kind, l.By, l.Why = Excluded, by, x.Reason
+		if also := others(f.CVEs, by); len(also) > 0 {
+			l.Why = strings.TrimSpace(fmt.Sprintf("%s (it repairs %s too)", l.Why, strings.Join(also, ", ")))
+		}
+		return l, true
+	}
+	l.Code, l.Why = fact.Code, fact.Why
+	switch fact.Verdict {
+	case NeedsReboot:
+		l.Kind = Reboot
+		return l, true
+	case IsError:
+		l.Kind = Failed
+		return l, true
+	case IsNotAffected:
+		l.Kind = NotHere
+		return l, true
+	}
+	l.Code, l.Why = "", ""
+	switch {
+	case cmp.Or(p.Scope, Security) == Security && len(f.CVEs) == 0 && len(f.Advisories) == 0:
+		l.Kind, l.Why = OutOf, "it has no CVE and no advisory"
+		return l, true
+	case p.MinSeverity != series.Unknown && f.Severity != series.Unknown && f.Severity.Rank() < p.MinSeverity.Rank() && !f.Exploited:
+		l.Kind, l.Why = Lesser, fmt.Sprintf("its severity is %s, the policy's least is %s", f.Severity, p.MinSeverity)
+		return l, true
+	}
+	return l, false
+}
+
+func others(cves []string, not string) []string {
+	if !slices.Contains(cves, not) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(cves), func(c string) bool { return c == not })
+}
+
+// yields tells whether a fix left out for this reason comes back when a chosen
+// one requires it.
+func (k LeftKind) yields() bool { return k == Lesser || k == OutOf || k == NotHere }
+
+// drag leaves out what requires, through however many others, a fix that is
+// left out for good.
+func (c *choice) drag() {
+	for again := true; again; {
+		again = false
+		for _, f := range c.series.Fixes {
+			if l, out := c.left[f.ID]; out && !l.Kind.yields() {
+				continue
+			}
+			var needs []string
+			why := ""
+			for _, id := range f.Requires {
+				if c.series.Fix(id) == nil {
+					needs = append(needs, id)
+					why = cmp.Or(why, fmt.Sprintf("it requires %s, which the series does not hold", id))
+				} else if l, out := c.left[id]; out && !l.Kind.yields() {
+					needs = append(needs, id)
+					why = cmp.Or(why, fmt.Sprintf("it requires %s, which is left out: %s", id, l.Kind))
+				}
+			}
+			if len(needs) > 0 {
+				c.left[f.ID] = Left{Fix: f, ID: f.ID, Kind: Dragged, By: needs[0], Needs: needs, Why: why}
+				again = true
+			}
+		}
+	}
+}
+
+// require takes back what chosen fixes require.
+func (c *choice) require() {
+	var need func(f *series.Fix)
+	need = func(f *series.Fix) {
+		for _, id := range f.Requires {
+			if _, out := c.left[id]; out {
+				delete(c.left, id)
+				need(c.series.Fix(id))
+			}
+		}
+	}
+	for _, f := range c.series.Fixes {
+		if _, out := c.left[f.ID]; !out {
+			need(f)
+		}
+	}
+}
+
+// idle lists exclusions in force that no fix answers to.
+func idle(s *series.Series, p Policy, now time.Time) []Exclusion {
+	var out []Exclusion
+	for _, x := range p.Exclusions {
+		if x.Active(now) && !slices.ContainsFunc(s.Fixes, func(f *series.Fix) bool { return x.names(f) != "" }) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Leave takes further fixes out of the selection, with what requires them.
+// It returns the ids of the fixes that went.
+func (s *Selection) Leave(out ...Left) []string {
+	var gone []string
+	reasons := map[string]Left{}
+	for _, l := range out {
+		if _, twice := reasons[l.ID]; !twice {
+			reasons[l.ID] = l
+		}
+	}
+	for again := true; again; {
+		again = false
+		s.Fixes = slices.DeleteFunc(s.Fixes, func(f *series.Fix) bool {
+			l, leaves := reasons[f.ID]
+			if !leaves {
+				return false
+			}
+			l.Fix, l.ID = f, f.ID
+			s.Left = append(s.Left, l)
+			gone = append(gone, f.ID)
+			again = true
+			return true
+		})
+		for _, f := range s.Fixes {
+			if i := slices.IndexFunc(f.Requires, func(id string) bool { return slices.Contains(gone, id) }); i >= 0 {
+				id := f.Requires[i]
+				reasons[f.ID] = Left{Kind: Dragged, By: id, Needs: []string{id}, Why: fmt.Sprintf("it requires %s, which is left out: %s", id, reasons[id].Kind)}
+			}
+		}
+	}
+	s.Digest = series.Digest(s.Fixes)
+	return gone
+}
+
+// Sort puts what was left out into the order of the series.
+func (s *Selection) Sort(all *series.Series) {
+	at := make(map[string]int, len(all.Fixes))
+	for i, f := range all.Fixes {
+		at[f.ID] = i
+	}
+	slices.SortStableFunc(s.Left, func(a, b Left) int { return cmp.Compare(at[a.ID], at[b.ID]) })
+}
