@@ -39,7 +39,7 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 	if err := source.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	x, err := source.Index(ctx, info.Tier, host.Kernel.BuildID)
+	x, err := source.Index(ctx, info.Tier, host.Kernel.BuildID, "")
 	if err != nil {
 		return nil, err
 	}

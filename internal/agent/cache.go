@@ -228,7 +228,7 @@ func (a *Agent) cachedIndex(buildID string) *trust.Index {
 	}
 	var source Source
 	a.see(func(m *moment) { source = m.source })
-	signed, _, err := source.Cached(x.Tier, buildID)
+	signed, _, err := source.Cached(x.Tier, buildID, x.Policy)
 	switch {
 	case err != nil:
 		a.log.Warn("cached metadata", "err", err)

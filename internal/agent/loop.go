@@ -340,7 +340,7 @@ func (a *Agent) refresh(ctx context.Context, force bool) {
 	defer cancel()
 	err := source.Refresh(ctx)
 	if err == nil {
-		x, xerr := source.Index(ctx, as.Tier, host.Kernel.BuildID)
+		x, xerr := source.Index(ctx, as.Tier, host.Kernel.BuildID, as.Policy)
 		err = xerr
 		if err == nil {
 			a.see(func(m *moment) { m.index, m.indexed = x, time.Now() })

@@ -72,11 +72,12 @@ type Kernel interface {
 // Source is where signed metadata and live patches come from (trust/updater).
 type Source interface {
 	Refresh(ctx context.Context) error
-	// Index is nil without an error when the tier has none for this kernel.
-	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	// Index is nil without an error when the tier has none for this kernel and
+	// policy; "" is the default one.
+	Index(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
 	// Cached is the index that was verified last, verified anew and without a
 	// network, whether it has expired or not.
-	Cached(tier, buildID string) (*trust.Index, time.Time, error)
+	Cached(tier, buildID, policy string) (*trust.Index, time.Time, error)
 	// Patch returns the encrypted live patch, verified against the metadata.
 	Patch(ctx context.Context, tier string, o trust.Offer) ([]byte, error)
 	// Provenance fetches where a live patch comes from, verified against the

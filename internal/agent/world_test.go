@@ -458,7 +458,7 @@ func (s memServer) Refresh(context.Context) error {
 	return errors.Join(s.ask(), s.w.stale)
 }
 
-func (s memServer) Index(context.Context, string, string) (*trust.Index, error) {
+func (s memServer) Index(context.Context, string, string, string) (*trust.Index, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.w.index == nil {
@@ -469,7 +469,7 @@ func (s memServer) Index(context.Context, string, string) (*trust.Index, error) 
 	return &x, s.ask()
 }
 
-func (s memServer) Cached(string, string) (*trust.Index, time.Time, error) {
+func (s memServer) Cached(string, string, string) (*trust.Index, time.Time, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	return s.w.cached, time.Time{}, nil

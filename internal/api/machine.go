@@ -44,6 +44,10 @@ type Patch struct {
 	State   State    `json:"state,omitempty" maxLength:"32"` // of this live patch
 	Since   int64    `json:"since,omitempty"`                // of the state
 	Problem *Problem `json:"problem,omitempty"`              // why it stands where it stands
+	// Policy is the one from whose index it was taken; "" is the default one.
+	// After a change of the machine's policy it is another than the
+	// assignment's until a live patch of the new one is there.
+	Policy string `json:"policy,omitempty" maxLength:"64"`
 }
 
 // EnrollRequest makes a machine known. It is authorised by the token alone.
@@ -107,20 +111,33 @@ const (
 // is decided by the machine from the signed index; this is only the pointer
 // to it, the keys, and what the server knows and the index does not.
 type Assignment struct {
-	Machine  string `json:"machine"`
-	Tier     string `json:"tier"`
-	Group    string `json:"group,omitempty"`
+	Machine string `json:"machine"`
+	Tier    string `json:"tier"`
+	Group   string `json:"group,omitempty"`
+	// Policy is that of the machine's group, and names the index to follow;
+	// "" is the default one. Like the tier it is the server's word alone.
+	Policy   string `json:"policy,omitempty"`
 	Interval int64  `json:"interval"` // seconds until the next check-in; the agent adds jitter
-	// Sequence is that of the index for this machine's kernel in its tier; 0:
-	// there is none. A machine that holds an older one refreshes its metadata.
+	// Sequence is that of the index for this machine's kernel and policy in its
+	// tier; 0: there is none. A machine that holds an older one refreshes its metadata.
 	Sequence int64 `json:"sequence"`
 	// Keys are the content keys of the live patches that this machine may
 	// read, each wrapped for its recipient (an age file, base64), by
 	// LivePatch.ID.
 	Keys map[string]string `json:"keys,omitempty"`
 	Want []Wish            `json:"want,omitempty"`
-	Hold bool              `json:"hold,omitempty"` // an operator holds it on the server
-	Time int64             `json:"time"`           // the server's own; not part of the ETag
+	// Ending are the exclusions of the policy that end soon, the first to end
+	// first: what they leave out comes back then.
+	Ending []Ending `json:"ending,omitempty"`
+	Hold   bool     `json:"hold,omitempty"` // an operator holds it on the server
+	Time   int64    `json:"time"`           // the server's own; not part of the ETag
+}
+
+// Ending is an exclusion that ends by itself.
+type Ending struct {
+	Name   string `json:"name"` // a CVE, or the id of a fix
+	Reason string `json:"reason"`
+	Ends   int64  `json:"ends"`
 }
 
 // Stall is a task that held up a transition.

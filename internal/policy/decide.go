@@ -17,6 +17,10 @@ import (
 //     the floor, or by blocking the very version that the floor stands on,
 //   - away from what is there only because the index does not name it.
 //
+// A machine that has come to another policy goes to the newest live patch of
+// that one, be its number lower: the fixes were chosen for others. Until there
+// is one it keeps what it has.
+//
 // Taking out (a revert or recall of the index) does not wait for a window: a
 // live patch that is known to be bad is worse than a change at noon. A hold
 // stops that too, because a person on the spot asked for it. Putting back
@@ -35,12 +39,17 @@ func Decide(f Facts) Decision {
 		return Decision{Action: Keep, Reason: "the index is for another kernel: " + x.Target.Release}
 	}
 	best, bar := choose(f)
+	moved := f.Moved && f.Current > 0 && !offered(x, f.Current)
 	if f.Current > 0 {
 		if why := leave(f); why != "" {
 			return away(f, best, why)
 		}
 	}
 	switch {
+	case moved && best != nil && best.Version != f.Current:
+		return change(f, best, fmt.Sprintf("version %d is of the policy that this machine has now; version %d is not", best.Version, f.Current))
+	case moved:
+		return Decision{Action: Keep, Reason: fmt.Sprintf("version %d stays: the policy that this machine has now has no live patch for this kernel yet", f.Current)}
 	case best != nil && best.Version > f.Current:
 		return forward(f, best)
 	case f.Current > 0:
@@ -95,6 +104,11 @@ func refused(f Facts, o *trust.Offer) string {
 	return ""
 }
 
+// offered says whether an index offers a version.
+func offered(x *trust.Index, version int) bool {
+	return slices.ContainsFunc(x.Patches, func(o trust.Offer) bool { return o.Version == version })
+}
+
 func blocked(x *trust.Index, version int) *trust.BlockRef {
 	for i := range x.Blocked {
 		if x.Blocked[i].Version == version {
@@ -110,7 +124,7 @@ func inRevert(x *trust.Index, version int) bool {
 
 // leave says why the index wants away what is there, or "".
 func leave(f Facts) string {
-	if inRevert(f.Index, f.Current) {
+	if inRevert(f.Index, f.Current) && (!f.Moved || offered(f.Index, f.Current)) {
 		return fmt.Sprintf("version %d is reverted: %s", f.Current, f.Index.Revert.Reason)
 	}
 	if b := blocked(f.Index, f.Current); b != nil && b.Recall {
@@ -130,18 +144,24 @@ func away(f Facts, best *trust.Offer, why string) Decision {
 }
 
 func forward(f Facts, best *trust.Offer) Decision {
-	again := f.Current == 0 && best.Version == f.Floor
 	switch {
-	case again:
+	case f.Current == 0 && best.Version == f.Floor:
 		return Decision{Action: Apply, Offer: best, Reason: fmt.Sprintf("version %d was here before this boot", best.Version)}
+	case f.Current > 0:
+		return change(f, best, fmt.Sprintf("version %d replaces version %d", best.Version, f.Current))
+	}
+	return change(f, best, fmt.Sprintf("version %d is the newest of the tier", best.Version))
+}
+
+// change applies an offer as soon as nothing makes it wait.
+func change(f Facts, best *trust.Offer, why string) Decision {
+	switch {
 	case f.Hold:
 		return Decision{Action: Wait, Offer: best, Reason: fmt.Sprintf("version %d waits: this machine is held", best.Version)}
 	case !f.InWindow:
 		return Decision{Action: Wait, Offer: best, Reason: fmt.Sprintf("version %d waits for a maintenance window", best.Version)}
-	case f.Current > 0:
-		return Decision{Action: Apply, Offer: best, Reason: fmt.Sprintf("version %d replaces version %d", best.Version, f.Current)}
 	}
-	return Decision{Action: Apply, Offer: best, Reason: fmt.Sprintf("version %d is the newest of the tier", best.Version)}
+	return Decision{Action: Apply, Offer: best, Reason: why}
 }
 
 // stay says why what is there is what should be there.

@@ -83,6 +83,15 @@ func TestDecide(t *testing.T) {
 		{"a newer version than the reverted ones is applied", policy.Facts{Index: revert(index(1, 2, 3, 4), 1, 3), Current: 3, Floor: 3}, policy.Apply, 4, "takes its place"},
 		{"a quarantined version is left out", policy.Facts{Index: index(1, 2, 3), Quarantined: []string{id(3)}, Floor: 2, Current: 2}, policy.Keep, 0, "quarantine"},
 		{"a version taken out by hand stays out", policy.Facts{Index: index(1, 2), Reverted: []string{id(2)}, Floor: 2}, policy.Keep, 0, "by hand"},
+		{"another policy's machines go to theirs, down", policy.Facts{Index: index(1, 3), Current: 5, Moved: true}, policy.Apply, 3, "of the policy that this machine has now"},
+		{"and up", policy.Facts{Index: index(1, 6), Current: 5, Moved: true}, policy.Apply, 6, "of the policy"},
+		{"unless both policies share it", policy.Facts{Index: index(3, 5), Current: 5, Moved: true}, policy.Keep, 0, "newest"},
+		{"or a window has to open", policy.Facts{Index: index(3), Current: 5, Moved: true}, policy.Wait, 3, "window"},
+		{"or the machine is held", policy.Facts{Index: index(3), Current: 5, Moved: true, Hold: true}, policy.Wait, 3, "held"},
+		{"not below the floor of their new policy", policy.Facts{Index: index(1, 3), Current: 5, Floor: 4, Moved: true}, policy.Keep, 0, "no live patch for this kernel yet"},
+		{"and keep what they have until theirs is there", policy.Facts{Index: index(), Current: 5, Moved: true}, policy.Keep, 0, "version 5 stays"},
+		{"a revert of their new policy is none of another's version", policy.Facts{Index: revert(index(1, 6), 1, 6), Current: 5, Moved: true}, policy.Apply, 1, "of the policy"},
+		{"a recall is for everybody", policy.Facts{Index: block(index(), 5, true), Current: 5, Moved: true}, policy.Revert, 0, "recalled"},
 		{"until a newer one comes", policy.Facts{Index: index(1, 2, 3), Reverted: []string{id(2)}, Floor: 2}, policy.Apply, 3, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,7 +135,8 @@ func TestDecideNeverBreaksItsPromises(t *testing.T) {
 		f := policy.Facts{
 			BuildID: buildID, Index: x,
 			Current: rapid.IntRange(0, 6).Draw(t, "current"), Floor: rapid.IntRange(0, 6).Draw(t, "floor"),
-			Hold: rapid.Bool().Draw(t, "hold"), Off: rapid.IntRange(0, 9).Draw(t, "off") == 0, InWindow: rapid.Bool().Draw(t, "window"),
+			Moved: rapid.Bool().Draw(t, "moved"),
+			Hold:  rapid.Bool().Draw(t, "hold"), Off: rapid.IntRange(0, 9).Draw(t, "off") == 0, InWindow: rapid.Bool().Draw(t, "window"),
 		}
 		for _, v := range rapid.SliceOfN(version, 0, 2).Draw(t, "quarantined") {
 			f.Quarantined = append(f.Quarantined, id(v))
@@ -155,7 +165,8 @@ func TestDecideNeverBreaksItsPromises(t *testing.T) {
 		}
 		isReverted := func(v int) bool { return x.Revert != nil && v > x.Revert.To && v <= x.Revert.Below }
 		_, recalled := isBlocked(f.Current)
-		wanted := f.Current > 0 && (recalled || isReverted(f.Current))
+		moved := f.Moved && !slices.ContainsFunc(x.Patches, func(p trust.Offer) bool { return p.Version == f.Current })
+		wanted := f.Current > 0 && (recalled || isReverted(f.Current) && !moved)
 		if d.Action == policy.Revert && !wanted {
 			t.Fatalf("nobody asked: %+v", d)
 		}
@@ -175,7 +186,7 @@ func TestDecideNeverBreaksItsPromises(t *testing.T) {
 				t.Fatalf("below the floor %d: %+v", f.Floor, d)
 			}
 		}
-		if o.Version <= f.Current && !wanted {
+		if o.Version <= f.Current && !wanted && !moved {
 			t.Fatalf("not forward: %+v", d)
 		}
 		if d.Action == policy.Apply && !f.InWindow && !wanted && !again {
@@ -183,7 +194,7 @@ func TestDecideNeverBreaksItsPromises(t *testing.T) {
 		}
 		// What was applied is kept by the next decision.
 		if d.Action == policy.Apply {
-			f.Current, f.Floor = o.Version, max(f.Floor, o.Version)
+			f.Current, f.Floor, f.Moved = o.Version, max(f.Floor, o.Version), false
 			if next := policy.Decide(f); next.Action == policy.Apply || next.Action == policy.Revert {
 				t.Fatalf("applied %d, then %+v", o.Version, next)
 			}

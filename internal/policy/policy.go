@@ -15,7 +15,12 @@ type Facts struct {
 	Current int          // version that is applied now; 0: none
 	// Floor is the highest version that this machine has ever had applied and
 	// confirmed under this kernel: below it only a signed revert leads.
-	Floor       int
+	Floor int
+	// Moved is set when what is applied now was taken from the index of another
+	// policy than Index. Floor is then that of Index's policy: each policy has
+	// its own, for the versions of two policies are two ways through the same
+	// numbers.
+	Moved       bool
 	Quarantined []string // ids of live patches that this machine will not load again
 	Reverted    []string // ids that a person on this machine took out by hand
 	Hold        bool     // by the operator of the machine or of the server

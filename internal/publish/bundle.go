@@ -137,7 +137,7 @@ func (j *job) selection(ctx context.Context, ids []string, tier string) ([]store
 				break
 			}
 		}
-		take(trust.IndexPath(tier, buildID))
+		take(trust.IndexPath(tier, buildID, ""))
 	}
 	var patches []store.LivePatch
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {

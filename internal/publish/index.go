@@ -51,14 +51,14 @@ func (j *job) index(ctx context.Context, tier, buildID string) error {
 	}
 	if len(book.Revert) > 0 {
 		if err := json.Unmarshal(book.Revert, &x.Revert); err != nil {
-			return fmt.Errorf("revert of %s: %w", trust.IndexPath(tier, buildID), err)
+			return fmt.Errorf("revert of %s: %w", trust.IndexPath(tier, buildID, ""), err)
 		}
 	}
 	b, err := x.Bytes()
 	if err != nil {
 		return err
 	}
-	return j.target(ctx, tier, trust.IndexPath(tier, buildID), b)
+	return j.target(ctx, tier, trust.IndexPath(tier, buildID, ""), b)
 }
 
 // indexes makes the indexes of all tiers that a live patch is in.
@@ -223,7 +223,7 @@ func (s *Service) Index(ctx context.Context, tier, buildID string) (*trust.Index
 	if err != nil {
 		return nil, err
 	}
-	path := trust.IndexPath(tier, buildID)
+	path := trust.IndexPath(tier, buildID, "")
 	t, ok := r.Target(tier, path)
 	if !ok {
 		return nil, nil

@@ -131,7 +131,7 @@ func (p *plant) machineAt(dir string, source updater.Source) *updater.Updater {
 func index(t testing.TB, u *updater.Updater, tier string) *trust.Index {
 	t.Helper()
 	qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
-	x, err := u.Index(t.Context(), tier, buildID)
+	x, err := u.Index(t.Context(), tier, buildID, "")
 	qt.Assert(t, qt.IsNil(err))
 	return x
 }

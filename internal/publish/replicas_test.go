@@ -100,7 +100,7 @@ func TestSeveralServersPublishAtOnceAndNothingIsLost(t *testing.T) {
 			qt.Assert(t, qt.IsNil(u.Bootstrap(set.Root)))
 			qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
 			for i := range servers * kernels {
-				x, err := u.Index(t.Context(), "beta", kernelID(i))
+				x, err := u.Index(t.Context(), "beta", kernelID(i), "")
 				qt.Assert(t, qt.IsNil(err))
 				qt.Assert(t, qt.IsNotNil(x))
 				qt.Check(t, qt.HasLen(x.Blocked, 1))

@@ -70,7 +70,7 @@ func life(t *testing.T, s *site) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(tuf.Bootstrap(root)))
 	qt.Assert(t, qt.IsNil(tuf.Refresh(t.Context())))
-	x, err := tuf.Index(t.Context(), a.Tier, testKernel.BuildID)
+	x, err := tuf.Index(t.Context(), a.Tier, testKernel.BuildID, "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(x.Sequence, a.Sequence))
 	cipher, err := tuf.Patch(t.Context(), a.Tier, x.Patches[0])

@@ -226,7 +226,7 @@ func (s *site) checkServed(ack *acknowledged) {
 	t, u := s.t, s.follower()
 	qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
 	for id, kernel := range ack.published {
-		x, err := u.Index(t.Context(), "edge", kernelOf(kernel).BuildID)
+		x, err := u.Index(t.Context(), "edge", kernelOf(kernel).BuildID, "")
 		qt.Assert(t, qt.IsNil(err))
 		if qt.Check(t, qt.IsNotNil(x), qt.Commentf("%s has no index", id)) && qt.Check(t, qt.HasLen(x.Patches, 1)) {
 			qt.Check(t, qt.Equals(x.Patches[0].ID, id))

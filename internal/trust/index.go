@@ -23,14 +23,26 @@ const IndexFormat = 1
 // maxIndex bounds the bytes of an index.
 const maxIndex = 4 << 20
 
-// Index is what a tier holds for one kernel. It is a TUF target of the tier's
-// role, TIER/BUILDID.json, and with it what a machine may load is signed,
-// fresh and whole: the agent decides by it alone (package policy).
+// DefaultPolicy is the policy of machines whose group has no other. In an
+// index, a path and on the wire it is "": so it was before there were others.
+const DefaultPolicy = "default"
+
+// Index is what a tier holds for one kernel and the machines of one policy. It
+// is a TUF target of the tier's role, TIER/BUILDID.json, or
+// TIER/BUILDID.POLICY.json where the policy is not the default one, and with
+// it what a machine may load is signed, fresh and whole: the agent decides by
+// it alone (package policy).
 type Index struct {
 	Format int    `json:"format"`
 	Tier   string `json:"tier"`
-	// Sequence grows with each index of this tier and kernel. A machine never
-	// goes back to a smaller one.
+	// Policy is whose selections of fixes these live patches are; "" is the
+	// default policy's. An index is never taken for that of another policy.
+	Policy string `json:"policy,omitempty"`
+	// SwapUnused lets machines replace a module that is loaded and not in use
+	// by its fixed build.
+	SwapUnused bool `json:"swap_unused,omitempty"`
+	// Sequence grows with each index of this tier, kernel and policy. A machine
+	// never goes back to a smaller one.
 	Sequence int64      `json:"sequence"`
 	Target   IndexRef   `json:"target"`
 	Patches  []Offer    `json:"patches"` // ordered by version
@@ -80,11 +92,25 @@ type Revert struct {
 
 var (
 	tierForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-	idForm   = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9.+~_-]{0,159}$`)
+	// policyForm is that of package selection.
+	policyForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	idForm     = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9.+~_-]{0,159}$`)
 )
 
 // TierName reports whether a tier may have this name.
 func TierName(s string) bool { return tierForm.MatchString(s) }
+
+// PolicyName reports whether a policy may have this name.
+func PolicyName(s string) bool { return policyForm.MatchString(s) }
+
+// PolicyWord is a policy as indexes, paths and the wire name it: "" for the
+// default one.
+func PolicyWord(name string) string {
+	if name == DefaultPolicy {
+		return ""
+	}
+	return name
+}
 
 // PatchID is the id of a live patch: its target and version in a form that
 // fits files, URLs and command lines.
@@ -101,8 +127,13 @@ func PatchID(target string, version int) string {
 // ValidPatchID reports whether a live patch may have this id.
 func ValidPatchID(id string) bool { return idForm.MatchString(id) }
 
-// IndexPath is the TUF target path of an index.
-func IndexPath(tier, buildID string) string { return tier + "/" + buildID + ".json" }
+// IndexPath is the TUF target path of an index; "" is the default policy.
+func IndexPath(tier, buildID, policy string) string {
+	if policy = PolicyWord(policy); policy != "" {
+		return tier + "/" + buildID + "." + policy + ".json"
+	}
+	return tier + "/" + buildID + ".json"
+}
 
 // PatchPath is the TUF target path of an encrypted live patch.
 func PatchPath(tier, id string) string { return tier + "/" + id + ".tsugi.age" }
@@ -120,6 +151,8 @@ func (x *Index) Check() error {
 		return badIndex("format %d, this program knows %d", x.Format, IndexFormat)
 	case !TierName(x.Tier):
 		return badIndex("tier %q", x.Tier)
+	case x.Policy != "" && (!PolicyName(x.Policy) || x.Policy == DefaultPolicy):
+		return badIndex("policy %q", x.Policy)
 	case x.Sequence < 1:
 		return badIndex("sequence %d: less than 1", x.Sequence)
 	case x.Target.Name == "" || x.Target.Release == "" || x.Target.Arch == "" || !isHex(x.Target.BuildID, 8, 64):

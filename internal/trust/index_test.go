@@ -49,6 +49,8 @@ func TestIndexesThatBreakARuleAreRefused(t *testing.T) {
 	for name, edit := range map[string]func(*Index){
 		"a later format":        func(x *Index) { x.Format = 2 },
 		"a tier as a path":      func(x *Index) { x.Tier = "../edge" },
+		"a policy as a path":    func(x *Index) { x.Policy = "../web" },
+		"the default by name":   func(x *Index) { x.Policy = DefaultPolicy },
 		"number zero":           func(x *Index) { x.Sequence = 0 },
 		"no kernel":             func(x *Index) { x.Target.BuildID = "" },
 		"a build-id in capital": func(x *Index) { x.Target.BuildID = strings.Repeat("AB", 20) },

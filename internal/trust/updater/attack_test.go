@@ -89,7 +89,7 @@ func (w *world) refused(tier string, want code.Code) error {
 	_, err := w.update(tier)
 	qt.Assert(w.t, qt.Equals(code.Of(err), want), qt.Commentf("%v", err))
 	qt.Assert(w.t, qt.DeepEquals(w.disk(), before))
-	x, _, err2 := w.newMachine(w.dir).Cached(tier, buildID)
+	x, _, err2 := w.newMachine(w.dir).Cached(tier, buildID, "")
 	qt.Assert(w.t, qt.IsNil(err2))
 	qt.Assert(w.t, qt.IsNotNil(x)) // it goes on with what it had
 	return err
@@ -100,14 +100,14 @@ func (w *world) refused(tier string, want code.Code) error {
 // machine acts by stays.
 func (w *world) refusedAfterRefresh(tier string, want code.Code) {
 	w.t.Helper()
-	was, _, err := w.newMachine(w.dir).Cached(tier, buildID)
+	was, _, err := w.newMachine(w.dir).Cached(tier, buildID, "")
 	qt.Assert(w.t, qt.IsNil(err))
 	qt.Assert(w.t, qt.IsNil(w.machine.Refresh(w.t.Context())))
 	before := w.disk()
-	_, err = w.machine.Index(w.t.Context(), tier, buildID)
+	_, err = w.machine.Index(w.t.Context(), tier, buildID, "")
 	qt.Assert(w.t, qt.Equals(code.Of(err), want), qt.Commentf("%v", err))
 	qt.Assert(w.t, qt.DeepEquals(w.disk(), before))
-	x, _, err := w.newMachine(w.dir).Cached(tier, buildID)
+	x, _, err := w.newMachine(w.dir).Cached(tier, buildID, "")
 	qt.Assert(w.t, qt.IsNil(err))
 	qt.Assert(w.t, qt.IsNotNil(x))
 	qt.Assert(w.t, qt.DeepEquals(x, was))
@@ -168,7 +168,7 @@ func TestArbitrarySoftware(t *testing.T) {
 		evil := w.makeIndex("edge", 99)
 		role := forge(t, w.current("tier-edge"), func(s *targetsT) {
 			s.Version++
-			s.Targets[trust.IndexPath("edge", buildID)] = entry(evil)
+			s.Targets[trust.IndexPath("edge", buildID, "")] = entry(evil)
 		}, newKey(t))
 		w.chain(map[string][]byte{"tier-edge": role}, w.keys["snapshot"], w.keys["timestamp"])
 		w.refusedAfterRefresh("edge", "TS7111")
@@ -429,10 +429,48 @@ func TestMixAndMatch(t *testing.T) {
 	t.Run("the index of another kernel, signed by the tier", func(t *testing.T) {
 		w := attacked(t)
 		b := bytes.Replace(w.makeIndex("edge", 9), []byte(buildID), []byte(strings.Repeat("cd", 20)), 1)
-		w.put("edge", trust.IndexPath("edge", buildID), b)
+		w.put("edge", trust.IndexPath("edge", buildID, ""), b)
 		w.publish()
 		w.refusedAfterRefresh("edge", "TS7115")
 	})
+	t.Run("the index of another policy, signed by the tier", func(t *testing.T) {
+		w := attacked(t)
+		w.put("edge", trust.IndexPath("edge", buildID, "databases"), w.makeIndex("edge", 9))
+		w.publish()
+		qt.Assert(t, qt.IsNil(w.machine.Refresh(t.Context())))
+		_, err := w.machine.Index(t.Context(), "edge", buildID, "databases")
+		qt.Check(t, qt.Equals(code.Of(err), "TS7115"))
+	})
+}
+
+// TestPoliciesHaveFloorsOfTheirOwn: the numbers of one policy's indexes say
+// nothing about those of another.
+func TestPoliciesHaveFloorsOfTheirOwn(t *testing.T) {
+	w := attacked(t)
+	of := func(policy string, sequence int64) (*trust.Index, error) {
+		x, err := trust.ParseIndex(w.makeIndex("edge", sequence))
+		qt.Assert(t, qt.IsNil(err))
+		x.Policy = policy
+		b, err := x.Bytes()
+		qt.Assert(t, qt.IsNil(err))
+		w.put("edge", trust.IndexPath("edge", buildID, policy), b)
+		w.publish()
+		qt.Assert(t, qt.IsNil(w.machine.Refresh(t.Context())))
+		return w.machine.Index(t.Context(), "edge", buildID, policy)
+	}
+	for _, c := range []struct {
+		policy   string
+		sequence int64
+	}{{"", 50}, {"databases", 3}, {"web", 2}, {"databases", 4}} {
+		x, err := of(c.policy, c.sequence)
+		qt.Assert(t, qt.IsNil(err), qt.Commentf("%+v", c))
+		qt.Check(t, qt.Equals(x.Policy, c.policy))
+		kept, _, err := w.newMachine(w.dir).Cached("edge", buildID, c.policy)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(kept.Sequence, c.sequence))
+	}
+	_, err := of("databases", 3)
+	qt.Check(t, qt.Equals(code.Of(err), "TS7118"))
 }
 
 func TestWrongKey(t *testing.T) {
@@ -515,7 +553,7 @@ func TestWrongKey(t *testing.T) {
 func TestAStableMachineDoesNotTakeWhatOnlyTheEdgeTierSigned(t *testing.T) {
 	w := attacked(t)
 	evil := w.makeIndex("stable", 99)
-	path := trust.IndexPath("stable", buildID)
+	path := trust.IndexPath("stable", buildID, "")
 	patch := trust.PatchPath("stable", w.offer.ID)
 	w.files["targets/"+repo.TargetOf(evil).FilePath(path)] = evil
 	// Who has the edge tier's key, and with the server also those of snapshot

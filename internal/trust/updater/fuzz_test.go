@@ -17,7 +17,7 @@ import (
 func FuzzUpdate(f *testing.F) {
 	w := newWorld(f)
 	want := string(w.makeIndex("edge", 1))
-	index := trust.IndexPath("edge", buildID)
+	index := trust.IndexPath("edge", buildID, "")
 	target, _ := w.repo.Target("edge", index)
 	names := []string{
 		"metadata/2.root.json", "metadata/timestamp.json", w.name("snapshot"), w.name("targets"), w.name("tier-edge"), "targets/" + target.FilePath(index),
@@ -40,7 +40,7 @@ func FuzzUpdate(f *testing.F) {
 		w.files[names[int(which)%len(names)]] = b
 		u := w.newMachine(filepath.Join(inMemory(t), "tuf"))
 		qt.Assert(t, qt.IsNil(u.Bootstrap(root)))
-		x, err := u.Index(t.Context(), "edge", buildID)
+		x, err := u.Index(t.Context(), "edge", buildID, "")
 		if err != nil {
 			if code.Of(err) == "" || x != nil {
 				t.Fatalf("%v, %v", x, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
@@ -54,6 +55,7 @@ type cachedState struct {
 
 	Tier      string    `json:"tier"`
 	BuildID   string    `json:"build_id"`
+	Policy    string    `json:"policy,omitempty"`
 	Refreshed time.Time `json:"refreshed"`
 }
 
@@ -67,10 +69,10 @@ type floor struct {
 	Keys     []string `json:"keys"` // ids of the tier's keys then
 }
 
-// find returns the cached state of a tier and a kernel.
-func (k *kept) find(tier, buildID string) (cachedState, bool) {
+// find returns the cached state of a tier, a kernel and a policy.
+func (k *kept) find(tier, buildID, policy string) (cachedState, bool) {
 	for _, c := range k.cached {
-		if c.Tier == tier && c.BuildID == buildID {
+		if c.Tier == tier && c.BuildID == buildID && c.Policy == trust.PolicyWord(policy) {
 			return c, true
 		}
 	}
@@ -88,12 +90,12 @@ func (k *kept) role(tier string) []byte {
 }
 
 // with is the same with another state cached, in the place of the one of that
-// tier and kernel.
+// tier, kernel and policy.
 func (k *kept) with(c cachedState) *kept {
 	next := *k
 	next.cached = []cachedState{c}
 	for _, o := range k.cached {
-		if (o.Tier != c.Tier || o.BuildID != c.BuildID) && len(next.cached) < maxCached {
+		if (o.Tier != c.Tier || o.BuildID != c.BuildID || o.Policy != c.Policy) && len(next.cached) < maxCached {
 			next.cached = append(next.cached, o)
 		}
 	}

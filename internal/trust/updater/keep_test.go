@@ -22,7 +22,7 @@ func sampleKept() *kept {
 func TestWhatIsKeptComesBack(t *testing.T) {
 	k := sampleKept()
 	qt.Check(t, qt.HasLen(k.cached, maxCached)) // the oldest went
-	_, ok := k.find("edge", "aa")
+	_, ok := k.find("edge", "aa", "")
 	qt.Check(t, qt.IsFalse(ok))
 	b, err := k.bytes()
 	qt.Assert(t, qt.IsNil(err))

@@ -70,7 +70,7 @@ func TestMutatedRepositoriesAreRefused(t *testing.T) {
 	qt.Assert(t, qt.IsNil(w.repo.AddTier(repo.Tier{Name: "beta", Keys: []trust.PublicKey{w.keys["tier-edge"].Public()}})))
 	w.next()
 	want := string(w.makeIndex("edge", w.number))
-	index := trust.IndexPath("edge", buildID)
+	index := trust.IndexPath("edge", buildID, "")
 	target, _ := w.repo.Target("edge", index)
 	patch := trust.PatchPath("edge", w.offer.ID)
 	cipher, _ := w.repo.Target("edge", patch)
@@ -88,7 +88,7 @@ func TestMutatedRepositoriesAreRefused(t *testing.T) {
 			}
 			w.files[name] = bad
 			u := w.newMachine(w.dir)
-			x, err := u.Index(t.Context(), "edge", buildID)
+			x, err := u.Index(t.Context(), "edge", buildID, "")
 			if err == nil && x != nil {
 				got, err2 := x.Bytes()
 				qt.Assert(t, qt.IsNil(err2))

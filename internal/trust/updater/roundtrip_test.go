@@ -31,7 +31,7 @@ func TestWhatATierHoldsReachesTheMachineThatMayHaveIt(t *testing.T) {
 
 	u, err := updater.New(updater.Options{Dir: w.dir, BaseURL: web.URL + "/tuf", Now: func() time.Time { return w.now }})
 	qt.Assert(t, qt.IsNil(err))
-	x, err := u.Index(t.Context(), "edge", buildID) // refreshes by itself
+	x, err := u.Index(t.Context(), "edge", buildID, "") // refreshes by itself
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.DeepEquals(x.Patches, []trust.Offer{w.offer}))
 
@@ -55,12 +55,12 @@ func TestTheIndexIsThereWithoutANetworkAndAfterItsEnd(t *testing.T) {
 	w := newWorld(t)
 	w.ok("edge")
 	w.now = w.now.AddDate(1, 0, 0)
-	x, when, err := w.newMachine(w.dir).Cached("edge", buildID)
+	x, when, err := w.newMachine(w.dir).Cached("edge", buildID, "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(x.Sequence, 1))
 	qt.Assert(t, qt.Equals(when, start))
 
-	x, _, err = w.newMachine(w.dir).Cached("edge", "00112233445566778899")
+	x, _, err = w.newMachine(w.dir).Cached("edge", "00112233445566778899", "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(x))
 
@@ -69,17 +69,17 @@ func TestTheIndexIsThereWithoutANetworkAndAfterItsEnd(t *testing.T) {
 	b, err := os.ReadFile(path)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(os.WriteFile(path, bytes.Replace(b, []byte(`"sequence":1,"target"`), []byte(`"sequence":2,"target"`), 1), 0o600)))
-	_, _, err = w.newMachine(w.dir).Cached("edge", buildID)
+	_, _, err = w.newMachine(w.dir).Cached("edge", buildID, "")
 	qt.Assert(t, qt.Equals(code.Of(err), "TS7115"))
 }
 
 func TestATierWithNothingForAKernelIsNoError(t *testing.T) {
 	w := newWorld(t)
 	qt.Assert(t, qt.IsNil(w.machine.Refresh(t.Context())))
-	x, err := w.machine.Index(t.Context(), "edge", "00112233445566778899")
+	x, err := w.machine.Index(t.Context(), "edge", "00112233445566778899", "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(x))
-	x, err = w.machine.Index(t.Context(), "beta", buildID)
+	x, err = w.machine.Index(t.Context(), "beta", buildID, "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(x))
 }
@@ -132,11 +132,11 @@ func TestWhatOldKeysSignedIsNotEvenUsedFromTheCache(t *testing.T) {
 		return nil, nil
 	}
 	qt.Assert(t, qt.Equals(code.Of(w.machine.Refresh(t.Context())), "TS7120"))
-	_, _, err := w.newMachine(w.dir).Cached("edge", buildID)
+	_, _, err := w.newMachine(w.dir).Cached("edge", buildID, "")
 	qt.Assert(t, qt.Equals(code.Of(err), "TS7111"))
 	w.answer = nil
 	w.ok("edge")
-	x, _, err := w.newMachine(w.dir).Cached("edge", buildID)
+	x, _, err := w.newMachine(w.dir).Cached("edge", buildID, "")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNotNil(x))
 }

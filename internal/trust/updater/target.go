@@ -19,9 +19,10 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
-// Index returns what the tier holds for a kernel, as of the last Refresh, and
-// keeps it on the disk. It is nil, with no error, when the tier has nothing.
-func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Index, err error) {
+// Index returns what the tier holds for a kernel and a policy, "" for the
+// default one, as of the last Refresh, and keeps it on the disk. It is nil,
+// with no error, when the tier has nothing.
+func (u *Updater) Index(ctx context.Context, tier, buildID, policy string) (_ *trust.Index, err error) {
 	defer survive(&err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -34,19 +35,19 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 	if err != nil || role == nil {
 		return nil, err
 	}
-	path := trust.IndexPath(tier, buildID)
+	path := trust.IndexPath(tier, buildID, policy)
 	target, ok := role.meta.Signed.Targets[path]
 	if !ok {
-		return nil, u.keep(tier, role, buildID, nil, nil)
+		return nil, u.keep(tier, role, buildID, policy, nil, nil)
 	}
-	have, _ := u.kept.find(tier, buildID)
+	have, _ := u.kept.find(tier, buildID, policy)
 	body := have.index
 	if body == nil || target.VerifyLengthHashes(body) != nil {
 		if body, err = u.fetch(ctx, path, target); err != nil {
 			return nil, err
 		}
 	}
-	x, err := parseIndex(body, tier, buildID)
+	x, err := parseIndex(body, tier, buildID, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 	if ok && x.Sequence < floor.Sequence && sameKeys(floor.Keys, role.keys) {
 		return nil, code.New("TS7118", path, fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor.Sequence))
 	}
-	return x, u.keep(tier, role, buildID, body, x)
+	return x, u.keep(tier, role, buildID, policy, body, x)
 }
 
 // Cached returns the index that was verified last, without a network and
@@ -62,7 +63,7 @@ func (u *Updater) Index(ctx context.Context, tier, buildID string) (_ *trust.Ind
 // The time is that of the refresh it comes from. It is nil when there is none.
 // A root that came since and replaced keys ends it: what they signed counts no
 // more.
-func (u *Updater) Cached(tier, buildID string) (_ *trust.Index, _ time.Time, err error) {
+func (u *Updater) Cached(tier, buildID, policy string) (_ *trust.Index, _ time.Time, err error) {
 	defer survive(&err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -74,7 +75,7 @@ func (u *Updater) Cached(tier, buildID string) (_ *trust.Index, _ time.Time, err
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	c, ok := k.find(tier, buildID)
+	c, ok := k.find(tier, buildID, policy)
 	if !ok {
 		return nil, k.Refreshed, nil
 	}
@@ -97,14 +98,14 @@ func (u *Updater) Cached(tier, buildID string) (_ *trust.Index, _ time.Time, err
 	if err != nil {
 		return nil, c.Refreshed, u.problem(role+".json", t, err)
 	}
-	target := m.Signed.Targets[trust.IndexPath(tier, buildID)]
+	target := m.Signed.Targets[trust.IndexPath(tier, buildID, policy)]
 	if c.index == nil || target == nil {
 		return nil, c.Refreshed, nil
 	}
 	if err := target.VerifyLengthHashes(c.index); err != nil {
-		return nil, c.Refreshed, u.problem(trust.IndexPath(tier, buildID), t, err)
+		return nil, c.Refreshed, u.problem(trust.IndexPath(tier, buildID, policy), t, err)
 	}
-	x, err := parseIndex(c.index, tier, buildID)
+	x, err := parseIndex(c.index, tier, buildID, policy)
 	return x, c.Refreshed, err
 }
 
@@ -217,13 +218,13 @@ func (u *Updater) fetch(ctx context.Context, path string, target *metadata.Targe
 }
 
 // keep writes down what the tier holds now.
-func (u *Updater) keep(tier string, r *role, buildID string, body []byte, x *trust.Index) error {
+func (u *Updater) keep(tier string, r *role, buildID, policy string, body []byte, x *trust.Index) error {
 	next := u.kept.with(cachedState{
-		topLevel: u.kept.newest, role: r.bytes, index: body, Tier: tier, BuildID: buildID, Refreshed: u.kept.Refreshed,
+		topLevel: u.kept.newest, role: r.bytes, index: body, Tier: tier, BuildID: buildID, Policy: trust.PolicyWord(policy), Refreshed: u.kept.Refreshed,
 	})
 	if x != nil {
 		next.Floors = maps.Clone(u.kept.Floors)
-		next.Floors[trust.IndexPath(tier, buildID)] = floor{Sequence: x.Sequence, Keys: r.keys}
+		next.Floors[trust.IndexPath(tier, buildID, policy)] = floor{Sequence: x.Sequence, Keys: r.keys}
 	}
 	have, _ := u.load()
 	if err := u.save(have, next); err != nil {
@@ -233,13 +234,13 @@ func (u *Updater) keep(tier string, r *role, buildID string, body []byte, x *tru
 	return nil
 }
 
-func parseIndex(b []byte, tier, buildID string) (*trust.Index, error) {
+func parseIndex(b []byte, tier, buildID, policy string) (*trust.Index, error) {
 	x, err := trust.ParseIndex(b)
 	if err != nil {
 		return nil, err
 	}
-	if x.Tier != tier || x.Target.BuildID != buildID {
-		return nil, code.New("TS7115", trust.IndexPath(tier, buildID), "it is the index of "+trust.IndexPath(x.Tier, x.Target.BuildID))
+	if x.Tier != tier || x.Target.BuildID != buildID || x.Policy != trust.PolicyWord(policy) {
+		return nil, code.New("TS7115", trust.IndexPath(tier, buildID, policy), "it is the index of "+trust.IndexPath(x.Tier, x.Target.BuildID, x.Policy))
 	}
 	return x, nil
 }

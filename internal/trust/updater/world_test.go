@@ -129,7 +129,7 @@ func (w *world) makeIndex(tier string, sequence int64) []byte {
 }
 
 func (w *world) index(tier string, sequence int64) {
-	w.put(tier, trust.IndexPath(tier, buildID), w.makeIndex(tier, sequence))
+	w.put(tier, trust.IndexPath(tier, buildID, ""), w.makeIndex(tier, sequence))
 }
 
 // publish signs and serves what is new.
@@ -179,7 +179,7 @@ func (w *world) update(tier string) (*trust.Index, error) {
 	if err := w.machine.Refresh(w.t.Context()); err != nil {
 		return nil, err
 	}
-	return w.machine.Index(w.t.Context(), tier, buildID)
+	return w.machine.Index(w.t.Context(), tier, buildID, "")
 }
 
 func (w *world) ok(tier string) *trust.Index {
