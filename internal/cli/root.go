@@ -25,7 +25,7 @@ A fix goes the whole way in four commands:
 	command.Group(cmd, "From a fix to a proven live patch:",
 		newTargetCommand(a), newFixCommand(a), newBuildCommand(a), newProveCommand(a))
 	command.Group(cmd, "Looking at things:",
-		newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
+		newSurveyCommand(a), newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
 	addFleetCommands(cmd, a)
 	addKeyCommands(cmd, a)
 	cmd.AddCommand(a.Man())

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// most bounds how many fixes are taken together for the sake of one.
+const most = 40
+
+// judge finds the verdict of one fix and keeps it.
+func (w *walk) judge(ctx context.Context, i int) error {
+	f := w.req.Series.Fixes[i]
+	start := time.Now()
+	e, err := w.assess(ctx, f)
+	if err != nil {
+		return err
+	}
+	e.Verdict.Milli = time.Since(start).Milliseconds()
+	if old := w.found[i]; old != nil {
+		e.Before = old.Before
+		if old.Engine != e.Engine && old.Verdict.Outcome != e.Verdict.Outcome {
+			e.Before = old.Verdict.Outcome
+		}
+	}
+	w.found[i], w.fresh[i] = e, true
+	return w.kept.put(f, e)
+}
+
+// assess builds a fix with what the series says that it requires, and joins it
+// with what the compiler says is missing, until it compiles or nothing is
+// found that could help.
+func (w *walk) assess(ctx context.Context, f *series.Fix) (*entry, error) {
+	e := &entry{ID: f.ID, Engine: w.req.Engine, Stated: slices.Clone(f.Requires)}
+	fixes := []*series.Fix{f}
+	var reqs []Requirement
+	join := func(r *series.Fix, name string) {
+		for _, x := range w.closure(r) {
+			if !slices.Contains(fixes, x) {
+				fixes = append(fixes, x)
+				reqs = append(reqs, Requirement{x.ID, name})
+			}
+		}
+	}
+	join(f, "")
+	for {
+		r, err := w.try(ctx, fixes)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil {
+			e.Verdict = fromReport(r)
+			break
+		}
+		more, name := w.lacking(err, fixes)
+		if more == nil || len(fixes) >= most {
+			e.Verdict = failed(err)
+			e.Series = w.digest
+			break
+		}
+		join(more, name)
+	}
+	e.Verdict.Requires = reqs
+	for _, x := range fixes[1:] {
+		if e.With == nil {
+			e.With = map[string]string{}
+		}
+		e.With[x.ID] = contentOf(x)
+	}
+	return e, nil
+}
+
+// closure is a fix and all that the series says it requires.
+func (w *walk) closure(f *series.Fix) []*series.Fix {
+	out := []*series.Fix{f}
+	for i := 0; i < len(out); i++ {
+		for _, id := range out[i].Requires {
+			if r := w.req.Series.Fix(id); r != nil && !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// try builds fixes up to their verdict. A defect of the engine that shows as a
+// panic is told as the error it is, and the survey goes on.
+func (w *walk) try(ctx context.Context, fixes []*series.Fix) (_ *builder.Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = code.New("TS1402", fixes[0].ID, fmt.Sprintf("%v at %s", p, panicked(debug.Stack())))
+		}
+	}()
+	ordered := slices.Clone(fixes)
+	place := func(f *series.Fix) int { return slices.Index(w.req.Series.Fixes, f) }
+	slices.SortFunc(ordered, func(a, b *series.Fix) int { return place(a) - place(b) })
+	req := builder.Request{
+		Target: w.req.Target, Kernel: w.kernel, Name: "tsugi_survey", Assess: true, Jobs: 1,
+		MaxObjects: w.req.MaxObjects, Shared: w.req.Shared,
+	}
+	for _, f := range ordered {
+		d := *f.Diff
+		d.ID = f.ID
+		req.Fixes = append(req.Fixes, &d)
+	}
+	return w.build(ctx, req, progress.Discard)
+}
+
+// panicked is the first place of Tsugi's own in a stack, below the panic.
+func panicked(stack []byte) string {
+	_, below, ok := strings.Cut(string(stack), "\npanic(")
+	if !ok {
+		return "an unknown place"
+	}
+	for line := range strings.Lines(below) {
+		line = strings.TrimSpace(line)
+		if at := strings.Index(line, "/internal/"); at >= 0 && strings.Contains(line, ".go:") {
+			place, _, _ := strings.Cut(line[at+1:], " ")
+			return place
+		}
+	}
+	return "an unknown place"
+}
+
+// lacking finds the fix that brings what others were found to lack, and the
+// name of what that is.
+func (w *walk) lacking(err error, fixes []*series.Fix) (*series.Fix, string) {
+	p, ok := errors.AsType[*code.Problem](err)
+	if !ok || p.Code != "TS3101" {
+		return nil, ""
+	}
+	for _, m := range parseMissing(p.Why) {
+		if m.Name != "" && !strings.Contains(m.File, "/") {
+			m.File = p.Where
+		}
+		if f, ok := w.names.provider(m, fixes); ok {
+			if m.Name == "" {
+				return f, m.File
+			}
+			return f, m.Name
+		}
+	}
+	// No message tells a name: the file that fails has to change with the fix.
+	if f, ok := w.names.provider(missing{File: p.Where}, fixes); ok {
+		return f, p.Where
+	}
+	return nil, ""
+}

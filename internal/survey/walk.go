@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package survey
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// walk is one survey under way.
+type walk struct {
+	req    Request
+	rep    progress.Reporter
+	kept   *verdicts
+	names  *names
+	digest string // of the series
+	kernel *builder.Kernel
+	build  build // builder.Build
+
+	found []*entry // by index of the fix
+	fresh []bool   // found by this run
+}
+
+// atOnce bounds the fixes that are judged at the same time: each needs a copy
+// of the source to compile in.
+const atOnce = 3
+
+func (w *walk) run(ctx context.Context) error {
+	if w.build == nil {
+		w.build = builder.Build
+	}
+	todo, err := w.recall()
+	if err != nil || len(todo) == 0 {
+		return err
+	}
+	if err := w.prepare(ctx, todo); err != nil {
+		return err
+	}
+	task := w.rep.Start("judge fixes", int64(len(todo)), progress.Steps)
+	c := newClock(w.req.Series, todo)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(w.req.Jobs, atOnce))
+	for _, i := range todo {
+		g.Go(func() error {
+			if err := gctx.Err(); err != nil {
+				return err
+			}
+			task.Note(c.left())
+			if err := w.judge(gctx, i); err != nil {
+				return err
+			}
+			c.done(i)
+			task.Note(c.left())
+			task.Add(1)
+			return nil
+		})
+	}
+	err = g.Wait()
+	task.Note(fmt.Sprintf("%d of %d known before", len(w.found)-len(todo), len(w.found)))
+	task.Done(err)
+	return err
+}
+
+// recall takes what earlier surveys found, and lists what is left to do: what
+// is quick first, so that a survey under way shows most of the picture early.
+func (w *walk) recall() ([]int, error) {
+	fixes := w.req.Series.Fixes
+	w.found, w.fresh = make([]*entry, len(fixes)), make([]bool, len(fixes))
+	var todo []int
+	for i, f := range fixes {
+		e, err := w.kept.get(f)
+		if err != nil {
+			return nil, err
+		}
+		w.found[i] = e
+		if !w.holds(f, e) {
+			todo = append(todo, i)
+		}
+	}
+	slices.SortStableFunc(todo, func(a, b int) int { return effort(fixes[a]) - effort(fixes[b]) })
+	return todo, nil
+}
+
+// holds tells whether a verdict is still that of its fix.
+func (w *walk) holds(f *series.Fix, e *entry) bool {
+	if e == nil || e.Engine != w.req.Engine || !slices.Equal(e.Stated, f.Requires) || e.Series != "" && e.Series != w.digest {
+		return false
+	}
+	for id, content := range e.With {
+		if r := w.req.Series.Fix(id); r == nil || contentOf(r) != content {
+			return false
+		}
+	}
+	return true
+}
+
+// effort ranks fixes by how long they take: a header may reach thousands of
+// objects.
+func effort(f *series.Fix) int {
+	n := 0
+	for _, d := range f.Diff.Files {
+		switch {
+		case path.Ext(d.Path) == ".c":
+		case path.Ext(d.Path) != ".h":
+		case path.Dir(d.Path) == "include/linux" || path.Dir(d.Path) == "include/net":
+			n += 100
+		default:
+			n += 10
+		}
+	}
+	return n
+}
+
+// prepare makes what all verdicts need: the index of the target, the objects
+// that no fix changes, in batches, and the target's symbols and types.
+func (w *walk) prepare(ctx context.Context, todo []int) error {
+	t := w.req.Target
+	if err := kbuild.Index(ctx, t, w.rep); err != nil {
+		return err
+	}
+	var files []string
+	for _, i := range todo {
+		for _, d := range w.req.Series.Fixes[i].Diff.Files {
+			if path.Ext(d.Path) == ".c" && !d.Created && !d.Deleted {
+				files = append(files, d.Path)
+			}
+		}
+	}
+	objs, err := kbuild.Sources(ctx, t, files, w.rep)
+	if err != nil {
+		return err
+	}
+	if err := kbuild.Originals(ctx, t, objs, kbuild.Options{Jobs: w.req.Jobs, Shared: w.req.Shared}, w.rep); err != nil {
+		return err
+	}
+	task := w.rep.Start("read kernel", 0, progress.Steps)
+	w.kernel, err = builder.NewKernel(t)
+	task.Done(err)
+	return err
+}
+
+// clock tells how long the rest will take, from what was done so far. Fixes
+// with headers take far longer than others and are last, so the two are
+// measured apart.
+type clock struct {
+	mu     sync.Mutex
+	start  time.Time
+	kind   map[int]int // of each fix to be done: 0 or 1
+	count  [2]int
+	finish [2]int
+	spent  [2]time.Duration
+	last   time.Time
+}
+
+func newClock(s *series.Series, todo []int) *clock {
+	now := time.Now()
+	c := &clock{start: now, last: now, kind: map[int]int{}}
+	for _, i := range todo {
+		k := min(effort(s.Fixes[i]), 1)
+		c.kind[i] = k
+		c.count[k]++
+	}
+	return c
+}
+
+func (c *clock) done(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	k := c.kind[i]
+	c.finish[k]++
+	c.spent[k] += now.Sub(c.last)
+	c.last = now
+}
+
+// left is a short word on the time that is left, once enough is known.
+func (c *clock) left() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.finish[0]+c.finish[1] < 8 {
+		return ""
+	}
+	var rest time.Duration
+	for k := range c.count {
+		each := (c.spent[0] + c.spent[1]) / time.Duration(c.finish[0]+c.finish[1])
+		if c.finish[k] > 0 {
+			each = c.spent[k] / time.Duration(c.finish[k])
+		} else if k == 1 {
+			each *= 4
+		}
+		rest += each * time.Duration(c.count[k]-c.finish[k])
+	}
+	if rest < time.Minute {
+		return "less than a minute left"
+	}
+	return fmt.Sprintf("%d min left", int(rest.Minutes()+0.5))
+}
