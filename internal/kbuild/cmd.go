@@ -168,10 +168,7 @@ func (r *recorded) compiler(p paths) []string {
 		a := r.Compiler[i]
 		switch {
 		case strings.HasPrefix(a, "-Wp,-MMD,"), strings.HasPrefix(a, "-Wp,-MD,"):
-			if p.dependencies == "" {
-				continue
-			}
-			a = "-Wp,-MMD," + p.dependencies
+			continue // for the name that kbuild gave it
 		case a == "-c":
 			if p.preprocessOnly {
 				a = "-E"
@@ -190,6 +187,9 @@ func (r *recorded) compiler(p paths) []string {
 	source := args[len(args)-1] // kbuild writes the source last
 	args = args[:len(args)-1]
 	args = append(args, p.extra...)
+	if p.dependencies != "" {
+		args = append(args, "-MMD", "-MF", p.dependencies)
+	}
 	for _, d := range p.includes {
 		args = append(args, "-I"+d)
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -69,8 +68,10 @@ func splitSections(t *kernel.Target) []string {
 const typeInformation = "-gbtf"
 
 // Compile compiles objects with and without a fix. Plain and Orig are made
-// once per target and kept; Patched is kept as long as neither fix nor
-// command change. The files belong to the cache: read them, don't write.
+// once per target and kept; Patched is kept under the contents of the changed
+// files that the object's compiler reads, so that it is there for every
+// selection of fixes that are the same to this object. The files belong to the
+// cache: read them, don't write.
 //
 // It returns one Pair per object, in their order. An object whose two
 // compilations are the same is Identical; if all are, the fix has no effect
@@ -96,20 +97,33 @@ func Compile(ctx context.Context, t *kernel.Target, f *fix.Fix, objs []Object, o
 	}
 	pairs := make([]Pair, len(objs))
 	for i, o := range objs {
-		pairs[i] = Pair{
-			Object: o, Plain: c.file(o, "plain.o"), Orig: c.file(o, "orig.o"),
-			Patched: c.file(o, "patched-"+c.patchKey+".o"),
-		}
+		pairs[i] = Pair{Object: o, Plain: c.file(o, "plain.o"), Orig: c.file(o, "orig.o")}
 	}
 	if err := c.split(ctx, pairs, rep); err != nil {
 		return nil, err
 	}
+	return pairs, c.identical(ctx, pairs)
+}
+
+// identical finds the pairs whose two compilations are the same.
+func (c *compilation) identical(ctx context.Context, pairs []Pair) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs)
 	for i := range pairs {
-		if pairs[i].Identical, err = sameObject(pairs[i].Orig, pairs[i].Patched); err != nil {
-			return nil, err
+		p := &pairs[i]
+		if p.Orig == p.Patched {
+			p.Identical = true
+			continue
 		}
+		g.Go(func() (err error) {
+			if err := kernel.Interrupted(ctx); err != nil {
+				return err
+			}
+			p.Identical, err = sameObject(p.Orig, p.Patched)
+			return err
+		})
 	}
-	return pairs, nil
+	return g.Wait()
 }
 
 // readSource reads files of a target's pristine source.
@@ -124,7 +138,7 @@ type compilation struct {
 	changes  []fix.Change // with #line directives
 	written  []fix.Change // as the author wrote them
 	dir      string       // of the target's objects in the cache
-	patchKey string
+	contents *contents
 
 	enc *zstd.Encoder // of preprocessed text, while prune runs
 	dec *zstd.Decoder
@@ -144,16 +158,12 @@ func newCompilation(t *kernel.Target, changes []fix.Change, opt Options) (*compi
 	}
 	c.dir = filepath.Join(t.Home(), "objects", key)
 	h := sha256.New()
-	for _, ch := range c.changes {
-		fmt.Fprintf(h, "%q %t %d\n", ch.Path, ch.Deleted, len(ch.New))
-		h.Write(ch.New)
-	}
 	for _, d := range opt.IncludeDirs {
 		if err := hashDir(h, d); err != nil {
 			return nil, err
 		}
 	}
-	c.patchKey = hex.EncodeToString(h.Sum(nil)[:12])
+	c.contents = newContents(c.changes, hex.EncodeToString(h.Sum(nil)))
 	return c, nil
 }
 
@@ -253,90 +263,21 @@ func (c *compilation) keepPlain(o Object) error {
 	return kernel.DiskError(c.dir, renameio.WriteFile(c.file(o, "cmd"), cmd, 0o644))
 }
 
-// split makes the missing Orig and Patched objects.
-func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Reporter) (err error) {
-	var orig, patched []Pair
-	for i, p := range pairs {
-		if slices.ContainsFunc(pairs[:i], func(o Pair) bool { return o.Path == p.Path }) {
-			continue
-		}
-		if there, err := c.have(ctx, p.Object, filepath.Base(p.Orig)); err != nil {
-			return err
-		} else if !there {
-			orig = append(orig, p)
-		}
-		if there, err := c.have(ctx, p.Object, filepath.Base(p.Patched)); err != nil {
-			return err
-		} else if !there {
-			patched = append(patched, p)
-		}
-	}
-	if len(orig)+len(patched) == 0 {
-		return nil
-	}
-	task := rep.Start("compile pairs", int64(len(orig)+len(patched)), progress.Files)
-	defer func() { task.Done(err) }()
-	var w *workspace
-	if len(patched) > 0 {
-		if w, err = lease(ctx, c.t); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, w.close()) }()
-		if err := w.apply(c.changes); err != nil {
-			return err
-		}
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.opt.Jobs)
-	for _, p := range orig {
-		g.Go(func() error {
-			task.Note(p.Path)
-			defer task.Add(1)
-			err := c.replay(gctx, p.Object, nil, p.Orig)
-			if err == nil {
-				c.share(gctx, p.Object, filepath.Base(p.Orig))
-			}
-			return buildProblem("TS3102", p.Source, err, c.t.Source)
-		})
-	}
-	var failed failures
-	for _, p := range patched {
-		g.Go(func() error {
-			task.Note(p.Path)
-			defer task.Add(1)
-			err := c.replay(gctx, p.Object, w, p.Patched)
-			if _, ok := errors.AsType[*kernel.ExitError](err); ok {
-				failed.add(p.Object, err)
-				return nil // the others may fail in more telling ways
-			}
-			if err == nil {
-				c.share(gctx, p.Object, filepath.Base(p.Patched))
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return kernel.OrInterrupted(ctx, err)
-	}
-	if len(failed.objs) > 0 {
-		return c.explain(ctx, &failed, w)
-	}
-	return nil
-}
-
 // replay runs the recorded commands of an object with one section per symbol.
-func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out string) error {
+// It returns the files that the compiler read.
+func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out string) (reads []string, err error) {
 	r, err := c.recorded(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(out), ".tmp-*")
 	if err != nil {
-		return kernel.DiskError(out, err)
+		return nil, kernel.DiskError(out, err)
 	}
 	defer os.RemoveAll(tmp)
 	p := c.paths(o, w)
 	p.out = filepath.Join(tmp, filepath.Base(o.Path))
+	p.dependencies = filepath.Join(tmp, "reads")
 	p.extra = splitSections(c.t)
 	commands := [][]string{r.compiler(p)}
 	if !delaysObjtool(c.t) {
@@ -344,10 +285,30 @@ func (c *compilation) replay(ctx context.Context, o Object, w *workspace, out st
 	}
 	for _, command := range commands {
 		if err := run(ctx, c.cwd(w), command); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return os.Rename(p.out, out)
+	if reads, err = c.ruleReads(p.dependencies, w); err != nil {
+		return nil, err
+	}
+	return reads, os.Rename(p.out, out)
+}
+
+// ruleReads reads the rule that gcc wrote for make.
+func (c *compilation) ruleReads(file string, w *workspace) ([]string, error) {
+	rule, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	source := c.t.Source
+	if w != nil {
+		source = w.tree()
+	}
+	reads, err := parseRule(rule, source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return reads, nil
 }
 
 // delaysObjtool tells whether kbuild runs objtool on linked objects only

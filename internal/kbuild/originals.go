@@ -44,7 +44,7 @@ func Originals(ctx context.Context, t *kernel.Target, objs []Object, opt Options
 					return err
 				}
 				task.Note(o.Path)
-				if err := c.replay(gctx, o, nil, c.file(o, "orig.o")); err != nil {
+				if _, err := c.replay(gctx, o, nil, c.file(o, "orig.o")); err != nil {
 					return buildProblem("TS3102", o.Source, err, t.Source)
 				}
 				c.share(gctx, o, "orig.o")

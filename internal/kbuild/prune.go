@@ -54,31 +54,8 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 	if err := c.plain(ctx, failed, s.rep); err != nil {
 		return err
 	}
-	w, err := lease(ctx, s.m.t)
-	if err != nil {
+	if err := s.compareTexts(ctx, c, keep); err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.apply(c.changes); err != nil {
-		return err
-	}
-	task := s.rep.Start("compare preprocessed", int64(len(ask)), progress.Files)
-	defer func() { task.Done(err) }()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.opt.Jobs)
-	for i, cand := range s.candidates {
-		if keep[i] {
-			continue
-		}
-		g.Go(func() error {
-			defer task.Add(1)
-			same, err := c.preprocessesSame(gctx, cand.Object, w)
-			keep[i] = !same
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return kernel.OrInterrupted(ctx, err)
 	}
 	for i, cand := range s.candidates {
 		if !keep[i] {
@@ -98,6 +75,47 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 		}
 	}
 	return nil
+}
+
+// compareTexts sets keep for the candidates that see a difference.
+func (s *search) compareTexts(ctx context.Context, c *compilation, keep []bool) (err error) {
+	var ask []int
+	for i, cand := range s.candidates {
+		if keep[i] {
+			continue
+		}
+		same, known, err := c.answered(ctx, cand.Object)
+		if err != nil {
+			return err
+		}
+		if keep[i] = known && !same; !known {
+			ask = append(ask, i)
+		}
+	}
+	if len(ask) == 0 {
+		return nil
+	}
+	w, err := lease(ctx, s.m.t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.apply(c.changes); err != nil {
+		return err
+	}
+	task := s.rep.Start("compare preprocessed", int64(len(ask)), progress.Files)
+	defer func() { task.Done(err) }()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs)
+	for _, i := range ask {
+		g.Go(func() error {
+			defer task.Add(1)
+			same, err := c.preprocessesSame(gctx, s.candidates[i].Object, w)
+			keep[i] = !same
+			return err
+		})
+	}
+	return kernel.OrInterrupted(ctx, g.Wait())
 }
 
 // preprocessCommands has kbuild preprocess the objects whose command is not
@@ -186,31 +204,41 @@ func (c *compilation) preprocessor(o Object) (*recorded, error) {
 	return parseCmd(b, preprocessed(o))
 }
 
-// preprocessesSame tells whether the fix can make no difference to an object.
-// The answer is kept under the fix's key, and the original text for other
-// fixes.
-func (c *compilation) preprocessesSame(ctx context.Context, o Object, w *workspace) (bool, error) {
-	answer := c.file(o, "same-"+c.patchKey)
-	if b, err := os.ReadFile(answer); err == nil {
-		return string(b) == "yes", nil
+// answered looks for the answer of an earlier preprocessesSame.
+func (c *compilation) answered(ctx context.Context, o Object) (same, known bool, err error) {
+	name, err := c.lookup(ctx, o, answerEntry)
+	if err != nil || name == "" {
+		return false, false, err
 	}
+	if name == unchanged {
+		return true, true, nil
+	}
+	b, err := os.ReadFile(c.file(o, name))
+	return string(b) == "yes", err == nil, nil
+}
+
+// preprocessesSame tells whether the fix can make no difference to an object.
+// The answer is kept under what the preprocessor read, and the original text
+// for other fixes.
+func (c *compilation) preprocessesSame(ctx context.Context, o Object, w *workspace) (bool, error) {
 	orig, err := c.originalText(ctx, o)
 	if err != nil {
 		return false, err
 	}
-	patched, err := c.preprocess(ctx, o, w)
-	if err != nil {
+	patched, reads, err := c.preprocess(ctx, o, w)
+	if err != nil || orig == nil || patched == nil {
 		return false, err
 	}
-	same, text := false, "no"
-	if orig != nil && patched != nil {
-		// In assembly nothing tells a declaration that has no effect.
-		same = isAssembly(o) && slices.Equal(items(orig), items(patched)) || !isAssembly(o) && !differ(orig, patched)
-	}
+	// In assembly nothing tells a declaration that has no effect.
+	same := isAssembly(o) && slices.Equal(items(orig), items(patched)) || !isAssembly(o) && !differ(orig, patched)
+	text := "no"
 	if same {
 		text = "yes"
 	}
-	return same, kernel.DiskError(answer, renameio.WriteFile(answer, []byte(text), 0o644))
+	_, err = c.keep(o, answerEntry, reads, func(name string) error {
+		return renameio.WriteFile(c.file(o, name), []byte(text), 0o644)
+	})
+	return same, err
 }
 
 // originalText is the preprocessed source of an object, from the cache if it
@@ -222,7 +250,7 @@ func (c *compilation) originalText(ctx context.Context, o Object) ([]byte, error
 			return text, nil
 		}
 	}
-	text, err := c.preprocess(ctx, o, nil)
+	text, _, err := c.preprocess(ctx, o, nil)
 	if err != nil || text == nil {
 		return nil, err
 	}
@@ -230,19 +258,31 @@ func (c *compilation) originalText(ctx context.Context, o Object) ([]byte, error
 	return text, kernel.DiskError(file, renameio.WriteFile(file, b, 0o644))
 }
 
-// preprocess returns an object's preprocessed source, or nil when the
-// compiler refuses it.
-func (c *compilation) preprocess(ctx context.Context, o Object, w *workspace) ([]byte, error) {
+// preprocess returns an object's preprocessed source and the files that it is
+// of, or nil when the compiler refuses it.
+func (c *compilation) preprocess(ctx context.Context, o Object, w *workspace) (text []byte, reads []string, err error) {
 	r, err := c.preprocessor(o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	rule, err := os.CreateTemp(c.file(o, ""), ".tmp-*")
+	if err != nil {
+		return nil, nil, kernel.DiskError(c.dir, err)
+	}
+	defer os.Remove(rule.Name())
+	if err := rule.Close(); err != nil {
+		return nil, nil, err
 	}
 	p := c.paths(o, w)
-	p.preprocessOnly, p.out = true, "-"
+	p.preprocessOnly, p.out, p.dependencies = true, "-", rule.Name()
 	args := r.compiler(p)
-	text, err := kernel.Command{Dir: c.cwd(w), Name: args[0], Args: args[1:]}.Run(ctx)
+	text, err = kernel.Command{Dir: c.cwd(w), Name: args[0], Args: args[1:]}.Run(ctx)
 	if _, ok := errors.AsType[*kernel.ExitError](err); ok {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return text, err
+	if err != nil {
+		return nil, nil, err
+	}
+	reads, err = c.ruleReads(rule.Name(), w)
+	return text, reads, err
 }

@@ -357,3 +357,27 @@ func TestModulesAreReproducible(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherSelectionCompilesOnlyWhatItSeesOtherwise: an object is there
+// already when the changes that make the difference are not of its files.
+func TestAnotherSelectionCompilesOnlyWhatItSeesOtherwise(t *testing.T) {
+	target := testenv.Kernel(t, testenv.Demo)
+	ascii, utf8 := "fs/nls/nls_ascii.c", "fs/nls/nls_utf8.c"
+	edits := map[string]func(string) string{
+		ascii: replace("return -ENAMETOOLONG", "return -E2BIG"),
+		utf8:  replace("return -ENAMETOOLONG", "return -E2BIG"),
+	}
+	objs := []kbuild.Object{
+		{Path: "fs/nls/nls_ascii.o", Source: ascii, Module: "nls_ascii"},
+		{Path: "fs/nls/nls_utf8.o", Source: utf8, Module: "nls_utf8"},
+	}
+	both, err := kbuild.Compile(t.Context(), target, edit(t, target, edits), objs, kbuild.Options{}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsFalse(both[0].Identical || both[1].Identical))
+	delete(edits, utf8)
+	one, err := kbuild.Compile(t.Context(), target, edit(t, target, edits), objs, kbuild.Options{}, idle{t})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(one[0], both[0]))
+	qt.Check(t, qt.IsTrue(one[1].Identical))
+	qt.Check(t, qt.Equals(one[1].Patched, one[1].Orig))
+}
