@@ -37,6 +37,23 @@ type Arch struct {
 	// PCRelCall is the relocation type that the engine itself writes: that of
 	// a call or jump.
 	PCRelCall uint32
+	// KeyTest is nil where nobody has written one.
+	KeyTest *KeyTest
+}
+
+// KeyTest says how a jump label is turned into code that reads its key. It is
+// code of its own behind the function, because it does not fit in the label's
+// place; what it clobbers, the compiler takes a label to clobber.
+type KeyTest struct {
+	// On and Off are the code that goes on to Taken when the key is on, or off,
+	// and else to Back. The fields are zero, and four bytes each.
+	On, Off          []byte
+	Key, Taken, Back int // offsets of the fields, each relative to an instruction's end
+	KeyToEnd         int // bytes from the key's field to that end
+	KeyRel           uint32
+	// Jump is a jump whose displacement of four bytes comes last, Nop what a
+	// label of the same length is while it does not jump.
+	Jump, Nop []byte
 }
 
 // Rel is what the engine must know of a relocation type.
@@ -80,6 +97,9 @@ type Special struct {
 	// call key, or -1.
 	Key     int
 	KeyKind KeyKind
+	// Covers tells how many bytes of the owning code are the entry's to
+	// rewrite, where that is not one instruction. It may be nil.
+	Covers func(entry []byte) int
 }
 
 // Rule says what to do with a special section's entries.

@@ -18,6 +18,7 @@ func x8664() *Arch {
 		rel:        relX8664,
 		entryCalls: map[string]bool{"__fentry__": true, "mcount": true},
 		PCRelCall:  uint32(elf.R_X86_64_PLT32),
+		KeyTest:    keyTestX8664(),
 		LineRegs:   map[int]bool{7: true, 6: true, 2: true, 1: true},
 		LineCallees: map[string]bool{
 			"__warn_printk": true, "warn_slowpath_fmt": true, "warn_slowpath_null": true,
@@ -32,7 +33,7 @@ func x8664() *Arch {
 			"panic": true, "__assert_fail": true, "__assert": true,
 		},
 		Special: []Special{
-			{Name: ".altinstructions", Struct: "alt_instr", Entry: 12, Relocs: 2, Key: -1, IgnoreReloc: emptyReplacement},
+			{Name: ".altinstructions", Struct: "alt_instr", Entry: 12, Relocs: 2, Key: -1, IgnoreReloc: emptyReplacement, Covers: replacedBytes},
 			{Name: "__bug_table", Struct: "bug_entry", Entry: 12, Relocs: 2, Key: -1, Mask: maskBugLine},
 			{Name: "__ex_table", Struct: "exception_table_entry", Entry: 12, Relocs: 2, Key: -1},
 			{Name: "__jump_table", Struct: "jump_entry", Entry: 16, Relocs: 3, Key: 2, KeyKind: JumpLabel},
@@ -106,4 +107,34 @@ func emptyReplacement(entry []byte, ordinal int) bool {
 		return entry[13] == 0
 	}
 	return false
+}
+
+// replacedBytes is alt_instr.instrlen, the byte before replacementlen (and, up
+// to 5.12, padlen).
+func replacedBytes(entry []byte) int {
+	switch n := len(entry); n {
+	case 12, 14:
+		return int(entry[n-2])
+	case 13:
+		return int(entry[10])
+	}
+	return 0
+}
+
+// keyTestX8664 tests the count that struct static_key begins with, which is 0
+// when the key is off and anything else when it is on or about to be. It
+// changes the flags, as every asm statement may on x86.
+func keyTestX8664() *KeyTest {
+	test := func(condition byte) []byte {
+		return []byte{
+			0x83, 0x3d, 0, 0, 0, 0, 0, // cmpl $0, key(%rip)
+			0x0f, condition, 0, 0, 0, 0,
+			0xe9, 0, 0, 0, 0,
+		}
+	}
+	return &KeyTest{
+		On: test(0x85), Off: test(0x84), // jne, je
+		Key: 2, KeyToEnd: 5, KeyRel: uint32(elf.R_X86_64_PC32), Taken: 9, Back: 14,
+		Jump: []byte{0xe9, 0, 0, 0, 0}, Nop: []byte{0x0f, 0x1f, 0x44, 0, 0},
+	}
 }

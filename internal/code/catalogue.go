@@ -71,6 +71,7 @@ func engine() []Entry {
 		{"TS3109", KindError, "the fix changes nothing in any object of this target", "nothing needs patching: the verdict is not-affected"},
 		{"TS3110", KindError, "the module does not build", "look at the messages of the build"},
 		{"TS3111", KindError, "nothing that the fix touches is built for this target", "nothing needs patching: the verdict is not-affected"},
+		{"TS3112", KindError, "a module of the target cannot be built again", "look at the messages of the build; the fixes of this module need a reboot into the new kernel"},
 		// TS4xxx: refusals of the differ
 		{"TS4001", KindRefusal, "the changed function cannot be redirected", "patch its callers instead: copy it under a new name, without notrace or noinstr, and let them call the copy"},
 		{"TS4002", KindRefusal, "the changed function runs only at boot or module load", "apply the effect now in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out if the running system does not need it"},
@@ -81,7 +82,7 @@ func engine() []Entry {
 		{"TS4012", KindRefusal, "data that only boot or module load reads changes", "apply the effect now in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
 		{"TS4013", KindRefusal, "the fix adds what only boot or module load would act on", "do the work in a pre-patch callback (TSUGI_PRE_PATCH), or leave this hunk out"},
 		{"TS4014", KindRefusal, "the changed code needs what exists only while the kernel is linked or boots", "write the change without it, for example with a variable of its own"},
-		{"TS4020", KindRefusal, "the code tests a static key of the module that it belongs to", "write static_key_enabled(&key) in place of static_branch_likely(&key) or static_branch_unlikely(&key)"},
+		{"TS4020", KindRefusal, "the code has a static branch on a key of its module that cannot be made a test", "write static_key_enabled(&key) in place of static_branch_likely(&key) or static_branch_unlikely(&key)"},
 		{"TS4030", KindRefusal, "a struct changes its layout", "keep the layout and attach the new member with a shadow variable (klp_shadow_alloc)"},
 		// TS5xxx: the module
 		{"TS5101", KindError, "a module of the target cannot be read", "remove the target and add it again"},
@@ -109,6 +110,12 @@ func engine() []Entry {
 		{"TS5305", KindError, "the build of the module warned of something that is not expected", "look at the messages of the build"},
 		{"TS5306", KindError, "the module does not fit the target's loader", "the target is not prepared as the distribution built it: remove and add it again"},
 		{"TS5307", KindError, "the module did not pass the last check", "report this: the module writer made something that the kernel would refuse"},
+		{"TS5401", KindRefusal, "the fix changes code outside of the modules that would be replaced", "a fixed module on the disk serves fixes of modules alone; install the new kernel"},
+		{"TS5402", KindRefusal, "the fix changes how a type lies that other code knows", "install the new kernel: a fixed module would not understand the others"},
+		{"TS5403", KindRefusal, "the shipped module cannot be built again as it is", "install the new kernel: nobody could tell what else a fixed build of this module changes"},
+		{"TS5404", KindRefusal, "the fixed module breaks what it exports", "install the new kernel: other modules would not load with it"},
+		{"TS5405", KindRefusal, "the module registers functions for BPF by its type information", "install the new kernel: a fixed module would need type information of the distribution's own tools"},
+		{"TS5406", KindRefusal, "the fixes do not change the module", "leave the module out"},
 		{"TS5901", KindError, "the module signature is malformed", "strip the signature (strip or objcopy) and sign again"},
 		{"TS5902", KindError, "the module signature does not verify", "sign the module with the key that belongs to this certificate"},
 		{"TS5903", KindError, "the signing key cannot be used", "give an RSA or ECDSA private key in PEM form and its own X.509 certificate"},
@@ -155,6 +162,7 @@ func engine() []Entry {
 		{"TS8008", KindRisk, "a struct gets a new member where padding was", "objects that exist hold whatever was in the padding; see that the new code stands that"},
 		{"TS8009", KindRisk, "the locking of a function changes", "old and new code can run at the same time in two tasks until the transition is over: see that both orders are safe"},
 		{"TS8010", KindRisk, "a function changes that the fix does not edit", "it inlines what was edited, or the compiler decided anew: look at what else it does"},
+		{"TS8020", KindRisk, "a static branch of the module is a test of its key in the patched function", "it does the same, a few cycles slower; where every cycle counts, measure"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},
 		{"TS9102", KindError, "interrupted", "run the command again; what was finished is kept"},

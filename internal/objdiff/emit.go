@@ -81,6 +81,9 @@ func (e *emitter) layout() {
 		} else {
 			sec.Type = elf.SHT_PROGBITS
 			sec.Data = bytes.Clone(a.sec.Data[a.start:a.end])
+			if w := e.r.rewritten[a]; w != nil {
+				sec.Data = bytes.Clone(w.data)
+			}
 		}
 		if sec.Size() == 0 { // linkers drop empty sections, and with them the address
 			sec.Type, sec.Data, sec.NoBits = elf.SHT_NOBITS, nil, 1
@@ -101,6 +104,9 @@ func (e *emitter) define(a *atom, sec *elfobj.Section, pad uint64) *elfobj.Symbo
 	sym := &elfobj.Symbol{
 		Name: a.sym.Name, Bind: elf.STB_LOCAL, Type: a.sym.Type, Other: a.sym.Other,
 		Section: sec, Value: pad, Size: a.end - a.entry,
+	}
+	if e.r.rewritten[a] != nil {
+		sym.Size = sec.Size() - pad
 	}
 	switch {
 	case a.state == changed:
@@ -152,8 +158,12 @@ func (e *emitter) fill() error {
 			continue
 		}
 		p := e.place[a]
-		for i := range a.refs {
-			ref := &a.refs[i]
+		refs := a.refs
+		if w := e.r.rewritten[a]; w != nil {
+			refs = w.refs
+		}
+		for i := range refs {
+			ref := &refs[i]
 			rel, err := e.reloc(a, ref)
 			if err != nil {
 				return fmt.Errorf("%s: %w", a.where(ref.off), err)
@@ -193,14 +203,23 @@ func (e *emitter) reloc(from *atom, ref *ref) (elfobj.Reloc, error) {
 		rel.Addend = t.off - ref.toEnd
 	case t.atom.included:
 		p := e.place[t.atom]
-		rel.Sym, rel.Addend = p.sym, t.off-ref.toEnd
+		rel.Sym, rel.Addend = p.sym, e.moved(t)-ref.toEnd
 		if p.sym == nil {
-			rel.Sym, rel.Addend = e.sectionSymbol(p.sec), p.off+t.off-ref.toEnd
+			rel.Sym, rel.Addend = e.sectionSymbol(p.sec), p.off+e.moved(t)-ref.toEnd
 		}
 	default:
 		return rel, fmt.Errorf("%s is neither carried nor in the original", t.atom.name())
 	}
 	return rel, nil
+}
+
+// moved is a target's offset from the entry of its atom in the new object.
+func (e *emitter) moved(t target) int64 {
+	w, pad := e.r.rewritten[t.atom], int64(t.atom.entry-t.atom.start)
+	if w == nil || t.off < -pad {
+		return t.off
+	}
+	return int64(w.moved(uint64(t.off+pad))) - pad
 }
 
 // original reports whether a reference goes to what the target already has:

@@ -57,8 +57,39 @@ func (e *emitter) entries() error {
 				table.Data = append(table.Data, s.table...)
 			}
 		}
+		if table != nil && table.Name == ".orc_unwind" {
+			e.unwindTests(out, table, in)
+		}
 	}
 	return nil
+}
+
+// unwindTests adds how to unwind from the tests of keys behind functions: just
+// as from the places that they are for.
+func (e *emitter) unwindTests(out, table, in *elfobj.Section) {
+	for _, a := range e.r.patched.atoms {
+		w := e.r.rewritten[a]
+		if w == nil || !a.included {
+			continue
+		}
+		for _, t := range w.tests {
+			var before *entry
+			for _, s := range a.special {
+				if own := s.owner(); s.sec == in && own.at() <= t.site && (before == nil || own.at() >= before.owner().at()) {
+					before = s
+				}
+			}
+			if before == nil {
+				continue
+			}
+			p := e.place[a]
+			out.Relocs = append(out.Relocs, elfobj.Reloc{
+				Off: uint64(len(out.Data)), Type: before.owner().typ, Sym: e.sectionSymbol(p.sec), Addend: int64(t.at),
+			})
+			out.Data = append(out.Data, before.data...)
+			table.Data = append(table.Data, before.table...)
+		}
+	}
 }
 
 func (e *emitter) specialSection(name string, like *elfobj.Section) *elfobj.Section {
@@ -80,7 +111,11 @@ func (e *emitter) entryReloc(a *atom, s *entry, i int) (elfobj.Reloc, error) {
 	t := ref.to.atom
 	if t != nil && t.included && (t.kind != variable || t.sym == nil) {
 		p := e.place[t]
-		return elfobj.Reloc{Off: ref.off, Type: ref.typ, Sym: e.sectionSymbol(p.sec), Addend: p.off + ref.to.off}, nil
+		off := e.moved(ref.to)
+		if w := e.r.rewritten[t]; w != nil && s.spec.Table != "" && ref == s.owner() && ref.at() == t.end-t.start {
+			off = int64(len(w.data)) - int64(t.entry-t.start) // the end of the whole, and not of what was the function
+		}
+		return elfobj.Reloc{Off: ref.off, Type: ref.typ, Sym: e.sectionSymbol(p.sec), Addend: p.off + off}, nil
 	}
 	if ignore := s.spec.IgnoreReloc; ignore != nil && ignore(s.data, i) {
 		p := e.place[a] // it points at nothing; let it point somewhere

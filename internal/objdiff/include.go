@@ -5,9 +5,7 @@ package objdiff
 import (
 	"debug/elf"
 	"slices"
-	"strings"
 
-	"github.com/tsugi-project/tsugi/internal/arch"
 	"github.com/tsugi-project/tsugi/internal/code"
 )
 
@@ -69,9 +67,9 @@ func (w *walker) visit(a *atom) {
 	for i := range a.refs {
 		w.follow(&a.refs[i])
 	}
+	w.r.dropKeys(a)
 	for _, e := range a.special {
-		if w.r.drop(a, e) {
-			w.r.dropped[e] = true
+		if w.r.dropped[e] {
 			continue
 		}
 		for i := range e.refs {
@@ -85,35 +83,6 @@ func (w *walker) follow(ref *ref) {
 	if t := ref.to.atom; t != nil && (t.byContent() || t.state == fresh) {
 		w.add(t)
 	}
-}
-
-// drop decides about an entry whose static key lives in a module: the kernel
-// would use it before livepatch has written the key's address. A static call
-// works through its trampoline all the same; a tracepoint stays silent; any
-// other key is refused.
-func (r *Result) drop(a *atom, e *entry) bool {
-	k := e.key()
-	if k == nil || r.opt.KeyOwner == nil {
-		return false
-	}
-	sym := k.to.extern
-	if t := k.to.atom; t != nil {
-		if t.included || t.byContent() || t.state == fresh {
-			return false // the patch's own
-		}
-		sym = t.sym
-	}
-	if sym == nil || r.opt.KeyOwner(sym) != OwnerModule {
-		return false
-	}
-	switch name := sym.Name; {
-	case e.spec.KeyKind == arch.StaticCall:
-	case strings.HasPrefix(name, "__tracepoint_"):
-		r.risk("TS8003", a.family().name(), strings.TrimPrefix(name, "__tracepoint_"))
-	default:
-		r.refuse("TS4020", a.family().name(), "the key "+name+" belongs to the module itself")
-	}
-	return true
 }
 
 func (r *Result) refuse(c code.Code, where, why string) {

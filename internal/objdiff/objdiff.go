@@ -85,7 +85,8 @@ type Result struct {
 
 	orig, patched *object
 	opt           Options
-	dropped       map[*entry]bool // special entries left out on purpose
+	dropped       map[*entry]bool      // special entries left out on purpose
+	rewritten     map[*atom]*rewritten // code that tests keys in their place
 }
 
 // Function is a changed or new function.
@@ -146,7 +147,7 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 		return nil, fmt.Errorf("patched object: %w", err)
 	}
 	correlate(o, p)
-	r := &Result{Arch: a.Name, orig: o, patched: p, opt: opt, dropped: map[*entry]bool{}}
+	r := &Result{Arch: a.Name, orig: o, patched: p, opt: opt, dropped: map[*entry]bool{}, rewritten: map[*atom]*rewritten{}}
 	r.compare()
 	r.include()
 	r.judge()

@@ -100,17 +100,25 @@ func TestStaticKeysOfAModule(t *testing.T) {
 		qt.Assert(t, qt.HasLen(r.Refusals, 0))
 		qt.Assert(t, qt.IsNotNil(checkExtract(t, r).File.Section("__jump_table")))
 	})
-	t.Run("the module's own key is refused with the rewrite", func(t *testing.T) {
+	t.Run("the module's own key is tested in place", func(t *testing.T) {
 		r := diff(t, "self_labelled")
+		qt.Assert(t, qt.DeepEquals(risks(r), []string{"TS8020 self_labelled"}))
+		qt.Assert(t, qt.IsNil(checkExtract(t, r).File.Section("__jump_table")))
+	})
+	t.Run("and refused with the rewrite where the function can't be laid out anew", func(t *testing.T) {
+		src := strings.Replace(specialBase, `int self_labelled(int x) { JUMP("own_key"); return x;`,
+			`int self_labelled(int x) { JUMP("own_key"); return x;`, 1) +
+			`asm(".pushsection .data.inside,\"aw\"\n.globl pointing\n.type pointing,@object\n.size pointing,8\npointing: .quad self_labelled+5\n.popsection");`
+		r, err := objdiff.Diff(build(t, src, flags...), build(t, strings.Replace(src, `JUMP("own_key"); return x`, `JUMP("own_key"); return x + 9`, 1), flags...), inModule)
+		qt.Assert(t, qt.IsNil(err))
 		qt.Assert(t, qt.DeepEquals(codes(r), []string{"TS4020 self_labelled"}))
 		qt.Assert(t, qt.StringContains(r.Refusals[0].Fix, "static_key_enabled"))
-		_, err := r.Extract()
+		_, err = r.Extract()
 		qt.Assert(t, qt.ErrorIs(err, objdiff.ErrRefused))
 	})
-	t.Run("the module's tracepoint falls silent and is told", func(t *testing.T) {
+	t.Run("so is a tracepoint of the module", func(t *testing.T) {
 		r := diff(t, "traced")
-		qt.Assert(t, qt.DeepEquals(risks(r), []string{"TS8003 traced"}))
-		qt.Assert(t, qt.IsNil(checkExtract(t, r).File.Section("__jump_table")))
+		qt.Assert(t, qt.DeepEquals(risks(r), []string{"TS8020 traced"}))
 	})
 	t.Run("a static call of a module goes through its trampoline", func(t *testing.T) {
 		src := strings.Replace(specialBase, "(x) + 1;", "(x) + 3;", 1)
