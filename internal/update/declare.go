@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import (
+	"slices"
+	"strings"
+)
+
+// describe tells what the text of a declaration, without what stands in
+// braces, declares.
+func describe(text string, body bool) decl {
+	text = strings.Join(strings.Fields(text), " ")
+	ws := words(text)
+	d := decl{head: text, static: slices.Contains(ws, "static")}
+	if len(ws) == 0 {
+		return d
+	}
+	switch {
+	case body:
+		d.kind, d.name = function, calledName(text)
+	case ws[0] == "typedef":
+		d.kind, d.name = aggregate, lastName(text)
+	case (ws[0] == "struct" || ws[0] == "union" || ws[0] == "enum") && !strings.ContainsAny(text, "(="):
+		d.kind = aggregate
+		if len(ws) > 1 {
+			d.name = ws[1]
+		}
+		if rest := afterBrace(text); len(words(rest)) > 0 && strings.Contains(text, "{}") {
+			d.name = words(rest)[0] // struct x { … } variable;
+		}
+	case hasAssignment(text):
+		d.kind, d.name = variable, lastName(text[:strings.IndexByte(text, '=')])
+	case strings.Contains(text, "("):
+		d.kind, d.name = prototype, calledName(text)
+	default:
+		d.kind, d.name = variable, lastName(text)
+	}
+	return d
+}
+
+func afterBrace(text string) string {
+	_, rest, _ := strings.Cut(text, "}")
+	return rest
+}
+
+// calledName is the name in front of the first parenthesis that is not an
+// attribute's, or, for a macro that defines something (SYSCALL_DEFINE3(name,
+// …), EXPORT_SYMBOL(name)), its first argument.
+func calledName(text string) string {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '(':
+			if depth == 0 {
+				before := strings.TrimRight(text[:i], " ")
+				j := len(before)
+				for j > 0 && isWord(before[j-1]) {
+					j--
+				}
+				w := before[j:]
+				switch {
+				case w == "__attribute__", w == "__aligned", w == "__section", w == "typeof", w == "__typeof__", w == "__printf", w == "__acquires",
+					w == "__releases", w == "__must_hold", w == "__counted_by", w == "__assume_aligned", w == "_Alignas", w == "":
+				case len(words(text[:j])) == 0 && w == strings.ToUpper(w):
+					if args := words(text[i:]); len(args) > 0 {
+						return args[0]
+					}
+					return w
+				default:
+					return w
+				}
+				if w == "" { // (*name)(
+					if args := words(text[i:]); len(args) > 0 && strings.HasPrefix(strings.TrimLeft(text[i+1:], " "), "*") {
+						return args[0]
+					}
+				}
+			}
+			depth++
+		case ')':
+			depth--
+		}
+	}
+	return ""
+}
+
+// lastName is the name that a declaration without initialiser ends in, in
+// front of array bounds, bit widths and attributes.
+func lastName(text string) string {
+	if k := strings.IndexAny(text, "[:"); k > 0 {
+		text = text[:k]
+	}
+	if k := strings.Index(text, "(*"); k >= 0 {
+		if ws := words(text[k:]); len(ws) > 0 {
+			return ws[0]
+		}
+	}
+	ws := words(text)
+	for i := len(ws) - 1; i >= 0; i-- {
+		if !strings.HasPrefix(ws[i], "__") || i == 1 {
+			return ws[i]
+		}
+	}
+	return ""
+}
+
+// members lists what lines inside of the braces of a struct, union or enum
+// declare, by line: names of members and enumerators.
+func members(lines []string, d decl) map[string]string {
+	out := make(map[string]string)
+	var text strings.Builder
+	comment := false
+	for i := d.from; i < d.to; i++ {
+		l := lines[i]
+		if strings.HasPrefix(strings.TrimLeft(l, " \t"), "#") {
+			continue
+		}
+		l, comment = withoutComments(l, comment)
+		text.WriteString(strings.TrimRight(l, "\r\n") + " ")
+	}
+	body := text.String()
+	open := strings.IndexByte(body, '{')
+	if open < 0 {
+		return out
+	}
+	enum := slices.Contains(words(body[:open]), "enum")
+	parens, from := 0, open+1
+	for i := open + 1; i < len(body); i++ {
+		switch c := body[i]; c {
+		case '(':
+			parens++
+		case ')':
+			parens--
+		case '{':
+			from = i + 1
+		case ';', ',', '}':
+			if parens > 0 || c == ',' && !enum && !strings.ContainsAny(body[from:i], " \t") {
+				continue
+			}
+			part := strings.Join(strings.Fields(body[from:i]), " ")
+			from = i + 1
+			if part == "" {
+				continue
+			}
+			name := ""
+			if enum {
+				if ws := words(part); len(ws) > 0 {
+					name = ws[0]
+				}
+			} else if strings.Contains(part, "(*") {
+				name = words(part[strings.Index(part, "(*"):] + " _")[0]
+			} else if k := strings.IndexByte(part, '('); k > 0 { // DECLARE_BITMAP(name, n)
+				if ws := words(part[k:]); len(ws) > 0 {
+					name = ws[0]
+				}
+			} else {
+				name = lastName(part)
+			}
+			if name != "" {
+				out[name] = part
+			}
+		}
+	}
+	return out
+}
+
+// withoutComments blanks the comments of a line.
+func withoutComments(l string, open bool) (string, bool) {
+	if !open && !strings.Contains(l, "/") {
+		return l, false
+	}
+	var b strings.Builder
+	for i := 0; i < len(l); i++ {
+		two := l[i:min(i+2, len(l))]
+		switch {
+		case open && two == "*/":
+			open = false
+			i++
+			b.WriteByte(' ')
+		case open:
+		case two == "/*":
+			open = true
+			i++
+		case two == "//":
+			return b.String(), false
+		default:
+			b.WriteByte(l[i])
+		}
+	}
+	return b.String(), open
+}

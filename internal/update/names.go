@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// change is what becomes of a name.
+type change uint8
+
+const (
+	introduced change = iota
+	removed
+	redefined // it is there on both sides, and its users have to change with it
+)
+
+// def is a name that an edit introduces, removes or redefines.
+type def struct {
+	name   string
+	change change
+	kind   kind
+	static bool   // seen in its own file only
+	tag    string // the struct, union or enum that it is a member of, or ""
+	edits  []int
+}
+
+// defs finds what the edits of a file do to names that others may use.
+func (f *file) defs() []def {
+	if !f.cSource() {
+		return f.buildDefs()
+	}
+	olds, news := byName(f.oldDecls), byName(f.newDecls)
+	var out []def
+	add := func(d decl, c change, side bool) {
+		at := f.touching(d.from, d.to, side)
+		if len(at) == 0 {
+			return
+		}
+		local := !f.header() && (d.static || d.kind == macro || d.kind == aggregate)
+		out = append(out, def{name: d.name, change: c, kind: d.kind, static: local, edits: at})
+		if d.kind != aggregate || c == redefined {
+			return
+		}
+		text := f.new
+		if !side {
+			text = f.old
+		}
+		for m := range members(text, d) {
+			out = append(out, def{name: m, change: c, kind: d.kind, static: local, tag: d.name, edits: at})
+		}
+	}
+	for name, ds := range news {
+		was := olds[name]
+		for _, d := range ds {
+			switch {
+			case len(was) == 0:
+				add(d, introduced, true)
+			case d.kind == aggregate && was[0].kind == aggregate && len(ds) == 1 && len(was) == 1:
+				out = append(out, f.memberDefs(was[0], d)...)
+			case !slices.ContainsFunc(was, func(o decl) bool { return sameHead(o, d) }):
+				add(d, redefined, true)
+			}
+		}
+	}
+	for name, ds := range olds {
+		for _, d := range ds {
+			switch is := news[name]; {
+			case len(is) == 0:
+				add(d, removed, false)
+			case d.kind == aggregate && is[0].kind == aggregate && len(ds) == 1 && len(is) == 1:
+			case !slices.ContainsFunc(is, func(n decl) bool { return sameHead(n, d) }):
+				add(d, redefined, false)
+			}
+		}
+	}
+	return out
+}
+
+// sameHead compares what users depend on. A prototype and a definition of one
+// function differ in their kind only.
+func sameHead(a, b decl) bool {
+	return a.kind == b.kind && a.head == b.head || (a.kind == macro) != (b.kind == macro)
+}
+
+func byName(ds []decl) map[string][]decl {
+	out := make(map[string][]decl)
+	for _, d := range ds {
+		if d.name != "" && d.kind != include && d.kind != conditional && d.kind != other {
+			out[d.name] = append(out[d.name], d)
+		}
+	}
+	return out
+}
+
+// memberDefs compares the members of a struct, union or enum.
+func (f *file) memberDefs(old, new decl) []def {
+	was, is := members(f.old, old), members(f.new, new)
+	local := !f.header()
+	var out []def
+	add := func(name string, c change, d decl, side bool) {
+		text := f.new
+		if !side {
+			text = f.old
+		}
+		var at []int
+		for _, i := range f.touching(d.from, d.to, side) {
+			from, to := f.edits[i].newFrom, f.edits[i].newTo
+			if !side {
+				from, to = f.edits[i].oldFrom, f.edits[i].oldTo
+			}
+			for _, l := range text[max(from, d.from):min(to, d.to)] {
+				if slices.Contains(words(l), name) {
+					at = append(at, i)
+					break
+				}
+			}
+		}
+		if len(at) > 0 {
+			out = append(out, def{name: name, change: c, kind: aggregate, static: local, tag: new.name, edits: at})
+		}
+	}
+	for m, text := range is {
+		switch before, ok := was[m]; {
+		case !ok:
+			add(m, introduced, new, true)
+		case before != text:
+			add(m, redefined, new, true)
+			add(m, redefined, old, false)
+		}
+	}
+	for m := range was {
+		if _, ok := is[m]; !ok {
+			add(m, removed, old, false)
+		}
+	}
+	return out
+}
+
+// touching lists the edits that change lines of one side.
+func (f *file) touching(from, to int, newSide bool) []int {
+	var out []int
+	for i, e := range f.edits {
+		if newSide && overlaps(e.newFrom, e.newTo, from, to) || !newSide && overlaps(e.oldFrom, e.oldTo, from, to) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+var (
+	configForm = regexp.MustCompile(`^\s*(?:menu)?config ([A-Za-z0-9_]+)`)
+	objectForm = regexp.MustCompile(`([A-Za-z0-9_+-]+)\.o\b`)
+)
+
+// buildDefs finds the options that Kconfig files define.
+func (f *file) buildDefs() []def {
+	if !strings.HasPrefix(f.base(), "Kconfig") {
+		return nil
+	}
+	find := func(text []string) map[string]int {
+		out := make(map[string]int)
+		for i, l := range text {
+			if m := configForm.FindStringSubmatch(l); m != nil {
+				out["CONFIG_"+m[1]] = i
+			}
+		}
+		return out
+	}
+	was, is := find(f.old), find(f.new)
+	var out []def
+	for name, i := range is {
+		if _, ok := was[name]; !ok {
+			out = append(out, def{name: name, change: introduced, edits: f.touching(i, i+1, true)})
+		}
+	}
+	for name, i := range was {
+		if _, ok := is[name]; !ok {
+			out = append(out, def{name: name, change: removed, edits: f.touching(i, i+1, false)})
+		}
+	}
+	return out
+}
+
+// sources lists the files that changed lines of a makefile name the objects of.
+func (f *file) sources() []string {
+	base := f.base()
+	if base != "Makefile" && base != "Kbuild" {
+		return nil
+	}
+	var out []string
+	for _, e := range f.edits {
+		for _, l := range slices.Concat(f.old[e.oldFrom:e.oldTo], f.new[e.newFrom:e.newTo]) {
+			for _, m := range objectForm.FindAllStringSubmatch(l, -1) {
+				out = append(out, path.Join(f.dir(), m[1]+".c"))
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import "slices"
+
+// parts cuts the edits of a file into those that can't be told apart. A
+// header's edits are parted by the declarations that they are in; what else
+// there is stays whole.
+func (f *file) parts() []*part {
+	n := len(f.edits)
+	if n == 0 { // an empty file comes or goes
+		return []*part{{file: f, edits: nil}}
+	}
+	group := make([]int, n)
+	for i := range group {
+		group[i] = i
+	}
+	find := func(i int) int {
+		for group[i] != i {
+			i = group[i]
+		}
+		return i
+	}
+	union := func(is []int) {
+		for _, i := range is {
+			a, b := find(is[0]), find(i)
+			group[max(a, b)] = min(a, b)
+		}
+	}
+	if f.header() && !f.oneWhole() {
+		for _, side := range []bool{false, true} {
+			ds := f.oldDecls
+			if side {
+				ds = f.newDecls
+			}
+			for _, d := range ds {
+				if is := f.touching(d.from, d.to, side); len(is) > 0 && d.kind != aggregate {
+					union(is)
+				}
+			}
+		}
+	} else {
+		all := make([]int, n)
+		for i := range all {
+			all[i] = i
+		}
+		union(all)
+	}
+	var out []*part
+	byRoot := make(map[int]*part)
+	for i := range n {
+		r := find(i)
+		if byRoot[r] == nil {
+			byRoot[r] = &part{file: f}
+			out = append(out, byRoot[r])
+		}
+		byRoot[r].edits = append(byRoot[r].edits, i)
+	}
+	for _, p := range out {
+		p.words()
+	}
+	for _, d := range f.defs() {
+		for _, p := range out {
+			if slices.ContainsFunc(d.edits, func(e int) bool { return slices.Contains(p.edits, e) }) {
+				p.defs = append(p.defs, d)
+			}
+		}
+	}
+	for _, p := range out {
+		p.findIndirect()
+	}
+	return out
+}
+
+func (p *part) words() {
+	p.added, p.removed, p.indirect = make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	for _, i := range p.edits {
+		e := p.file.edits[i]
+		collect(p.removed, p.file.old[e.oldFrom:e.oldTo])
+		collect(p.added, p.file.new[e.newFrom:e.newTo])
+	}
+}
+
+func collect(into map[string]bool, text []string) {
+	comment := false
+	for _, l := range text {
+		l, comment = withoutComments(l, comment)
+		for _, w := range words(withoutLiterals(l)) {
+			into[w] = true
+		}
+	}
+}
+
+func withoutLiterals(l string) string {
+	out := []byte(l)
+	var quote byte
+	for i := 0; i < len(out); i++ {
+		c := out[i]
+		switch {
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote != 0:
+			if c == '\\' && i+1 < len(out) {
+				out[i+1] = ' '
+			}
+			if c == quote {
+				quote = 0
+			} else {
+				out[i] = ' '
+			}
+		}
+	}
+	return string(out)
+}
+
+// findIndirect looks where functions whose signature changes are handed on:
+// ".break_ctl = upd78f0730_break_ctl" does not change when the member's type
+// does, and "walk(list, visit)" does not when visit's is.
+func (p *part) findIndirect() {
+	names := make(map[string]bool)
+	for _, d := range p.defs {
+		if d.change == redefined && (d.kind == function || d.kind == prototype) {
+			names[d.name] = true
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	for _, l := range p.file.new {
+		ws := words(l)
+		if slices.ContainsFunc(ws, func(w string) bool { return names[w] }) {
+			for _, w := range ws {
+				if !names[w] {
+					p.indirect[w] = true
+				}
+			}
+		}
+	}
+}

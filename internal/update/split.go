@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import (
+	"cmp"
+	"path"
+	"slices"
+)
+
+// part is edits of one file that can't be told apart.
+type part struct {
+	file           *file
+	edits          []int
+	defs           []def
+	added, removed map[string]bool // words of the changed lines
+	indirect       map[string]bool // words beside the names of functions whose signature changes
+	parent         *part           // union-find
+}
+
+func (p *part) root() *part {
+	for p.parent != p {
+		p.parent = p.parent.parent
+		p = p.parent
+	}
+	return p
+}
+
+// join makes one group of two parts' groups; the part that is first in the
+// order of paths stays the root, so the outcome does not hang on the order.
+func join(a, b *part) {
+	a, b = a.root(), b.root()
+	if a == b {
+		return
+	}
+	if c := cmp.Compare(a.file.path, b.file.path); c > 0 || c == 0 && a.edits[0] > b.edits[0] {
+		a, b = b, a
+	}
+	b.parent = a
+}
+
+// splitter joins parts to groups.
+type splitter struct {
+	files []*file
+	parts []*part
+	inc   *includes
+	rare  map[string]int // in how many of the changed files a word is, before the update
+	users map[string][]*part
+	links []Link
+}
+
+// Link says why two parts are in one fix.
+type Link struct {
+	Name     string // the name that both have
+	Tag      string // the struct that it is a member of, or ""
+	From, To string // the file that defines it and the one that uses it
+
+	from *part
+}
+
+// Group is one fix of an update.
+type Group struct {
+	Files []Piece
+	Links []Link
+}
+
+// Piece is what a group changes in one file.
+type Piece struct {
+	Path  string
+	file  *file
+	edits []int
+}
+
+// Split cuts a difference into groups that each stand alone, in the order of
+// the paths of their first files.
+func Split(d Delta) ([]*Group, error) {
+	files, err := d.load()
+	if err != nil {
+		return nil, err
+	}
+	s := &splitter{files: files, inc: newIncludes(d.Old, d.New), rare: make(map[string]int), users: make(map[string][]*part)}
+	for _, f := range files {
+		s.count(f)
+		for _, p := range f.parts() {
+			p.parent = p
+			s.parts = append(s.parts, p)
+		}
+	}
+	s.index()
+	for _, p := range s.parts {
+		slices.SortFunc(p.defs, func(a, b def) int {
+			return cmp.Or(cmp.Compare(a.change, b.change), cmp.Compare(a.name, b.name), cmp.Compare(a.tag, b.tag))
+		})
+		for _, d := range p.defs {
+			s.link(p, d)
+		}
+	}
+	s.linkBuild()
+	s.separable()
+	return s.groups(), nil
+}
+
+func (s *splitter) count(f *file) {
+	seen := make(map[string]bool)
+	for _, l := range f.old {
+		for _, w := range words(l) {
+			if !seen[w] {
+				seen[w] = true
+				s.rare[w]++
+			}
+		}
+	}
+}
+
+func (s *splitter) index() {
+	for _, p := range s.parts {
+		seen := make(map[string]bool)
+		for _, m := range []map[string]bool{p.added, p.removed, p.indirect} {
+			for w := range m {
+				if !seen[w] {
+					seen[w] = true
+					s.users[w] = append(s.users[w], p)
+				}
+			}
+		}
+	}
+}
+
+// link joins a part with those that use a name of its own.
+func (s *splitter) link(p *part, d def) {
+	for _, q := range s.users[d.name] {
+		if q == p || q.root() == p.root() || !s.uses(q, p, d) {
+			continue
+		}
+		s.links = append(s.links, Link{Name: d.name, Tag: d.tag, From: p.file.path, To: q.file.path, from: p})
+		join(p, q)
+	}
+}
+
+// uses tells whether what q changes hangs on a definition that p changes.
+func (s *splitter) uses(q, p *part, d def) bool {
+	switch d.change {
+	case introduced:
+		if !q.added[d.name] {
+			return false
+		}
+	case removed:
+		if !q.removed[d.name] {
+			return false
+		}
+	case redefined:
+		if !q.added[d.name] && !q.removed[d.name] && !q.indirect[d.name] {
+			return false
+		}
+	}
+	switch {
+	case q.file == p.file:
+		return true
+	case d.static:
+		return false
+	case d.kind == aggregate && d.tag != "" && !s.knows(q.file, p.file, d):
+		return false
+	case !p.file.header() && p.file.cSource():
+		// A function or variable of another source file: some header tells of
+		// it, and a name that the kernel's linker sees is there only once.
+		return path.Ext(q.file.path) == ".c" || q.file.header()
+	case p.file.header() && q.file.header():
+		return s.inc.sees(q.file.path, p.file.path) || s.inc.sees(p.file.path, q.file.path) || q.file.dir() == p.file.dir()
+	case p.file.header():
+		return s.inc.sees(q.file.path, p.file.path)
+	}
+	return true
+}
+
+// knows tells whether a member's name in a file can be that member: it is a
+// name that no changed file had before, or the file mentions the struct, or
+// lies beside its header.
+func (s *splitter) knows(user, home *file, d def) bool {
+	return d.change == introduced && s.rare[d.name] == 0 || user.text[d.tag] || user.dir() == home.dir()
+}
+
+// linkBuild joins makefiles with the files that come or go in them, and
+// files that come or go with those that include them.
+func (s *splitter) linkBuild() {
+	byPath := make(map[string]*part)
+	for _, p := range s.parts {
+		if p.file.oneWhole() {
+			byPath[p.file.path] = p
+		}
+	}
+	for _, p := range s.parts {
+		for _, src := range p.file.sources() {
+			if q := byPath[src]; q != nil {
+				s.links = append(s.links, Link{Name: path.Base(src), From: src, To: p.file.path, from: p})
+				join(p, q)
+			}
+		}
+		for _, e := range p.edits {
+			x := p.file.edits[e]
+			for _, l := range slices.Concat(p.file.old[x.oldFrom:x.oldTo], p.file.new[x.newFrom:x.newTo]) {
+				if name, quoted, ok := included(l); ok {
+					if q := byPath[s.inc.resolve(p.file.dir(), name, quoted)]; q != nil {
+						s.links = append(s.links, Link{Name: path.Base(name), From: q.file.path, To: p.file.path, from: p})
+						join(p, q)
+					}
+				}
+			}
+		}
+	}
+}
+
+func (s *splitter) groups() []*Group {
+	byRoot := make(map[*part]*Group)
+	var out []*Group
+	for _, p := range s.parts {
+		g := byRoot[p.root()]
+		if g == nil {
+			g = &Group{}
+			byRoot[p.root()] = g
+			out = append(out, g)
+		}
+		if n := len(g.Files); n > 0 && g.Files[n-1].file == p.file {
+			g.Files[n-1].edits = append(g.Files[n-1].edits, p.edits...)
+			slices.Sort(g.Files[n-1].edits)
+		} else {
+			g.Files = append(g.Files, Piece{Path: p.file.path, file: p.file, edits: slices.Clone(p.edits)})
+		}
+	}
+	for _, l := range s.links {
+		g := byRoot[l.from.root()]
+		g.Links = append(g.Links, l)
+	}
+	return out
+}
