@@ -203,19 +203,40 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 	return b.report, nil
 }
 
-// refused turns a problem that means "not live" into a verdict. Other errors
+// refused turns problems that mean "not live" into a verdict. Other errors
 // stay what they are.
 func (b *build) refused(err error) (*Report, error) {
-	p, ok := errors.AsType[*code.Problem](err)
-	if !ok {
-		return nil, err
-	}
-	if e, known := code.Lookup(p.Code); !known || e.Kind != code.KindRefusal {
-		return nil, err
+	var found []Refusal
+	for _, e := range joined(err) {
+		p, ok := errors.AsType[*code.Problem](e)
+		if !ok {
+			return nil, err
+		}
+		if entry, known := code.Lookup(p.Code); !known || entry.Kind != code.KindRefusal {
+			return nil, err
+		}
+		r := Refusal{Problem: p}
+		if o, ok := errors.AsType[*klp.ObjectError](e); ok {
+			r.Object = o.Object
+		}
+		found = append(found, r)
 	}
 	b.report.Verdict = Reboot
-	b.report.Refusals = append(b.report.Refusals, Refusal{Problem: p})
+	b.report.Refusals = append(b.report.Refusals, found...)
 	return b.report, nil
+}
+
+// joined lists the errors that errors.Join has put together.
+func joined(err error) []error {
+	j, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range j.Unwrap() {
+		out = append(out, joined(e)...)
+	}
+	return out
 }
 
 func (b *build) compile(ctx context.Context, objs []kbuild.Object) ([]kbuild.Pair, error) {

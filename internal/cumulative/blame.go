@@ -13,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/klp"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
@@ -26,8 +27,11 @@ var (
 func (c *construction) blameError(err error) []selection.Left {
 	var out []selection.Left
 	for _, p := range problems(err) {
-		if p.Code == "TS3101" {
+		switch {
+		case p.Code == "TS3101":
 			out = append(out, c.blameCompile(p)...)
+		case strings.HasPrefix(string(p.Code), "TS5") && objectOf(p.Where) != "":
+			out = append(out, c.blameRefusal(builder.Refusal{Problem: p, Object: objectOf(p.Where)})...)
 		}
 	}
 	return out
@@ -42,10 +46,16 @@ func problems(err error) []*code.Problem {
 		}
 		return out
 	}
-	if p, ok := errors.AsType[*code.Problem](err); ok {
-		return []*code.Problem{p}
+	p, ok := errors.AsType[*code.Problem](err)
+	if !ok {
+		return nil
 	}
-	return nil
+	if o, ok := errors.AsType[*klp.ObjectError](err); ok && objectOf(p.Where) == "" {
+		q := *p
+		q.Where = o.Object + ": " + p.Where
+		p = &q
+	}
+	return []*code.Problem{p}
 }
 
 // blameCompile reads a compiler's messages. A line that a fix brought is that

@@ -102,6 +102,7 @@ func (t *Target) reference(inputs []Input) ([]byte, error) {
 // list reports the replaced functions in the order of the inputs.
 func (m *Module) list(pieces []*piece) error {
 	by := map[string]string{}
+	var bad problems
 	for _, p := range pieces {
 		for _, f := range p.funcs {
 			fn := Function{
@@ -114,7 +115,8 @@ func (m *Module) list(pieces []*piece) error {
 			// ftrace redirects addresses: a second replacement would hide the first.
 			at := p.object() + ":" + f.entry.at.String()
 			if first, ok := by[at]; ok {
-				return code.New("TS5303", p.in.Object+": "+fn.Name, "it is the same code as "+first)
+				_ = bad.add(p.in.Object, code.New("TS5303", p.in.Object+": "+fn.Name, "it is the same code as "+first))
+				continue
 			}
 			by[at] = p.in.Object + ": " + fn.Name
 			m.Functions = append(m.Functions, fn)
@@ -124,7 +126,7 @@ func (m *Module) list(pieces []*piece) error {
 	if len(m.Functions) == 0 && !hooked {
 		return code.New("TS5302", m.Name, "")
 	}
-	return nil
+	return bad.join()
 }
 
 func checkOptions(o Options) error {

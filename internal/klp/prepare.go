@@ -29,6 +29,7 @@ type linkage struct {
 func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
 	r := &resolver{target: t, defined: map[string]*piece{}}
 	seen := map[string]bool{}
+	var bad problems
 	for i := range inputs {
 		in := &inputs[i]
 		if seen[in.Object] {
@@ -37,25 +38,30 @@ func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
 		seen[in.Object] = true
 		p, err := newPiece(t, in, proof)
 		if err != nil {
-			return nil, err
+			if err = bad.add(in.Object, err); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		for _, s := range p.file.Symbols {
 			if s.Section == nil || s.Bind == elf.STB_LOCAL {
 				continue
 			}
 			if other := r.defined[s.Name]; other != nil {
-				return nil, code.New("TS5303", s.Name, fmt.Sprintf("%s and %s both define it", other.in.Object, in.Object))
+				err := code.New("TS5303", s.Name, fmt.Sprintf("%s and %s both define it", other.in.Object, in.Object))
+				_ = bad.add(in.Object, err)
+				continue
 			}
 			r.defined[s.Name] = p
 		}
 		r.pieces = append(r.pieces, p)
 	}
 	for _, p := range r.pieces {
-		if err := r.resolveAll(p); err != nil {
+		if err := bad.add(p.in.Object, r.resolveAll(p)); err != nil {
 			return nil, err
 		}
 	}
-	return r.pieces, nil
+	return r.pieces, bad.join()
 }
 
 func newPiece(t *Target, in *Input, proof *Proof) (*piece, error) {
