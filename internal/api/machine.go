@@ -15,6 +15,28 @@ type Module struct {
 	BuildID string `json:"build_id,omitempty" maxLength:"128"` // of its note, hex
 }
 
+// Replacement is where the fixed build of a module stands on a machine.
+type Replacement struct {
+	Module  string           `json:"module" maxLength:"64"`
+	State   ReplacementState `json:"state" maxLength:"32"`
+	Problem *Problem         `json:"problem,omitempty"` // why it is blocked
+}
+
+// ReplacementState is where a fixed module stands.
+type ReplacementState string
+
+// The states of a fixed module. The first two protect.
+const (
+	OnDisk    ReplacementState = "on-disk" // not loaded; what loads is the fixed build
+	LoadedNow ReplacementState = "loaded"  // the fixed build runs
+	InUse     ReplacementState = "in-use"  // another build is loaded, and stays until it is unloaded
+	NotYet    ReplacementState = "waiting" // for the live patch to be confirmed, or for the modules that it goes with
+	NotHere   ReplacementState = "blocked" // this machine can't have it: see Problem
+)
+
+// Protects reports whether what the module fixes is fixed here.
+func (s ReplacementState) Protects() bool { return s == OnDisk || s == LoadedNow }
+
 // State is where a live patch stands on a machine.
 type State string
 
@@ -91,6 +113,8 @@ type CheckIn struct {
 	// Modules follows only when the server's Want names it.
 	ModulesDigest string   `json:"modules_digest,omitempty" maxLength:"64"`
 	Modules       []Module `json:"modules,omitempty" maxItems:"4096"`
+	// Replacements are where the fixed modules of the live patch stand, by name.
+	Replacements []Replacement `json:"replacements,omitempty" maxItems:"4096"`
 	// Able says whether preflight finds that this host can take live patches
 	// at all, and Problems why not.
 	Able     bool      `json:"able"`
