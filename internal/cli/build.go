@@ -28,12 +28,15 @@ type buildOptions struct {
 
 	server, prove, publish bool // build there
 	reproducer             string
+
+	choice     choiceOptions
+	versionSet bool
 }
 
 func newBuildCommand(a *app) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "build DIFF...",
+		Use:   "build DIFF... | DIRECTORY | --update VERSION",
 		Short: "Make a live patch of one or more fixes, for one kernel",
 		Long: `build compiles the objects that the fixes reach, without and with them,
 compares them function by function, and makes one live patch of what changed.
@@ -44,6 +47,13 @@ The verdict is live, reboot (with the reason, its place in the source and the
 usual rewrite) or not-affected. A refusal that you have judged yourself can be
 accepted by its code, or code and place: --accept TS4010:sysctl_x.
 
+Of a directory of fixes, or with --update of everything that a later version of
+the distribution's source changes, build chooses by a policy, leaves out what
+can't be live, and makes one live patch of all the rest. --exclude leaves out
+one CVE or one fix; everything is built from source without it. What does not
+work without it is dragged along, and shown with the smallest sets that do.
+Of an update only fixes with a CVE or an advisory are taken, unless --all.
+
 With --server the build is a job of the server that login chose: it has the
 target's next version, and with --publish it is proven and published to the
 first tier. The command follows the job to its end; -o gets the live patch.
@@ -51,10 +61,13 @@ first tier. The command follows the job to its end; -o gets the live patch.
 Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 		Example: `  tsugictl build ext4.diff --target debian:6.1.0-55-amd64
   tsugictl build *.diff -t debian:6.1.0-55-amd64 --name cve_2026_07 -o july.tsugi
+  tsugictl build --update 6.1.192-1 -t debian:6.1.0-54-amd64 --exclude CVE-2026-43210
   tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem
   tsugictl build ext4.diff -t debian:6.1.0-55-amd64 --server --publish`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.build(cmd.Context(), args, o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.versionSet = cmd.Flags().Changed("patch-version")
+			return a.build(cmd.Context(), args, o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.target, "target", "t", "", "kernel to patch, as target ls names it (needed)")
@@ -71,6 +84,7 @@ Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 	f.BoolVar(&o.prove, "prove", false, "with --server: prove it in a virtual machine as well")
 	f.BoolVar(&o.publish, "publish", false, "with --server: prove it, and publish it to the first tier")
 	f.StringVar(&o.reproducer, "reproducer", "", "with --server: script for the proof, as prove takes it")
+	o.choice.register(f)
 	must(cmd.RegisterFlagCompletionFunc("target", a.completeTargets))
 	return cmd
 }
@@ -83,14 +97,24 @@ func must(err error) {
 }
 
 func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
-	if o.target == "" {
+	switch {
+	case o.target == "":
 		return command.Usage(program+" build", "--target is needed")
+	case o.choice.update == "" && len(paths) == 0:
+		return command.Usage(program+" build", "a diff, a directory of fixes or --update is needed")
+	case o.choice.update != "" && len(paths) > 0:
+		return command.Usage(program+" build", "--update and diffs exclude each other")
+	case o.server && o.choice.chooses(paths):
+		return command.Usage(program+" build", "--server takes diffs; updates are pushed with update push")
 	}
 	if o.server {
 		return a.buildOnServer(ctx, paths, o)
 	}
 	if o.prove || o.publish || o.reproducer != "" {
 		return command.Usage(program+" build", "--prove, --publish and --reproducer need --server; here, tsugictl prove comes next")
+	}
+	if o.choice.chooses(paths) {
+		return a.buildSeries(ctx, paths, o)
 	}
 	req := builder.Request{
 		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept,

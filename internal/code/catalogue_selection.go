@@ -10,6 +10,10 @@ func selection() []Entry {
 			"Correct the place that is named; every exclusion needs a cve or a fix, a reason and an owner.",
 		},
 		{
+			"TS1302", KindError, "no fix answers to the exclusion",
+			"Look for the CVE or the fix's id with tsugictl fix ls; an exclusion that may come to mean something belongs into a policy.",
+		},
+		{
 			"TS1303", KindError, "the fixes can't be live together, and none of them could be told to be the cause",
 			"Leave out fixes with --exclude until it builds, and report the series: this is a gap in Tsugi.",
 		},

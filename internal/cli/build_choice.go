@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+// seriesResult is a build of what a policy chose.
+type seriesResult struct {
+	buildResult
+	Series    string               `json:"series,omitempty"`
+	Selection *selection.Selection `json:"selection"`
+	Offers    []selection.Offer    `json:"offers,omitempty"`
+	Open      []livepatch.OpenFix  `json:"open,omitempty"`
+	Rounds    int                  `json:"rounds"`
+}
+
+func seriesText(r seriesResult) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s for %s  %s\n", verdictText(string(r.Verdict)), ui.Bold(r.Name), r.Target.Name, ui.Dim(buildSummary(r.Report)))
+	b.WriteString("\n" + ui.Indent(ui.Pairs(chosen(r)...), 2))
+	for _, o := range r.Offers {
+		b.WriteString("\n" + ui.Indent(offerText(o), 2))
+	}
+	for _, o := range r.Selection.Overlaps {
+		fmt.Fprintf(&b, "  %s  %s changes %s, and so does %s, which is left out: nobody has run the one without the other\n",
+			ui.Warn("note"), o.Fix, strings.Join(o.Functions, ", "), o.With)
+	}
+	for _, x := range r.Selection.Idle {
+		fmt.Fprintf(&b, "  %s  no fix answers to the exclusion of %s\n", ui.Dim("note"), x.Name())
+	}
+	b.WriteString(leftTable(r.Selection.Left))
+	if list := placedText(r.Risks); list != "" {
+		b.WriteString("\n" + list)
+	}
+	if r.Module != nil {
+		b.WriteString("\n" + ui.Indent(ui.Pairs(
+			[2]string{"module", fmt.Sprintf("%s.ko  %s", r.Module.Name, ui.Size(int64(r.Module.Size)))},
+			[2]string{"source is the running code", provenText(r.Report)},
+			[2]string{"live patch", r.Output},
+			[2]string{"module file", r.ModuleFile},
+			[2]string{"time", stageText(r.Stages)},
+		), 2))
+	}
+	return b.String()
+}
+
+// chosen sums up what is held and what is not.
+func chosen(r seriesResult) [][2]string {
+	held, open := map[string]bool{}, map[string]bool{}
+	for _, f := range r.Selection.Fixes {
+		for _, c := range f.CVEs {
+			held[c] = true
+		}
+	}
+	high := 0
+	for _, o := range r.Open {
+		for _, c := range o.CVEs {
+			if !open[c] && (o.Severity == "high" || o.Severity == "critical") {
+				high++
+			}
+			open[c] = true
+		}
+	}
+	n := 0
+	if r.Verdict == builder.Live {
+		n = len(r.Selection.Fixes)
+	}
+	pairs := [][2]string{{"holds", fmt.Sprintf("%s, %s", ui.Count(n, "fix"), ui.Count(len(held), "CVE"))}}
+	if len(open) > 0 {
+		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %d of them high or critical", ui.Count(len(open), "CVE"), high)})
+	}
+	return pairs
+}
+
+func offerText(o selection.Offer) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s without %s\n", strings.Join(o.Dragged, ", "), strings.Join(o.Excluded, ", "))
+	fmt.Fprintf(&b, "  either   exclude %s too (as this build does)\n", strings.Join(o.Dragged, ", "))
+	for i, k := range o.Keep {
+		word := "or      "
+		if i > 0 {
+			word = "        "
+		}
+		fmt.Fprintf(&b, "  %s keep %s, for %s\n", word, strings.Join(k.Keep, ", "), k.Fix)
+	}
+	return "dragged along: " + b.String()
+}
+
+// leftTable lists what is left out, the policy's doing first. What has no
+// effect on the target needs no line.
+func leftTable(left []selection.Left) string {
+	order := []selection.LeftKind{selection.Excluded, selection.Dragged, selection.Reboot, selection.Failed}
+	var rows [][]string
+	for _, k := range order {
+		for _, l := range left {
+			if l.Kind == k {
+				rows = append(rows, []string{string(k), l.ID, ui.Dim(string(l.Code)), ui.Dim(clip(strings.ReplaceAll(l.Why, "\n", " "), 100))})
+			}
+		}
+	}
+	counts := map[selection.LeftKind]int{}
+	for _, l := range left {
+		counts[l.Kind]++
+	}
+	var rest []string
+	for _, k := range []selection.LeftKind{selection.Lesser, selection.OutOf, selection.NotHere} {
+		if counts[k] > 0 {
+			rest = append(rest, fmt.Sprintf("%d %s", counts[k], k))
+		}
+	}
+	text := ""
+	if len(rows) > 0 {
+		text = "\n" + ui.Indent(ui.Table(slices.Clone([]string{"left out", "fix", "code", "why"}), rows), 2)
+	}
+	if len(rest) > 0 {
+		text += "  " + ui.Dim("and "+strings.Join(rest, ", ")) + "\n"
+	}
+	return text
+}
