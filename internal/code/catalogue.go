@@ -65,7 +65,7 @@ func engine() []Entry {
 		{"TS3103", KindRefusal, "the fix changes how the kernel is built", "a live patch cannot change Makefiles, Kbuild or Kconfig files: leave those hunks out if the rest stands alone"},
 		{"TS3104", KindRefusal, "the fix changes assembly", "write the change in C, or install the new kernel"},
 		{"TS3105", KindRefusal, "the fix changes code that is not part of the running kernel", "code of boot, realmode, vdso, purgatory and tools cannot be patched live"},
-		{"TS3106", KindError, "the fix reaches too many objects", "move the change from the header into the .c files that need it, or raise the limit"},
+		{"TS3106", KindRefusal, "the fix reaches too many objects", "move the change from the header into the .c files that need it, or raise the limit"},
 		{"TS3107", KindError, "Kbuild could not be evaluated", "the target is not prepared as the distribution built it: remove and add it again"},
 		{"TS3108", KindError, "no command was recorded for an object", "remove the target and add it again"},
 		{"TS3109", KindError, "the fix changes nothing in any object of this target", "nothing needs patching: the verdict is not-affected"},
@@ -162,6 +162,8 @@ func engine() []Entry {
 		{"TS8008", KindRisk, "a struct gets a new member where padding was", "objects that exist hold whatever was in the padding; see that the new code stands that"},
 		{"TS8009", KindRisk, "the locking of a function changes", "old and new code can run at the same time in two tasks until the transition is over: see that both orders are safe"},
 		{"TS8010", KindRisk, "a function changes that the fix does not edit", "it inlines what was edited, or the compiler decided anew: look at what else it does"},
+		{"TS8011", KindRisk, "a table of the kernel is edited in place while the live patch is there", "it gets its old content back when the live patch goes; tasks that run old code meet the new content at once: see that they can"},
+		{"TS8012", KindRisk, "an initial value is set where the variable still has the old one", "what has been derived from the old value (sizes, allocations) stays as it is: see that the code stands that"},
 		{"TS8020", KindRisk, "a static branch of the module is a test of its key in the patched function", "it does the same, a few cycles slower; where every cycle counts, measure"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},

@@ -42,12 +42,20 @@ type Pair struct {
 	Orig      string // the original source with one section per symbol
 	Patched   string // the fixed source with one section per symbol
 	Identical bool   // Orig and Patched are the same, but for the order of types in .BTF
+	// Err tells why there is no Patched; only with [Options.KeepGoing]. It is
+	// a *code.Problem TS3101; [Missing] reads its Why.
+	Err error
 }
 
 // Options of Compile.
 type Options struct {
 	IncludeDirs []string // searched for headers that a fix includes, in addition
 	Jobs        int      // compilers at a time; 0 for one per processor
+	// Tree, if not nil, is what the target's makefiles and source say.
+	Tree *Tree
+	// KeepGoing tells what does not compile with the fix in Pair.Err, and goes
+	// on with the others. Without it the first such object ends Compile.
+	KeepGoing bool
 	// Shared, if not nil, is asked for a missing object before it is compiled,
 	// and given what was compiled.
 	Shared Cache
@@ -111,8 +119,8 @@ func (c *compilation) identical(ctx context.Context, pairs []Pair) error {
 	g.SetLimit(c.opt.Jobs)
 	for i := range pairs {
 		p := &pairs[i]
-		if p.Orig == p.Patched {
-			p.Identical = true
+		if p.Orig == p.Patched || p.Err != nil {
+			p.Identical = p.Err == nil
 			continue
 		}
 		g.Go(func() (err error) {
@@ -202,8 +210,7 @@ func (c *compilation) file(o Object, name string) string {
 	return filepath.Join(c.dir, strings.ReplaceAll(o.Path, "..", "__"), name)
 }
 
-// plain makes the missing Plain objects, all by one call of make, so that the
-// way down the directories is walked once.
+// plain makes the missing Plain objects.
 func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Reporter) (err error) {
 	unlock, err := kernel.Lock(ctx, filepath.Join(c.t.Home(), "locks", "build-"+filepath.Base(c.dir)), "build directory", true)
 	if err != nil {
@@ -211,8 +218,10 @@ func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Rep
 	}
 	defer unlock()
 	var missing []Object
+	seen := make(map[string]bool)
 	for _, o := range objs {
-		if _, err := os.Stat(c.file(o, "cmd")); err != nil && !slices.ContainsFunc(missing, func(m Object) bool { return m.Path == o.Path }) {
+		if _, err := os.Stat(c.file(o, "cmd")); err != nil && !seen[o.Path] {
+			seen[o.Path] = true
 			missing = append(missing, o)
 		}
 	}
@@ -221,23 +230,30 @@ func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Rep
 	}
 	task := rep.Start("compile originals", int64(len(missing)), progress.Files)
 	defer func() { task.Done(err) }()
-	args := []string{fmt.Sprintf("-j%d", c.opt.Jobs), "KCFLAGS=-g0"}
-	for _, o := range missing {
-		task.Note(o.Path)
-		args = append(args, o.Path)
-	}
-	if _, err := c.t.Make(ctx, args...); err != nil {
-		return buildProblem("TS3102", c.t.Name, err, c.t.Source)
-	}
-	for _, o := range missing {
-		if err := c.keepPlain(o); err != nil {
-			return err
+	// What a batch made is kept, so an interrupted run goes on where it was.
+	for batch := range slices.Chunk(missing, plainBatch) {
+		args := []string{fmt.Sprintf("-j%d", c.opt.Jobs), "KCFLAGS=-g0"}
+		for _, o := range batch {
+			task.Note(o.Path)
+			args = append(args, o.Path)
 		}
-		c.share(ctx, o, "plain.o", "cmd")
-		task.Add(1)
+		if _, err := c.t.Make(ctx, args...); err != nil {
+			return buildProblem("TS3102", c.t.Name, err, c.t.Source)
+		}
+		for _, o := range batch {
+			if err := c.keepPlain(o); err != nil {
+				return err
+			}
+			c.share(ctx, o, "plain.o", "cmd")
+			task.Add(1)
+		}
 	}
 	return nil
 }
+
+// plainBatch is how many objects one call of make compiles: it walks down the
+// directories for some seconds before the first.
+const plainBatch = 96
 
 // keepPlain copies an object and its command into the cache; the command last.
 func (c *compilation) keepPlain(o Object) error {

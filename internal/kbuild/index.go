@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -25,13 +24,13 @@ import (
 // what they are linked into), the include graph, and a copy of the source to
 // apply fixes to. It takes some 15 s.
 func Index(ctx context.Context, t *kernel.Target, rep progress.Reporter) error {
+	tree, err := Open(ctx, t)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		m, err := openMakefiles(gctx, t)
-		if err != nil {
-			return err
-		}
-		_, err = m.index(gctx, rep)
+		_, err := tree.m.index(gctx, rep)
 		return err
 	})
 	g.Go(func() error {
@@ -47,18 +46,12 @@ func Index(ctx context.Context, t *kernel.Target, rep progress.Reporter) error {
 	return kernel.OrInterrupted(ctx, g.Wait())
 }
 
-func openMakefiles(ctx context.Context, t *kernel.Target) (*makefiles, error) {
-	key, err := targetKey(t)
-	if err != nil {
-		return nil, err
-	}
-	return newMakefiles(ctx, t, filepath.Join(t.Home(), "objects", key, ".kbuild"), runtime.NumCPU())
-}
-
 // index maps clean object paths to objects, for the whole kernel.
 func (m *makefiles) index(ctx context.Context, rep progress.Reporter) (_ map[string][]Object, err error) {
-	if m.indexed != nil {
-		return m.indexed, nil
+	m.indexing.Lock()
+	defer m.indexing.Unlock()
+	if objs := m.known(); objs != nil {
+		return objs, nil
 	}
 	unlock, err := kernel.Lock(ctx, filepath.Join(m.dir, "lock"), "index", true)
 	if err != nil {
@@ -79,12 +72,22 @@ func (m *makefiles) index(ctx context.Context, rep progress.Reporter) (_ map[str
 			return nil, kernel.DiskError(file, err)
 		}
 	}
-	m.indexed = make(map[string][]Object)
+	indexed := make(map[string][]Object)
 	for _, o := range objs {
 		p := path.Clean(o.Path)
-		m.indexed[p] = append(m.indexed[p], o)
+		indexed[p] = append(indexed[p], o)
 	}
-	return m.indexed, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.indexed = indexed
+	return indexed, nil
+}
+
+// known is the index, if it was read already.
+func (m *makefiles) known() map[string][]Object {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.indexed
 }
 
 // walk visits every directory that Kbuild descends to.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 )
@@ -17,7 +18,7 @@ func TestTheIndexKnowsExactlyTheModulesOfThePackage(t *testing.T) {
 	for _, k := range []string{testenv.Demo, testenv.IBT} {
 		t.Run(k, func(t *testing.T) {
 			target := testenv.Kernel(t, k)
-			m, err := openMakefiles(t.Context(), target)
+			m, err := openTestMakefiles(t, target)
 			qt.Assert(t, qt.IsNil(err))
 			index, err := m.index(t.Context(), progress.Discard)
 			qt.Assert(t, qt.IsNil(err))
@@ -39,4 +40,13 @@ func TestTheIndexKnowsExactlyTheModulesOfThePackage(t *testing.T) {
 			}
 		})
 	}
+}
+
+func openTestMakefiles(t *testing.T, target *kernel.Target) (*makefiles, error) {
+	t.Helper()
+	tree, err := Open(t.Context(), target)
+	if err != nil {
+		return nil, err
+	}
+	return tree.m, nil
 }

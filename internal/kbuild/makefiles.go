@@ -57,7 +57,8 @@ type makefiles struct {
 	dirs map[string]*directory
 	sem  chan struct{} // limits the makes that run
 
-	indexed map[string][]Object // see index
+	indexing sync.Mutex
+	indexed  map[string][]Object // see index
 }
 
 // directory is what Kbuild builds in one directory. Paths are relative to the
@@ -142,6 +143,13 @@ func (m *makefiles) eval(ctx context.Context, dir string) (*directory, error) {
 			d.err = m.run(ctx, dir, d)
 		}
 	})
+	if d.err != nil && ctx.Err() != nil { // interrupted: the next one may ask again
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.dirs[dir] == d {
+			delete(m.dirs, dir)
+		}
+	}
 	return d, d.err
 }
 
@@ -277,11 +285,15 @@ func within(dir, parent string) bool {
 // the source.
 func (m *makefiles) objectsOf(ctx context.Context, source string, rep progress.Reporter) ([]Object, error) {
 	object := strings.TrimSuffix(source, path.Ext(source)) + ".o"
-	objs, err := m.nearby(ctx, path.Dir(source), object)
-	if err != nil {
-		return nil, err
+	index := m.known()
+	objs := slices.Clone(index[object])
+	if index == nil {
+		var err error
+		if objs, err = m.nearby(ctx, path.Dir(source), object); err != nil {
+			return nil, err
+		}
 	}
-	if len(objs) == 0 {
+	if index == nil && len(objs) == 0 {
 		// Either it is not built, or by the makefile of another directory, as
 		// virt/kvm by that of arch/x86/kvm.
 		index, err := m.index(ctx, rep)

@@ -9,25 +9,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 )
-
-// failures collects the objects that did not compile.
-type failures struct {
-	mu   sync.Mutex
-	objs []Object
-	errs []error
-}
-
-func (e *failures) add(o Object, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.objs = append(e.objs, o)
-	e.errs = append(e.errs, err)
-}
 
 // buildProblem makes a problem of a failed build step; its text is the
 // messages with the directories taken off the paths.
@@ -54,32 +41,50 @@ func messages(out []byte, dirs ...string) string {
 	return text
 }
 
-// explain tells why the fix does not compile. The first object that failed is
-// compiled once more from what the author wrote, without #line directives, so
-// that the messages have the line numbers of the author's own file.
-func (c *compilation) explain(ctx context.Context, failed *failures, w *workspace) error {
-	o, err := failed.objs[0], failed.errs[0]
-	if werr := w.apply(c.written); werr != nil {
-		return errors.Join(err, werr)
+// explain tells why objects do not compile with the fix: each is compiled once
+// more from what the author wrote, without #line directives, so that the
+// messages have the line numbers of the author's own files.
+func (c *compilation) explain(ctx context.Context, failed []*Pair, w *workspace) error {
+	if err := w.apply(c.written); err != nil {
+		return err
 	}
-	r, rerr := c.recorded(o)
-	if rerr != nil {
-		return errors.Join(err, rerr)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs)
+	for _, p := range failed {
+		g.Go(func() error {
+			r, err := c.recorded(p.Object)
+			if err != nil {
+				return err
+			}
+			at := c.paths(p.Object, w)
+			at.out = os.DevNull
+			at.extra = []string{"-g0", "-fsyntax-only", "-fno-diagnostics-show-caret"}
+			err = run(ctx, c.cwd(w), r.compiler(at))
+			_, again := errors.AsType[*kernel.ExitError](err)
+			switch {
+			case again: // as it should, with the better line numbers
+			case err != nil:
+				return err
+			default:
+				err = p.Err
+			}
+			p.Err = buildProblem("TS3101", p.Source, err, w.tree())
+			return nil
+		})
 	}
-	p := c.paths(o, w)
-	p.out = os.DevNull
-	p.extra = []string{"-g0", "-fsyntax-only", "-fno-diagnostics-show-caret"}
-	again := run(ctx, c.cwd(w), r.compiler(p))
-	if _, ok := errors.AsType[*kernel.ExitError](again); ok {
-		err = again
+	return g.Wait()
+}
+
+// firstOf is the problem of the first object, which names the others.
+func firstOf(failed []*Pair) error {
+	problem, ok := errors.AsType[*code.Problem](failed[0].Err)
+	if !ok || len(failed) == 1 {
+		return failed[0].Err
 	}
-	problem := buildProblem("TS3101", o.Source, err, w.tree())
-	if q, ok := errors.AsType[*code.Problem](problem); ok && len(failed.objs) > 1 {
-		var rest []string
-		for _, o := range failed.objs[1:] {
-			rest = append(rest, o.Path)
-		}
-		q.Why += fmt.Sprintf("\n%d more objects do not compile: %s", len(rest), strings.Join(rest[:min(8, len(rest))], ", "))
+	var rest []string
+	for _, p := range failed[1:] {
+		rest = append(rest, p.Path)
 	}
+	problem.Why += fmt.Sprintf("\n%d more objects do not compile: %s", len(rest), strings.Join(rest[:min(8, len(rest))], ", "))
 	return problem
 }

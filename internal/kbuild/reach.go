@@ -44,6 +44,11 @@ const (
 // ReachOptions bounds the search.
 type ReachOptions struct {
 	MaxObjects int // objects that may be compiled; 0 for 500
+	// Tree, if not nil, is what the target's makefiles and source say.
+	Tree *Tree
+	// SourcesOnly leaves out the objects that only include a changed file.
+	// When those of the fix's own .c files can't be live, no others matter.
+	SourcesOnly bool
 }
 
 // maxCandidates is how many objects are preprocessed to see whether a changed
@@ -72,15 +77,15 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMakefiles(ctx, t)
+	tree, err := opt.Tree.of(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	graph, err := includeGraph(ctx, t, rep)
+	graph, err := tree.includes(ctx, rep)
 	if err != nil {
 		return nil, err
 	}
-	s := &search{m: m, graph: graph, changes: changes, seen: make(map[Object]bool), byObject: make(map[Object]int), rep: rep}
+	s := &search{tree: tree, sourcesOnly: opt.SourcesOnly, m: tree.m, graph: graph, changes: changes, seen: make(map[Object]bool), byObject: make(map[Object]int), rep: rep}
 	for i := range r.Files {
 		out := &r.Files[i]
 		if out.Why != "" {
@@ -132,10 +137,13 @@ func Relevant(f *fix.Fix) (*fix.Fix, []FileOutcome, error) {
 
 // search collects the objects of one fix.
 type search struct {
+	tree    *Tree
 	m       *makefiles
 	graph   *includes
 	changes []fix.Change
 	rep     progress.Reporter
+
+	sourcesOnly bool
 
 	objects    []Object // certain
 	seen       map[Object]bool
@@ -167,6 +175,12 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 		case len(objs) > 0:
 			s.add(objs, out)
 		}
+	}
+	if s.sourcesOnly {
+		if out.Outcome != Built {
+			out.Outcome, out.Why = NotBuilt, "what includes it was not asked for"
+		}
+		return nil
 	}
 	if path.Ext(out.Path) != ".c" && !change.Created && !change.Deleted {
 		if slices.Equal(headerItems(change.Old), headerItems(change.New)) {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -380,4 +381,32 @@ func TestAnotherSelectionCompilesOnlyWhatItSeesOtherwise(t *testing.T) {
 	qt.Check(t, qt.Equals(one[0], both[0]))
 	qt.Check(t, qt.IsTrue(one[1].Identical))
 	qt.Check(t, qt.Equals(one[1].Patched, one[1].Orig))
+}
+
+// TestOneObjectThatDoesNotCompileLeavesTheOthers tells what is missing, and of
+// which object.
+func TestOneObjectThatDoesNotCompileLeavesTheOthers(t *testing.T) {
+	target := testenv.Kernel(t, testenv.Demo)
+	ascii, utf8 := "fs/nls/nls_ascii.c", "fs/nls/nls_utf8.c"
+	f := edit(t, target, map[string]func(string) string{
+		ascii: replace("return -ENAMETOOLONG", "return -tsugi_missing"),
+		utf8:  replace("return -ENAMETOOLONG", "return -E2BIG"),
+	})
+	objs := []kbuild.Object{
+		{Path: "fs/nls/nls_ascii.o", Source: ascii, Module: "nls_ascii"},
+		{Path: "fs/nls/nls_utf8.o", Source: utf8, Module: "nls_utf8"},
+	}
+	pairs, err := kbuild.Compile(t.Context(), target, f, objs, kbuild.Options{KeepGoing: true}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsNil(pairs[1].Err))
+	qt.Check(t, qt.IsFalse(pairs[1].Identical))
+	p, ok := errors.AsType[*code.Problem](pairs[0].Err)
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(p.Code, "TS3101"))
+	qt.Check(t, qt.Equals(pairs[0].Patched, ""))
+	missing := kbuild.Missing(p.Why)
+	qt.Assert(t, qt.HasLen(missing, 1))
+	qt.Check(t, qt.Equals(missing[0].Kind, kbuild.MissedName))
+	qt.Check(t, qt.Equals(missing[0].Name, "tsugi_missing"))
+	qt.Check(t, qt.Equals(missing[0].File, ascii))
 }

@@ -61,10 +61,11 @@ func Remake(ctx context.Context, t *kernel.Target, f *fix.Fix, modules []string,
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMakefiles(ctx, t)
+	tree, err := opt.Tree.of(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	m := tree.m
 	parts, err := m.partsOf(ctx, modules, rep)
 	if err != nil {
 		return nil, err

@@ -15,10 +15,15 @@ import (
 // to, each once, in the order of the files. Files that the configuration does
 // not build, and such as are not code of the running kernel, have none.
 func Sources(ctx context.Context, t *kernel.Target, files []string, rep progress.Reporter) ([]Object, error) {
-	m, err := openMakefiles(ctx, t)
+	tree, err := Open(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	return tree.Sources(ctx, files, rep)
+}
+
+// Sources is the function of that name, with what the tree has read already.
+func (tree *Tree) Sources(ctx context.Context, files []string, rep progress.Reporter) ([]Object, error) {
 	var out []Object
 	seen := map[string]bool{}
 	for _, f := range files {
@@ -26,7 +31,7 @@ func Sources(ctx context.Context, t *kernel.Target, files []string, rep progress
 			continue
 		}
 		seen[f] = true
-		objs, err := m.objectsOf(ctx, f, rep)
+		objs, err := tree.m.objectsOf(ctx, f, rep)
 		if err != nil {
 			return nil, err
 		}

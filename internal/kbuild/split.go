@@ -47,7 +47,8 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 	}
 	defer func() {
 		for i := range pairs {
-			pairs[i].Patched = first[pairs[i].Path].Patched
+			p := first[pairs[i].Path]
+			pairs[i].Patched, pairs[i].Err = p.Patched, p.Err
 		}
 	}()
 	if len(orig)+len(patched) == 0 {
@@ -78,14 +79,13 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 			return buildProblem("TS3102", p.Source, err, c.t.Source)
 		})
 	}
-	var failed failures
 	for _, p := range patched {
 		g.Go(func() (err error) {
 			task.Note(p.Path)
 			defer task.Add(1)
 			p.Patched, err = c.patch(gctx, p.Object, w)
 			if _, ok := errors.AsType[*kernel.ExitError](err); ok {
-				failed.add(p.Object, err)
+				p.Err = err
 				return nil // the others may fail in more telling ways
 			}
 			return err
@@ -94,10 +94,17 @@ func (c *compilation) split(ctx context.Context, pairs []Pair, rep progress.Repo
 	if err := g.Wait(); err != nil {
 		return kernel.OrInterrupted(ctx, err)
 	}
-	if len(failed.objs) > 0 {
-		return c.explain(ctx, &failed, w)
+	failed := slices.DeleteFunc(patched, func(p *Pair) bool { return p.Err == nil })
+	if len(failed) == 0 {
+		return nil
 	}
-	return nil
+	if err := c.explain(ctx, failed, w); err != nil {
+		return err
+	}
+	if c.opt.KeepGoing {
+		return nil
+	}
+	return firstOf(failed)
 }
 
 // patch compiles an object with the changes and keeps it under what its
