@@ -61,6 +61,11 @@ func (p Policy) Check() error {
 	case !slices.Contains([]Scope{"", Security, All}, p.Scope):
 		return bad("scope %q: not security or all", p.Scope)
 	}
+	for i, name := range p.Extra {
+		if !nameForm.MatchString(name) || slices.Contains(p.Extra[:i], name) {
+			return bad("extra %q: no name of a series, or twice", name)
+		}
+	}
 	seen := map[string]bool{}
 	for _, x := range p.Exclusions {
 		switch id := x.Name(); {

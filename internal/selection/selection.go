@@ -23,6 +23,9 @@ type Policy struct {
 	// Scope: "all" takes every fix that can be live, "security" those with a CVE
 	// or an advisory, and what they require. "" is security.
 	Scope Scope `yaml:"scope,omitempty" json:"scope,omitempty"`
+	// Extra names series of one's own that this policy takes after the update's:
+	// those that were pushed to the server under these names and marked extra.
+	Extra []string `yaml:"extra,omitempty" json:"extra,omitempty"`
 	// SwapUnused lets the agent replace a module that is loaded but not in use.
 	SwapUnused bool `yaml:"swap_unused,omitempty" json:"swap_unused,omitempty"`
 }
