@@ -13,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/klp"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
@@ -45,6 +46,9 @@ func problems(err error) []*code.Problem {
 			out = append(out, problems(e)...)
 		}
 		return out
+	}
+	if c, ok := errors.AsType[*kbuild.CompileError](err); ok {
+		return c.Problems
 	}
 	p, ok := errors.AsType[*code.Problem](err)
 	if !ok {
