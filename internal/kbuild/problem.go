@@ -16,22 +16,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kernel"
 )
 
-// sort puts the failures into the order of the objects, which is not that in
-// which compilers end.
-func (e *failures) sort() {
-	at := make([]int, len(e.objs))
-	for i := range at {
-		at[i] = i
-	}
-	slices.SortStableFunc(at, func(a, b int) int { return strings.Compare(e.objs[a].Path, e.objs[b].Path) })
-	var objs []Object
-	var errs []error
-	for _, i := range at {
-		objs, errs = append(objs, e.objs[i]), append(errs, e.errs[i])
-	}
-	e.objs, e.errs = objs, errs
-}
-
 // buildProblem makes a problem of a failed build step; its text is the
 // messages with the directories taken off the paths.
 func buildProblem(c code.Code, where string, err error, dirs ...string) error {
@@ -57,67 +41,50 @@ func messages(out []byte, dirs ...string) string {
 	return text
 }
 
-// CompileError is that objects do not compile with a fix. It unwraps to one
-// problem that speaks for all.
-type CompileError struct {
-	Problems []*code.Problem // TS3101, one for each object, in their order
-	all      error
-}
-
-func (e *CompileError) Error() string { return e.all.Error() }
-
-func (e *CompileError) Unwrap() error { return e.all }
-
-// explain tells why the fix does not compile. The objects that failed are
-// compiled once more from what the author wrote, without #line directives, so
-// that the messages have the line numbers of the author's own files.
-func (c *compilation) explain(ctx context.Context, failed *failures, w *workspace) error {
+// explain tells why objects do not compile with the fix: each is compiled once
+// more from what the author wrote, without #line directives, so that the
+// messages have the line numbers of the author's own files.
+func (c *compilation) explain(ctx context.Context, failed []*Pair, w *workspace) error {
 	if err := w.apply(c.written); err != nil {
-		return errors.Join(failed.errs[0], err)
+		return err
 	}
-	failed.sort()
-	problems := make([]error, len(failed.objs))
-	g, gctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opt.Jobs)
-	for i, o := range failed.objs {
+	for _, p := range failed {
 		g.Go(func() error {
-			err := failed.errs[i]
-			r, rerr := c.recorded(o)
-			if rerr != nil {
-				return errors.Join(err, rerr)
+			r, err := c.recorded(p.Object)
+			if err != nil {
+				return err
 			}
-			p := c.paths(o, w)
-			p.out = os.DevNull
-			p.extra = []string{"-g0", "-fsyntax-only", "-fno-diagnostics-show-caret"}
-			again := run(gctx, c.cwd(w), r.compiler(p))
-			if _, ok := errors.AsType[*kernel.ExitError](again); ok {
-				err = again
-			} else if gctx.Err() != nil {
-				return again
+			at := c.paths(p.Object, w)
+			at.out = os.DevNull
+			at.extra = []string{"-g0", "-fsyntax-only", "-fno-diagnostics-show-caret"}
+			err = run(ctx, c.cwd(w), r.compiler(at))
+			_, again := errors.AsType[*kernel.ExitError](err)
+			switch {
+			case again: // as it should, with the better line numbers
+			case err != nil:
+				return err
+			default:
+				err = p.Err
 			}
-			problems[i] = buildProblem("TS3101", o.Source, err, w.tree())
+			p.Err = buildProblem("TS3101", p.Source, err, w.tree())
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return kernel.OrInterrupted(ctx, err)
+	return g.Wait()
+}
+
+// firstOf is the problem of the first object, which names the others.
+func firstOf(failed []*Pair) error {
+	problem, ok := errors.AsType[*code.Problem](failed[0].Err)
+	if !ok || len(failed) == 1 {
+		return failed[0].Err
 	}
-	e := &CompileError{}
-	for _, err := range problems {
-		p, ok := errors.AsType[*code.Problem](err)
-		if !ok || p.Code != "TS3101" {
-			return err // a full disk, say
-		}
-		e.Problems = append(e.Problems, p)
+	var rest []string
+	for _, p := range failed[1:] {
+		rest = append(rest, p.Path)
 	}
-	all := *e.Problems[0]
-	if len(failed.objs) > 1 {
-		var rest []string
-		for _, o := range failed.objs[1:] {
-			rest = append(rest, o.Path)
-		}
-		all.Why += fmt.Sprintf("\n%d more objects do not compile: %s", len(rest), strings.Join(rest[:min(8, len(rest))], ", "))
-	}
-	e.all = &all
-	return e
+	problem.Why += fmt.Sprintf("\n%d more objects do not compile: %s", len(rest), strings.Join(rest[:min(8, len(rest))], ", "))
+	return problem
 }
