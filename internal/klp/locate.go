@@ -3,7 +3,9 @@
 package klp
 
 import (
+	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,7 +76,7 @@ func (l *layout) locate(sec *elfobj.Section) (place, error) {
 		return base, err
 	}
 	cands := l.candidates(sec)
-	for _, narrow := range []func(*elfobj.Section, []place) []place{l.sameRun, l.sameContent, l.sameSectionName} {
+	for _, narrow := range []func(*elfobj.Section, []place) []place{l.sameRun, l.sameReferences, l.sameContent, l.sameSectionName} {
 		if len(cands) <= 1 {
 			break
 		}
@@ -224,6 +226,77 @@ func (l *layout) matchRun() map[*elfobj.Symbol]*symEntry {
 
 func (l *layout) sameSectionName(sec *elfobj.Section, cands []place) []place {
 	return slices.DeleteFunc(slices.Clone(cands), func(p place) bool { return p.sec == nil || p.sec.Name != sec.Name })
+}
+
+// sameReferences narrows with what the target's own code refers to, where the
+// object's refers to the section: two files may each have a variable of a name,
+// and their functions tell which is whose. Every reference has to agree.
+func (l *layout) sameReferences(sec *elfobj.Section, cands []place) []place {
+	var at place
+	found := false
+	for _, from := range l.plain.Sections {
+		if from == sec || !from.Exec() || !placed(from) || !refersTo(from, sec) {
+			continue
+		}
+		base, known, err := l.byUniqueNames(from)
+		if err != nil || !known {
+			continue
+		}
+		for i := range from.Relocs {
+			r := &from.Relocs[i]
+			if r.Sym == nil || r.Sym.Section != sec {
+				continue
+			}
+			dest, ok := l.leadsTo(from, base, r)
+			if !ok || found && dest != at || !slices.Contains(cands, dest) {
+				return nil
+			}
+			at, found = dest, true
+		}
+	}
+	if !found {
+		return nil
+	}
+	return []place{at}
+}
+
+func refersTo(from, sec *elfobj.Section) bool {
+	return slices.ContainsFunc(from.Relocs, func(r elfobj.Reloc) bool { return r.Sym != nil && r.Sym.Section == sec })
+}
+
+// leadsTo reads a field of the target that a relocation of the object is for,
+// and tells where the section of the relocation's symbol then begins. It is
+// false when the target has another instruction there.
+func (l *layout) leadsTo(from *elfobj.Section, base place, r *elfobj.Reloc) (place, bool) {
+	n := fieldSize(r.Type)
+	const opcode = 2 // bytes before the field that have to be equal
+	if r.Off < opcode || n < 4 || r.Off+n > uint64(len(from.Data)) {
+		return place{}, false
+	}
+	start := r.Off - opcode
+	got, relocs, err := l.owner.bytes(plus(base, start), opcode+n)
+	if err != nil || !bytes.Equal(got[:opcode], from.Data[start:r.Off]) {
+		return place{}, false
+	}
+	offset := r.Sym.Value + uint64(r.Addend)
+	if l.owner.ko != nil {
+		for _, h := range relocs {
+			if h.Off == opcode && h.Sym != nil && h.Sym.Section != nil {
+				return place{h.Sym.Section, h.Sym.Value + uint64(h.Addend) - offset}, true
+			}
+		}
+		return place{}, false
+	}
+	var dest uint64
+	if n == 8 {
+		dest = binary.LittleEndian.Uint64(got[opcode:])
+	} else {
+		dest = uint64(int64(int32(binary.LittleEndian.Uint32(got[opcode:]))))
+	}
+	if pcRelative(r.Type) {
+		dest += plus(base, r.Off).addr
+	}
+	return place{addr: dest - offset}, true
 }
 
 // sameContent keeps the candidates whose bytes are the section's, relocated

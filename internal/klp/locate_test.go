@@ -3,6 +3,8 @@
 package klp
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -120,6 +122,27 @@ func TestEqualNamesInVmlinuxAreToldApartByContent(t *testing.T) {
 	pos, err := o.position(entry)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(pos, 2))
+}
+
+func TestEqualVariablesOfVmlinuxAreToldApartByTheCodeThatUsesThem(t *testing.T) {
+	const source = "static int count = 1;\nint get_%[1]s(void) { return count; }\nvoid set_%[1]s(int x) { count = x; }\n"
+	b := newBench(t)
+	first, second := b.object(fmt.Sprintf(source, "one")), b.object(fmt.Sprintf(source, "two"))
+	tg := b.target(nil, nil, first, second)
+	o, err := tg.owner("")
+	qt.Assert(t, qt.IsNil(err))
+	for i, file := range []string{first, second} {
+		plain := b.read(file)
+		entry, err := newLayout(file, o, plain).find(plain.Symbol("count"))
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(entry, o.named("count")[i]), qt.Commentf("%s", file))
+	}
+
+	// Code that is not the object's proves nothing.
+	other := b.object(strings.Replace(fmt.Sprintf(source, "one"), "return count", "return ++count", 1))
+	plain := b.read(other)
+	_, err = newLayout(other, o, plain).find(plain.Symbol("count"))
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5103")))
 }
 
 func TestAnchorsThatDisagreeAreAnError(t *testing.T) {
