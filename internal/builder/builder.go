@@ -55,6 +55,10 @@ type Request struct {
 	// Assess stops before the module is made: the report has the verdict, the
 	// functions and the risks, and no Artifact.
 	Assess bool
+	// KeepGoing tells objects that don't compile, or can't be compared, in
+	// Report.Failed and goes on with the others up to the comparison, so that
+	// one build tells all that is wrong with many fixes.
+	KeepGoing bool
 	// Sign, if not nil, gets the finished module and returns it signed.
 	Sign func(ko []byte) ([]byte, error)
 }
@@ -80,11 +84,14 @@ type Report struct {
 	Unbuilt   []Unbuilt            `json:"unbuilt,omitempty"`
 	Functions []livepatch.Function `json:"functions,omitempty"` // replaced ones
 	Refusals  []Refusal            `json:"refusals,omitempty"`
-	Risks     []Refusal            `json:"risks,omitempty"`
-	Proven    klp.Proof            `json:"proven"` // source against running code
-	Module    *ModuleInfo          `json:"module,omitempty"`
-	Stages    []Stage              `json:"stages"`
-	Notes     []string             `json:"notes,omitempty"`
+	// Failed are objects for which there is no answer, with why; there is no
+	// verdict then. Only with Request.KeepGoing.
+	Failed []Refusal   `json:"failed,omitempty"`
+	Risks  []Refusal   `json:"risks,omitempty"`
+	Proven klp.Proof   `json:"proven"` // source against running code
+	Module *ModuleInfo `json:"module,omitempty"`
+	Stages []Stage     `json:"stages"`
+	Notes  []string    `json:"notes,omitempty"`
 
 	// Artifact is the live patch; nil unless Verdict is live and it was asked for.
 	Artifact *livepatch.Patch `json:"-"`
@@ -185,6 +192,8 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		}
 	}
 	switch {
+	case len(b.report.Failed) > 0:
+		return b.report, nil
 	case len(b.report.Refusals) > 0:
 		b.report.Verdict = Reboot
 		return b.report, nil
@@ -247,7 +256,7 @@ func (b *build) compile(ctx context.Context, objs []kbuild.Object) ([]kbuild.Pai
 	if err != nil {
 		return nil, err
 	}
-	return kbuild.Compile(ctx, b.req.Target, b.fix, objs, kbuild.Options{Jobs: b.req.Jobs, IncludeDirs: []string{headers}, Shared: b.req.Shared}, b.rep)
+	return kbuild.Compile(ctx, b.req.Target, b.fix, objs, kbuild.Options{Jobs: b.req.Jobs, IncludeDirs: []string{headers}, Shared: b.req.Shared, Tree: b.req.Kernel.Tree(), KeepGoing: b.req.KeepGoing}, b.rep)
 }
 
 // authorHeaders puts <tsugi/livepatch.h> where compilers find it. The name
@@ -280,7 +289,7 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 	defer func() { task.Done(err) }()
 	k := b.req.Kernel
 	if k == nil {
-		if k, err = NewKernel(b.req.Target); err != nil {
+		if k, err = NewKernel(ctx, b.req.Target); err != nil {
 			return err
 		}
 	}
@@ -289,7 +298,7 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(b.req.Jobs, 2))
 	for i, p := range pairs {
-		if p.Identical {
+		if p.Identical || p.Err != nil {
 			task.Add(1)
 			continue
 		}
@@ -298,7 +307,11 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 				return err
 			}
 			var err error
-			if found[i], err = b.compareOne(p); err != nil {
+			found[i], err = b.compareOne(p)
+			if err != nil && b.req.KeepGoing && code.Of(err) != "" {
+				pairs[i].Err, err = err, nil
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", p.Path, err)
 			}
 			task.Add(1)
@@ -309,6 +322,10 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 		return err
 	}
 	for i, c := range found {
+		if problem, ok := errors.AsType[*code.Problem](pairs[i].Err); ok {
+			b.report.Failed = append(b.report.Failed, Refusal{Problem: problem, Object: pairs[i].Path})
+			continue
+		}
 		if err = b.collect(pairs[i], c); err != nil {
 			return err
 		}
@@ -341,6 +358,7 @@ func (b *build) compareOne(p kbuild.Pair) (*compared, error) {
 		BuiltIn:   p.Module == "",
 		KeyOwner:  b.target.KeyOwner(p.Module),
 		Accept:    b.accepts,
+		Field:     fieldsOf(patched),
 	})
 	if err != nil {
 		return nil, err

@@ -3,19 +3,27 @@
 package builder
 
 import (
+	"context"
+
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/klp"
 )
 
-// Kernel is what builds for one target share: its symbol tables and its types,
-// which take seconds to read. Builds may use it at the same time.
+// Kernel is what builds for one target share: its makefiles, symbol tables and
+// types, which take seconds to read. Builds may use it at the same time.
 type Kernel struct {
+	tree   *kbuild.Tree
 	types  *kernelTypes
 	target *klp.Target
 }
 
 // NewKernel reads what builds for a target share.
-func NewKernel(t *kernel.Target) (*Kernel, error) {
+func NewKernel(ctx context.Context, t *kernel.Target) (*Kernel, error) {
+	tree, err := kbuild.Open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	types, err := loadTypes(t)
 	if err != nil {
 		return nil, err
@@ -24,5 +32,13 @@ func NewKernel(t *kernel.Target) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Kernel{types: types, target: target}, nil
+	return &Kernel{tree: tree, types: types, target: target}, nil
+}
+
+// Tree is what the target's makefiles and source say.
+func (k *Kernel) Tree() *kbuild.Tree {
+	if k == nil {
+		return nil
+	}
+	return k.tree
 }

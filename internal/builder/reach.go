@@ -11,7 +11,7 @@ import (
 // reach finds the objects that the fixes touch, and notes which of their files
 // mean nothing on this target.
 func (b *build) reach(ctx context.Context) ([]kbuild.Object, error) {
-	r, err := kbuild.Reach(ctx, b.req.Target, b.fix, kbuild.ReachOptions{MaxObjects: b.req.MaxObjects}, b.rep)
+	r, err := kbuild.Reach(ctx, b.req.Target, b.fix, kbuild.ReachOptions{MaxObjects: b.req.MaxObjects, Tree: b.req.Kernel.Tree()}, b.rep)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func Replace(ctx context.Context, req ReplaceRequest, rep progress.Reporter) ([]
 	if err != nil {
 		return nil, err
 	}
-	if err := b.onlyIn(modules, pairs); err != nil {
+	if err := b.onlyIn(ctx, modules, pairs); err != nil {
 		return nil, err
 	}
 	made, err := kbuild.Remake(ctx, req.Target, b.fix, modules, kbuild.Options{Jobs: req.Jobs, Shared: req.Shared}, rep)
@@ -102,7 +102,7 @@ func Replace(ctx context.Context, req ReplaceRequest, rep progress.Reporter) ([]
 
 // onlyIn refuses fixes that change code outside of the modules, or how a type
 // lies that code outside of them may know.
-func (b *build) onlyIn(modules []string, pairs []kbuild.Pair) error {
+func (b *build) onlyIn(ctx context.Context, modules []string, pairs []kbuild.Pair) error {
 	changed := map[string]string{} // by type, an object
 	for _, p := range pairs {
 		if p.Identical {
@@ -137,7 +137,7 @@ func (b *build) onlyIn(modules []string, pairs []kbuild.Pair) error {
 	k := b.req.Kernel
 	if k == nil {
 		var err error
-		if k, err = NewKernel(b.req.Target); err != nil {
+		if k, err = NewKernel(ctx, b.req.Target); err != nil {
 			return err
 		}
 	}

@@ -112,7 +112,7 @@ type construction struct {
 func (c *construction) round(ctx context.Context) (bool, error) {
 	if c.kernel == nil {
 		var err error
-		if c.kernel, err = builder.NewKernel(c.req.Target); err != nil {
+		if c.kernel, err = builder.NewKernel(ctx, c.req.Target); err != nil {
 			return false, err
 		}
 	}
@@ -120,7 +120,7 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	sel := c.result.Selection
 	req := builder.Request{
 		Target: c.req.Target, Kernel: c.kernel, Name: c.name(), Version: c.version(), Builder: c.req.Builder,
-		Accept: c.req.Accept, Jobs: c.req.Jobs, MaxObjects: maxObjects, Shared: c.req.Shared, Sign: c.req.Sign,
+		Accept: c.req.Accept, Jobs: c.req.Jobs, MaxObjects: maxObjects, Shared: c.req.Shared, Sign: c.req.Sign, KeepGoing: true,
 	}
 	for _, f := range sel.Fixes {
 		d := *f.Diff
@@ -129,26 +129,38 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	}
 	report, err := builder.Build(ctx, req, c.rep)
 	if err != nil {
-		out := c.blameError(err)
-		if len(out) == 0 {
+		if len(sel.Leave(c.blameError(err)...)) == 0 {
 			return false, err
 		}
-		sel.Leave(out...)
 		return false, nil
 	}
 	c.result.Report = report
-	if report.Verdict != builder.Reboot {
+	if report.Verdict == builder.Live || report.Verdict == builder.NotAffected {
 		return true, nil
 	}
 	var out []selection.Left
+	for _, r := range report.Failed {
+		if r.Code == "TS3101" {
+			out = append(out, c.blameCompile(r.Problem)...)
+		} else {
+			out = append(out, c.blameRefusal(r)...)
+		}
+	}
 	for _, r := range report.Refusals {
 		out = append(out, c.blameRefusal(r)...)
 	}
-	if len(out) == 0 {
-		return false, code.New("TS1303", report.Name, report.Refusals[0].Error())
+	if len(sel.Leave(out...)) == 0 {
+		return false, code.New("TS1303", report.Name, first(report))
 	}
-	sel.Leave(out...)
 	return false, nil
+}
+
+// first is the first thing that a build had against the fixes.
+func first(r *builder.Report) string {
+	for _, p := range append(r.Failed, r.Refusals...) {
+		return p.Error()
+	}
+	return ""
 }
 
 // settle leaves out what does not apply to the text without what is left out
