@@ -57,7 +57,7 @@ func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to st
 		return nil, err
 	}
 	task := rep.Start("split update", int64(len(f.Files)), progress.Files)
-	groups, err := update.Split(update.Delta{Old: ctxFS{ctx, os.DirFS(old)}, New: ctxFS{ctx, os.DirFS(new)}, Diff: f})
+	groups, err := update.Split(update.Delta{Old: ctxFS{ctx, os.DirFS(old)}, New: ctxFS{ctx, os.DirFS(new)}, Diff: f}, entries)
 	task.Done(err)
 	if err != nil {
 		return nil, kernel.OrInterrupted(ctx, err)

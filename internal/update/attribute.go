@@ -4,23 +4,18 @@ package update
 
 import (
 	"cmp"
-	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
-
-	"github.com/tsugi-project/tsugi/internal/series"
 )
 
-// document is what a group offers to the words of a subject.
+// document is what a group's change of one file offers to the words of a subject.
 type document struct {
-	fields map[string]field // by word, lower case
+	fields map[string]int // where, by word in lower case
 }
 
-// field is where in a group a word is found.
-type field struct{ where, weight int }
-
-// Where words are found, and what they weigh there.
+// Where in a file's change a word is found.
 const (
 	inPath     = 1 << iota // a component of a path
 	inFunction             // the name of a function or declaration that changes
@@ -28,64 +23,64 @@ const (
 	inPieces               // a piece of such a name, between underscores
 )
 
-// match is a group that an entry may belong to.
+// match is a group that an entry may belong to, by one of its files.
 type match struct {
-	group int
-	score float64
-	path  bool     // words of the prefix are in its paths
-	names []string // identifiers of the subject that it changes
+	group  int
+	score  float64
+	prefix float64  // how much of the subject's prefix its path covers, 0 to 1
+	names  []string // identifiers of the subject that it changes
+	alone  bool     // no other file changes one of these
 }
 
-// attributor weighs words by how few groups have them.
+// attributor weighs words by how few of the changed files have them.
 type attributor struct {
+	groups []int // by document
 	docs   []document
 	idf    map[string]float64
-	having map[string][]int // groups by word
+	having map[string][]int // documents by word
 }
 
 func newAttributor(groups []*Group) *attributor {
 	a := &attributor{idf: make(map[string]float64), having: make(map[string][]int)}
 	for i, g := range groups {
-		d := g.document()
-		a.docs = append(a.docs, d)
-		for w := range d.fields {
-			a.having[w] = append(a.having[w], i)
+		for _, p := range g.Files {
+			d := p.document()
+			for w := range d.fields {
+				a.having[w] = append(a.having[w], len(a.docs))
+			}
+			a.docs = append(a.docs, d)
+			a.groups = append(a.groups, i)
 		}
 	}
 	for w, in := range a.having {
-		a.idf[w] = math.Log(1 + float64(len(groups))/float64(len(in)))
+		a.idf[w] = math.Log(1 + float64(len(a.docs))/float64(len(in)))
 	}
 	return a
 }
 
-func (g *Group) document() document {
-	d := document{fields: make(map[string]field)}
+func (p Piece) document() document {
+	d := document{fields: make(map[string]int)}
 	add := func(w string, where int) {
-		if len(w) < 2 {
-			return
+		if len(w) > 1 {
+			d.fields[w] |= where
 		}
-		f := d.fields[w]
-		f.where |= where
-		d.fields[w] = f
 	}
-	for _, p := range g.Files {
-		for _, w := range pathWords(p.Path) {
-			add(w, inPath)
+	for _, w := range pathWords(p.Path) {
+		add(w, inPath)
+	}
+	for _, name := range p.touched() {
+		add(strings.ToLower(name), inFunction)
+		for _, w := range pieces(name) {
+			add(w, inPieces)
 		}
-		for _, name := range p.touched() {
-			add(strings.ToLower(name), inFunction)
-			for _, w := range pieces(name) {
-				add(w, inPieces)
-			}
-		}
-		for _, i := range p.edits {
-			e := p.file.edits[i]
-			for _, l := range slices.Concat(p.file.old[e.oldFrom:e.oldTo], p.file.new[e.newFrom:e.newTo]) {
-				for _, name := range words(l) {
-					add(strings.ToLower(name), inChange)
-					for _, w := range pieces(name) {
-						add(w, inPieces)
-					}
+	}
+	for _, i := range p.edits {
+		e := p.file.edits[i]
+		for _, l := range slices.Concat(p.file.old[e.oldFrom:e.oldTo], p.file.new[e.newFrom:e.newTo]) {
+			for _, name := range words(l) {
+				add(strings.ToLower(name), inChange)
+				for _, w := range pieces(name) {
+					add(w, inPieces)
 				}
 			}
 		}
@@ -178,72 +173,121 @@ var common = strings.Fields(`the and for with from into not when that this are w
 // attribute finds the groups of one entry, best first.
 func (a *attributor) attribute(it Item) []match {
 	s := parseSubject(it.Subject)
-	score := make(map[int]*match)
-	at := func(g int) *match {
-		m := score[g]
+	found := make(map[int]*match) // by document
+	at := func(d int) *match {
+		m := found[d]
 		if m == nil {
-			m = &match{group: g}
-			score[g] = m
+			m = &match{group: a.groups[d]}
+			found[d] = m
 		}
 		return m
 	}
-	for _, w := range uniq(s.prefix) {
-		for _, v := range uniq(append([]string{w}, pieces(w)...)) {
-			for _, g := range a.having[v] {
-				f := a.docs[g].fields[v]
-				switch {
-				case f.where&inPath != 0:
-					m := at(g)
-					m.score += 2 * a.idf[v] * share(v, w)
-					m.path = true
-				case f.where&(inFunction|inPieces) != 0:
-					at(g).score += 0.7 * a.idf[v] * share(v, w)
-				}
-			}
-		}
-	}
+	a.byPrefix(s, at)
 	for _, w := range uniq(s.names) {
-		for _, g := range a.having[w] {
-			m := at(g)
-			switch f := a.docs[g].fields[w]; {
-			case f.where&inFunction != 0:
+		for _, d := range a.having[w] {
+			m := at(d)
+			switch f := a.docs[d].fields[w]; {
+			case f&inFunction != 0:
 				m.score += 3 * a.idf[w]
-			case f.where&inChange != 0:
+			case f&inChange != 0:
 				m.score += 2 * a.idf[w]
 			default:
 				continue
 			}
 			m.names = append(m.names, w)
+			m.alone = m.alone || len(a.having[w]) == 1
 		}
 		for _, v := range pieces(w) {
-			for _, g := range a.having[v] {
-				if a.docs[g].fields[w].where == 0 {
-					at(g).score += 0.4 * a.idf[v]
+			for _, d := range a.having[v] {
+				if a.docs[d].fields[w] == 0 {
+					at(d).score += 0.4 * a.idf[v]
 				}
 			}
 		}
 	}
 	for _, w := range uniq(s.words) {
-		for _, g := range a.having[w] {
-			m := at(g)
-			if a.docs[g].fields[w].where&(inFunction|inChange) != 0 {
-				m.score += 0.8 * a.idf[w]
+		for _, d := range a.having[w] {
+			if a.docs[d].fields[w]&(inFunction|inChange) != 0 {
+				at(d).score += 0.8 * a.idf[w]
 			} else {
-				m.score += 0.5 * a.idf[w]
+				at(d).score += 0.5 * a.idf[w]
 			}
 		}
 	}
-	out := make([]match, 0, len(score))
-	for _, m := range score {
-		out = append(out, *m)
+	best := make(map[int]match) // by group
+	for d := range a.docs {
+		if m := found[d]; m != nil && m.score > best[m.group].score {
+			best[m.group] = *m
+		}
 	}
+	out := slices.Collect(maps.Values(best))
 	slices.SortFunc(out, func(x, y match) int { return cmp.Or(cmp.Compare(y.score, x.score), cmp.Compare(x.group, y.group)) })
 	return out
 }
 
+// byPrefix scores the paths that a subject's prefix names. What the prefix
+// says and a path does not have counts against it.
+func (a *attributor) byPrefix(s subject, at func(int) *match) {
+	total := 0.0
+	covered := make(map[int]float64)
+	for _, w := range uniq(s.prefix) {
+		hits := make(map[int]float64)
+		anywhere := false
+		for _, v := range uniq(slices.Concat([]string{w}, aliases[w], pieces(w))) {
+			for _, d := range a.having[v] {
+				switch f := a.docs[d].fields[v]; {
+				case f&inPath != 0:
+					hits[d] = max(hits[d], 1*share(v, w))
+					anywhere = true
+				case f&(inFunction|inPieces) != 0:
+					hits[d] = max(hits[d], 0.35*share(v, w))
+				}
+			}
+		}
+		idf := a.idf[w]
+		if idf == 0 {
+			idf = 3
+			for _, v := range aliases[w] {
+				idf = max(1, a.idf[v])
+			}
+		}
+		if anywhere {
+			total += idf
+		}
+		for d, h := range hits {
+			covered[d] += idf * h
+		}
+	}
+	for d, c := range covered {
+		m := at(d)
+		m.score += 2 * c
+		if total > 0 {
+			m.prefix = min(1, c/total)
+			m.score -= (1 - m.prefix) * total
+		}
+	}
+}
+
+// aliases are names that subsystems have in subjects, and words of the paths
+// that they mean.
+var aliases = map[string][]string{
+	"alsa": {"sound"}, "asoc": {"soc"}, "usb-audio": {"usb", "sound"}, "line6": {"line6"}, "hda": {"hda", "pci"},
+	"ksmbd": {"server"}, "smb": {"smb"}, "cifs": {"client", "smb"}, "smb3": {"client"}, "nfsv4": {"nfs4", "nfs"}, "nfsv4.1": {"nfs4", "nfs"},
+	"nfsv3": {"nfs3", "nfs"}, "sunrpc": {"sunrpc"}, "rdma": {"infiniband"}, "ib": {"infiniband"}, "wifi": {"wireless"}, "netfilter": {"netfilter"},
+	"mac80211": {"mac80211"}, "cfg80211": {"wireless"}, "kvm": {"kvm"}, "x86": {"x86"}, "vmx": {"vmx"}, "svm": {"svm"}, "nvmx": {"vmx", "nested"},
+	"nsvm": {"svm", "nested"}, "sev": {"sev"}, "perf": {"events"}, "sched_ext": {"ext"}, "psi": {"psi"}, "memcg": {"memcontrol"}, "gfs2": {"gfs2"},
+	"usb": {"usb"}, "xhci": {"xhci"}, "typec": {"typec"}, "net_sched": {"sched"}, "ipv4": {"ipv4"}, "ipv6": {"ipv6"}, "inet": {"ipv4"},
+	"tcp": {"tcp", "ipv4"}, "udp": {"udp", "ipv4"}, "xsk": {"xdp"}, "blk-mq": {"blk-mq", "block"}, "dm": {"dm", "md"}, "md": {"md"}, "raid": {"md"},
+	"nvme-tcp": {"nvme", "tcp"}, "nvmet": {"nvme", "target"}, "nvmet-tcp": {"target", "tcp"}, "thunderbolt": {"thunderbolt"}, "hid": {"hid"},
+	"iommu": {"iommu"}, "vt-d": {"intel"}, "efi": {"efi"}, "apparmor": {"apparmor"}, "landlock": {"landlock"}, "ima": {"integrity"},
+	"tracing": {"trace"}, "ftrace": {"ftrace"}, "lockd": {"lockd"}, "nouveau": {"nouveau"}, "i915": {"i915"}, "vsock": {"vmw_vsock"},
+	"staging": {"staging"}, "mm": {"mm"}, "keys": {"keys"}, "tls": {"tls"}, "xfrm": {"xfrm"}, "esp": {"esp4", "esp6"}, "l2cap": {"l2cap_core"},
+	"iso": {"iso"}, "sco": {"sco"}, "rfcomm": {"rfcomm"}, "mgmt": {"mgmt"}, "can": {"can"}, "hv_netvsc": {"netvsc"}, "drivers": {"hv"},
+}
+
 // share is how much of a word one of its pieces counts.
 func share(piece, word string) float64 {
-	if piece == word {
+	if piece == word || slices.Contains(aliases[word], piece) {
 		return 1
 	}
 	return float64(len(piece)) / float64(len(word)+2)
@@ -255,27 +299,22 @@ func uniq(ws []string) []string {
 	return slices.Compact(out)
 }
 
-// decide turns matches into entries of groups: which, and how sure.
-func (a *attributor) decide(it Item, ms []match) map[int]series.Entry {
-	if len(ms) == 0 || !ms[0].path && len(ms[0].names) == 0 {
-		return nil
+// perFile finds the entries that may change each file.
+func perFile(files []*file, entries []Item) map[*file][]Item {
+	groups := make([]*Group, len(files))
+	for i, f := range files {
+		groups[i] = &Group{Files: []Piece{{Path: f.path, file: f, edits: f.all()[0]}}}
 	}
-	best := ms[0]
-	second := 0.0
-	if len(ms) > 1 {
-		second = ms[1].score
+	a := newAttributor(groups)
+	out := make(map[*file][]Item)
+	for _, it := range entries {
+		ms := a.attribute(it)
+		for i, m := range ms {
+			if m.score < 0.8*ms[0].score || i >= 4 || m.prefix == 0 && len(m.names) == 0 {
+				break
+			}
+			out[files[m.group]] = append(out[files[m.group]], it)
+		}
 	}
-	e := series.Entry{Subject: it.Subject, CVEs: it.CVEs}
-	alone := slices.ContainsFunc(best.names, func(n string) bool { return len(a.having[n]) == 1 })
-	switch {
-	case alone && best.path && best.score > 1.2*second:
-		e.Confidence, e.Why = series.Certain, fmt.Sprintf("only this fix changes %s", strings.Join(best.names, ", "))
-	case best.score > 1.3*second && best.score > 8:
-		e.Confidence, e.Why = series.Likely, fmt.Sprintf("it fits best by far (%.0f, next %.0f)", best.score, second)
-	case best.score > 6:
-		e.Confidence, e.Why = series.Possible, fmt.Sprintf("it fits best (%.0f, next %.0f)", best.score, second)
-	default:
-		return nil
-	}
-	return map[int]series.Entry{best.group: e}
+	return out
 }

@@ -22,15 +22,30 @@ func describe(text string, body bool) decl {
 	case ws[0] == "typedef":
 		d.kind, d.name = aggregate, lastName(text)
 	case (ws[0] == "struct" || ws[0] == "union" || ws[0] == "enum") && !strings.ContainsAny(text, "(="):
+		if !strings.Contains(text, "{") { // "struct x;" tells nothing, "struct x y;" is a variable
+			if len(ws) > 2 {
+				d.kind, d.name = variable, lastName(text)
+			}
+			return d
+		}
 		d.kind = aggregate
 		if len(ws) > 1 {
 			d.name = ws[1]
 		}
-		if rest := afterBrace(text); len(words(rest)) > 0 && strings.Contains(text, "{}") {
-			d.name = words(rest)[0] // struct x { … } variable;
+		if len(ws) == 1 || d.name == "" || !strings.Contains(text, d.name+" {") && !strings.Contains(text, d.name+"{") {
+			d.name = "" // without a tag
+		}
+		for _, w := range words(afterBrace(text)) {
+			if !strings.HasPrefix(w, "__") { // struct x { … } variable;
+				d.kind, d.name = variable, w
+				break
+			}
 		}
 	case hasAssignment(text):
 		d.kind, d.name = variable, lastName(text[:strings.IndexByte(text, '=')])
+	case slices.ContainsFunc([]string{"MODULE_", "EXPORT_", "module_", "ALLOW_ERROR_INJECTION", "BTF_ID", "NOKPROBE_SYMBOL", "ACPI_MODULE_NAME"}, func(p string) bool {
+		return strings.HasPrefix(text, p)
+	}): // says something of a name, and declares none
 	case strings.Contains(text, "("):
 		d.kind, d.name = prototype, calledName(text)
 	default:
@@ -170,9 +185,21 @@ func withoutComments(l string, open bool) (string, bool) {
 		return l, false
 	}
 	var b strings.Builder
+	var quote byte
 	for i := 0; i < len(l); i++ {
 		two := l[i:min(i+2, len(l))]
 		switch {
+		case !open && quote != 0:
+			if l[i] == '\\' && i+1 < len(l) {
+				b.WriteByte(l[i])
+				i++
+			} else if l[i] == quote {
+				quote = 0
+			}
+			b.WriteByte(l[i])
+		case !open && (l[i] == '"' || l[i] == '\''):
+			quote = l[i]
+			b.WriteByte(l[i])
 		case open && two == "*/":
 			open = false
 			i++

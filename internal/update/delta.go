@@ -28,6 +28,7 @@ type edit struct{ oldFrom, oldTo, newFrom, newTo int }
 type file struct {
 	path             string
 	old, new         []string // lines; nil where it does not exist
+	oldCode, newCode []string // the same without comments and literals
 	created, deleted bool
 	edits            []edit
 	oldDecls         []decl
@@ -42,6 +43,11 @@ func (f *file) cSource() bool {
 	return path.Ext(f.path) == ".c" || f.header() || path.Ext(f.path) == ".inc"
 }
 func (f *file) oneWhole() bool { return f.created || f.deleted }
+
+// private tells a directory's own header from those for the whole kernel.
+func (f *file) private() bool {
+	return !strings.HasPrefix(f.path, "include/") && !strings.Contains(f.path, "/include/asm/")
+}
 
 func lines(b []byte) []string { return slices.Collect(strings.Lines(string(b))) }
 
@@ -63,7 +69,9 @@ func (d Delta) load() ([]*file, error) {
 		if err := f.check(); err != nil {
 			return nil, err
 		}
+		f.oldCode, f.newCode = f.old, f.new
 		if f.cSource() {
+			f.oldCode, f.newCode = bare(f.old), bare(f.new)
 			f.oldDecls, f.newDecls = scan(f.old), scan(f.new)
 		}
 		f.text = make(map[string]bool)
@@ -86,6 +94,17 @@ func readLines(root fs.FS, name string, absent bool) ([]string, error) {
 		return nil, err
 	}
 	return lines(b), nil
+}
+
+// bare blanks comments and literals.
+func bare(text []string) []string {
+	out := make([]string, len(text))
+	comment := false
+	for i, l := range text {
+		l, comment = withoutComments(l, comment)
+		out[i] = withoutLiterals(l)
+	}
+	return out
 }
 
 // either is the text of the version that exists, the new one by preference.

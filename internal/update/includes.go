@@ -93,6 +93,22 @@ func included(line string) (name string, quoted, ok bool) {
 	return t[1 : 1+end], t[0] == '"', true
 }
 
+// declares adds the names that a header declares.
+func (x *includes) declares(header string, names map[string]bool) {
+	for _, root := range []fs.FS{x.new, x.old} {
+		b, err := fs.ReadFile(root, header)
+		if header == "" || err != nil {
+			continue
+		}
+		for _, d := range scan(lines(b)) {
+			if d.name != "" && d.kind != include && d.kind != conditional && d.kind != other {
+				names[d.name] = true
+			}
+		}
+		return
+	}
+}
+
 func (x *includes) resolve(dir, name string, quoted bool) string {
 	if quoted {
 		if p := path.Join(dir, name); x.exists(p) {

@@ -5,57 +5,23 @@ package update
 import "slices"
 
 // parts cuts the edits of a file into those that can't be told apart. A
-// header's edits are parted by the declarations that they are in; what else
-// there is stays whole.
-func (f *file) parts() []*part {
-	n := len(f.edits)
-	if n == 0 { // an empty file comes or goes
-		return []*part{{file: f, edits: nil}}
+// header's edits are parted by the declarations that they are in, a source
+// file's by the entries that change it; what else there is stays whole.
+func (f *file) parts(entries []Item) []*part {
+	if len(f.edits) == 0 { // an empty file comes or goes
+		return []*part{{file: f}}
 	}
-	group := make([]int, n)
-	for i := range group {
-		group[i] = i
+	sets := f.all()
+	switch {
+	case f.oneWhole() || !f.cSource():
+	case f.header():
+		sets = f.perDecl()
+	case len(entries) > 1:
+		sets = f.fine(entries)
 	}
-	find := func(i int) int {
-		for group[i] != i {
-			i = group[i]
-		}
-		return i
-	}
-	union := func(is []int) {
-		for _, i := range is {
-			a, b := find(is[0]), find(i)
-			group[max(a, b)] = min(a, b)
-		}
-	}
-	if f.header() && !f.oneWhole() {
-		for _, side := range []bool{false, true} {
-			ds := f.oldDecls
-			if side {
-				ds = f.newDecls
-			}
-			for _, d := range ds {
-				if is := f.touching(d.from, d.to, side); len(is) > 0 && d.kind != aggregate {
-					union(is)
-				}
-			}
-		}
-	} else {
-		all := make([]int, n)
-		for i := range all {
-			all[i] = i
-		}
-		union(all)
-	}
-	var out []*part
-	byRoot := make(map[int]*part)
-	for i := range n {
-		r := find(i)
-		if byRoot[r] == nil {
-			byRoot[r] = &part{file: f}
-			out = append(out, byRoot[r])
-		}
-		byRoot[r].edits = append(byRoot[r].edits, i)
+	out := make([]*part, len(sets))
+	for i, edits := range sets {
+		out[i] = &part{file: f, edits: edits}
 	}
 	for _, p := range out {
 		p.words()
@@ -73,20 +39,58 @@ func (f *file) parts() []*part {
 	return out
 }
 
+// perDecl joins the edits of one declaration. Those of a struct stay apart:
+// each member has its own users.
+func (f *file) perDecl() [][]int {
+	group := make([]int, len(f.edits))
+	for i := range group {
+		group[i] = i
+	}
+	find := func(i int) int {
+		for group[i] != i {
+			i = group[i]
+		}
+		return i
+	}
+	for _, side := range []bool{false, true} {
+		ds := f.oldDecls
+		if side {
+			ds = f.newDecls
+		}
+		for _, d := range ds {
+			if is := f.touching(d.from, d.to, side); len(is) > 0 && d.kind != aggregate {
+				for _, i := range is {
+					a, b := find(is[0]), find(i)
+					group[max(a, b)] = min(a, b)
+				}
+			}
+		}
+	}
+	var out [][]int
+	at := make(map[int]int)
+	for i := range group {
+		r := find(i)
+		if _, ok := at[r]; !ok {
+			at[r] = len(out)
+			out = append(out, nil)
+		}
+		out[at[r]] = append(out[at[r]], i)
+	}
+	return out
+}
+
 func (p *part) words() {
 	p.added, p.removed, p.indirect = make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, i := range p.edits {
 		e := p.file.edits[i]
-		collect(p.removed, p.file.old[e.oldFrom:e.oldTo])
-		collect(p.added, p.file.new[e.newFrom:e.newTo])
+		collect(p.removed, p.file.oldCode[e.oldFrom:e.oldTo])
+		collect(p.added, p.file.newCode[e.newFrom:e.newTo])
 	}
 }
 
 func collect(into map[string]bool, text []string) {
-	comment := false
 	for _, l := range text {
-		l, comment = withoutComments(l, comment)
-		for _, w := range words(withoutLiterals(l)) {
+		for _, w := range words(l) {
 			into[w] = true
 		}
 	}
@@ -127,7 +131,7 @@ func (p *part) findIndirect() {
 	if len(names) == 0 {
 		return
 	}
-	for _, l := range p.file.new {
+	for _, l := range p.file.newCode {
 		ws := words(l)
 		if slices.ContainsFunc(ws, func(w string) bool { return names[w] }) {
 			for _, w := range ws {

@@ -96,8 +96,21 @@ func (s *scanner) line(i int) int {
 	}
 	if s.start >= 0 && s.depth == 0 {
 		s.text.WriteByte(' ')
+		if s.parens == 0 && !s.comment && (i+1 == len(s.lines) || strings.TrimSpace(s.lines[i+1]) == "") && invocation(s.text.String()) {
+			s.end(i + 1)
+		}
 	}
 	return i
+}
+
+// invocation tells a macro that stands at the top level without a semicolon:
+// DEFINE_LOCK_GUARD_0(…).
+func invocation(text string) bool {
+	n := 0
+	for n < len(text) && isWord(text[n]) {
+		n++
+	}
+	return n > 2 && n < len(text) && text[n] == '(' && text[:n] == strings.ToUpper(text[:n]) && strings.HasSuffix(strings.TrimSpace(text), ")")
 }
 
 func (s *scanner) char(i, j int, c byte, l string) int {
@@ -126,7 +139,8 @@ func (s *scanner) char(i, j int, c byte, l string) int {
 		s.depth++
 	case '}':
 		s.depth = max(0, s.depth-1)
-		if s.depth == 0 && s.body {
+		keep = s.depth == 0
+		if keep && s.body {
 			s.end(i + 1)
 			return j
 		}

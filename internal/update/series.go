@@ -30,15 +30,10 @@ func Series(from, to string, groups []*Group, entries []Item) (*series.Series, e
 		}
 		s.Fixes = append(s.Fixes, &series.Fix{Diff: d, Meta: series.Meta{ID: id, Update: to, Subsystem: g.subsystem()}})
 	}
-	a := newAttributor(groups)
-	for _, it := range entries {
-		found := a.decide(it, a.attribute(it))
-		if len(found) == 0 {
-			s.Unattributed = append(s.Unattributed, series.Entry{Subject: it.Subject, CVEs: it.CVEs, Confidence: series.Possible, Why: "no fix of the update fits"})
-		}
-		for g, e := range found {
-			s.Fixes[g].Entries = append(s.Fixes[g].Entries, e)
-		}
+	found, left := newAttributor(groups).attributeAll(entries)
+	s.Unattributed = left
+	for g, es := range found {
+		s.Fixes[g].Entries = es
 	}
 	for _, f := range s.Fixes {
 		Settle(f)

@@ -72,16 +72,18 @@ type Piece struct {
 }
 
 // Split cuts a difference into groups that each stand alone, in the order of
-// the paths of their first files.
-func Split(d Delta) ([]*Group, error) {
+// the paths of their first files. entries are what the changelog tells of it:
+// a source file that several of them change is cut further.
+func Split(d Delta, entries []Item) ([]*Group, error) {
 	files, err := d.load()
 	if err != nil {
 		return nil, err
 	}
 	s := &splitter{files: files, inc: newIncludes(d.Old, d.New), rare: make(map[string]int), users: make(map[string][]*part)}
+	told := perFile(files, entries)
 	for _, f := range files {
 		s.count(f)
-		for _, p := range f.parts() {
+		for _, p := range f.parts(told[f]) {
 			p.parent = p
 			s.parts = append(s.parts, p)
 		}
@@ -96,6 +98,7 @@ func Split(d Delta) ([]*Group, error) {
 		}
 	}
 	s.linkBuild()
+	s.linkIncludes()
 	s.separable()
 	return s.groups(), nil
 }
@@ -163,9 +166,9 @@ func (s *splitter) uses(q, p *part, d def) bool {
 	case !p.file.header() && p.file.cSource():
 		// A function or variable of another source file: some header tells of
 		// it, and a name that the kernel's linker sees is there only once.
-		return path.Ext(q.file.path) == ".c" || q.file.header()
+		return d.kind == function || d.kind == prototype || len(d.name) > 5 && s.rare[d.name] <= 3*len(s.users[d.name])
 	case p.file.header() && q.file.header():
-		return s.inc.sees(q.file.path, p.file.path) || s.inc.sees(p.file.path, q.file.path) || q.file.dir() == p.file.dir()
+		return s.inc.sees(q.file.path, p.file.path) || s.inc.sees(p.file.path, q.file.path) || p.file.private() && q.file.dir() == p.file.dir()
 	case p.file.header():
 		return s.inc.sees(q.file.path, p.file.path)
 	}
@@ -176,7 +179,7 @@ func (s *splitter) uses(q, p *part, d def) bool {
 // name that no changed file had before, or the file mentions the struct, or
 // lies beside its header.
 func (s *splitter) knows(user, home *file, d def) bool {
-	return d.change == introduced && s.rare[d.name] == 0 || user.text[d.tag] || user.dir() == home.dir()
+	return d.change == introduced && s.rare[d.name] == 0 || user.text[d.tag] || home.private() && user.dir() == home.dir()
 }
 
 // linkBuild joins makefiles with the files that come or go in them, and
@@ -205,6 +208,44 @@ func (s *splitter) linkBuild() {
 					}
 				}
 			}
+		}
+	}
+}
+
+// linkIncludes joins a changed #include line with the parts of its file that
+// use what the header declares, or with all of them when none evidently does.
+func (s *splitter) linkIncludes() {
+	byFile := make(map[*file][]*part)
+	for _, p := range s.parts {
+		byFile[p.file] = append(byFile[p.file], p)
+	}
+	for _, p := range s.parts {
+		siblings := byFile[p.file]
+		if len(siblings) < 2 || len(p.edits) == 0 || !slices.ContainsFunc(p.edits, func(e int) bool { return p.file.onlyIncludes(p.file.edits[e]) }) {
+			continue
+		}
+		declared := make(map[string]bool)
+		for _, e := range p.edits {
+			x := p.file.edits[e]
+			for _, l := range slices.Concat(p.file.old[x.oldFrom:x.oldTo], p.file.new[x.newFrom:x.newTo]) {
+				if name, quoted, ok := included(l); ok {
+					s.inc.declares(s.inc.resolve(p.file.dir(), name, quoted), declared)
+				}
+			}
+		}
+		users := slices.DeleteFunc(slices.Clone(siblings), func(q *part) bool {
+			for w := range declared {
+				if q != p && (q.added[w] || q.removed[w]) {
+					return false
+				}
+			}
+			return true
+		})
+		if len(users) == 0 {
+			users = siblings
+		}
+		for _, q := range users {
+			join(p, q)
 		}
 	}
 }

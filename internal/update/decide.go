@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/series"
+)
+
+// foreign are architectures that an x86 source package's fixes are not of;
+// their code is not in the source that a target keeps.
+var foreign = strings.Fields("arm arm64 arm* armel armhf riscv riscv64 s390 s390x powerpc ppc64el ppc64 mips mips* loongarch loong64 parisc hppa sparc sparc64 alpha sh sh4 xtensa um m68k ia64 csky arc openrisc nios2 hexagon pseries powernv papr pnv_php")
+
+// Thresholds of confidence, from reading samples of attributions against the
+// fixes (docs/catalogue.md tells how often each was right).
+const (
+	byFar   = 1.35 // a likely fix scores so many times the next one
+	atLeast = 8    // and so much itself
+	fits    = 7    // less than this is no match
+)
+
+// attributeAll finds the groups of all entries. Those that are evident come
+// first; an entry that fits several groups alike then goes to one that no
+// entry explains yet, for each group was made by some commit.
+func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry, left []series.Entry) {
+	found = make(map[int][]series.Entry)
+	explained := make(map[int]bool)
+	type open struct {
+		n  int // of the entry
+		ms []match
+	}
+	var unsure []open
+	chosen := make([]int, len(entries))
+	given := make([]series.Entry, len(entries))
+	for n, it := range entries {
+		chosen[n] = -1
+		given[n] = series.Entry{Subject: it.Subject, CVEs: it.CVEs}
+		ms := a.attribute(it)
+		switch e, ok := evident(ms); {
+		case len(ms) == 0 || otherArch(it) || ms[0].score < fits || ms[0].prefix == 0 && len(ms[0].names) == 0:
+		case ok:
+			given[n].Confidence, given[n].Why = e.Confidence, e.Why
+			chosen[n] = ms[0].group
+			explained[ms[0].group] = true
+		default:
+			unsure = append(unsure, open{n, ms})
+		}
+	}
+	slices.SortStableFunc(unsure, func(x, y open) int { return cmp.Compare(margin(y.ms), margin(x.ms)) })
+	for _, o := range unsure {
+		pick := 0
+		for i, m := range o.ms {
+			if m.score < 0.8*o.ms[0].score {
+				break
+			}
+			if !explained[m.group] && m.prefix >= 0.9*o.ms[0].prefix {
+				pick = i
+				break
+			}
+		}
+		m := o.ms[pick]
+		explained[m.group] = true
+		chosen[o.n] = m.group
+		given[o.n].Confidence = series.Possible
+		given[o.n].Why = fmt.Sprintf("it fits (%.0f), and others do (%.0f)", m.score, o.ms[min(1-min(pick, 1), len(o.ms)-1)].score)
+	}
+	for n, e := range given {
+		switch {
+		case chosen[n] >= 0:
+			found[chosen[n]] = append(found[chosen[n]], e)
+		case otherArch(entries[n]):
+			e.Confidence, e.Why = series.Possible, "it is of another architecture"
+			left = append(left, e)
+		default:
+			e.Confidence, e.Why = series.Possible, "no fix of the update fits"
+			left = append(left, e)
+		}
+	}
+	return found, left
+}
+
+// evident tells how sure the best match is, if it is.
+func evident(ms []match) (series.Entry, bool) {
+	if len(ms) == 0 {
+		return series.Entry{}, false
+	}
+	best := ms[0]
+	switch {
+	case best.alone && margin(ms) > 1.2:
+		return series.Entry{Confidence: series.Certain, Why: "only this fix changes " + strings.Join(best.names, ", ")}, true
+	case margin(ms) > byFar && best.score > atLeast && best.prefix > 0.5:
+		return series.Entry{Confidence: series.Likely, Why: fmt.Sprintf("it fits best by far (%.0f, the next %.0f)", best.score, best.score/margin(ms))}, true
+	}
+	return series.Entry{}, false
+}
+
+func margin(ms []match) float64 {
+	if len(ms) < 2 || ms[1].score <= 0 {
+		return 99
+	}
+	return ms[0].score / ms[1].score
+}
+
+// otherArch tells whether an entry's prefix names another architecture.
+func otherArch(it Item) bool {
+	head := parseSubject(it.Subject).prefix
+	for _, w := range head {
+		if slices.Contains(foreign, w) {
+			return true
+		}
+	}
+	return false
+}
