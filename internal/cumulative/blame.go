@@ -19,18 +19,13 @@ import (
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
-var (
-	errorLine = regexp.MustCompile(`(?m)^([\w./+-]+):(\d+)(?::\d+)?: (?:fatal )?error: (.*)$`)
-	quoted    = regexp.MustCompile("['‘`]([^'’]+)['’]")
-)
+var errorLine = regexp.MustCompile(`(?m)^([\w./+-]+):(\d+)(?::\d+)?: (?:fatal )?error: .*$`)
 
-// blameError finds the fixes that keep the others from compiling.
+// blameError finds the fixes that keep the others from being linked.
 func (c *construction) blameError(err error) []selection.Left {
 	var out []selection.Left
 	for _, p := range problems(err) {
 		switch {
-		case p.Code == "TS3101":
-			out = append(out, c.blameCompile(p)...)
 		case strings.HasPrefix(string(p.Code), "TS5") && objectOf(p.Where) != "":
 			out = append(out, c.blameRefusal(builder.Refusal{Problem: p, Object: objectOf(p.Where)})...)
 		}
@@ -47,9 +42,6 @@ func problems(err error) []*code.Problem {
 		}
 		return out
 	}
-	if c, ok := errors.AsType[*kbuild.CompileError](err); ok {
-		return c.Problems
-	}
 	p, ok := errors.AsType[*code.Problem](err)
 	if !ok {
 		return nil
@@ -65,24 +57,25 @@ func problems(err error) []*code.Problem {
 // blameCompile reads a compiler's messages. A line that a fix brought is that
 // fix's. An old line fails because of a name that a fix changed or took away.
 func (c *construction) blameCompile(p *code.Problem) []selection.Left {
-	text := p.Why
-	if p.Err != nil {
-		text += "\n" + p.Err.Error()
-	}
 	var ids []string
-	missing := map[string]bool{}
-	for _, m := range errorLine.FindAllStringSubmatch(text, -1) {
-		file := m[1]
-		line, _ := strconv.Atoi(m[2])
-		names := map[string]bool{}
-		for _, q := range quoted.FindAllStringSubmatch(m[3], -1) {
-			for _, w := range word.FindAllString(q[1], -1) {
-				names[w], missing[w] = true, true
-			}
+	why := firstLine(p.Why)
+	for i, m := range errorLine.FindAllStringSubmatch(p.Why, -1) {
+		if i == 0 {
+			why = strings.TrimSpace(m[0])
 		}
-		if id := c.text.owner(file, line); id != "" {
+		line, _ := strconv.Atoi(m[2])
+		if id := c.text.owner(m[1], line); id != "" {
 			ids = append(ids, id)
-		} else if id := c.last(func(f *series.Fix) bool { return mentions(f, '-', names) }); id != "" {
+		}
+	}
+	missing := map[string]bool{}
+	for _, m := range kbuild.Missing(p.Why) {
+		if m.Name != "" {
+			missing[m.Name] = true
+		}
+	}
+	if len(ids) == 0 {
+		if id := c.last(func(f *series.Fix) bool { return mentions(f, '-', missing) }); id != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -92,9 +85,9 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 	slices.Sort(ids)
 	var out []selection.Left
 	for _, id := range slices.Compact(ids) {
-		l := selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: firstLine(p.Why)}
+		l := selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: why}
 		if needs := c.providers(id, missing); len(needs) > 0 {
-			l = selection.Left{ID: id, Kind: selection.Dragged, By: needs[0], Needs: needs, Why: "it does not compile without it: " + firstLine(p.Why)}
+			l = selection.Left{ID: id, Kind: selection.Dragged, By: needs[0], Needs: needs, Why: "it does not compile without it: " + why}
 		}
 		out = append(out, l)
 	}
