@@ -3,30 +3,42 @@
 package kernels
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/proof"
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
-// TestOneLivePatchHoldsFixesOfVmlinuxAndFourModules loads five fixes of one
-// update as one live patch. Two of the modules come after it and have to be
-// patched on arrival.
-func TestOneLivePatchHoldsFixesOfVmlinuxAndFourModules(t *testing.T) {
+// TestOneLivePatchHoldsFixesOfVmlinuxAndModules loads ten fixes of one update
+// as one live patch, and one more that keeps labels on keys of ext4. Two of the
+// modules come after it and have to be patched on arrival. Five of the CVEs
+// show: without the patch the reproducer finds them all, with it none.
+func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
 	k := target(t, testenv.Old)
-	r := live(t, k, "tsugi_e2e_combined", derive(t, testenv.Old, oldFixes)...)
-	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"em_text", "f2fs", "gtp", "vmlinux", "zram"}))
-	qt.Check(t, qt.HasLen(r.Artifact.Manifest.CVEs(), len(oldFixes)))
-	for _, c := range oldFixes {
+	fixes := slices.Concat(oldFixes, shownFixes)
+	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes), editOf(t, k, "sync", syncSays...))...)
+	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"dm_mod", "em_text", "ext4", "f2fs", "gtp", "loop", "vmlinux", "zram"}))
+	qt.Check(t, qt.HasLen(r.Artifact.Manifest.CVEs(), len(fixes)))
+	qt.Check(t, qt.SliceContains(codes(r.Risks), "TS8020"))
+	for _, c := range fixes {
 		for _, want := range c.functions {
 			qt.Check(t, qt.SliceContains(replaced(r), want))
 		}
 	}
+	program, err := buildReproducer61()
+	qt.Assert(t, qt.IsNil(err))
 	p := prove(t, k, r, func(q *proof.Request) {
 		q.LateModules = []string{"em_text", "gtp"}
-		q.Probe = `dir=/sys/kernel/debug
+		q.Reproducer, q.Programs = "reproduce61", []string{program}
+		q.Disks = []vm.Disk{{Name: "scratch", Size: 64 << 20, FS: "ext4"}}
+		q.Probe = `mkdir -p /mnt && mount -t ext4 /dev/tsugi/scratch /mnt || exit 2` + switched + `umount /mnt
+dir=/sys/kernel/debug
 [ -d $dir/zram ] || mount -t debugfs none $dir
 [ "$(cat /sys/block/zram0/initstate)" = 1 ] || echo 16M >/sys/block/zram0/disksize
 dd if=/dev/urandom of=/dev/zram0 bs=4k count=4 2>/dev/null
@@ -35,9 +47,21 @@ dd if=/dev/urandom of=/dev/zram0 bs=4k count=4 2>/dev/null
 	})
 	late, _ := p.Check(proof.CheckLate)
 	qt.Check(t, qt.Equals(late.Status, proof.Pass), qt.Commentf("%s", late.Detail))
-	qt.Check(t, qt.HasLen(p.Objects, 5))
+	qt.Check(t, qt.HasLen(p.Objects, 8))
 	for _, o := range p.Objects {
 		qt.Check(t, qt.Equals(o.Patched, "1"), qt.Commentf("%s is patched in the end", o.Name))
 	}
-	qt.Check(t, qt.IsTrue(ran(p, "read_block_state")), qt.Commentf("%v", p.Traced))
+	for _, f := range []string{"read_block_state", "ext4_sync_file"} {
+		qt.Check(t, qt.IsTrue(ran(p, f)), qt.Commentf("%s of the patch ran: %v", f, p.Traced))
+	}
+	var bugs, fixed strings.Builder
+	for _, c := range shownFixes {
+		fmt.Fprintf(&bugs, "%s: the bug shows\n", c.id)
+		fmt.Fprintf(&fixed, "%s: fixed\n", c.id)
+	}
+	for _, run := range []*proof.Run{p.Before, p.After} {
+		qt.Assert(t, qt.IsNotNil(run.Reproducer))
+	}
+	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, bugs.String()))
+	qt.Check(t, qt.Equals(p.After.Reproducer.Output, fixed.String()))
 }

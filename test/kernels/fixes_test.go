@@ -31,6 +31,16 @@ var oldFixes = []cve{
 	{"CVE-2026-98969", "net/sched/em_text.c", []string{"em_text em_text_change"}},
 }
 
+// shownFixes are fixes of that update, too, that testdata/reproduce61 tells from
+// their absence, by name of the CVE.
+var shownFixes = []cve{
+	{"CVE-2025-38709", "drivers/block/loop.c", []string{"loop lo_ioctl"}},
+	{"CVE-2026-72379", "fs/namei.c", []string{"vmlinux vfs_tmpfile"}},
+	{"CVE-2026-97597", "net/ipv6/ip6_flowlabel.c", []string{"vmlinux ipv6_flowlabel_opt"}},
+	{"CVE-2026-98992", "fs/namespace.c", []string{"vmlinux __do_loopback"}},
+	{"CVE-2026-99063", "drivers/md/dm-ioctl.c", []string{"dm_mod list_devices"}},
+}
+
 // ibtFixes are fixes of 6.12.117 that 6.12.115 lacks.
 var ibtFixes = []cve{
 	{"CVE-2026-92499", "fs/ext4/dir.c", []string{"ext4 ext4_readdir"}},
@@ -75,7 +85,8 @@ func TestEachFixIsLive(t *testing.T) {
 func TestTheFixesOfAKernelWithIBTAreProven(t *testing.T) {
 	k := target(t, testenv.IBT)
 	qt.Assert(t, qt.IsTrue(k.HasConfig("CONFIG_X86_KERNEL_IBT") && k.HasConfig("CONFIG_CALL_PADDING")))
-	r := live(t, k, "tsugi_e2e_ibt", derive(t, testenv.IBT, ibtFixes)...)
+	r := live(t, k, "tsugi_e2e_ibt", append(derive(t, testenv.IBT, ibtFixes), editOf(t, k, "sync", syncSays...))...)
+	qt.Check(t, qt.SliceContains(codes(r.Risks), "TS8020"))
 	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"ext4", "sch_teql", "tun", "vmlinux", "vmw_vsock_vmci_transport"}))
 	program, err := buildReproducer()
 	qt.Assert(t, qt.IsNil(err))
@@ -83,7 +94,7 @@ func TestTheFixesOfAKernelWithIBTAreProven(t *testing.T) {
 		q.Reproducer, q.Programs = "reproduce", []string{program}
 		q.Disks = []vm.Disk{{Name: "scratch", Size: 64 << 20, FS: "ext4"}}
 		q.Probe = `mkdir -p /mnt && mount -t ext4 /dev/tsugi/scratch /mnt && mkdir -p /mnt/a /mnt/b && touch /mnt/a/x &&
-ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x && umount /mnt/b && umount /mnt`
+ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x && umount /mnt/b || exit 2` + switched + `umount /mnt`
 		q.Cycles = 1
 	})
 	for _, run := range []*proof.Run{p.Before, p.After} {
@@ -91,7 +102,7 @@ ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x &
 	}
 	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, "listmount: the bug shows\ntun: the bug shows\n"))
 	qt.Check(t, qt.Equals(p.After.Reproducer.Output, "listmount: fixed\ntun: fixed\n"))
-	for _, f := range []string{"__tun_chr_ioctl", "__x64_sys_listmount", "ext4_readdir", "path_mount", "path_umount"} {
+	for _, f := range []string{"__tun_chr_ioctl", "__x64_sys_listmount", "ext4_readdir", "ext4_sync_file", "path_mount", "path_umount"} {
 		qt.Check(t, qt.IsTrue(ran(p, f)), qt.Commentf("%s of the patch ran: %v", f, p.Traced))
 	}
 }

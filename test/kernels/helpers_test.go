@@ -48,8 +48,9 @@ func compileGo(name, pkg string) (string, error) {
 }
 
 var (
-	buildTsugictl   = sync.OnceValues(func() (string, error) { return compileGo("tsugictl", "../../cmd/tsugictl") })
-	buildReproducer = sync.OnceValues(func() (string, error) { return compileGo("reproduce", "./testdata/reproduce") })
+	buildTsugictl     = sync.OnceValues(func() (string, error) { return compileGo("tsugictl", "../../cmd/tsugictl") })
+	buildReproducer   = sync.OnceValues(func() (string, error) { return compileGo("reproduce", "./testdata/reproduce") })
+	buildReproducer61 = sync.OnceValues(func() (string, error) { return compileGo("reproduce61", "./testdata/reproduce61") })
 )
 
 // tsugictl is the program as it is shipped. It also is process 1 of machines:

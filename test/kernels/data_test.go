@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/klp"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/vm"
+)
+
+// Edits of data: a constant table of the kernel proper gets a new function, one
+// of a module too, a sysctl another initial value. A callback says what the
+// kernel has then.
+func dataEdits(hardlinks, heads string) []edit {
+	return []edit{
+		{"fs/namei.c", "", "sysctl_protected_hardlinks __read_mostly = 1;", "sysctl_protected_hardlinks __read_mostly = " + hardlinks + ";"},
+		{
+			"drivers/block/virtio_blk.c", "", "\nstatic const struct block_device_operations virtblk_fops = {",
+			"\nstatic int e2e_getgeo(struct block_device *bd, struct hd_geometry *geo)\n{\n\tint ret = virtblk_getgeo(bd, geo);\n\n\tgeo->heads = " + heads + ";\n\treturn ret;\n}\n" +
+				"\nstatic const struct block_device_operations virtblk_fops = {",
+		},
+		{"drivers/block/virtio_blk.c", "", ".getgeo\t\t= virtblk_getgeo,", ".getgeo\t\t= e2e_getgeo,"},
+	}
+}
+
+var consoleEdits = []edit{
+	{"fs/proc/consoles.c", "", "\nstatic void *c_start(", `
+#include <tsugi/livepatch.h>
+
+static const struct seq_operations consoles_op;
+
+static int e2e_show(struct seq_file *m, void *v)
+{
+	seq_puts(m, "tsugi e2e\n");
+	return show_console_dev(m, v);
+}
+
+static void e2e_says(struct klp_object *obj)
+{
+	pr_warn("tsugi e2e: consoles_op.show is %s\n",
+		READ_ONCE(*(void **)&consoles_op.show) == (void *)e2e_show ? "new" : "old");
+}
+TSUGI_POST_PATCH(e2e_says)
+
+static void *c_start(`},
+	{"fs/proc/consoles.c", "", ".show\t= show_console_dev", ".show\t= e2e_show"},
+}
+
+// TestDataIsEditedAndComesBack: one live patch edits tables in read-only memory
+// and an initial value; the next takes over two of the three edits and is
+// without the third; when it is reverted, all is as the kernel was built.
+func TestDataIsEditedAndComesBack(t *testing.T) {
+	k := target(t, testenv.Demo)
+	first := live(t, k, "tsugi_e2e_data_1", editOf(t, k, "data", append(dataEdits("2", "77"), consoleEdits...)...))
+	second := live(t, k, "tsugi_e2e_data_2", editOf(t, k, "data", dataEdits("3", "99")...))
+	for _, code := range []string{"TS8004", "TS8011", "TS8012"} {
+		qt.Check(t, qt.SliceContains(codes(first.Risks), code))
+	}
+	qt.Check(t, qt.DeepEquals(second.Artifact.Manifest.States, []livepatch.State{{ID: klp.EditsState, Version: klp.EditsVersion}}))
+	p := prove(t, k, second, func(q *proof.Request) {
+		q.Previous = proof.PatchRef{Name: "tsugi_e2e_data_1"}
+		q.PreviousModule = first.Artifact.Module()
+		q.Disks = []vm.Disk{{Name: "scratch", Size: 16 << 20}}
+		q.Reproducer = `echo "hardlinks $(cat /proc/sys/fs/protected_hardlinks)"
+echo "consoles $(grep -c 'tsugi e2e' /proc/consoles)"
+echo $(hdparm -g /dev/tsugi/scratch | grep -o '= [0-9]*/[0-9]*/' | cut -d/ -f2)
+[ "$(cat /proc/sys/fs/protected_hardlinks)" = 3 ]`
+	})
+	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, ""))
+	qt.Check(t, qt.Equals(p.After.Reproducer.Output, ""))
+	notes := slices.DeleteFunc(slices.Clone(p.Log.Notes), func(l string) bool { return !strings.Contains(l, "tsugi e2e:") })
+	qt.Check(t, qt.DeepEquals(notes, []string{"tsugi e2e: consoles_op.show is new"}))
+}
