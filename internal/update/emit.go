@@ -121,7 +121,7 @@ func occurrences(text, part []string) int {
 func (h hunk) write(out *bytes.Buffer, f *file, shift int) {
 	oldLen := h.to - h.from
 	newLen := oldLen + h.grows(f)
-	fmt.Fprintf(out, "@@ -%s +%s @@\n", span(h.from, oldLen), span(h.from+shift, newLen))
+	fmt.Fprintf(out, "@@ -%s +%s @@%s\n", span(h.from, oldLen), span(h.from+shift, newLen), heading(f.old, h.from))
 	pos := h.from
 	for _, i := range h.edits {
 		e := f.edits[i]
@@ -131,6 +131,17 @@ func (h hunk) write(out *bytes.Buffer, f *file, shift int) {
 		pos = e.oldTo
 	}
 	put(out, ' ', f.old[pos:h.to])
+}
+
+// heading is the last line above a hunk that begins with a letter or _, as
+// git's default (xdl_emit.c).
+func heading(text []string, before int) string {
+	for i := before - 1; i >= 0; i-- {
+		if c := text[i][0]; c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
+			return " " + strings.TrimRight(text[i][:min(len(text[i]), 80)], " \t\r\n")
+		}
+	}
+	return ""
 }
 
 // span writes a range as diff does: an empty one names the line before it.
