@@ -21,7 +21,7 @@ import (
 // policy would leave it out as less severe or out of scope. A fix that
 // requires one that is excluded or can't be live is dragged along.
 func Choose(s *series.Series, p Policy, facts map[string]Fact, now time.Time) *Selection {
-	c := &choice{series: s, left: map[string]Left{}}
+	c := &choice{series: s, facts: facts, left: map[string]Left{}}
 	for _, f := range s.Fixes {
 		if l, out := c.judge(f, p, facts[f.ID], now); out {
 			c.left[f.ID] = l
@@ -43,6 +43,7 @@ func Choose(s *series.Series, p Policy, facts map[string]Fact, now time.Time) *S
 
 type choice struct {
 	series *series.Series
+	facts  map[string]Fact
 	left   map[string]Left
 }
 
@@ -100,23 +101,60 @@ func (c *choice) drag() {
 			if l, out := c.left[f.ID]; out && !l.Kind.yields() {
 				continue
 			}
-			var needs []string
-			why := ""
+			by, why := "", ""
 			for _, id := range f.Requires {
 				if c.series.Fix(id) == nil {
-					needs = append(needs, id)
-					why = cmp.Or(why, fmt.Sprintf("it requires %s, which the series does not hold", id))
+					by, why = id, fmt.Sprintf("it requires %s, which the series does not hold", id)
 				} else if l, out := c.left[id]; out && !l.Kind.yields() {
-					needs = append(needs, id)
-					why = cmp.Or(why, fmt.Sprintf("it requires %s, which is left out: %s", id, l.Kind))
+					by, why = id, fmt.Sprintf("it requires %s, which is left out: %s", id, l.Kind)
+				}
+				if by != "" {
+					break
 				}
 			}
-			if len(needs) > 0 {
-				c.left[f.ID] = Left{Fix: f, ID: f.ID, Kind: Dragged, By: needs[0], Needs: needs, Why: why}
+			if by != "" {
+				c.left[f.ID] = Left{Fix: f, ID: f.ID, Kind: Dragged, By: by, Why: why}
 				again = true
 			}
 		}
 	}
+	for id, l := range c.left {
+		if l.Kind == Dragged {
+			l.Needs = c.needs(l.Fix)
+			c.left[id] = l
+		}
+	}
+}
+
+// needs lists the excluded fixes that a dragged one hangs on, through however
+// many others; nil when it would not work with them either.
+func (c *choice) needs(f *series.Fix) []string {
+	var out []string
+	seen := map[string]bool{f.ID: true}
+	works := true
+	var visit func(f *series.Fix)
+	visit = func(f *series.Fix) {
+		for _, id := range f.Requires {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			g := c.series.Fix(id)
+			if v := c.facts[id].Verdict; g == nil || v == NeedsReboot || v == IsError {
+				works = false
+				return
+			}
+			if c.left[id].Kind == Excluded {
+				out = append(out, id)
+			}
+			visit(g)
+		}
+	}
+	if visit(f); !works {
+		return nil
+	}
+	slices.Sort(out)
+	return out
 }
 
 // require takes back what chosen fixes require.
