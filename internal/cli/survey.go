@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,7 @@ type surveyOptions struct {
 	jobs       int
 	maxObjects int
 	all        bool
+	catalogue  string
 }
 
 func newSurveyCommand(a *app) *cobra.Command {
@@ -49,6 +51,7 @@ objects that were compiled before.`,
 	f.StringVarP(&o.target, "target", "t", "", "kernel to survey for, as target ls names it (needed)")
 	f.StringVar(&o.from, "from", "", "source version that the update begins at (default the target's)")
 	f.StringVar(&o.to, "to", "", "source version that the update ends at")
+	f.StringVar(&o.catalogue, "catalogue", "", "directory of the catalogue of fixes (default catalogue below the home)")
 	f.StringVar(&o.html, "html", "", "write the report as a page of its own to this file")
 	f.StringVar(&o.json, "json-file", "", "write the report as JSON to this file")
 	f.IntVarP(&o.jobs, "jobs", "j", 0, "fixes and compilers at a time (default one per processor)")
@@ -74,7 +77,7 @@ func (a *app) survey(ctx context.Context, args []string, o surveyOptions) error 
 	if err != nil {
 		return err
 	}
-	req := survey.Request{Dir: filepath.Join(store.Home(), "surveys"), Jobs: o.jobs, MaxObjects: o.maxObjects}
+	req := survey.Request{Dir: filepath.Join(store.Home(), "surveys"), Made: time.Now().Format(time.DateOnly), Jobs: o.jobs, MaxObjects: o.maxObjects}
 	if req.Target, err = store.Get(o.target); err != nil {
 		return err
 	}

@@ -21,5 +21,12 @@ func (a *app) writeSurvey(r *survey.Report, o surveyOptions) error {
 			return err
 		}
 	}
-	return nil
+	if o.html == "" {
+		return nil
+	}
+	b, err := r.HTML()
+	if err != nil {
+		return err
+	}
+	return command.WriteFile(o.html, b)
 }

@@ -3,6 +3,7 @@
 package survey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
@@ -20,13 +22,14 @@ import (
 // most bounds how many fixes are taken together for the sake of one.
 const most = 40
 
-// judge finds the verdict of one fix and keeps it.
-func (w *walk) judge(ctx context.Context, i int) error {
+// judge finds the verdict of one fix and keeps it. It reports false when that
+// takes headers, which are for later unless this is the last pass.
+func (w *walk) judge(ctx context.Context, i int, last bool) (bool, error) {
 	f := w.req.Series.Fixes[i]
 	start := time.Now()
-	e, err := w.assess(ctx, f)
-	if err != nil {
-		return err
+	e, err := w.assess(ctx, f, last)
+	if err != nil || e == nil {
+		return false, err
 	}
 	e.Verdict.Milli = time.Since(start).Milliseconds()
 	if old := w.found[i]; old != nil {
@@ -36,13 +39,14 @@ func (w *walk) judge(ctx context.Context, i int) error {
 		}
 	}
 	w.found[i], w.fresh[i] = e, true
-	return w.kept.put(f, e)
+	return true, w.kept.put(f, e)
 }
 
 // assess builds a fix with what the series says that it requires, and joins it
 // with what the compiler says is missing, until it compiles or nothing is
-// found that could help.
-func (w *walk) assess(ctx context.Context, f *series.Fix) (*entry, error) {
+// found that could help. It returns nil when what it takes has to wait for the
+// last pass.
+func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, error) {
 	e := &entry{ID: f.ID, Engine: w.req.Engine, Stated: slices.Clone(f.Requires)}
 	fixes := []*series.Fix{f}
 	var reqs []Requirement
@@ -56,6 +60,9 @@ func (w *walk) assess(ctx context.Context, f *series.Fix) (*entry, error) {
 	}
 	join(f, "")
 	for {
+		if !last && slices.ContainsFunc(fixes, func(x *series.Fix) bool { return effort(x) > 0 }) {
+			return nil, nil
+		}
 		r, err := w.try(ctx, fixes)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -141,19 +148,16 @@ func (w *walk) lacking(err error, fixes []*series.Fix) (*series.Fix, string) {
 	if !ok || p.Code != "TS3101" {
 		return nil, ""
 	}
-	for _, m := range parseMissing(p.Why) {
+	for _, m := range kbuild.Missing(p.Why) {
 		if m.Name != "" && !strings.Contains(m.File, "/") {
 			m.File = p.Where
 		}
 		if f, ok := w.names.provider(m, fixes); ok {
-			if m.Name == "" {
-				return f, m.File
-			}
-			return f, m.Name
+			return f, cmp.Or(m.Name, m.File)
 		}
 	}
 	// No message tells a name: the file that fails has to change with the fix.
-	if f, ok := w.names.provider(missing{File: p.Where}, fixes); ok {
+	if f, ok := w.names.provider(kbuild.Missed{File: p.Where}, fixes); ok {
 		return f, p.Where
 	}
 	return nil, ""

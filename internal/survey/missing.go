@@ -8,62 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
-
-// missing is what a compiler did not find, or found to be otherwise than the
-// fix thinks.
-type missing struct {
-	File string // where it was missed
-	Name string // of a function, a member, a type or a header; "" when no message tells
-}
-
-var (
-	messageForm = regexp.MustCompile(`(?m)^([A-Za-z0-9_./-]+):\d+:(?:\d+:)? (?:fatal )?error: (.*)$`)
-	headerForm  = regexp.MustCompile(`^([A-Za-z0-9_./-]+): No such file or directory`)
-	// The name that a message is about is the last thing in quotes, members
-	// ("'struct a' has no member named 'b'") among it, without what gcc suggests.
-	quoted  = regexp.MustCompile(`['‘]([^'’]+)['’]`)
-	nameEnd = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\W*$`)
-)
-
-// parseMissing reads gcc's messages.
-func parseMissing(why string) []missing {
-	var out []missing
-	for _, m := range messageForm.FindAllStringSubmatch(why, -1) {
-		file, text := m[1], m[2]
-		if h := headerForm.FindStringSubmatch(text); h != nil {
-			out = append(out, missing{file, h[1]})
-			continue
-		}
-		text, _, _ = strings.Cut(text, "; did you mean")
-		text, _, _ = strings.Cut(text, "[-W")
-		names := quoted.FindAllStringSubmatch(text, -1)
-		name := ""
-		if len(names) > 0 {
-			q := names[len(names)-1][1]
-			if strings.Contains(text, "follows non-static") || strings.Contains(text, "from incompatible") ||
-				strings.Contains(text, "makes pointer from") || strings.Contains(text, "makes integer from") {
-				q = names[0][1]
-			}
-			if n := nameEnd.FindStringSubmatch(q); n != nil {
-				name = n[1]
-			}
-		}
-		out = append(out, missing{file, name})
-	}
-	// A name is more telling than that something is wrong in a file.
-	slices.SortStableFunc(out, func(a, b missing) int {
-		if (a.Name == "") != (b.Name == "") {
-			if a.Name == "" {
-				return 1
-			}
-			return -1
-		}
-		return 0
-	})
-	return slices.Compact(out)
-}
 
 // names finds the fixes that change something about a name, and those that
 // change a file.
@@ -133,9 +80,15 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
 // provider finds the fix that most likely brings what was missed, among those
 // that are not taken already.
-func (n *names) provider(m missing, fixes []*series.Fix) (*series.Fix, bool) {
+func (n *names) provider(m kbuild.Missed, fixes []*series.Fix) (*series.Fix, bool) {
 	if m.Name != "" {
 		if f := n.named(m, fixes); f != nil {
+			return f, true
+		}
+	}
+	// "struct sk_buff": where a member is missing, its struct may be new.
+	if _, tag, ok := strings.Cut(m.In, " "); ok {
+		if f := n.named(kbuild.Missed{Name: tag, File: m.File}, fixes); f != nil {
 			return f, true
 		}
 	}
@@ -149,7 +102,7 @@ func (n *names) provider(m missing, fixes []*series.Fix) (*series.Fix, bool) {
 	return nil, false
 }
 
-func (n *names) named(m missing, fixes []*series.Fix) *series.Fix {
+func (n *names) named(m kbuild.Missed, fixes []*series.Fix) *series.Fix {
 	var best *series.Fix
 	most := 0
 	for _, c := range n.byName[m.Name] {

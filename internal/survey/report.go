@@ -20,6 +20,7 @@ type Report struct {
 	From    string              `json:"from,omitempty"`
 	To      string              `json:"to,omitempty"`
 	Engine  string              `json:"engine"`
+	Made    string              `json:"made,omitempty"` // date, 2026-11-22
 	Summary Summary             `json:"summary"`
 	CVEs    []CVE               `json:"cves"`
 	Fixes   []Fix               `json:"fixes"`
@@ -117,7 +118,7 @@ type CodeCount struct {
 func (w *walk) report() *Report {
 	s, t := w.req.Series, w.req.Target
 	r := &Report{
-		Schema: 1, Name: s.Name, From: s.From, To: s.To, Engine: w.req.Engine, Unattributed: s.Unattributed,
+		Schema: 1, Name: s.Name, From: s.From, To: s.To, Engine: w.req.Engine, Made: w.req.Made, Unattributed: s.Unattributed,
 		Target: livepatch.TargetRef{
 			Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion, Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
 		},

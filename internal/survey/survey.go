@@ -39,8 +39,9 @@ type Request struct {
 	// Engine names the program that judges. Verdicts of another one are found
 	// again.
 	Engine     string
-	Jobs       int // fixes and compilers at a time; 0 for one per processor
-	MaxObjects int // objects that a fix may reach; 0: the builder's limit
+	Made       string // date of the report
+	Jobs       int    // fixes and compilers at a time; 0 for one per processor
+	MaxObjects int    // objects that a fix may reach; 0: the builder's limit
 	Shared     kbuild.Cache
 }
 

@@ -49,6 +49,19 @@ func (w *walk) run(ctx context.Context) error {
 	}
 	task := w.rep.Start("judge fixes", int64(len(todo)), progress.Steps)
 	c := newClock(w.req.Series, todo)
+	later, err := w.pass(ctx, todo, c, task, false)
+	if err == nil {
+		_, err = w.pass(ctx, later, c, task, true)
+	}
+	task.Note(fmt.Sprintf("%d of %d known before", len(w.found)-len(todo), len(w.found)))
+	task.Done(err)
+	return err
+}
+
+// pass judges fixes, several at a time. The first pass leaves to the second
+// what has to be joined with headers, which may take minutes each.
+func (w *walk) pass(ctx context.Context, todo []int, c *clock, task progress.Task, last bool) (later []int, err error) {
+	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(w.req.Jobs, atOnce))
 	for _, i := range todo {
@@ -56,9 +69,16 @@ func (w *walk) run(ctx context.Context) error {
 			if err := gctx.Err(); err != nil {
 				return err
 			}
-			task.Note(c.left())
-			if err := w.judge(gctx, i); err != nil {
+			judged, err := w.judge(gctx, i, last)
+			if err != nil {
 				return err
+			}
+			if !judged {
+				mu.Lock()
+				defer mu.Unlock()
+				later = append(later, i)
+				c.postpone(i)
+				return nil
 			}
 			c.done(i)
 			task.Note(c.left())
@@ -67,9 +87,8 @@ func (w *walk) run(ctx context.Context) error {
 		})
 	}
 	err = g.Wait()
-	task.Note(fmt.Sprintf("%d of %d known before", len(w.found)-len(todo), len(w.found)))
-	task.Done(err)
-	return err
+	slices.Sort(later)
+	return later, err
 }
 
 // recall takes what earlier surveys found, and lists what is left to do: what
@@ -129,6 +148,13 @@ func (w *walk) prepare(ctx context.Context, todo []int) error {
 	if err := kbuild.Index(ctx, t, w.rep); err != nil {
 		return err
 	}
+	task := w.rep.Start("read kernel", 0, progress.Steps)
+	k, err := builder.NewKernel(ctx, t)
+	task.Done(err)
+	if err != nil {
+		return err
+	}
+	w.kernel = k
 	var files []string
 	for _, i := range todo {
 		for _, d := range w.req.Series.Fixes[i].Diff.Files {
@@ -137,17 +163,11 @@ func (w *walk) prepare(ctx context.Context, todo []int) error {
 			}
 		}
 	}
-	objs, err := kbuild.Sources(ctx, t, files, w.rep)
+	objs, err := k.Tree().Sources(ctx, files, w.rep)
 	if err != nil {
 		return err
 	}
-	if err := kbuild.Originals(ctx, t, objs, kbuild.Options{Jobs: w.req.Jobs, Shared: w.req.Shared}, w.rep); err != nil {
-		return err
-	}
-	task := w.rep.Start("read kernel", 0, progress.Steps)
-	w.kernel, err = builder.NewKernel(t)
-	task.Done(err)
-	return err
+	return kbuild.Originals(ctx, t, objs, kbuild.Options{Jobs: w.req.Jobs, Shared: w.req.Shared, Tree: k.Tree()}, w.rep)
 }
 
 // clock tells how long the rest will take, from what was done so far. Fixes
@@ -172,6 +192,15 @@ func newClock(s *series.Series, todo []int) *clock {
 		c.count[k]++
 	}
 	return c
+}
+
+// postpone moves a fix to the slow ones.
+func (c *clock) postpone(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count[c.kind[i]]--
+	c.kind[i] = 1
+	c.count[1]++
 }
 
 func (c *clock) done(i int) {
