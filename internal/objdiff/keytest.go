@@ -110,7 +110,7 @@ func (r *Result) rewrite(a *atom, tests []keyTest) (*rewritten, string) {
 	}
 	for _, u := range a.users {
 		for i := range u.refs {
-			if f := &u.refs[i]; u.kind != function && f.to.atom == a && f.to.off != 0 {
+			if f := &u.refs[i]; !u.class.code() && f.to.atom == a && f.to.off != 0 {
 				return nil, u.name() + " points into the function"
 			}
 		}

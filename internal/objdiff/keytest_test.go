@@ -51,6 +51,11 @@ int FN(dense)(int x) {
   }
   return sum;
 }
+#ifdef TESTS
+int FN(back)(int x) { if (LABEL(NOP2, &own_on, 0)) x += 3; x++; if (LABEL(NOP2, &own_off, 0)) x ^= 5; return ext(x) + EDIT; }
+#else
+int FN(back)(int x) { if (LABEL(NOP2, &own_on, 0)) x += 3; asm volatile goto("jmp 7f\n.pushsection .altinstr_replacement,\"ax\"\n7: jmp %l[out]\n.popsection" :::: out); x--; out: x++; if (LABEL(NOP2, &own_off, 0)) x ^= 5; return ext(x) + EDIT; }
+#endif
 int FN(cold)(int x) { if (LABEL(JMP, &own_on, 0)) { fail(x); return -1; } return ext(x) + EDIT; }
 `
 
@@ -62,7 +67,7 @@ int fails;
 int ext(int x) { return x * 2 + 1; }
 void fail(int x) { fails += x; }
 asm(".pushsection .text\n.globl __fentry__\n__fentry__: ret\n.popsection");
-#define FNS(F) F(wide) F(near) F(dense) F(cold)
+#define FNS(F) F(wide) F(near) F(dense) F(back) F(cold)
 #define DECLARE(f) int f(int), want_##f(int);
 FNS(DECLARE)
 int main(void) {
@@ -89,9 +94,9 @@ func TestLabelsOfAModuleTestTheirKeys(t *testing.T) {
 			orig := build(t, labelsSource, append(flags, "-DEDIT=1")...)
 			r, err := objdiff.Diff(orig, build(t, labelsSource, append(flags, "-DEDIT=2")...), ownKeys)
 			qt.Assert(t, qt.IsNil(err))
-			qt.Assert(t, qt.DeepEquals(names(r.Changed), []string{"wide", "near", "dense", "cold"}))
+			qt.Assert(t, qt.DeepEquals(names(r.Changed), []string{"wide", "near", "dense", "back", "cold"}))
 			qt.Assert(t, qt.DeepEquals(risks(r), []string{
-				"TS8020 cold", "TS8020 dense", "TS8020 dense", "TS8020 dense", "TS8020 near", "TS8020 near", "TS8020 wide", "TS8020 wide",
+				"TS8020 back", "TS8020 back", "TS8020 cold", "TS8020 dense", "TS8020 dense", "TS8020 dense", "TS8020 near", "TS8020 near", "TS8020 wide", "TS8020 wide",
 			}))
 			e := checkExtract(t, r)
 			qt.Assert(t, qt.IsNil(e.File.Section("__jump_table")))
