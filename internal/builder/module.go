@@ -126,6 +126,9 @@ func (b *build) pack(m *klp.Module) error {
 		man.Fixes = append(man.Fixes, livepatch.FixRef{ID: f.ID, Title: f.Title, Origin: f.Origin, CVEs: f.CVEs})
 		diffs[f.ID] = f.Raw
 	}
+	for _, st := range m.States {
+		man.States = append(man.States, livepatch.State{ID: st.ID, Version: st.Version})
+	}
 	for _, r := range b.report.Risks {
 		man.Risks = append(man.Risks, livepatch.Risk{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
 	}

@@ -30,6 +30,13 @@ func ready(t *Target, opts Options, inputs []Input) (*Module, []*piece, *linkage
 		return nil, nil, nil, err
 	}
 	ln := name(t, pieces, own)
+	ln.edits = !opts.Keep
+	if opts.Keep && slices.ContainsFunc(pieces, func(p *piece) bool { return p.edits != nil }) {
+		return nil, nil, nil, code.New("TS5303", opts.Name, "it edits data, and would stand on others that may leave before it")
+	}
+	if m.States, err = statesOf(pieces, ln.edits); err != nil {
+		return nil, nil, nil, err
+	}
 	for _, p := range pieces {
 		if err := p.joinCold(ln); err != nil {
 			return nil, nil, nil, err
@@ -122,7 +129,7 @@ func (m *Module) list(pieces []*piece) error {
 			m.Functions = append(m.Functions, fn)
 		}
 	}
-	hooked := slices.ContainsFunc(pieces, func(p *piece) bool { return len(p.hooks) > 0 })
+	hooked := slices.ContainsFunc(pieces, func(p *piece) bool { return len(p.hooks) > 0 || p.edits != nil })
 	if len(m.Functions) == 0 && !hooked {
 		return code.New("TS5302", m.Name, "")
 	}

@@ -37,6 +37,7 @@ type Module struct {
 	KO        []byte
 	Functions []Function
 	Symbols   []Symbol // what the kernel's livepatch core must resolve
+	States    []State
 	Proof     Proof
 	// Warnings are the lines in which Kbuild or objtool complained about the
 	// module, undefined symbols aside. A clean build has none.
@@ -54,6 +55,12 @@ type Function struct {
 	Size    uint64 // bytes of the original
 	NewSize uint64 // bytes of the replacement, without its .cold part
 	Change  string // why it counts as changed, from the differ
+}
+
+// State is one klp_state of the module.
+type State struct {
+	ID      uint64
+	Version uint32
 }
 
 // Symbol is one symbol that livepatch relocations of the module refer to.

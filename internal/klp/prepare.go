@@ -21,21 +21,23 @@ type linkage struct {
 	locals  map[string]string // renamed local symbols -> their own names
 	aliases map[string]string // global names of replacements and hooks -> local link name
 	clear   bool              // see clear.go
+	edits   bool              // see edits.go
 	cold    map[string]bool   // link names of what is joined to functions, see cold.go
 }
 
 // prepare makes the pieces of all inputs, with every function proven and every
 // undefined symbol resolved.
 func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
-	r := &resolver{target: t, defined: map[string]*piece{}}
-	seen := map[string]bool{}
+	r := &resolver{target: t, defined: map[string][]definition{}}
+	type key struct{ object, module string } // two modules may have an object in common
+	seen := map[key]bool{}
 	var bad problems
 	for i := range inputs {
 		in := &inputs[i]
-		if seen[in.Object] {
+		if seen[key{in.Object, in.Module}] {
 			return nil, code.New("TS5303", in.Object, "it is given twice")
 		}
-		seen[in.Object] = true
+		seen[key{in.Object, in.Module}] = true
 		p, err := newPiece(t, in, proof)
 		if err != nil {
 			if err = bad.add(in.Object, err); err != nil {
@@ -47,12 +49,7 @@ func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
 			if s.Section == nil || s.Bind == elf.STB_LOCAL {
 				continue
 			}
-			if other := r.defined[s.Name]; other != nil {
-				err := code.New("TS5303", s.Name, fmt.Sprintf("%s and %s both define it", other.in.Object, in.Object))
-				_ = bad.add(in.Object, err)
-				continue
-			}
-			r.defined[s.Name] = p
+			_ = bad.add(in.Object, r.define(p, s))
 		}
 		r.pieces = append(r.pieces, p)
 	}
@@ -96,6 +93,12 @@ func newPiece(t *Target, in *Input, proof *Proof) (*piece, error) {
 			return nil, fmt.Errorf("extract of %s: %s hook without a definition", in.Object, h.Kind)
 		}
 		p.hooks = append(p.hooks, hook{h.Kind, sym})
+	}
+	if err := p.editSymbol(syms); err != nil {
+		return nil, err
+	}
+	if err := p.proveEdited(proof); err != nil {
+		return nil, err
 	}
 	// The pointers of tsugi/livepatch.h have said what they had to say.
 	p.drop(func(s *elfobj.Section) bool { return strings.HasPrefix(s.Name, ".tsugi.") })

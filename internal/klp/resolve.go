@@ -42,6 +42,7 @@ type piece struct {
 	klp    map[*elfobj.Symbol]klpSym
 	spaces map[string]bool // namespaces of the exports used
 	hooks  []hook
+	edits  *elfobj.Symbol // table of edits, in file
 }
 
 // replaced is a function of the target and its replacement.
@@ -65,8 +66,46 @@ func (p *piece) object() string { return p.layout.owner.String() }
 type resolver struct {
 	target *Target
 	pieces []*piece
-	// defined maps the global names that extracts define to their piece.
-	defined map[string]*piece
+	// defined maps the global names that extracts define to where they do: a
+	// module's may be another's as well.
+	defined map[string][]definition
+}
+
+// definition is a global that an extract brings.
+type definition struct {
+	piece *piece
+	sym   *elfobj.Symbol
+}
+
+// define notes a global. The second of a name, in another module, gets a name
+// of its own in the link.
+func (r *resolver) define(p *piece, s *elfobj.Symbol) error {
+	name := s.Name
+	for _, other := range r.defined[name] {
+		if other.piece.layout.owner == p.layout.owner {
+			return code.New("TS5303", name, fmt.Sprintf("%s and %s both define it", other.piece.in.Object, p.in.Object))
+		}
+	}
+	if n := len(r.defined[name]); n > 0 {
+		s.Name = fmt.Sprintf("tsugi_new_%d_%s", n, name)
+	}
+	r.defined[name] = append(r.defined[name], definition{p, s})
+	return nil
+}
+
+// definition returns what a piece means by a name that extracts define: its
+// own module's, vmlinux's, or another's; nil if there is none.
+func (r *resolver) definition(p *piece, name string) *definition {
+	var found *definition
+	for i, d := range r.defined[name] {
+		switch {
+		case d.piece.layout.owner == p.layout.owner:
+			return &r.defined[name][i]
+		case found == nil || d.piece.layout.owner.ko == nil:
+			found = &r.defined[name][i]
+		}
+	}
+	return found
 }
 
 // resolve settles one undefined symbol of a piece.
@@ -104,7 +143,7 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 	name := sym.Name
 	if ref.Orig != nil {
 		name = ref.Orig.Name
-	} else if def := r.defined[name]; def != nil {
+	} else if def := r.definition(p, name); def != nil {
 		return r.link(p, def, sym)
 	}
 	self := p.layout.owner
@@ -142,7 +181,7 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 	if entry != nil {
 		return r.place(p, kernel, sym, entry, ref)
 	}
-	if def := r.defined[name]; def != nil {
+	if def := r.definition(p, name); def != nil {
 		return r.link(p, def, sym)
 	}
 	return code.New("TS5201", name, "needed by "+p.users(sym))
@@ -150,14 +189,16 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 
 // link refers to what another piece brings. Code of a module may run only when
 // that module is there, so only the same module's code may call it.
-func (r *resolver) link(p, def *piece, sym *elfobj.Symbol) error {
+func (r *resolver) link(p *piece, d *definition, sym *elfobj.Symbol) error {
+	def, name := d.piece, sym.Name
+	sym.Name = d.sym.Name
 	if def.layout.owner == p.layout.owner || def.layout.owner.ko == nil {
 		return nil
 	}
 	if p.layout.owner.ko == nil {
-		return code.New("TS5207", sym.Name, fmt.Sprintf("%s uses it, %s of %s defines it", p.users(sym), def.in.Object, def.object()))
+		return code.New("TS5207", name, fmt.Sprintf("%s uses it, %s of %s defines it", p.users(sym), def.in.Object, def.object()))
 	}
-	return r.after(p, def.object(), sym.Name)
+	return r.after(p, def.object(), name)
 }
 
 // fromModule resolves what another module exports.

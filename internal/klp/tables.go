@@ -69,6 +69,11 @@ func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
 		t.WriteString(clearIncludes)
 	}
 	objs := objects(pieces)
+	if ln.edits {
+		objs = withVmlinux(objs)
+		t.WriteString(editsIncludes + editsTypes)
+		t.lists(objs)
+	}
 	n := 0
 	for _, o := range objs {
 		t.functions(o, &n)
@@ -76,9 +81,12 @@ func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
 	if ln.clear {
 		t.WriteString(clearSource)
 	}
+	if ln.edits {
+		t.WriteString(editsSource)
+	}
 	hooks := 0
-	for _, o := range objs {
-		if err := t.callbacks(o, &hooks); err != nil {
+	for i, o := range objs {
+		if err := t.callbacks(o, i, &hooks); err != nil {
 			return "", err
 		}
 	}
@@ -167,7 +175,13 @@ func (o *object) has(kind objdiff.HookKind) bool {
 
 // wants tells whether an object gets a callback.
 func (t *tables) wants(o *object, kind objdiff.HookKind) bool {
-	return o.has(kind) || kind == objdiff.HookPostUnpatch && t.clears(o)
+	return o.has(kind) || kind == objdiff.HookPostUnpatch && t.clears(o) || t.edits(o, kind)
+}
+
+// edits tells whether a callback deals with edits of data: vmlinux's also with
+// those of the live patch before this one.
+func (t *tables) edits(o *object, kind objdiff.HookKind) bool {
+	return t.ln.edits && (len(o.edited()) > 0 || o.name == Vmlinux && kind != objdiff.HookPreUnpatch)
 }
 
 func (t *tables) clears(o *object) bool { return t.ln.clear && o.name != Vmlinux }
@@ -177,7 +191,10 @@ func (t *tables) clears(o *object) bool { return t.ln.clear && o.name != Vmlinux
 // or in the reverse order when unpatching. When a pre_patch fails, the
 // post_unpatch of the pieces whose pre_patch went well undo them, just as
 // livepatch does for whole objects.
-func (t *tables) callbacks(o *object, n *int) error {
+//
+// Edits of data are made before the authors' callbacks are called, and undone
+// after them. number is the object's in the tables of edits.
+func (t *tables) callbacks(o *object, number int, n *int) error {
 	names := map[*piece]map[objdiff.HookKind]string{}
 	for _, p := range o.pieces {
 		names[p] = map[objdiff.HookKind]string{}
@@ -205,11 +222,14 @@ func (t *tables) callbacks(o *object, n *int) error {
 			continue
 		}
 		if k == objdiff.HookPrePatch {
-			t.prePatch(o, names)
+			t.prePatch(o, number, names)
 			continue
 		}
 		t.printf("\nstatic void tsugi_%s_%s(struct klp_object *obj)\n{\n", k, o.ident())
 		ps := slices.Clone(o.pieces)
+		if k == objdiff.HookPostPatch && t.edits(o, k) {
+			t.printf("\ttsugi_edits_%s(obj, %d);\n", k, number)
+		}
 		if k != objdiff.HookPostPatch {
 			slices.Reverse(ps)
 		}
@@ -217,6 +237,9 @@ func (t *tables) callbacks(o *object, n *int) error {
 			if f := names[p][k]; f != "" {
 				t.printf("\t%s(obj);\n", f)
 			}
+		}
+		if k != objdiff.HookPostPatch && t.edits(o, k) {
+			t.printf("\ttsugi_edits_%s(obj, %d);\n", k, number)
 		}
 		if k == objdiff.HookPostUnpatch && t.clears(o) {
 			t.printf("\ttsugi_clear_relocs(obj);\n")
@@ -226,52 +249,74 @@ func (t *tables) callbacks(o *object, n *int) error {
 	return nil
 }
 
-func (t *tables) prePatch(o *object, names map[*piece]map[objdiff.HookKind]string) {
+func (t *tables) prePatch(o *object, number int, names map[*piece]map[objdiff.HookKind]string) {
 	t.printf("\nstatic int tsugi_pre_patch_%s(struct klp_object *obj)\n{\n\tint ret;\n\n", o.ident())
 	var undo []string
+	if t.edits(o, objdiff.HookPrePatch) {
+		t.printf("\tret = tsugi_edits_pre_patch(obj, %d);\n\tif (ret)\n\t\treturn ret;\n", number)
+		undo = append(undo, fmt.Sprintf("tsugi_edits_cancel(obj, %d)", number))
+	}
 	for _, p := range o.pieces {
 		if f := names[p][objdiff.HookPrePatch]; f != "" {
 			t.printf("\tret = %s(obj);\n\tif (ret) {\n", f)
 			for _, u := range slices.Backward(undo) {
-				t.printf("\t\t%s(obj);\n", u)
+				t.printf("\t\t%s;\n", u)
 			}
 			t.printf("\t\treturn ret;\n\t}\n")
 		}
 		if u := names[p][objdiff.HookPostUnpatch]; u != "" {
-			undo = append(undo, u)
+			undo = append(undo, u+"(obj)")
 		}
 	}
 	t.printf("\treturn 0;\n}\n")
 }
 
 // states writes the klp_state array: of states with one id, the highest
-// version. The id and version are read from the objects that authors define:
-// struct klp_state begins with unsigned long id; unsigned int version.
+// version, and Tsugi's own. The id and version are read from the objects that
+// authors define: struct klp_state begins with unsigned long id; unsigned int
+// version.
 func (t *tables) states(pieces []*piece) (bool, error) {
+	states, err := statesOf(pieces, t.ln.edits)
+	if err != nil || len(states) == 0 {
+		return false, err
+	}
+	t.printf("\nstatic struct klp_state tsugi_states[] = {\n")
+	for _, s := range states {
+		if s.ID == EditsState {
+			t.printf("\t{ .id = TSUGI_EDITS_STATE, .version = %d, .data = &tsugi_data },\n", s.Version)
+			continue
+		}
+		t.printf("\t{ .id = %#xUL, .version = %d },\n", s.ID, s.Version)
+	}
+	t.printf("\t{ }\n};\n")
+	return true, nil
+}
+
+// statesOf lists the states of a module by id.
+func statesOf(pieces []*piece, edits bool) ([]State, error) {
 	versions := map[uint64]uint32{}
 	for _, p := range pieces {
 		for _, h := range p.hooked(objdiff.HookState) {
 			data := h.sym.Section.Data
 			if h.sym.Value > uint64(len(data)) || uint64(len(data))-h.sym.Value < 12 {
-				return false, code.New("TS5303", p.in.Object+": "+h.sym.Name, "a state without contents")
+				return nil, code.New("TS5303", p.in.Object+": "+h.sym.Name, "a state without contents")
 			}
 			data = data[h.sym.Value:]
 			id := binary.LittleEndian.Uint64(data)
-			if id == 0 {
-				return false, code.New("TS5303", p.in.Object+": "+h.sym.Name, "a state's id must not be 0")
+			if id == 0 || id == EditsState {
+				return nil, code.New("TS5303", p.in.Object+": "+h.sym.Name, fmt.Sprintf("a state's id must not be %#x", id))
 			}
 			versions[id] = max(versions[id], binary.LittleEndian.Uint32(data[8:]))
 		}
 	}
-	if len(versions) == 0 {
-		return false, nil
+	if edits {
+		versions[EditsState] = EditsVersion
 	}
-	t.printf("\nstatic struct klp_state tsugi_states[] = {\n")
+	var out []State
 	for _, id := range slices.Sorted(maps.Keys(versions)) {
-		t.printf("\t{ .id = %#xUL, .version = %d },\n", id, versions[id])
+		out = append(out, State{ID: id, Version: versions[id]})
 	}
-	t.printf("\t{ }\n};\n")
-	return true, nil
+	return out, nil
 }
 
 // quoteC writes a C string literal. Bytes outside printable ASCII become octal

@@ -96,6 +96,11 @@ type TargetRef struct {
 	ConfigDigest   string `json:"config_digest,omitempty"`
 }
 
+// ByItself begins the Change of a function that is replaced by its own code:
+// the kernel then waits for tasks in what lies behind it. That it runs proves
+// nothing.
+const ByItself = "replaced by itself"
+
 // ModuleRef names one exact module of the target.
 type ModuleRef struct {
 	Name    string `json:"name"`     // as the kernel knows it, "ext4"

@@ -12,7 +12,7 @@ import (
 )
 
 // compare decides for every paired atom whether it changed.
-func (r *Result) compare() {
+func (r *Result) compare() *comparer {
 	c := &comparer{arch: r.patched.arch, memo: map[[2]*atom]bool{}}
 	for _, p := range r.patched.atoms {
 		if p.twin == nil || p.byContent() {
@@ -25,6 +25,7 @@ func (r *Result) compare() {
 	r.spread(c)
 	r.promote()
 	r.Notes = append(r.Notes, c.notes...)
+	return c
 }
 
 // spread makes a function changed when its cold part did, when the cold part

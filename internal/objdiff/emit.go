@@ -39,6 +39,9 @@ func (r *Result) Extract() (*Extract, error) {
 	if err := e.entries(); err != nil {
 		return nil, err
 	}
+	if err := e.edits(); err != nil {
+		return nil, err
+	}
 	e.hooks()
 	return e.out, nil
 }

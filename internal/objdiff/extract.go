@@ -22,6 +22,11 @@ type Extract struct {
 	// Hooks are the callbacks and states that the author wrote with
 	// <tsugi/livepatch.h>.
 	Hooks []Hook
+	// Edits is the table of edited words in File (see EditsSymbol), nil if
+	// there are none, and Edited the variables that they are in, in the
+	// original object.
+	Edits  *elfobj.Symbol
+	Edited []*elfobj.Symbol
 }
 
 // Replacement pairs a function of the original object with its new code.

@@ -23,6 +23,7 @@ func (r *Result) include() {
 			w.add(h.target.atom)
 		}
 	}
+	w.followEdits()
 	for len(w.todo) > 0 {
 		a := w.todo[0]
 		w.todo = w.todo[1:]

@@ -29,6 +29,7 @@ func (r *Result) judge() {
 			r.refuse("TS4014", a.name(), "it lies in "+a.sec.Name)
 		}
 	}
+	r.judgeEdits()
 	r.judgeRemoved()
 }
 
@@ -65,8 +66,9 @@ func (r *Result) judgeVariable(a *atom) {
 		r.refuse("TS4012", a.name(), a.why+", in "+a.sec.Name)
 	case a.state == changed && a.class == data && a.twin.size() != a.size():
 		r.refuse("TS4011", a.name(), a.why+", in "+a.sec.Name)
+	case a.state == changed && a.class == data && r.edited(a):
 	case a.state == changed && a.class == data:
-		r.refuse("TS4010", a.name(), a.why+", in "+a.sec.Name)
+		r.refuse("TS4010", a.name(), a.why+", in "+a.sec.Name+"; "+r.unedited[a])
 	case a.state == fresh && a.class == bootData:
 		if effect := bootEffect(a.sec.Name); effect != "" {
 			r.refuse("TS4013", a.name(), effect)

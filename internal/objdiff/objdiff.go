@@ -26,6 +26,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/arch"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/layout"
 )
 
 // Options asks of a target what objects don't tell. The zero value compares
@@ -41,6 +42,9 @@ type Options struct {
 	// KeyOwner tells where a static key or static call key lives. sym is its
 	// symbol in the patched object, defined or undefined there. Nil: unknown.
 	KeyOwner func(sym *elfobj.Symbol) Owner
+	// Field tells by the patched object's types what lies at an offset of one
+	// of its variables. Nil: nothing is known, and no variable is edited.
+	Field func(variable string, off uint64) (layout.Field, bool)
 	// Accept lets the caller live with a refusal: the part of the change that
 	// it is about is then left out, and a risk in its place. It is asked only
 	// about what can be left out without breaking the rest.
@@ -79,6 +83,7 @@ type Result struct {
 	Removed  []string        `json:"removed,omitempty"`
 	Data     []Datum         `json:"data,omitempty"`    // data that the patch brings
 	Special  []Kept          `json:"special,omitempty"` // special section entries that it brings
+	Edits    []Edit          `json:"edits,omitempty"`   // data of the target that it edits in place
 	Refusals []*code.Problem `json:"refusals,omitempty"`
 	Risks    []*code.Problem `json:"risks,omitempty"`
 	Notes    []string        `json:"notes,omitempty"`
@@ -87,6 +92,8 @@ type Result struct {
 	opt           Options
 	dropped       map[*entry]bool      // special entries left out on purpose
 	rewritten     map[*atom]*rewritten // code that tests keys in their place
+	edits         []*editing
+	unedited      map[*atom]string // changed variables that can't be edited, and why
 }
 
 // Function is a changed or new function.
@@ -119,7 +126,7 @@ type Kept struct {
 
 // Same reports that the patched object does what the original does.
 func (r *Result) Same() bool {
-	return len(r.Changed) == 0 && len(r.Refusals) == 0 && !r.hasHooks()
+	return len(r.Changed) == 0 && len(r.Edits) == 0 && len(r.Refusals) == 0 && !r.hasHooks()
 }
 
 // Refused reports that the change can't be had by replacing functions.
@@ -148,7 +155,7 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 	}
 	correlate(o, p)
 	r := &Result{Arch: a.Name, orig: o, patched: p, opt: opt, dropped: map[*entry]bool{}, rewritten: map[*atom]*rewritten{}}
-	r.compare()
+	r.edit(r.compare())
 	r.include()
 	r.judge()
 	r.describe()

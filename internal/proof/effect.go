@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
@@ -105,6 +106,7 @@ func (j *judge) ran() {
 	var ran, quiet []string
 	for _, f := range j.ev.Request.Functions {
 		switch {
+		case strings.HasPrefix(f.Change, livepatch.ByItself):
 		case slices.ContainsFunc(t.Seen, named(f.Name)):
 			ran = append(ran, f.Name)
 		case slices.ContainsFunc(t.Traceable, named(f.Name)):

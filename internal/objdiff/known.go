@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objdiff
+
+import (
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/layout"
+)
+
+// What is known of the kernel's own types: which tables it reads each time by
+// the pointer that it was given once, and which it reads or copies only when
+// something is set up. A table of the second kind can be edited, but the edit
+// changes nothing for what is there already.
+
+// byPointer are how the names of types end that the kernel keeps by pointer
+// for as long as what they describe is there.
+var byPointer = []string{
+	"_ops", "_operations", "_funcs", "_driver", "_fops", "_func", "_callbacks", "_methods", "_handlers", "_ht",
+	"_template", "_proto", "_protocol", "_handler", "_algo", "_algorithm", "_backend",
+}
+
+// byPointerToo are such types with other names.
+var byPointerToo = map[string]bool{
+	"device_driver": true, "bus_type": true, "class": true, "device_type": true, "file_system_type": true, "ctl_table": true,
+	"notifier_block": true, "proto": true, "kobj_type": true, "tracer": true, "shrinker": true, "address_space_operations": true,
+	"nf_conntrack_helper": true, "tcp_ulp_ops": true, "xt_target": true, "xt_match": true, "nft_expr_type": true,
+	"security_hook_list": false,
+}
+
+// atSetup are types that end like the others and yet are copied, or read only
+// when what they describe is made.
+var atSetup = map[string]string{
+	"nf_hook_ops":            "the packet path has a copy of it",
+	"snd_kcontrol_new":       "it is copied",
+	"snd_soc_dai_driver":     "it is read when a sound card is made",
+	"clk_init_data":          "it is copied",
+	"regmap_config":          "it is copied",
+	"perf_event_attr":        "it is copied",
+	"attribute_group":        "sysfs reads it when it makes the files",
+	"lsm_info":               "it is read at boot",
+	"security_hook_list":     "it is read at boot",
+	"scsi_host_template":     "",
+	"genl_ops":               "",
+	"genl_small_ops":         "",
+	"ib_device_ops":          "it is copied into each device",
+	"drm_sched_backend_ops":  "",
+	"video_device_ops":       "",
+	"dev_pm_domain_template": "it is copied",
+}
+
+// atSetupFields are fields of tables kept by pointer that are read only when
+// something is made.
+var atSetupFields = map[string]string{
+	"pernet_operations.init":       "network namespaces that exist have been set up without it",
+	"pernet_operations.id":         "namespaces that exist have been set up without it",
+	"pernet_operations.size":       "namespaces that exist have been set up without it",
+	"bus_type.name":                "it names files that exist",
+	"class.name":                   "it names files that exist",
+	"file_system_type.fs_flags":    "file systems that are mounted have copied it",
+	"usb_driver.id_table":          "",
+	"device_type.groups":           "sysfs reads it when it makes the files",
+	"bus_type.dev_groups":          "sysfs reads it when it makes the files",
+	"class.dev_groups":             "sysfs reads it when it makes the files",
+	"device_driver.groups":         "sysfs reads it when it makes the files",
+	"device_driver.dev_groups":     "sysfs reads it when it makes the files",
+	"kobj_type.default_groups":     "sysfs reads it when it makes the files",
+	"ctl_table.procname":           "it names files that exist",
+	"ctl_table.child":              "it is read when the files are made",
+	"xt_target.targetsize":         "rules that exist have been made with it",
+	"xt_match.matchsize":           "rules that exist have been made with it",
+	"nft_expr_type.maxattr":        "",
+	"proto.slab_flags":             "the cache exists",
+	"scsi_host_template.can_queue": "hosts that exist have copied it",
+}
+
+// wholeRecords are types whose readers take a record in one go, so that
+// numbers in it may change: no reader comes back to it.
+var wholeRecords = map[string]bool{"nla_policy": true}
+
+// readAgain says why an edit of a field would not do what the source says, or
+// "" when the kernel reads it each time.
+func readAgain(f layout.Field) string {
+	if why, ok := atSetup[f.Of]; ok && why != "" {
+		return why
+	}
+	if why := atSetupFields[f.Of+"."+lastName(f.Name)]; why != "" {
+		return why
+	}
+	if wholeRecords[f.Of] || byPointerToo[f.Of] {
+		return ""
+	}
+	for _, s := range byPointer {
+		if strings.HasSuffix(f.Of, s) {
+			return ""
+		}
+	}
+	return "struct " + f.Of + " is not known as one that the kernel reads again each time"
+}
+
+func lastName(path string) string {
+	if _, last, ok := cutLast(path, "."); ok {
+		return last
+	}
+	return path
+}
+
+// copiers are functions that make copies of a table: with one of them about,
+// nobody knows where the copies are.
+var copiers = map[string]bool{
+	"kmemdup": true, "kmemdup_nul": true, "kmemdup_noprof": true, "devm_kmemdup": true, "kvmemdup": true, "memcpy": true,
+	"__memcpy": true, "memdup_user": true, "devm_kmemdup_array": true,
+}
