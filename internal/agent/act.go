@@ -34,6 +34,7 @@ func (a *Agent) act(ctx context.Context) error {
 		}
 		return err
 	}
+	defer a.tend(ctx, host)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) {
 		m.decision = &d
@@ -116,12 +117,18 @@ func (a *Agent) localFailed(p api.Patch, err error) {
 func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 	s, _ := a.journal.view()
 	f := policy.Facts{
-		BuildID: host.Kernel.BuildID, Floor: s.Floors[host.Kernel.BuildID], Current: a.current(s, host),
+		BuildID: host.Kernel.BuildID, Current: a.current(s, host),
 		Quarantined: slices.Sorted(maps.Keys(s.Quarantined)), Reverted: slices.Sorted(maps.Keys(s.ByHand)),
 		Hold: s.Hold, Off: host.Off, InWindow: a.cfg.InWindow(now),
 	}
 	a.see(func(m *moment) {
 		f.Index = m.index
+		line := ""
+		if m.index != nil {
+			line = m.index.Policy
+		}
+		f.Floor = s.Floors[floorKey(host.Kernel.BuildID, line)]
+		f.Moved = m.index != nil && f.Current > 0 && s.Current.Patch.Policy != line
 		f.Hold = f.Hold || m.assignment != nil && m.assignment.Hold
 	})
 	return policy.Decide(f)
@@ -331,7 +338,10 @@ func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key str
 	if err := fits(p, h.Kernel); err != nil {
 		return nil, err
 	}
-	c := newCard(o, tier, &p.Manifest, cipher, key)
+	c, err := newCard(o, tier, p, cipher, key)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.keep(c, cipher); err != nil {
 		return nil, err
 	}

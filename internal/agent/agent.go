@@ -50,6 +50,7 @@ type Options struct {
 	Kernel  Kernel
 	Link    Link
 	Crypt   Crypt
+	Modules ModuleDisk // nil: fixed modules are left alone
 	Log     *slog.Logger
 	Version string // of the program
 	// Patience is how long Open waits for another program that has the state
@@ -107,9 +108,13 @@ type moment struct {
 	problem    *code.Problem // why it is not done
 	retry      time.Time     // when it is tried again
 	stalls     []api.Stall   // of the transition under way, or of the last that was reversed
-	local      *api.Patch    // a file that root wants applied and that could not be yet
-	renew      bool          // the cache is for the identity of before
-	running    bool          // as a daemon
+	// modulesErr is why fixed modules could not be tended, blockedModules why
+	// single ones are kept out, by name and digest.
+	modulesErr     *code.Problem
+	blockedModules map[string]*code.Problem
+	local          *api.Patch // a file that root wants applied and that could not be yet
+	renew          bool       // the cache is for the identity of before
+	running        bool       // as a daemon
 }
 
 // try counts failures of one live patch since the agent started.

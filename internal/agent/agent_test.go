@@ -710,7 +710,7 @@ func TestAFileByHand(t *testing.T) {
 		qt.Check(t, qt.Equals(a.Status().Applied.State, api.Healthy))
 		f, err := a.Fixed()
 		qt.Assert(t, qt.IsNil(err))
-		qt.Check(t, qt.DeepEquals(f.Fixes, []Fix{{"fix", "net: check the length", []string{"CVE-2026-12345"}}}))
+		qt.Check(t, qt.DeepEquals(f.Fixes, []Fix{{ID: "fix", Title: "net: check the length", CVEs: []string{"CVE-2026-12345"}}}))
 	})
 }
 

@@ -39,6 +39,7 @@ func (a *Agent) Start(ctx context.Context) {
 		a.log.Error("start", "err", p)
 		a.see(func(m *moment) { m.problem = p })
 	}
+	a.tend(ctx, host)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision = &d })
 }

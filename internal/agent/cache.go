@@ -25,7 +25,7 @@ import (
 const (
 	patchDir  = "patches"
 	indexName = "index.json"
-	maxCard   = 1 << 20
+	maxCard   = 16 << 20 // a live patch of a whole update has thousands of functions
 )
 
 // Card is what the agent keeps beside a cached live patch.
@@ -38,6 +38,22 @@ type Card struct {
 	Target    livepatch.TargetRef  `json:"target"`
 	Fixes     []livepatch.FixRef   `json:"fixes"`
 	Functions []livepatch.Function `json:"functions"`
+	Selection *livepatch.Selection `json:"selection,omitempty"`
+	Open      []livepatch.OpenFix  `json:"open,omitempty"`
+	// Replacements are its fixed modules.
+	Replacements []Fixture `json:"replacements,omitempty"`
+	// States are its klp_states. A live patch of format 1 does not say them.
+	States []livepatch.State `json:"states,omitempty"`
+	Format int               `json:"format,omitempty"` // of the manifest
+
+	policy string // from whose index it is applied
+}
+
+// Fixture is a fixed module, with its own build-id: by it the loaded module is
+// known.
+type Fixture struct {
+	livepatch.Replacement
+	Fixed string `json:"fixed_build_id"`
 }
 
 func cipherFile(id string) string { return patchDir + "/" + id + ".tsugi.age" }
@@ -45,7 +61,7 @@ func cardFile(id string) string   { return patchDir + "/" + id + ".json" }
 
 // ref is how reports name the live patch.
 func (c *Card) ref() api.Patch {
-	return api.Patch{ID: c.Offer.ID, Name: c.Offer.Name, Version: c.Offer.Version}
+	return api.Patch{ID: c.Offer.ID, Name: c.Offer.Name, Version: c.Offer.Version, Policy: c.policy}
 }
 
 func (c *Card) functions() []string {
@@ -56,8 +72,25 @@ func (c *Card) functions() []string {
 	return names
 }
 
-func newCard(o trust.Offer, tier string, m *livepatch.Manifest, cipher []byte, key string) *Card {
-	return &Card{Offer: o, Tier: tier, Cipher: digest(cipher), Key: key, Target: m.Target, Fixes: m.Fixes, Functions: m.Functions}
+func newCard(o trust.Offer, tier string, p *livepatch.Patch, cipher []byte, key string) (*Card, error) {
+	m := &p.Manifest
+	c := &Card{
+		Offer: o, Tier: tier, Cipher: digest(cipher), Key: key, Target: m.Target, Fixes: m.Fixes, Functions: m.Functions,
+		Selection: m.Selection, Open: m.Open, States: m.States, Format: m.Format,
+	}
+	for _, r := range m.Replacements {
+		id, err := moduleBuildID(p.Payload(r.Module))
+		if err != nil {
+			return nil, code.New("TS9431", r.Name, "").With(err)
+		}
+		c.Replacements = append(c.Replacements, Fixture{r, id})
+	}
+	return c, nil
+}
+
+// manifest is as much of the manifest as the card has.
+func (c *Card) manifest() *livepatch.Manifest {
+	return &livepatch.Manifest{Format: c.Format, Name: c.Offer.Name, Version: c.Offer.Version, States: c.States}
 }
 
 func digest(b []byte) string {

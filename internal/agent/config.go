@@ -37,6 +37,7 @@ type Config struct {
 
 	Transition TransitionConfig `yaml:"transition,omitempty" json:"transition"`
 	Health     HealthConfig     `yaml:"health,omitempty" json:"health"`
+	Modules    ModulesConfig    `yaml:"modules,omitempty" json:"modules"`
 	LogLevel   string           `yaml:"log_level,omitempty" json:"log_level"` // debug, info, warn, error
 }
 
@@ -58,6 +59,16 @@ type HealthConfig struct {
 	Command []string `yaml:"command,omitempty" json:"command"`
 	// Timeout of Command.
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout"`
+}
+
+// ModulesConfig is about the fixed modules that a live patch brings for
+// machines that have not loaded them.
+type ModulesConfig struct {
+	// Off keeps them out of /lib/modules.
+	Off bool `yaml:"off,omitempty" json:"off"`
+	// SwapUnused lets a module that is loaded and not in use be replaced by its
+	// fixed build, also where the server's policy does not say so.
+	SwapUnused bool `yaml:"swap_unused,omitempty" json:"swap_unused"`
 }
 
 // Duration is "90s", "5m", "1h30m".

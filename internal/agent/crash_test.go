@@ -61,6 +61,20 @@ func scenarios() map[string]struct{ prepare, play func(w *world) } {
 				run(w, func(*Agent) { later(); w.set(func() { w.stuck = nil }); time.Sleep(15 * time.Minute); later() })
 			},
 		},
+		"fixed modules come, change and go": {
+			func(w *world) {
+				w.install("shipped")
+				w.offer(1, bring("one", "v1"), bring("two", "v1"))
+				calm(w)
+			},
+			func(w *world) {
+				run(w, func(a *Agent) {
+					later()
+					w.offer(2, bring("one", "v2"), bring("three", "v2"))
+					later()
+				})
+			},
+		},
 		"a revert by hand": {
 			func(w *world) { w.offer(1); calm(w) },
 			func(w *world) {
@@ -150,6 +164,7 @@ func afterPowerLoss(t *testing.T, w *world, when string) {
 			slices.ContainsFunc(s.History, func(r api.Report) bool { return r.Patch.Name == name && r.Patch.State == api.Healthy })
 		qt.Assert(t, qt.IsTrue(known), qt.Commentf("%s: the kernel had %s and the journal does not know: %+v", when, name, s))
 	}
+	w.modulesAreFound(when)
 	w.boot()
 	w.set(func() { w.down = true })
 	b := w.open()
@@ -175,6 +190,7 @@ func afterPowerLoss(t *testing.T, w *world, when string) {
 	} else {
 		qt.Check(t, qt.HasLen(w.loaded(), 1), note)
 		qt.Check(t, qt.Equals(status.Applied.State, api.Healthy), qt.Commentf("%s: %v", when, w.states()))
+		w.modulesAreThoseOf(status.Applied.Version, when)
 	}
 	// The server has heard of all that the journal holds, once and in order.
 	end, _, err := ParseJournal(w.files[journalName])

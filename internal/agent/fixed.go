@@ -3,11 +3,13 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/tsugi-project/tsugi/internal/api"
 )
 
-// Fixed is what is fixed live on this machine: what tsugi cves and the VEX
-// documents are made of.
+// Fixed is what is fixed on this machine without a reboot: what tsugi cves and
+// the VEX documents are made of.
 type Fixed struct {
 	Kernel api.Kernel `json:"kernel"`
 	// Package is that of the kernel, as its distribution names it; "" when no
@@ -16,27 +18,35 @@ type Fixed struct {
 	Version string     `json:"version,omitempty"` // of the kernel's package
 	Distro  string     `json:"distro,omitempty"`  // "debian-12"
 	Patch   *api.Patch `json:"patch,omitempty"`   // nil: none is applied
-	Fixes   []Fix      `json:"fixes"`
+	Fixes   []Fix      `json:"fixes"`             // those that are whole on this machine
+	// Open are the vulnerabilities of the same update that this machine has. One
+	// that a fix of Fixes has too is not fixed by it alone.
+	Open []OpenVulnerability `json:"open,omitempty"`
 }
 
-// Fix is one fix of the live patch that is applied.
+// Fix is one fix that this machine has.
 type Fix struct {
-	ID    string   `json:"id"`
-	Title string   `json:"title,omitempty"`
-	CVEs  []string `json:"cves"`
+	ID       string   `json:"id"`
+	Title    string   `json:"title,omitempty"`
+	CVEs     []string `json:"cves"`
+	Severity string   `json:"severity,omitempty"`
+	// Modules are the fixed modules that it needs, each on the disk or loaded.
+	// A fix with some and none of its functions replaced is had by them alone.
+	Modules []string `json:"modules,omitempty"`
 }
 
-// Fixed goes by what the kernel runs and not by what it should.
+// Fixed goes by what the kernel runs, and would load, and not by what it
+// should.
 func (a *Agent) Fixed() (*Fixed, error) {
 	s, _ := a.journal.view()
-	var host *Host
-	var err error
-	a.see(func(m *moment) { host, err = m.host, m.hostErr })
-	if host == nil {
-		return nil, err
+	a.mu.Lock()
+	m := a.now
+	a.mu.Unlock()
+	if m.host == nil {
+		return nil, m.hostErr
 	}
-	out := &Fixed{Kernel: host.Kernel, Distro: host.Distro, Fixes: []Fix{}}
-	if a.current(s, host) == 0 {
+	out := &Fixed{Kernel: m.host.Kernel, Distro: m.host.Distro, Fixes: []Fix{}}
+	if a.current(s, m.host) == 0 {
 		return out, nil
 	}
 	c, err := a.card(s.Current.Patch.ID)
@@ -48,8 +58,17 @@ func (a *Agent) Fixed() (*Fixed, error) {
 		return out, nil
 	}
 	out.Target, out.Version = c.Target.Name, c.Target.PackageVersion
+	modules := replacements(c, s, &m)
+	out.Open = coverage(c, modules).Open
 	for _, f := range c.Fixes {
-		out.Fixes = append(out.Fixes, Fix{f.ID, f.Title, append([]string{}, f.CVEs...)})
+		if lacking(f, modules) == "" {
+			out.Fixes = append(out.Fixes, Fix{ID: f.ID, Title: f.Title, CVEs: append([]string{}, f.CVEs...), Severity: f.Severity, Modules: f.Modules})
+		}
 	}
 	return out, nil
+}
+
+// IsOpen reports whether this machine has a vulnerability.
+func (f *Fixed) IsOpen(cve string) bool {
+	return slices.ContainsFunc(f.Open, func(o OpenVulnerability) bool { return o.CVE == cve })
 }

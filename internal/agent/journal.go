@@ -45,14 +45,16 @@ type Record struct {
 	ByHand *bool       `json:"by_hand,omitempty"` // with Patch: a person took it out, or lets it in again
 	Clear  string      `json:"clear,omitempty"`   // id of a live patch whose quarantine ends
 	Stop   bool        `json:"stop,omitempty"`    // the agent ended in good order
-	Base   *State      `json:"base,omitempty"`    // everything before this line
+	// Modules is what is about to be, or is now, below updates/tsugi.
+	Modules *Modules `json:"modules,omitempty"`
+	Base    *State   `json:"base,omitempty"` // everything before this line
 	// Patch of ByHand.
 	Patch *api.Patch `json:"patch,omitempty"`
 }
 
 func (r *Record) kinds() int {
 	n := 0
-	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Base != nil} {
+	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Modules != nil, r.Base != nil} {
 		if set {
 			n++
 		}

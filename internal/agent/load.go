@@ -29,6 +29,7 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 	if err != nil {
 		return err
 	}
+	card.policy = a.policyOf(h, id, again)
 	ref := card.ref()
 	if problems := a.opts.System.Preflight(ctx, p, a.ours(h)); len(problems) > 0 {
 		return refusal(problems)
@@ -59,18 +60,33 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 	return a.transition(ctx, h, card, old, visit{card: card, again: again, since: began})
 }
 
-// ours are the names of the live patches that this agent put into the kernel
-// of this boot.
-func (a *Agent) ours(h *Host) []string {
+// policyOf is the policy from whose index a live patch is loaded: the one that
+// the machine follows now, and what it was when it comes back after a boot.
+func (a *Agent) policyOf(h *Host, id string, again bool) string {
 	s, _ := a.journal.view()
-	var names []string
+	if p, ok := s.Healthy[h.Kernel.BuildID]; again && ok && p.ID == id {
+		return p.Policy
+	}
+	policy := ""
+	a.see(func(m *moment) {
+		if m.index != nil {
+			policy = m.index.Policy
+		}
+	})
+	return policy
+}
+
+// ours are the live patches that this agent put into the kernel of this boot.
+func (a *Agent) ours(h *Host) []*livepatch.Manifest {
+	s, _ := a.journal.view()
+	var out []*livepatch.Manifest
 	if s.Current != nil && s.Current.Boot == h.BootID {
-		names = append(names, s.Current.Patch.Name)
+		out = append(out, a.cardOf(s.Current.Patch).manifest())
 	}
 	if s.Intent != nil && s.Intent.Boot == h.BootID {
-		names = append(names, s.Intent.Patch.Name)
+		out = append(out, a.cardOf(s.Intent.Patch).manifest())
 	}
-	return names
+	return out
 }
 
 // refusal makes one problem of those that preflight found: the first, with
@@ -187,9 +203,10 @@ func (a *Agent) takeOut(ctx context.Context, h *Host, ref api.Patch, why string)
 // cardOf is the card of a live patch, or as much of one as its name gives.
 func (a *Agent) cardOf(ref api.Patch) *Card {
 	if c, err := a.card(ref.ID); err == nil && c != nil {
+		c.policy = ref.Policy
 		return c
 	}
-	c := &Card{}
+	c := &Card{policy: ref.Policy}
 	c.Offer.ID, c.Offer.Name, c.Offer.Version = ref.ID, ref.Name, ref.Version
 	c.Functions = []livepatch.Function{}
 	return c

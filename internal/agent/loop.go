@@ -287,6 +287,7 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		Kernel: h.Kernel, Patch: a.standing(), ModulesDigest: modulesDigest(h.Modules),
 		Able: len(h.Problems) == 0, Hold: s.Hold,
 	}
+	in.Replacements = a.standingModules(s, h)
 	for _, p := range h.Problems[:min(len(h.Problems), 32)] {
 		in.Problems = append(in.Problems, *wire(p))
 	}
@@ -294,6 +295,24 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		in.Modules = h.Modules[:min(len(h.Modules), api.MaxModules)]
 	}
 	return in
+}
+
+// standingModules is what a check-in says about fixed modules.
+func (a *Agent) standingModules(s *State, h *Host) []api.Replacement {
+	if a.current(s, h) == 0 {
+		return nil
+	}
+	c, err := a.card(s.Current.Patch.ID)
+	if err != nil || c == nil || len(c.Replacements) == 0 {
+		return nil
+	}
+	var out []api.Replacement
+	a.see(func(m *moment) {
+		now := *m
+		now.host = h
+		out = replacements(c, s, &now)
+	})
+	return out
 }
 
 func modulesDigest(modules []api.Module) string {
@@ -327,11 +346,12 @@ func (a *Agent) refresh(ctx context.Context, force bool) {
 		source, as, host = m.source, m.assignment, m.host
 		seq := int64(0)
 		tier := ""
+		policy := ""
 		if m.index != nil {
-			seq, tier = m.index.Sequence, m.index.Tier
+			seq, tier, policy = m.index.Sequence, m.index.Tier, m.index.Policy
 		}
 		due = due || m.indexErr != nil || time.Since(m.indexed) >= freshFor ||
-			as != nil && (as.Sequence > seq || as.Sequence > 0 && as.Tier != tier || as.Sequence == 0 && seq > 0)
+			as != nil && (as.Sequence > seq || as.Sequence > 0 && (as.Tier != tier || as.Policy != policy) || as.Sequence == 0 && seq > 0)
 	})
 	if !due || as == nil || source == nil {
 		return

@@ -31,8 +31,8 @@ type Host struct {
 type System interface {
 	Host(ctx context.Context) (*Host, error)
 	// Preflight finds out why this host, as it is now, must not load p. ours are
-	// the names of live patches that this agent has loaded.
-	Preflight(ctx context.Context, p *livepatch.Patch, ours []string) []*code.Problem
+	// the live patches that this agent has loaded, with what it knows of them.
+	Preflight(ctx context.Context, p *livepatch.Patch, ours []*livepatch.Manifest) []*code.Problem
 }
 
 // Transition is how a transition of the kernel went.
@@ -67,6 +67,36 @@ type Kernel interface {
 	// and waits for it to, until ctx ends. Bad is what names the module or one
 	// of the functions. "" is silence.
 	Complaint(ctx context.Context, since time.Time, module string, functions []string) (string, error)
+}
+
+// ShippedModule is a module of the kernel's own package on this machine.
+type ShippedModule struct {
+	Digest  string // SHA-256 of the file, compressed or not
+	BuildID string // "" when it has none
+}
+
+// ModuleDisk keeps fixed modules where this machine loads modules from: files in
+// /lib/modules/RELEASE/updates/tsugi.
+type ModuleDisk interface {
+	// Installed reports whether a kernel of this release is still there.
+	Installed(release string) bool
+	// Shipped finds a module of the kernel's own package by its path below
+	// /lib/modules/RELEASE without what compression adds to its name.
+	Shipped(release, path string) (ShippedModule, error)
+	// There are the digests of the files that are there, by name.
+	There(release string) (map[string]string, error)
+	// Put adds or replaces files and takes away all that are not in keep, in an
+	// order in which modprobe finds a module at any moment. When it returns nil,
+	// that is on the medium and modprobe finds what was put there.
+	Put(ctx context.Context, release string, add map[string][]byte, keep []string) error
+	// Fit finds out why this kernel would not load ko in the place of a module.
+	Fit(ctx context.Context, r livepatch.Replacement, ko []byte) []*code.Problem
+	// InUse says what uses a loaded module, or "".
+	InUse(name string) string
+	// Swap unloads a module that nothing uses, and loads what is on the disk.
+	Swap(ctx context.Context, name string) error
+	// Restore loads a module that a Swap has left unloaded.
+	Restore(ctx context.Context, name string) error
 }
 
 // Source is where signed metadata and live patches come from (trust/updater).

@@ -17,7 +17,8 @@ const (
 // State is what the journal adds up to.
 type State struct {
 	Seq int64 `json:"seq"`
-	// Floors are the highest versions confirmed healthy, by build-id.
+	// Floors are the highest versions confirmed healthy, by build-id; for a
+	// policy that is not the default one by build-id, a slash and its name.
 	Floors map[string]int `json:"floors,omitempty"`
 	// Healthy is the last confirmed live patch by build-id: what a boot
 	// applies again.
@@ -31,9 +32,11 @@ type State struct {
 	Quarantined map[string]api.Patch `json:"quarantined,omitempty"` // by id
 	ByHand      map[string]api.Patch `json:"by_hand,omitempty"`     // by id
 	Hold        bool                 `json:"hold,omitempty"`
-	Pending     []api.Report         `json:"pending,omitempty"` // in order
-	Dropped     int                  `json:"dropped,omitempty"` // reports given up because too many waited
-	History     []api.Report         `json:"history,omitempty"`
+	// Modules are the fixed modules on the disk, by build-id of the kernel.
+	Modules map[string]Modules `json:"modules,omitempty"`
+	Pending []api.Report       `json:"pending,omitempty"` // in order
+	Dropped int                `json:"dropped,omitempty"` // reports given up because too many waited
+	History []api.Report       `json:"history,omitempty"`
 }
 
 // Intent is a live patch between Loading and Healthy.
@@ -55,10 +58,18 @@ type Applied struct {
 	Transition int64 `json:"transition_ms,omitempty"`
 }
 
+// floorKey is the line of versions that a floor is for: each policy has its own.
+func floorKey(buildID, policy string) string {
+	if policy == "" {
+		return buildID
+	}
+	return buildID + "/" + policy
+}
+
 func newState() *State {
 	return &State{
 		Floors: map[string]int{}, Healthy: map[string]api.Patch{},
-		Quarantined: map[string]api.Patch{}, ByHand: map[string]api.Patch{},
+		Quarantined: map[string]api.Patch{}, ByHand: map[string]api.Patch{}, Modules: map[string]Modules{},
 	}
 }
 
@@ -66,6 +77,7 @@ func (s *State) clone() *State {
 	c := *s
 	c.Floors, c.Healthy = maps.Clone(s.Floors), maps.Clone(s.Healthy)
 	c.Quarantined, c.ByHand = maps.Clone(s.Quarantined), maps.Clone(s.ByHand)
+	c.Modules = maps.Clone(s.Modules)
 	c.Pending, c.History = slices.Clone(s.Pending), slices.Clone(s.History)
 	if s.Intent != nil {
 		i := *s.Intent
@@ -98,6 +110,9 @@ func (s *State) add(r *Record) {
 		if s.Floors == nil {
 			s.Floors = fresh.Floors
 		}
+		if s.Modules == nil {
+			s.Modules = fresh.Modules
+		}
 	case r.Report != nil:
 		s.report(r.Report)
 	case r.Sent != nil:
@@ -110,6 +125,10 @@ func (s *State) add(r *Record) {
 		delete(s.ByHand, r.Patch.ID)
 	case r.Clear != "":
 		delete(s.Quarantined, r.Clear)
+	case r.Modules != nil && !r.Modules.Changing && len(r.Modules.Files) == 0:
+		delete(s.Modules, r.Modules.Kernel.BuildID)
+	case r.Modules != nil:
+		s.Modules[r.Modules.Kernel.BuildID] = *r.Modules
 	case r.Stop:
 		if s.Intent != nil {
 			s.Intent.Stopped = true
@@ -148,7 +167,8 @@ func (s *State) report(r *api.Report) {
 		}
 	case api.Healthy:
 		s.Intent = nil
-		s.Floors[r.Kernel.BuildID] = max(s.Floors[r.Kernel.BuildID], p.Version)
+		line := floorKey(r.Kernel.BuildID, p.Policy)
+		s.Floors[line] = max(s.Floors[line], p.Version)
 		s.Healthy[r.Kernel.BuildID] = p
 		if current {
 			s.Current.Patch = p

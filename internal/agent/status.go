@@ -67,6 +67,8 @@ type AppliedStatus struct {
 	CVEs       []string `json:"cves,omitempty"`
 	Fixes      []string `json:"fixes,omitempty"`
 	Functions  int      `json:"functions,omitempty"`
+	// Coverage is what of the update is fixed here; CVEs are those.
+	Coverage *Coverage `json:"coverage,omitempty"`
 }
 
 // Status never waits for the network, the kernel or a change under way.
@@ -98,6 +100,9 @@ func (a *Agent) Status() Status {
 	add(m.linkErr, "TS9400")
 	add(m.checkErr, "TS9400")
 	add(m.indexErr, "TS9400")
+	if m.modulesErr != nil {
+		add(m.modulesErr, "")
+	}
 	a.serverStatus(&out, &m, add)
 	if h := m.host; h != nil {
 		out.Kernel, out.Booted, out.Off, out.Able = h.Kernel, h.Booted.UnixMilli(), h.Off, len(h.Problems) == 0
@@ -105,7 +110,12 @@ func (a *Agent) Status() Status {
 			add(p, "")
 		}
 		if a.current(s, h) > 0 {
-			out.Applied = a.appliedStatus(s.Current)
+			out.Applied = a.appliedStatus(s, &m)
+			for _, r := range out.Applied.modules() {
+				if r.Problem != nil {
+					add(unwire(r.Problem), "")
+				}
+			}
 		}
 	}
 	if d := m.decision; d != nil {
@@ -143,23 +153,37 @@ func (a *Agent) serverStatus(out *Status, m *moment, add func(error, code.Code))
 	}
 }
 
-func (a *Agent) appliedStatus(c *Applied) *AppliedStatus {
+func (a *Agent) appliedStatus(s *State, m *moment) *AppliedStatus {
+	c := s.Current
 	out := &AppliedStatus{Patch: c.Patch, Transition: c.Transition}
 	card, err := a.card(c.Patch.ID)
 	if err != nil || card == nil {
 		return out
 	}
-	out.CVEs, out.Functions = cves(card), len(card.Functions)
+	out.Coverage = coverage(card, replacements(card, s, m))
+	out.CVEs, out.Functions = fixedCVEs(card, out.Coverage), len(card.Functions)
 	for _, f := range card.Fixes {
 		out.Fixes = append(out.Fixes, cmp.Or(f.Title, f.ID))
 	}
 	return out
 }
 
-func cves(c *Card) []string {
+func (s *AppliedStatus) modules() []api.Replacement {
+	if s.Coverage == nil {
+		return nil
+	}
+	return s.Coverage.Modules
+}
+
+// fixedCVEs are the vulnerabilities that are fixed here, in order.
+func fixedCVEs(c *Card, cover *Coverage) []string {
 	var ids []string
 	for _, f := range c.Fixes {
-		ids = append(ids, f.CVEs...)
+		for _, id := range f.CVEs {
+			if !slices.ContainsFunc(cover.Open, func(o OpenVulnerability) bool { return o.CVE == id }) {
+				ids = append(ids, id)
+			}
+		}
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)

@@ -222,6 +222,7 @@ func (a *Agent) Revert(ctx context.Context) (*api.Patch, error) {
 		// The transition to a newer one was reversed; the older is still there.
 		err = a.takeOut(ctx, host, cur.Patch, "by hand")
 	}
+	a.tend(ctx, host)
 	a.decided(host)
 	a.Kick()
 	return p, err
@@ -364,7 +365,10 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 			return nil, err
 		}
 	}
-	c := &Card{Offer: o, Cipher: o.Digest, Target: m.Target, Fixes: m.Fixes, Functions: m.Functions}
+	c, err := newCard(o, "", p, file, "")
+	if err != nil {
+		return nil, err
+	}
 	if err := a.keep(c, file); err != nil {
 		return nil, err
 	}
@@ -398,8 +402,9 @@ func (a *Agent) mayApply(s *State, h *Host, o trust.Offer, local bool) error {
 	var x *trust.Index
 	a.see(func(m *moment) { x = m.index })
 	offered := false
-	floor := s.Floors[h.Kernel.BuildID]
+	floor := s.Floors[floorKey(h.Kernel.BuildID, "")]
 	if x != nil {
+		floor = s.Floors[floorKey(h.Kernel.BuildID, x.Policy)]
 		if why := policy.Barred(x, o.Version); why != "" {
 			return code.New("TS9415", o.ID, why)
 		}

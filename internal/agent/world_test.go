@@ -52,6 +52,13 @@ type world struct {
 	downs    int                       // panics so far
 	healthy  func(argv []string) error // the health command
 
+	// What modprobe would load: files of the package by path, fixed ones by name.
+	shipped map[string]ShippedModule
+	fixed   map[string][]byte
+	dep     []string          // names of fixed ones that modules.dep leads to
+	users   map[string]string // of loaded modules
+	noSwap  error
+
 	host    Host
 	index   *trust.Index
 	poison  string            // id of a report that the server does not take
@@ -87,6 +94,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, files: map[string][]byte{}, patches: map[string]*Loaded{}, panics: map[string]bool{}, stuck: map[string]bool{},
 		leaves: map[string]bool{}, complain: map[string]string{}, refuse: map[string]error{}, blockers: map[string]*code.Problem{},
+		shipped: map[string]ShippedModule{}, fixed: map[string][]byte{}, users: map[string]string{},
 		files2: map[string][]byte{}, forged: map[string]error{}, keys: map[string]string{}, tier: "stable", serial: 1, news: make(chan struct{}),
 		host: Host{
 			Kernel:    api.Kernel{Release: "6.1.0-55-amd64", BuildID: testBuildID, Arch: "x86_64"},
@@ -232,7 +240,7 @@ func (s memSystem) Host(context.Context) (*Host, error) {
 	return &h, nil
 }
 
-func (s memSystem) Preflight(_ context.Context, p *livepatch.Patch, _ []string) []*code.Problem {
+func (s memSystem) Preflight(_ context.Context, p *livepatch.Patch, _ []*livepatch.Manifest) []*code.Problem {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if b := s.w.blockers[p.Manifest.Name]; b != nil {
@@ -526,7 +534,7 @@ func (memCrypt) Decrypt(cipher []byte, wrapped, secret string) ([]byte, error) {
 // --- what tests do with it
 
 // offer publishes a live patch of a version.
-func (w *world) offer(version int) trust.Offer {
+func (w *world) offer(version int, more ...func(p *livepatch.Patch)) trust.Offer {
 	w.t.Helper()
 	name := fmt.Sprintf("tsugi_v%d", version)
 	p, err := livepatch.New(livepatch.Manifest{
@@ -538,6 +546,9 @@ func (w *world) offer(version int) trust.Offer {
 		Functions: []livepatch.Function{{Object: "vmlinux", Name: "tcp_ack"}},
 	}, name+".ko", []byte("module "+name), map[string][]byte{"fix": []byte("--- a/x\n")})
 	qt.Assert(w.t, qt.IsNil(err))
+	for _, f := range more {
+		f(p)
+	}
 	b, err := p.Bytes()
 	qt.Assert(w.t, qt.IsNil(err))
 	o := trust.Offer{ID: trust.PatchID("debian:6.1.0-55-amd64", version), Name: name, Version: version, Digest: digest(b), Size: int64(len(b)), CVEs: []string{"CVE-2026-12345"}}
@@ -594,7 +605,7 @@ func (w *world) open(cfg ...Config) *Agent {
 		c = cfg[0]
 	}
 	a, err := Open(w.t.Context(), Options{
-		Disk: memDisk{w}, Config: c, System: memSystem{w}, Kernel: memKernel{w}, Link: memLink{w}, Crypt: memCrypt{}, Version: "test",
+		Modules: memModules{w}, Disk: memDisk{w}, Config: c, System: memSystem{w}, Kernel: memKernel{w}, Link: memLink{w}, Crypt: memCrypt{}, Version: "test",
 		Run: func(_ context.Context, argv []string) (string, error) {
 			if w.healthy == nil {
 				return "", nil

@@ -22,8 +22,9 @@ func newCVEsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cves",
 		Short: "List the vulnerabilities that are fixed live on this machine",
-		Long: `cves lists what the applied live patch fixes in the running kernel. The kernel's
-package and uname -r stay what they are, so scanners go on reporting these:
+		Long: `cves lists what the applied live patch fixes in the running kernel, and what of
+the same update this machine still has, with the reason. The kernel's package
+and uname -r stay what they are, so scanners go on reporting the former:
 --format openvex and --format csaf write documents that tell them the truth.`,
 		Example: "  tsugi cves\n  tsugi cves --format openvex > live.openvex.json",
 		Args:    cobra.NoArgs,
@@ -77,7 +78,26 @@ func cvesText(f *agent.Fixed) string {
 	}
 	var rows [][]string
 	for _, fix := range f.Fixes {
-		rows = append(rows, []string{strings.Join(fix.CVEs, " "), fix.ID, ui.Dim(fix.Title)})
+		how := "live"
+		if len(fix.Modules) > 0 {
+			how = "module " + strings.Join(fix.Modules, " ")
+		}
+		rows = append(rows, []string{strings.Join(fix.CVEs, " "), fix.Severity, how, fix.ID, ui.Dim(fix.Title)})
 	}
-	return ui.Table([]string{"CVEs", "fix", ""}, rows)
+	text := ui.Table([]string{"CVEs", "severity", "fixed", "fix", ""}, rows)
+	if len(f.Open) == 0 {
+		return text
+	}
+	rows = nil
+	for _, o := range f.Open {
+		rows = append(rows, []string{o.CVE, openSeverity(o), o.Kind, o.Fix, ui.Dim(clip(o.Why, 90))})
+	}
+	return text + "\n" + ui.Table([]string{"open", "severity", "why", "fix", ""}, rows)
+}
+
+func openSeverity(o agent.OpenVulnerability) string {
+	if o.Exploited {
+		return strings.TrimSpace(o.Severity + " exploited")
+	}
+	return o.Severity
 }

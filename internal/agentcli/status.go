@@ -71,6 +71,7 @@ func statusText(s *agent.Status, now time.Time) string {
 			what += ui.Dim("  transition " + ui.Span(time.Duration(p.Transition)*time.Millisecond))
 		}
 		pairs = append(pairs, [2]string{"live patch", what})
+		pairs = append(pairs, coveragePairs(p.Coverage)...)
 	} else {
 		pairs = append(pairs, [2]string{"live patch", "none"})
 	}
@@ -96,6 +97,44 @@ func statusText(s *agent.Status, now time.Time) string {
 	}
 	b.WriteString(troubles(s, now))
 	return b.String()
+}
+
+// coveragePairs say whether a reboot is still worth it, and for what.
+func coveragePairs(c *agent.Coverage) [][2]string {
+	if c == nil {
+		return nil
+	}
+	var out [][2]string
+	if s := c.Sentence(); s != "" {
+		out = append(out, [2]string{"fixes", s})
+	}
+	if ids := c.Reboot(); len(ids) > 0 {
+		what := fmt.Sprintf("for %d: %s", len(ids), strings.Join(ids[:min(len(ids), 4)], " "))
+		if len(ids) > 4 {
+			what += " … (tsugi cves lists them)"
+		}
+		out = append(out, [2]string{"a reboot helps", what})
+	}
+	count := map[api.ReplacementState]int{}
+	for _, m := range c.Modules {
+		count[m.State]++
+	}
+	var words []string
+	for _, w := range []struct {
+		state api.ReplacementState
+		word  string
+	}{
+		{api.OnDisk, "%d on the disk for when they load"}, {api.LoadedNow, "%d loaded"}, {api.InUse, "%d not, as another build is in use"},
+		{api.NotYet, "%d not yet"}, {api.NotHere, "%d not possible here"},
+	} {
+		if n := count[w.state]; n > 0 {
+			words = append(words, fmt.Sprintf(w.word, n))
+		}
+	}
+	if len(words) > 0 {
+		out = append(out, [2]string{"fixed modules", strings.Join(words, ", ")})
+	}
+	return out
 }
 
 func serverPairs(s *agent.Status, now time.Time) [][2]string {

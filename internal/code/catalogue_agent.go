@@ -35,6 +35,11 @@ func agent() []Entry {
 		{"TS9428", KindError, "two machines use this identity", "one of them is a copy: run tsugi enroll on it"},
 		{"TS9429", KindError, "the bundle cannot be used", "make it again: tsugictl bundle"},
 		{"TS9430", KindError, "the agent is still at it", "tsugi status shows how far it is; --timeout waits longer"},
+		{"TS9431", KindError, "a fixed module of the live patch cannot be read", "do not apply the live patch by other means; report it to who runs the server"},
+		{"TS9432", KindError, "a fixed module could not be put on the disk, or taken from it", "see the reason; the agent tries again at its next check-in, and the live patch itself is not concerned"},
+		{"TS9433", KindError, "a module that is not in use could not be swapped for its fixed build", "nothing is to be done: the shipped module was loaded again; the fixed one comes with the next boot into a new kernel"},
+		{"TS9434", KindError, "the module on the disk is not the one that the fixed module is for", "reboot into the installed kernel: its package was changed while this one ran"},
+		{"TS9435", KindError, "modprobe does not find the fixed modules", "let depmod search updates (see depmod.d(5)), or turn fixed modules off: tsugi config set modules.off true"},
 		// TS95xx: health and the crash guard
 		{"TS9501", KindError, "the transition did not end in time and was reversed", "the agent tries again by itself while it runs; end or restart the named tasks to let it through"},
 		{"TS9502", KindError, "the live patch could not be taken out", "end or restart the named tasks; it is tried again by itself, and the next boot is without it"},

@@ -28,6 +28,7 @@ func host() []Entry {
 		{"TS9222", KindError, "this process may not load modules", "run it as root, with CAP_SYS_MODULE"},
 		{"TS9223", KindError, "the module of the live patch cannot be read", "get the live patch again"},
 		{"TS9224", KindError, "a module that the live patch changes was loaded by force", "load the module of the kernel's own package without force: modprobe -r and modprobe"},
+		{"TS9225", KindError, "the live patch cannot take the place of the one that is loaded", "take the loaded one out first (tsugi revert), so that its callbacks undo what they did; then apply this one"},
 		{"TS9230", KindError, "this system cannot be read", "run this on Linux with /proc mounted"},
 		{"TS9240", KindRisk, "a probe on a replaced function will not see it any more", "set the probe again on the new function once the live patch is applied"},
 		{"TS9241", KindRisk, "the live patch does not say which builds of the modules it changes it was made for", "build it again with this version of Tsugi; until then only the kernel's own build is compared"},
@@ -35,6 +36,7 @@ func host() []Entry {
 		{"TS9243", KindRisk, "something that matters cannot be seen here", "run this as root, with debugfs, tracefs and securityfs mounted"},
 		{"TS9244", KindRisk, "unsigned modules will be refused here", "give the builds a signing key and enrol its certificate on this machine before live patches are sent to it"},
 		{"TS9245", KindRisk, "a module on the disk is not of the running kernel", "reboot into the installed kernel when you can: until then do not load this module"},
+		{"TS9246", KindRisk, "the loaded live patch does not say which system states it has changed", "nothing: the kernel compares them itself, and refuses what does not fit; live patches of this version of Tsugi say it"},
 		// TS93xx: loading and reverting
 		{"TS9301", KindError, "the kernel did not take the live patch", "see what the kernel said; do not load this live patch again before that is understood"},
 		{"TS9302", KindError, "the kernel refused the module's signature", "sign the live patch with a key that this kernel trusts, or enrol the key: mokutil --import CERT.der, then reboot"},

@@ -52,6 +52,7 @@ const (
 	Kernel    = "kernel"         // the live patch is for this very build of the kernel
 	Module    = "module"         // and its module for this release
 	Loaded    = "loaded"         // no module of its name is there
+	States    = "states"         // it knows what the one that it replaces has done to the system
 	Targets   = "target-modules" // the modules that it changes are those that it was made for
 	Functions = "functions"      // nobody else redirects the functions that it replaces
 	Probes    = "probes"         // no probe goes blind
@@ -81,6 +82,9 @@ type Request struct {
 	// Ours are the names of live patches that this machine's agent has loaded.
 	// Names that begin with tsugi_ are ours in any case.
 	Ours []string
+	// Replaces are the manifests of those of them that are loaded and that the
+	// live patch takes the place of, as far as they are known.
+	Replaces []*livepatch.Manifest
 }
 
 // Able judges whether this machine can take live patches at all. ours is as in
@@ -95,7 +99,7 @@ func Able(h *hostinfo.Host, ours ...string) []Finding {
 // Check judges whether this machine can take a live patch now.
 func Check(r Request) []Finding {
 	return append(Able(r.Host, r.Ours...),
-		kernel(r), module(r), loaded(r), targets(r), functions(r), probes(r), signature(r), memory(r), disk(r))
+		kernel(r), module(r), loaded(r), states(r), targets(r), functions(r), probes(r), signature(r), memory(r), disk(r))
 }
 
 // Problems returns what keeps a machine from taking a live patch: those of

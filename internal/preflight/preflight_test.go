@@ -148,6 +148,19 @@ func cases() []struct {
 			r.Host.Modules = append(r.Host.Modules[:1:1], hostinfo.Module{Name: "tsugi_v2", State: "Live"})
 		}, preflight.Loaded, false, "TS9220", "tsugi_v2"},
 
+		{"states that it knows", func(r *R) {
+			r.Manifest.States = []livepatch.State{{ID: 1, Version: 3}, {ID: 9, Version: 1}}
+			r.Replaces = []*livepatch.Manifest{{Format: 2, Name: "tsugi_v1", States: []livepatch.State{{ID: 1, Version: 2}}}}
+		}, preflight.States, true, "", ""},
+		{"a state that it does not know", func(r *R) {
+			r.Replaces = []*livepatch.Manifest{{Format: 2, Name: "tsugi_v1", States: []livepatch.State{{ID: 1, Version: 2}}}}
+		}, preflight.States, false, "TS9225", "state 1 of tsugi_v1"},
+		{"a state in an older version", func(r *R) {
+			r.Manifest.States = []livepatch.State{{ID: 1, Version: 1}}
+			r.Replaces = []*livepatch.Manifest{{Format: 2, Name: "tsugi_v1", States: []livepatch.State{{ID: 1, Version: 2}}}}
+		}, preflight.States, false, "TS9225", "version 1 of state 1"},
+		{"a live patch of an older Tsugi", func(r *R) { r.Replaces = []*livepatch.Manifest{{Format: 1, Name: "tsugi_v1"}} }, preflight.States, true, "TS9246", "tsugi_v1"},
+
 		{"modules as built for", func(*R) {}, preflight.Targets, true, "", "jbd2 not loaded, patched on arrival"},
 		{"a loaded module of another build", func(r *R) { r.Host.Modules[0].BuildID = otherID }, preflight.Targets, false, "TS9214", "ext4"},
 		{"a loaded module that does not say", func(r *R) { r.Host.Modules[0].BuildID = "" }, preflight.Targets, true, "TS9243", "ext4"},

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (s System) Able() (*hostinfo.Host, []preflight.Finding, error) {
 }
 
 // Preflight judges a live patch against the machine as it is now.
-func (s System) Preflight(_ context.Context, p *livepatch.Patch, ours []string) []*code.Problem {
+func (s System) Preflight(_ context.Context, p *livepatch.Patch, ours []*livepatch.Manifest) []*code.Problem {
 	h, err := hostinfo.Read(cmp.Or(s.Root, "/"))
 	if err != nil {
 		return []*code.Problem{asProblem(err)}
@@ -69,8 +70,16 @@ func (s System) Preflight(_ context.Context, p *livepatch.Patch, ours []string) 
 	if err != nil {
 		return []*code.Problem{asProblem(err)}
 	}
+	var names []string
+	var replaced []*livepatch.Manifest
+	for _, o := range ours {
+		names = append(names, o.Name)
+		if slices.ContainsFunc(h.Livepatches, func(l hostinfo.Livepatch) bool { return l.Name == o.Name }) {
+			replaced = append(replaced, o)
+		}
+	}
 	return preflight.Problems(preflight.Check(preflight.Request{
-		Host: h, Manifest: &p.Manifest, Module: m, Ours: ours, Space: s.space(),
+		Host: h, Manifest: &p.Manifest, Module: m, Ours: names, Replaces: replaced, Space: s.space(),
 		OnDisk: hostinfo.ModulesOnDisk(cmp.Or(s.Root, "/"), h.Release, p.Manifest.Objects()),
 	}))
 }

@@ -171,7 +171,9 @@ func (s system) Host(context.Context) (*agent.Host, error) {
 	}, nil
 }
 
-func (system) Preflight(context.Context, *livepatch.Patch, []string) []*code.Problem { return nil }
+func (system) Preflight(context.Context, *livepatch.Patch, []*livepatch.Manifest) []*code.Problem {
+	return nil
+}
 
 // machine is an agent with the real link and real keys.
 func machine(t *testing.T, dir string) *agent.Agent {

@@ -50,14 +50,18 @@ func name(f *agent.Fixed) string {
 
 // vuln is a vulnerability with the fixes that end it.
 type vuln struct {
-	id     string
-	titles []string
+	id      string
+	titles  []string
+	modules []string // whose fixed builds it takes
 }
 
 func vulns(f *agent.Fixed) []vuln {
 	var out []vuln
 	for _, fix := range f.Fixes {
 		for _, id := range fix.CVEs {
+			if f.IsOpen(id) {
+				continue // another of its fixes is not here
+			}
 			i := slices.IndexFunc(out, func(v vuln) bool { return v.id == id })
 			if i < 0 {
 				i = len(out)
@@ -65,6 +69,11 @@ func vulns(f *agent.Fixed) []vuln {
 			}
 			if fix.Title != "" && !slices.Contains(out[i].titles, fix.Title) {
 				out[i].titles = append(out[i].titles, fix.Title)
+			}
+			for _, m := range fix.Modules {
+				if !slices.Contains(out[i].modules, m) {
+					out[i].modules = append(out[i].modules, m)
+				}
 			}
 		}
 	}
@@ -75,6 +84,9 @@ func vulns(f *agent.Fixed) []vuln {
 // note says how it was fixed.
 func note(f *agent.Fixed, v vuln) string {
 	s := fmt.Sprintf("fixed in the running kernel by the live patch %s (version %d)", f.Patch.ID, f.Patch.Version)
+	if len(v.modules) > 0 {
+		s += ", with the fixed build of module " + strings.Join(v.modules, ", ") + " in the place of the shipped one"
+	}
 	if len(v.titles) > 0 {
 		s += ": " + strings.Join(v.titles, "; ")
 	}

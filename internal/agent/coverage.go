@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+)
+
+// Coverage is what of an update's vulnerabilities is fixed on this machine by
+// the live patch that it runs, and what is not.
+type Coverage struct {
+	Update string `json:"update,omitempty"` // source version up to which fixes were taken
+	// Fixed of Total vulnerabilities are fixed here. Fixes without a number are
+	// not counted.
+	Fixed int `json:"fixed"`
+	Total int `json:"total"`
+	// Open are the others, the most severe first.
+	Open []OpenVulnerability `json:"open,omitempty"`
+	// Modules are where the fixed modules stand that the live patch brought.
+	Modules []api.Replacement `json:"modules,omitempty"`
+}
+
+// OpenModule is a kind of OpenVulnerability beside those of livepatch.OpenFix:
+// the fixed module is not what this machine has loaded, or would load.
+const OpenModule = "module"
+
+// OpenVulnerability is a vulnerability that this machine has.
+type OpenVulnerability struct {
+	CVE       string    `json:"cve"`
+	Severity  string    `json:"severity,omitempty"`
+	Exploited bool      `json:"exploited,omitempty"`
+	Fix       string    `json:"fix"` // id
+	Title     string    `json:"title,omitempty"`
+	Kind      string    `json:"kind"` // reboot, excluded or module
+	Code      code.Code `json:"code,omitempty"`
+	Why       string    `json:"why,omitempty"`
+}
+
+// rank orders severities; what nobody knows is the lowest.
+func rank(severity string) int {
+	return slices.Index([]string{"", "low", "medium", "high", "critical"}, severity)
+}
+
+// Sentence sums it up: "protected from 143 of 151; 2 of the rest are high".
+// It is "" where nothing has a number.
+func (c *Coverage) Sentence() string {
+	if c == nil || c.Total == 0 {
+		return ""
+	}
+	rest := len(c.Open)
+	if rest == 0 {
+		return fmt.Sprintf("protected from all %d", c.Total)
+	}
+	count := map[string]int{}
+	exploited := 0
+	for _, o := range c.Open {
+		count[o.Severity]++
+		if o.Exploited {
+			exploited++
+		}
+	}
+	var parts []string
+	tell := func(n int, what string) {
+		if n == 0 {
+			return
+		}
+		of := ""
+		if len(parts) == 0 {
+			of = " of the rest"
+		}
+		verb := "are"
+		if n == 1 {
+			verb = "is"
+		}
+		parts = append(parts, fmt.Sprintf("%d%s %s %s", n, of, verb, what))
+	}
+	tell(exploited, "known to be exploited")
+	tell(count["critical"], "critical")
+	tell(count["high"], "high")
+	if len(parts) == 0 {
+		parts = append(parts, "none of the rest is known to be high")
+	}
+	return fmt.Sprintf("protected from %d of %d; %s", c.Fixed, c.Total, strings.Join(parts, ", "))
+}
+
+// Reboot lists the open vulnerabilities that a reboot into the updated kernel
+// would end: all of them, but those that the policy leaves out are no reason.
+func (c *Coverage) Reboot() []string {
+	var out []string
+	for _, o := range c.Open {
+		if o.Kind != livepatch.OpenExcluded {
+			out = append(out, o.CVE)
+		}
+	}
+	return out
+}
+
+// coverage counts. A vulnerability of which one fix is open is open.
+func coverage(c *Card, modules []api.Replacement) *Coverage {
+	out := &Coverage{Modules: modules}
+	if c.Selection != nil {
+		out.Update = c.Selection.Update
+	}
+	open := map[string]OpenVulnerability{}
+	all := map[string]bool{}
+	add := func(o OpenVulnerability, cves []string) {
+		for _, id := range cves {
+			all[id] = true
+			o.CVE = id
+			old, there := open[id]
+			if !there || o.Kind != livepatch.OpenExcluded && old.Kind == livepatch.OpenExcluded || rank(o.Severity) > rank(old.Severity) {
+				open[id] = o
+			}
+		}
+	}
+	for _, f := range c.Fixes {
+		why := lacking(f, modules)
+		if why == "" {
+			for _, id := range f.CVEs {
+				all[id] = true
+			}
+			continue
+		}
+		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: OpenModule, Why: why}, f.CVEs)
+	}
+	for _, f := range c.Open {
+		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: f.Kind, Code: f.Code, Why: f.Why}, f.CVEs)
+	}
+	for _, o := range open {
+		out.Open = append(out.Open, o)
+	}
+	slices.SortFunc(out.Open, func(x, y OpenVulnerability) int {
+		return cmp.Or(-cmp.Compare(pick(x.Exploited, 1, 0), pick(y.Exploited, 1, 0)), -cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(x.CVE, y.CVE))
+	})
+	out.Total = len(all)
+	out.Fixed = out.Total - len(out.Open)
+	return out
+}
+
+// lacking says why a fix is not whole on this machine, or "".
+func lacking(f livepatch.FixRef, modules []api.Replacement) string {
+	for _, name := range f.Modules {
+		i := slices.IndexFunc(modules, func(r api.Replacement) bool { return r.Module == name })
+		switch {
+		case i < 0:
+			return "the fixed module " + name + " is not here"
+		case modules[i].State.Protects():
+		case modules[i].State == api.InUse:
+			return "module " + name + " is loaded in another build than the fixed one; unload it, or reboot into the updated kernel"
+		case modules[i].Problem != nil:
+			return "module " + name + ": " + modules[i].Problem.What
+		default:
+			return "the fixed module " + name + " is not on the disk yet"
+		}
+	}
+	return ""
+}
+
+// replacements is where the fixed modules of a live patch stand.
+func replacements(c *Card, s *State, m *moment) []api.Replacement {
+	if m.host == nil {
+		return nil
+	}
+	have := s.Modules[m.host.Kernel.BuildID]
+	var out []api.Replacement
+	for _, r := range c.Replacements {
+		f, there := have.file(r.Name)
+		there = there && !have.Changing && f.Digest == r.Module.Digest
+		loaded, is := loadedModule(m.host, r.Name)
+		problem := m.blockedModules[r.Name+r.Module.Digest]
+		st := api.Replacement{Module: r.Name}
+		switch {
+		case is && loaded.BuildID == r.Fixed:
+			st.State = api.LoadedNow
+		case problem != nil:
+			st.State, st.Problem = api.NotHere, wire(problem)
+		case is:
+			st.State = api.InUse
+		case there:
+			st.State = api.OnDisk
+		default:
+			st.State = api.NotYet
+		}
+		out = append(out, st)
+	}
+	return out
+}
