@@ -177,16 +177,21 @@ func (b *build) stage(name string, step func() error) error {
 func (b *build) run(ctx context.Context) (*Report, error) {
 	var objs []kbuild.Object
 	var pairs []kbuild.Pair
+	var known bool // the verdict, from the fix's own sources
 	steps := []struct {
 		name string
 		do   func() error
 	}{
 		{"read fix", func() error { return b.combine() }},
-		{"find objects", func() (err error) { objs, err = b.reach(ctx); return err }},
+		{"assess sources", func() (err error) { known, err = b.assessSources(ctx); return err }},
+		{"find objects", func() (err error) { objs, err = b.reach(ctx, false); return err }},
 		{"compile", func() (err error) { pairs, err = b.compile(ctx, objs); return err }},
 		{"compare", func() error { return b.compare(ctx, pairs) }},
 	}
 	for _, s := range steps {
+		if known {
+			break
+		}
 		if err := b.stage(s.name, s.do); err != nil {
 			return b.refused(err)
 		}
@@ -306,8 +311,10 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			var err error
-			found[i], err = b.compareOne(p)
+			err := Guard(p.Path, func() (err error) {
+				found[i], err = b.compareOne(p)
+				return err
+			})
 			if err != nil && b.req.KeepGoing && code.Of(err) != "" {
 				pairs[i].Err, err = err, nil
 			}

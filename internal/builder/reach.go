@@ -9,9 +9,12 @@ import (
 )
 
 // reach finds the objects that the fixes touch, and notes which of their files
-// mean nothing on this target.
-func (b *build) reach(ctx context.Context) ([]kbuild.Object, error) {
-	r, err := kbuild.Reach(ctx, b.req.Target, b.fix, kbuild.ReachOptions{MaxObjects: b.req.MaxObjects, Tree: b.req.Kernel.Tree()}, b.rep)
+// mean nothing on this target. With sourcesOnly, it looks at .c files of the
+// fixes alone.
+func (b *build) reach(ctx context.Context, sourcesOnly bool) ([]kbuild.Object, error) {
+	r, err := kbuild.Reach(ctx, b.req.Target, b.fix, kbuild.ReachOptions{
+		MaxObjects: b.req.MaxObjects, Tree: b.req.Kernel.Tree(), SourcesOnly: sourcesOnly,
+	}, b.rep)
 	if err != nil {
 		return nil, err
 	}

@@ -9,5 +9,6 @@ func survey() []Entry {
 		{"TS1402", KindError, "the engine stopped over this fix", "report it with the fix: whatever the fix is, that is a defect of Tsugi"},
 		{"TS1403", KindError, "no verdict could be found for this fix", "look at the reason; if the fix is well made, that is a defect of Tsugi"},
 		{"TS1404", KindError, "the verdicts of earlier surveys cannot be read", "make the directory readable, or remove it: verdicts are found again"},
+		{"TS1405", KindError, "this is not the report of a survey", "give the file that tsugictl survey --json-file wrote"},
 	}
 }

@@ -191,14 +191,7 @@ func firstReason(f Fix) string {
 	if len(f.Reasons) == 0 {
 		return ""
 	}
-	x := f.Reasons[0]
-	words := []string{x.What}
-	for _, w := range []string{x.Where, x.Why} {
-		if w != "" {
-			words = append(words, clip(strings.Join(strings.Fields(w), " "), 200))
-		}
-	}
-	s := strings.Join(words, ": ")
+	s := f.Reasons[0].line()
 	if n := len(f.Reasons) - 1; n > 0 {
 		s += fmt.Sprintf(" (and %d more)", n)
 	}

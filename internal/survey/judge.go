@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -79,7 +77,7 @@ func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, er
 		}
 		join(more, name)
 	}
-	e.Verdict.Requires = reqs
+	e.Verdict.With = reqs
 	for _, x := range fixes[1:] {
 		if e.With == nil {
 			e.With = map[string]string{}
@@ -102,14 +100,8 @@ func (w *walk) closure(f *series.Fix) []*series.Fix {
 	return out
 }
 
-// try builds fixes up to their verdict. A defect of the engine that shows as a
-// panic is told as the error it is, and the survey goes on.
-func (w *walk) try(ctx context.Context, fixes []*series.Fix) (_ *builder.Report, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = code.New("TS1402", fixes[0].ID, fmt.Sprintf("%v at %s", p, panicked(debug.Stack())))
-		}
-	}()
+// try builds fixes up to their verdict.
+func (w *walk) try(ctx context.Context, fixes []*series.Fix) (r *builder.Report, err error) {
 	ordered := slices.Clone(fixes)
 	place := func(f *series.Fix) int { return slices.Index(w.req.Series.Fixes, f) }
 	slices.SortFunc(ordered, func(a, b *series.Fix) int { return place(a) - place(b) })
@@ -122,23 +114,11 @@ func (w *walk) try(ctx context.Context, fixes []*series.Fix) (_ *builder.Report,
 		d.ID = f.ID
 		req.Fixes = append(req.Fixes, &d)
 	}
-	return w.build(ctx, req, progress.Discard)
-}
-
-// panicked is the first place of Tsugi's own in a stack, below the panic.
-func panicked(stack []byte) string {
-	_, below, ok := strings.Cut(string(stack), "\npanic(")
-	if !ok {
-		return "an unknown place"
-	}
-	for line := range strings.Lines(below) {
-		line = strings.TrimSpace(line)
-		if at := strings.Index(line, "/internal/"); at >= 0 && strings.Contains(line, ".go:") {
-			place, _, _ := strings.Cut(line[at+1:], " ")
-			return place
-		}
-	}
-	return "an unknown place"
+	err = builder.Guard(fixes[0].ID, func() (err error) {
+		r, err = w.build(ctx, req, progress.Discard)
+		return err
+	})
+	return r, err
 }
 
 // lacking finds the fix that brings what others were found to lack, and the

@@ -12,6 +12,9 @@ import (
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
+// schema is the version of a report's JSON.
+const schema = 1
+
 // Report is what a survey found.
 type Report struct {
 	Schema  int                 `json:"schema"`
@@ -118,7 +121,7 @@ type CodeCount struct {
 func (w *walk) report() *Report {
 	s, t := w.req.Series, w.req.Target
 	r := &Report{
-		Schema: 1, Name: s.Name, From: s.From, To: s.To, Engine: w.req.Engine, Made: w.req.Made, Unattributed: s.Unattributed,
+		Schema: schema, Name: s.Name, From: s.From, To: s.To, Engine: w.req.Engine, Made: w.req.Made, Unattributed: s.Unattributed,
 		Target: livepatch.TargetRef{
 			Name: t.Name, Release: t.Release, PackageVersion: t.PackageVersion, Arch: t.Arch, BuildID: t.BuildID, ConfigDigest: t.ConfigDigest,
 		},

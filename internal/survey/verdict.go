@@ -35,9 +35,9 @@ type Verdict struct {
 	Objects []Object             `json:"objects,omitempty"`
 	Unbuilt []builder.Unbuilt    `json:"unbuilt,omitempty"`
 	Changes []livepatch.Function `json:"functions,omitempty"` // replaced functions
-	// Requires are the fixes that it was taken together with.
-	Requires []Requirement `json:"requires,omitempty"`
-	Milli    int64         `json:"ms"` // how long it took
+	// With are the fixes that it was taken together with.
+	With  []Requirement `json:"with,omitempty"`
+	Milli int64         `json:"ms"` // how long it took
 }
 
 // Reason is a problem with its place.
@@ -119,6 +119,17 @@ func failed(err error) *Verdict {
 	p := code.New("TS1403", "", "")
 	v.Reasons = []Reason{{Code: p.Code, What: p.What, Why: shorten(err.Error())}}
 	return v
+}
+
+// line is the reason in one line.
+func (r Reason) line() string {
+	words := []string{r.What}
+	for _, w := range []string{r.Where, r.Why} {
+		if w != "" {
+			words = append(words, clip(strings.Join(strings.Fields(w), " "), 200))
+		}
+	}
+	return strings.Join(words, ": ")
 }
 
 // shorten keeps a compiler's messages from filling a report.
