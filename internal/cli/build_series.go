@@ -81,6 +81,11 @@ func (a *app) buildSeries(ctx context.Context, args []string, o buildOptions) er
 	if req.Series, err = a.chosenSeries(ctx, store, req.Target, args, o.choice); err != nil {
 		return err
 	}
+	facts, err := knownFacts(store, req.Target, req.Series)
+	if err != nil {
+		return err
+	}
+	req.Verdicts = facts.Verdicts
 	if req.Previous, err = a.previous(o.choice.previous); err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +76,7 @@ func (a *app) survey(ctx context.Context, args []string, o surveyOptions) error 
 	if err != nil {
 		return err
 	}
-	req := survey.Request{Dir: filepath.Join(store.Home(), "surveys"), Made: time.Now().Format(time.DateOnly), Jobs: o.jobs, MaxObjects: o.maxObjects}
+	req := survey.Request{Dir: surveysDir(store), Made: time.Now().Format(time.DateOnly), Jobs: o.jobs, MaxObjects: o.maxObjects}
 	if req.Target, err = store.Get(o.target); err != nil {
 		return err
 	}
