@@ -4,11 +4,14 @@ package catalogue
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/zstd"
@@ -23,10 +26,36 @@ import (
 
 // Update returns what happens between two versions of the kernel's source
 // package as a series: the difference split into fixes, with the changelog's
-// entries attributed to them and the catalogue's corrections applied. Sources
-// and changelog are fetched into the store if need be. The same versions and
-// corrections give the same series each time.
+// entries attributed to them, the catalogue's corrections applied and what
+// feeds told of the CVEs filled in. Sources and changelog are fetched into
+// the store if need be. The same versions and corrections give the same
+// fixes each time.
 func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to string, rep progress.Reporter) (*series.Series, error) {
+	corrections, text, err := c.corrections(from, to)
+	if err != nil {
+		return nil, err
+	}
+	home := filepath.Join(store.Home(), "updates", fileName(from, to))
+	key := sha256.Sum256(fmt.Appendf(nil, "%d\n%s\n%s\n%s", update.Version, from, to, text))
+	kept := filepath.Join(home, "series-"+hex.EncodeToString(key[:8])+".zst")
+	s, err := readSeries(kept)
+	if err != nil {
+		if s, err = split(ctx, store, home, from, to, corrections, rep); err != nil {
+			return nil, err
+		}
+		if err := writeSeries(kept, s); err != nil {
+			return nil, err
+		}
+	}
+	return s, c.annotate(s)
+}
+
+// split takes an update apart.
+func split(ctx context.Context, store *kernel.Store, home, from, to string, corrections *update.Corrections, rep progress.Reporter) (*series.Series, error) {
+	entries, err := changelog(ctx, store, home, from, to, rep)
+	if err != nil {
+		return nil, err
+	}
 	old, err := store.SourceTree(ctx, from, rep)
 	if err != nil {
 		return nil, err
@@ -35,24 +64,11 @@ func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to st
 	if err != nil {
 		return nil, err
 	}
-	home := filepath.Join(store.Home(), "updates", updateName(from, to))
 	diff, err := delta(ctx, home, old, new, rep)
 	if err != nil {
 		return nil, err
 	}
-	text, err := store.Changelog(ctx, to, rep)
-	if err != nil {
-		return nil, err
-	}
-	stanzas, err := update.ParseChangelog("changelog of "+to, text)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := update.Between(stanzas, from, to)
-	if err != nil {
-		return nil, err
-	}
-	f, err := fix.Parse(updateName(from, to)+".diff", diff)
+	f, err := fix.Parse(fileName(from, to)+".diff", diff)
 	if err != nil {
 		return nil, err
 	}
@@ -62,28 +78,41 @@ func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to st
 	if err != nil {
 		return nil, kernel.OrInterrupted(ctx, err)
 	}
-	return update.Series(from, to, groups, entries)
+	return update.Series(from, to, groups, entries, corrections)
 }
 
-func updateName(from, to string) string {
-	return strings.NewReplacer("/", "%2f", ":", "%3a").Replace(from + "_" + to)
+// changelog returns the entries of an update. They are kept: the package that
+// has them may be gone one day.
+func changelog(ctx context.Context, store *kernel.Store, home, from, to string, rep progress.Reporter) ([]update.Item, error) {
+	kept := filepath.Join(home, fmt.Sprintf("entries-%d.json", update.Version))
+	var entries []update.Item
+	if b, err := os.ReadFile(kept); err == nil && json.Unmarshal(b, &entries) == nil {
+		return entries, nil
+	}
+	text, err := store.Changelog(ctx, to, rep)
+	if err != nil {
+		return nil, err
+	}
+	stanzas, err := update.ParseChangelog("changelog of "+to, text)
+	if err != nil {
+		return nil, err
+	}
+	if entries, err = update.Between(stanzas, from, to); err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(entries, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	return entries, writeFile(kept, b)
 }
 
 // delta is the difference of two sources. Comparing them reads all of both,
 // so it is kept.
 func delta(ctx context.Context, home, old, new string, rep progress.Reporter) ([]byte, error) {
 	kept := filepath.Join(home, "delta.diff.zst")
-	if b, err := os.ReadFile(kept); err == nil {
-		dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(fix.MaxSize), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, err
-		}
-		defer dec.Close()
-		if diff, err := dec.DecodeAll(b, nil); err == nil {
-			return diff, nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if diff, err := readPacked(kept); err == nil {
+		return diff, nil
 	}
 	task := rep.Start("compare sources", 0, progress.Steps)
 	diff, err := fix.Derive(ctxFS{ctx, os.DirFS(old)}, ctxFS{ctx, os.DirFS(new)}, nil)
@@ -94,14 +123,83 @@ func delta(ctx context.Context, home, old, new string, rep progress.Reporter) ([
 	if len(diff) == 0 {
 		return nil, code.New("TS1107", filepath.Base(old)+" and "+filepath.Base(new), "no difference").WithFix("choose other versions")
 	}
-	if err := os.MkdirAll(home, 0o755); err != nil {
-		return nil, kernel.DiskError(home, err)
+	return diff, writePacked(kept, diff)
+}
+
+// keptSeries is a series as it is kept.
+type keptSeries struct {
+	Series *series.Series
+	Fixes  []keptFix
+}
+
+type keptFix struct {
+	Meta series.Meta
+	Diff string
+}
+
+func writeSeries(path string, s *series.Series) error {
+	k := keptSeries{Series: s}
+	for _, f := range s.Fixes {
+		k.Fixes = append(k.Fixes, keptFix{f.Meta, string(f.Diff.Raw)})
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	b, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	return writePacked(path, b)
+}
+
+// readSeries reads a kept series. Any error means that it is computed again.
+func readSeries(path string) (*series.Series, error) {
+	b, err := readPacked(path)
 	if err != nil {
 		return nil, err
 	}
-	return diff, kernel.DiskError(kept, renameio.WriteFile(kept, enc.EncodeAll(diff, nil), 0o644))
+	var k keptSeries
+	if err := json.Unmarshal(b, &k); err != nil {
+		return nil, err
+	}
+	if k.Series == nil {
+		return nil, errors.New("no series")
+	}
+	for _, x := range k.Fixes {
+		d, err := fix.Parse(x.Meta.ID+".diff", []byte(x.Diff))
+		if err != nil {
+			return nil, err
+		}
+		d.ID, d.Title, d.CVEs = x.Meta.ID, x.Meta.Title, x.Meta.CVEs
+		k.Series.Fixes = append(k.Series.Fixes, &series.Fix{Meta: x.Meta, Diff: d})
+	}
+	return k.Series, nil
+}
+
+func readPacked(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(2*fix.MaxSize), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	return dec.DecodeAll(b, nil)
+}
+
+func writePacked(path string, b []byte) error {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	return writeFile(path, enc.EncodeAll(b, nil))
+}
+
+// writeFile writes a file whole or not at all, and makes its directory.
+func writeFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return kernel.DiskError(path, err)
+	}
+	return kernel.DiskError(path, renameio.WriteFile(path, b, 0o644))
 }
 
 // ctxFS opens nothing any more once its context has ended.

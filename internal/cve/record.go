@@ -84,7 +84,7 @@ func (r *Record) rate(vector string) bool {
 	}
 	// 3.1 is what most feeds have and what policies are written for; a 4.0
 	// vector counts where there is no other.
-	if old, err := ParseVector(r.CVSS); err == nil && (old.Version == "3.1" || s.Version == "4.0") {
+	if old, err := ParseVector(r.CVSS); err == nil && (old.Version == s.Version || old.Version == "3.1" || s.Version == "4.0") {
 		return true
 	}
 	r.CVSS, r.Score, r.Severity = vector, s.Base, s.Severity

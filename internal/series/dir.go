@@ -4,9 +4,9 @@ package series
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -34,75 +34,78 @@ func ReadDir(fsys fs.FS) (*Series, error) {
 	if err != nil {
 		return nil, err
 	}
+	files := make(map[string][]byte)
+	for _, name := range names {
+		if ext := path.Ext(name); strings.HasPrefix(name, ".") || ext != ".diff" && ext != ".patch" && ext != ".yaml" {
+			continue
+		}
+		if files[name], err = fs.ReadFile(fsys, name); err != nil {
+			return nil, err
+		}
+	}
+	return FromFiles(files)
+}
+
+// FromFiles is ReadDir of files by name.
+func FromFiles(files map[string][]byte) (*Series, error) {
 	var x index
 	byID := make(map[string]*Fix)
 	var ids []string
-	files := make(map[string]string) // by id
-	headers := make(map[string]bool) // sidecars that have a diff
-	for _, name := range names {
+	from := make(map[string]string) // files by id
+	beside := make(map[string]bool) // headers that have a diff
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		ext := path.Ext(name)
-		if ext != ".diff" && ext != ".patch" || strings.HasPrefix(name, ".") {
+		if ext != ".diff" && ext != ".patch" {
 			continue
 		}
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return nil, err
+		header := strings.TrimSuffix(name, ext) + ".yaml"
+		var sidecar []byte
+		if b, ok := files[header]; ok && header != Index {
+			sidecar, beside[header] = append([]byte{}, b...), true
 		}
-		beside := strings.TrimSuffix(name, ext) + ".yaml"
-		sidecar, err := fs.ReadFile(fsys, beside)
-		if errors.Is(err, fs.ErrNotExist) || beside == Index {
-			sidecar = nil
-		} else if err != nil {
-			return nil, err
-		} else if sidecar == nil {
-			sidecar = []byte{}
-		}
-		headers[beside] = true
-		f, err := ParseFix(name, text, sidecar)
+		f, err := ParseFix(name, files[name], sidecar)
 		if err != nil {
 			return nil, err
 		}
 		if byID[f.ID] != nil {
-			return nil, code.New("TS1203", f.ID, files[f.ID]+" and "+name)
+			return nil, code.New("TS1203", f.ID, from[f.ID]+" and "+name)
 		}
-		byID[f.ID], files[f.ID] = f, name
+		byID[f.ID], from[f.ID] = f, name
 		ids = append(ids, f.ID)
 	}
-	for _, name := range names {
-		if path.Ext(name) == ".yaml" && name != Index && !headers[name] {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Ext(name) == ".yaml" && name != Index && !beside[name] {
 			return nil, code.New("TS1204", name, "there is no diff of that name")
 		}
 	}
-	text, err := fs.ReadFile(fsys, Index)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if err := decode(Index, files[Index], 0, &x); err != nil {
 		return nil, err
-	default:
-		if err := decode(Index, text, 0, &x); err != nil {
-			return nil, err
-		}
 	}
 	order := ids
 	if x.Order != nil {
 		order = x.Order
 		for _, id := range ids {
 			if !slices.Contains(order, id) {
-				return nil, code.New("TS1204", Index, fmt.Sprintf("%s is not in its order", files[id]))
+				return nil, code.New("TS1204", Index, fmt.Sprintf("%s is not in its order", from[id]))
 			}
 		}
 	}
 	s := x.Series
 	seen := make(map[string]bool)
 	for _, id := range order {
-		f := byID[id]
-		if f == nil || seen[id] {
-			return nil, code.New("TS1204", Index, fmt.Sprintf("%q is there %s", id, map[bool]string{true: "twice", false: "without a diff"}[seen[id]]))
+		switch {
+		case byID[id] == nil:
+			return nil, code.New("TS1204", Index, fmt.Sprintf("%.60q has no diff", id))
+		case seen[id]:
+			return nil, code.New("TS1204", Index, fmt.Sprintf("%.60q is there twice", id))
 		}
 		seen[id] = true
-		s.Fixes = append(s.Fixes, f)
+		s.Fixes = append(s.Fixes, byID[id])
 	}
-	return &s, s.checkRequires()
+	if err := s.checkRequires(); err != nil {
+		return nil, err
+	}
+	return &s, nil
 }
 
 // checkRequires: a fix that is required comes before the one that requires it.

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/cve"
 	"github.com/tsugi-project/tsugi/internal/fix"
 )
 
@@ -24,7 +25,6 @@ const maxHeader = 16 << 20
 var (
 	idForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$`)
 	cveForm  = regexp.MustCompile(`^CVE-\d{4}-\d{4,19}$`)
-	cvssForm = regexp.MustCompile(`^CVSS:(?:3\.[01]|4\.0)(?:/[A-Z]{1,3}:[A-Z][a-z]{0,4})+$`)
 	lineForm = regexp.MustCompile(`^line (\d+): `)
 )
 
@@ -161,8 +161,8 @@ func (m *Meta) Check(where string) error {
 		return bad("severity %.60q is not low, medium, high or critical", m.Severity)
 	}
 	if m.CVSS != "" {
-		if !cvssForm.MatchString(m.CVSS) {
-			return bad("cvss %.60q is not a vector of CVSS 3.0, 3.1 or 4.0", m.CVSS)
+		if _, err := cve.ParseVector(m.CVSS); err != nil {
+			return bad("cvss: %v", err)
 		}
 	}
 	if m.FirstSeen != "" {
@@ -209,6 +209,17 @@ func (f *Fix) Encode() ([]byte, error) {
 	b.WriteString("---\n")
 	b.Write(f.Diff.Raw)
 	return b.Bytes(), nil
+}
+
+// DecodeYAML reads a strict YAML document: one that holds a field that into
+// has not is refused. Errors: TS1201 with the line.
+func DecodeYAML(where string, text []byte, into any) error { return decode(where, text, 0, into) }
+
+// EncodeYAML writes a value as DecodeYAML reads it.
+func EncodeYAML(v any) ([]byte, error) {
+	var b bytes.Buffer
+	err := encode(&b, v)
+	return b.Bytes(), err
 }
 
 func encode(w io.Writer, v any) error {

@@ -20,3 +20,7 @@
 // functions and changed lines of the groups; rare words tell most. How sure
 // the outcome is, is part of it; an entry that fits nowhere stays without one.
 package update
+
+// Version is raised when the outcome of Split or Series changes for the same
+// input, so that what is kept of an earlier one is computed again.
+const Version = 2

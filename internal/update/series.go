@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,35 +15,51 @@ import (
 )
 
 // Series makes a series of the groups of an update, with the entries of the
-// changelog attributed to them.
-func Series(from, to string, groups []*Group, entries []Item) (*series.Series, error) {
+// changelog attributed to them and corrections applied (nil for none).
+// Errors: TS1212 for a correction of what is not there.
+func Series(from, to string, groups []*Group, entries []Item, c *Corrections) (*series.Series, error) {
+	if c == nil {
+		c = &Corrections{}
+	}
 	s := &series.Series{Name: to, From: from, To: to}
-	ids := make(map[string]bool)
-	for _, g := range groups {
+	taken := make(map[string]bool)
+	ids := make([]string, len(groups))
+	for i, g := range groups {
+		ids[i] = g.id(taken)
+	}
+	groups, ids, err := c.join(slices.Clone(groups), ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, g := range groups {
 		var raw []byte
 		for _, p := range g.Files {
 			raw = append(raw, p.diff()...)
 		}
-		id := g.id(ids)
-		d, err := fix.Parse(id+".diff", raw)
+		d, err := fix.Parse(ids[i]+".diff", raw)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", id, err)
+			return nil, fmt.Errorf("%s: %w", ids[i], err)
 		}
-		s.Fixes = append(s.Fixes, &series.Fix{Diff: d, Meta: series.Meta{ID: id, Update: to, Subsystem: g.subsystem()}})
+		d.ID = ids[i] // it may hold a dot
+		s.Fixes = append(s.Fixes, &series.Fix{Diff: d, Meta: series.Meta{ID: ids[i], Update: to, Subsystem: series.Subsystem(g.main().Path)}})
 	}
-	found, left := newAttributor(groups).attributeAll(entries)
-	s.Unattributed = left
+	rest, err := c.stated(entries, s)
+	if err != nil {
+		return nil, err
+	}
+	found, left := newAttributor(groups).attributeAll(rest)
+	s.Unattributed = append(s.Unattributed, left...)
 	for g, es := range found {
-		s.Fixes[g].Entries = es
+		s.Fixes[g].Entries = append(s.Fixes[g].Entries, es...)
 	}
 	for _, f := range s.Fixes {
-		Settle(f)
+		settle(f)
 	}
-	return s, nil
+	return s, c.values(s)
 }
 
-// Settle derives title and CVEs of a fix from its entries.
-func Settle(f *series.Fix) {
+// settle derives title and CVEs of a fix from its entries.
+func settle(f *series.Fix) {
 	f.Title, f.CVEs = "", nil
 	for _, e := range f.Entries {
 		f.CVEs = append(f.CVEs, e.CVEs...)
@@ -58,6 +75,9 @@ func Settle(f *series.Fix) {
 	}
 	f.Diff.Title = f.Title
 }
+
+// idBytes are what an id may not hold.
+var idBytes = regexp.MustCompile(`[^A-Za-z0-9._+]+`)
 
 // main is the file that a group is about: the source file with most changed
 // lines, before headers, before what is no code.
@@ -94,7 +114,8 @@ func (g *Group) id(taken map[string]bool) string {
 	if path.Ext(m.Path) == ".h" {
 		base = m.Path
 	}
-	id := strings.ReplaceAll(base, "/", "-")
+	id := strings.TrimLeft(idBytes.ReplaceAllString(base, "-"), "._+-")
+	id = id[:min(len(id), 160)]
 	if len(m.edits) < len(m.file.edits) {
 		if names := m.touched(); len(names) > 0 {
 			id += "-" + names[0]
@@ -106,12 +127,4 @@ func (g *Group) id(taken map[string]bool) string {
 	}
 	taken[unique] = true
 	return unique
-}
-
-func (g *Group) subsystem() string {
-	dir := path.Dir(g.main().Path)
-	if parts := strings.Split(dir, "/"); len(parts) > 3 {
-		return strings.Join(parts[:3], "/")
-	}
-	return dir
 }
