@@ -164,6 +164,8 @@ func engine() []Entry {
 		{"TS8010", KindRisk, "a function changes that the fix does not edit", "it inlines what was edited, or the compiler decided anew: look at what else it does"},
 		{"TS8011", KindRisk, "a table of the kernel is edited in place while the live patch is there", "it gets its old content back when the live patch goes; tasks that run old code meet the new content at once: see that they can"},
 		{"TS8012", KindRisk, "an initial value is set where the variable still has the old one", "what has been derived from the old value (sizes, allocations) stays as it is: see that the code stands that"},
+		{"TS8013", KindRisk, "new entries of a device table are left out", "the module binds the devices that they name after it has been loaded anew, from the fixed kernel or as a replaced module"},
+		{"TS8014", KindRisk, "a new module parameter is left out", "the code has its default; it can be set after the module has been loaded anew"},
 		{"TS8020", KindRisk, "a static branch of the module is a test of its key in the patched function", "it does the same, a few cycles slower; where every cycle counts, measure"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},

@@ -43,7 +43,7 @@ func (r *Result) spread(c *comparer) {
 		}
 	}
 	for _, p := range r.patched.atoms {
-		if p.kind != variable || p.state != changed || !copyable(p) {
+		if p.kind != variable || p.state != changed || !r.copyable(p) {
 			continue
 		}
 		p.twin.twin, p.twin = nil, nil
@@ -62,20 +62,6 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-// copyable: a changed constant whose identity can't matter to anyone: local,
-// never written, free of pointers, used by code alone.
-func copyable(p *atom) bool {
-	if p.sym.Bind != elf.STB_LOCAL || !readOnly(p.sec) || p.class != data || len(p.refs) > 0 || len(p.twin.refs) > 0 {
-		return false
-	}
-	for _, u := range slices.Concat(p.users, p.twin.users) {
-		if u.kind != function {
-			return false
-		}
-	}
-	return len(p.users) > 0
 }
 
 // comparer holds what is known while two objects are compared.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/insn"
 )
 
@@ -64,18 +65,33 @@ func (r *Result) judgeVariable(a *atom) {
 	switch {
 	case a.state == changed && a.class == bootData:
 		r.refuse("TS4012", a.name(), a.why+", in "+a.sec.Name)
+	case a.state == changed && a.class == data && deviceTable(a) && r.leftOut(a) && r.onlyAdds(a):
+		r.risk("TS8013", tableName(a), fmt.Sprintf("%d bytes stay %d", a.size(), a.twin.size()))
 	case a.state == changed && a.class == data && a.twin.size() != a.size():
-		r.refuse("TS4011", a.name(), a.why+", in "+a.sec.Name)
+		r.refuse("TS4011", tableName(a), a.why+", in "+a.sec.Name+r.whyNotCopied(a))
 	case a.state == changed && a.class == data && r.edited(a):
 	case a.state == changed && a.class == data:
 		r.refuse("TS4010", a.name(), a.why+", in "+a.sec.Name+"; "+r.unedited[a])
 	case a.state == fresh && a.class == bootData:
-		if effect := bootEffect(a.sec.Name); effect != "" {
+		switch effect := bootEffect(a.sec.Name); {
+		case a.sec.Name == "__param" && r.leftOut(a):
+			r.risk("TS8014", strings.TrimPrefix(a.name(), "__param_"), "")
+		case effect != "":
 			r.refuse("TS4013", a.name(), effect)
 		}
 	case a.state == fresh && a.class == exportData:
 		r.risk("TS8007", strings.TrimPrefix(a.name(), "__ksymtab_"), "")
 	}
+}
+
+// tableName is the name of a device table that its author gave it.
+func tableName(a *atom) string {
+	for _, s := range append([]*elfobj.Symbol{a.sym}, a.aliases...) {
+		if !strings.HasPrefix(s.Name, "__mod_") {
+			return s.Name
+		}
+	}
+	return a.name()
 }
 
 // bootEffect says what a new entry of a boot-time section would have done.

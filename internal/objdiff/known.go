@@ -111,3 +111,11 @@ var copiers = map[string]bool{
 	"kmemdup": true, "kmemdup_nul": true, "kmemdup_noprof": true, "devm_kmemdup": true, "kvmemdup": true, "memcpy": true,
 	"__memcpy": true, "memdup_user": true, "devm_kmemdup_array": true,
 }
+
+// matchers are functions that look a table through and keep no pointer to it.
+var matchers = map[string]bool{
+	"dmi_first_match": true, "dmi_check_system": true, "pci_match_id": true, "usb_match_id": true, "x86_match_cpu": true,
+	"acpi_match_device_ids": true, "of_match_node": true, "i2c_match_id": true, "hid_match_id": true, "spi_get_device_match_data": true,
+	"match_string": true, "__sysfs_match_string": true, "soc_device_match": true, "psmouse_matches_pnp_id": true,
+	"acpi_match_platform_list": true, "of_match_device": true, "acpi_match_device": true, "x86_cpu_has_min_microcode_rev": true,
+}

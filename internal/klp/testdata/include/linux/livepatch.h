@@ -15,6 +15,7 @@ struct klp_object {
 	const char *name;
 	struct klp_func *funcs;
 	struct klp_callbacks callbacks;
+	struct module *mod;
 };
 struct klp_state {
 	unsigned long id;
@@ -27,4 +28,5 @@ struct klp_patch {
 	struct klp_state *states;
 	_Bool replace;
 };
+struct klp_state *klp_get_prev_state(unsigned long id);
 int klp_enable_patch(struct klp_patch *patch);

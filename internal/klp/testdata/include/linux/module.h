@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 struct module {
-	char contents[128];
+	int state;
+	char name[60];
+	char contents[64];
 };
+enum { MODULE_STATE_LIVE, MODULE_STATE_COMING, MODULE_STATE_GOING };
+void __module_get(struct module *mod);
 extern struct module __this_module;
 #define THIS_MODULE (&__this_module)
 #define __INFO(n, s) static const char __info_##n[] __attribute__((used, section(".modinfo"), aligned(1))) = s
