@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
@@ -57,12 +56,9 @@ func Run(ctx context.Context, req Request, rep progress.Reporter) (*Report, erro
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{req: req, rep: rep, kept: kept, names: newNames(req.Series), digest: series.Digest(req.Series.Fixes)}
+	w := newWalk(req, kept, rep)
 	if err := w.run(ctx); err != nil {
 		return nil, kernel.OrInterrupted(ctx, err)
 	}
 	return w.report(), nil
 }
-
-// build is the way to a verdict; tests have another.
-type build func(ctx context.Context, req builder.Request, rep progress.Reporter) (*builder.Report, error)

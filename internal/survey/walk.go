@@ -26,10 +26,18 @@ type walk struct {
 	names  *names
 	digest string // of the series
 	kernel *builder.Kernel
-	build  build // builder.Build
+	// The ways to a verdict; tests have others.
+	ready func(ctx context.Context, todo []int) error
+	build func(ctx context.Context, req builder.Request, rep progress.Reporter) (*builder.Report, error)
 
 	found []*entry // by index of the fix
 	fresh []bool   // found by this run
+}
+
+func newWalk(req Request, kept *verdicts, rep progress.Reporter) *walk {
+	w := &walk{req: req, rep: rep, kept: kept, names: newNames(req.Series), digest: series.Digest(req.Series.Fixes), build: builder.Build}
+	w.ready = w.prepare
+	return w
 }
 
 // atOnce bounds the fixes that are judged at the same time: each needs a copy
@@ -37,14 +45,11 @@ type walk struct {
 const atOnce = 3
 
 func (w *walk) run(ctx context.Context) error {
-	if w.build == nil {
-		w.build = builder.Build
-	}
 	todo, err := w.recall()
 	if err != nil || len(todo) == 0 {
 		return err
 	}
-	if err := w.prepare(ctx, todo); err != nil {
+	if err := w.ready(ctx, todo); err != nil {
 		return err
 	}
 	task := w.rep.Start("judge fixes", int64(len(todo)), progress.Steps)
