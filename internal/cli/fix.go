@@ -15,8 +15,12 @@ import (
 
 func newFixCommand(a *app) *cobra.Command {
 	return command.Parent("fix", "The source fixes that live patches are made of",
-		"A fix is a source diff, in git or quilt style, with what it fixes.",
-		newFixDeriveCommand(a), newFixShowCommand(a))
+		`A fix is a source diff, in git or quilt style, with what it fixes. The
+catalogue, a directory that is fit for git, keeps one's own fixes and those
+imported from a git tree as series; the fixes of a distribution's update are
+computed from its two source packages.`,
+		newFixLsCommand(a), newFixShowCommand(a), newFixAddCommand(a), newFixImportCommand(a), newFixEditCommand(a), newFixRmCommand(a),
+		newFixExportCommand(a), newFixFeedCommand(a), newFixDeriveCommand(a))
 }
 
 // fixResult is a fix in JSON.

@@ -185,5 +185,50 @@ func (c *Corrections) values(s *series.Series) error {
 		}
 		f.Diff.CVEs, f.Diff.Title = f.CVEs, f.Title
 	}
+	return order(s)
+}
+
+// order puts what is required in front of what requires it, and changes no
+// order otherwise.
+func order(s *series.Series) error {
+	const under, done = 1, 2
+	state := make(map[string]int)
+	var out []*series.Fix
+	var visit func(f *series.Fix) error
+	visit = func(f *series.Fix) error {
+		switch state[f.ID] {
+		case done:
+			return nil
+		case under:
+			return code.New("TS1212", f.ID, "it requires itself, through others").WithFix("join fixes that require each other")
+		}
+		state[f.ID] = under
+		for _, r := range f.Requires {
+			if err := visit(s.Fix(r)); err != nil {
+				return err
+			}
+		}
+		state[f.ID] = done
+		out = append(out, f)
+		return nil
+	}
+	for _, f := range s.Fixes {
+		if err := visit(f); err != nil {
+			return err
+		}
+	}
+	s.Fixes = out
 	return nil
+}
+
+// Attribute states which fixes an entry belongs to, in place of what was
+// stated before.
+func (c *Corrections) Attribute(subject string, fixes []string) {
+	slices.Sort(fixes)
+	fixes = append([]string{}, slices.Compact(fixes)...)
+	if i := slices.IndexFunc(c.Entries, func(a Attribution) bool { return a.Subject == subject }); i >= 0 {
+		c.Entries[i].Fixes = fixes
+		return
+	}
+	c.Entries = append(c.Entries, Attribution{Subject: subject, Fixes: fixes})
 }
