@@ -62,7 +62,8 @@ type Machine struct {
 	Hostname   string     `json:"hostname"`
 	Tier       string     `json:"tier"`
 	Group      string     `json:"group,omitempty"`
-	Token      string     `json:"token,omitempty"` // id of the token that it came with
+	Policy     string     `json:"policy,omitempty"` // of the group; "": the default one
+	Token      string     `json:"token,omitempty"`  // id of the token that it came with
 	Kernel     Kernel     `json:"kernel"`
 	OS         string     `json:"os,omitempty"`
 	Agent      string     `json:"agent,omitempty"`
@@ -103,6 +104,7 @@ type LivePatch struct {
 	Proven   bool           `json:"proven"`          // a proof that holds came with it
 	Signed   bool           `json:"signed"`          // the module carries a kernel module signature
 	Tiers    []string       `json:"tiers"`           // where it is published, in order
+	Policies []string       `json:"policies"`        // whose machines it is for
 	Created  int64          `json:"created"`
 	Blocked  int64          `json:"blocked,omitempty"`
 	Reason   string         `json:"reason,omitempty"` // of the block
@@ -149,6 +151,11 @@ type Job struct {
 	Problem  *Problem `json:"problem,omitempty"`
 	Patch    string   `json:"patch,omitempty"` // LivePatch.ID when it was published
 	Artifact string   `json:"artifact,omitempty"`
+	// Selection is the digest of the choice of pushed fixes that it builds,
+	// Policies who makes it, and Omitted what the build had to leave out.
+	Selection string    `json:"selection,omitempty"`
+	Policies  []string  `json:"policies,omitempty"`
+	Omitted   []LeftFix `json:"omitted,omitempty"`
 }
 
 // NewJob asks for a build.
@@ -205,7 +212,8 @@ type OperatorMade struct {
 type AuthoriseRevert struct {
 	Target string `json:"target" minLength:"1" maxLength:"255"`
 	Tier   string `json:"tier" minLength:"1" maxLength:"64"`
-	To     int    `json:"to" minimum:"0"` // version; 0: none at all
+	Policy string `json:"policy,omitempty" maxLength:"63"` // "": of every policy that can
+	To     int    `json:"to" minimum:"0"`                  // version; 0: none at all
 	Reason string `json:"reason" minLength:"1" maxLength:"1000"`
 }
 

@@ -23,7 +23,9 @@ type Lease struct {
 	Job     string `json:"job"`
 	Attempt int    `json:"attempt"`
 	Spec    NewJob `json:"spec"`
-	// Version of the live patch to be: one more than the newest of the target.
+	// Update, if not nil, says what is built in the place of Spec's fixes.
+	Update *JobUpdate `json:"update,omitempty"`
+	// Version of the live patch to be: above the newest of the target.
 	Version int `json:"version"`
 	// Previous is the live patch of the target that the new one supersedes, if
 	// there is one.
@@ -75,6 +77,8 @@ type JobResult struct {
 	Verdict string   `json:"verdict,omitempty" maxLength:"32"`
 	Proven  bool     `json:"proven,omitempty"` // a proof that holds was uploaded
 	Problem *Problem `json:"problem,omitempty"`
+	// Omitted is what of a choice the build had to leave out.
+	Omitted []LeftFix `json:"omitted,omitempty" maxItems:"5000"`
 }
 
 // WorkerName is the body of a request that says only who asks.

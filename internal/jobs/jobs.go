@@ -32,6 +32,8 @@ type Backend interface {
 	Release(ctx context.Context, job, worker string) error
 	// Previous is the live patch that Lease.Previous names.
 	Previous(ctx context.Context, job string) ([]byte, error)
+	// Series is what is pushed under a digest that Lease.Update names.
+	Series(ctx context.Context, digest string) ([]byte, error)
 	// CacheGet is an entry of the shared object cache; nil: there is none.
 	CacheGet(ctx context.Context, key string) ([]byte, error)
 	CachePut(ctx context.Context, key string, b []byte) error
@@ -39,11 +41,12 @@ type Backend interface {
 
 // Outcome is what an attempt made.
 type Outcome struct {
-	Verdict  string // live, reboot, not-affected
-	Artifact []byte // of a live one
-	Report   []byte // report.json
-	Proof    []byte // proof.json; nil: none was asked for
-	Proven   bool   // the proof holds
+	Verdict  string        // live, reboot, not-affected
+	Artifact []byte        // of a live one
+	Report   []byte        // report.json
+	Proof    []byte        // proof.json; nil: none was asked for
+	Proven   bool          // the proof holds
+	Omitted  []api.LeftFix // what of a choice the build left out
 }
 
 // Executor does the work of a job. An Outcome may come with an error: what

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -36,9 +37,11 @@ func (q *Queue) Lease(ctx context.Context, worker string, wait time.Duration) (*
 func (q *Queue) prepare(ctx context.Context, j *store.Job) (*api.Lease, error) {
 	q.opt.Log.Info("job leased", "job", j.ID, "target", j.Target, "worker", j.Worker, "attempt", j.Attempt)
 	l := &api.Lease{Job: j.ID, Attempt: j.Attempt, Within: q.opt.Lease.Milliseconds()}
-	if err := json.Unmarshal(j.Spec, &l.Spec); err != nil {
+	var s spec
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
 		return nil, q.fail(ctx, j, code.New("TS7505", j.ID, "").With(err))
 	}
+	l.Spec, l.Update = s.NewJob, s.Update
 	known, err := q.opt.Store.LivePatches(ctx, store.LivePatchFilter{Target: j.Target})
 	if err != nil {
 		return nil, err
@@ -49,15 +52,51 @@ func (q *Queue) prepare(ctx context.Context, j *store.Job) (*api.Lease, error) {
 				State: store.JobDone, Verdict: "live", Patch: p.ID, Artifact: artifactName(p.Digest),
 			})
 		}
-		if l.Previous == "" && p.Blocked == 0 {
-			l.Previous = p.ID
-		}
 	}
-	if l.Version, err = q.opt.Store.NextVersion(ctx, j.Target); err != nil {
+	if p := previousOf(*j, known); p != nil {
+		l.Previous = p.ID
+	}
+	if l.Version, err = q.version(ctx, j); err != nil {
 		return nil, err
 	}
 	l.LogFrom, err = q.lastLog(ctx, j.ID, j.Attempt)
 	return l, err
+}
+
+// version is the number that a job's live patch gets: its own, so that jobs of
+// several selections can run side by side. One that has been overtaken gets
+// another.
+func (q *Queue) version(ctx context.Context, j *store.Job) (version int, err error) {
+	err = q.opt.Store.Update(ctx, func(tx *store.Tx) error {
+		next, err := tx.NextVersion(ctx, j.Target)
+		if err != nil {
+			return err
+		}
+		if version = j.Version; version >= next {
+			return nil
+		}
+		if version, err = tx.DrawVersion(ctx, j.Target); err != nil {
+			return err
+		}
+		return tx.SetJobVersion(ctx, j.ID, j.Worker, version)
+	})
+	return version, err
+}
+
+// previousOf is the live patch that the one of a job comes after: the newest of
+// those that the machines it is for may have.
+func previousOf(j store.Job, known []store.LivePatch) *store.LivePatch {
+	var s spec
+	_ = json.Unmarshal(j.Spec, &s) // whoever leased it has read it
+	var last *store.LivePatch
+	for i := range known {
+		p := &known[i]
+		ours := s.Update == nil || slices.ContainsFunc(p.Policies, func(name string) bool { return slices.Contains(s.Update.Policies, name) })
+		if p.Blocked == 0 && ours && (last == nil || p.Version > last.Version) {
+			last = p
+		}
+	}
+	return last
 }
 
 // lastLog is the Seq that an attempt's log has come to.

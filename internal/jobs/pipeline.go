@@ -60,6 +60,11 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	if err != nil {
 		return nil, err
 	}
+	if l.Update != nil {
+		if _, err := choose(ctx, l.Update, l.Spec.Target, b); err != nil {
+			return nil, err // before a kernel is prepared for minutes
+		}
+	}
 	t, err := p.target(ctx, l.Spec.Target, log)
 	if err != nil {
 		return nil, err
@@ -68,12 +73,18 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	if err != nil {
 		return nil, err
 	}
-	warnOfLostFixes(old, fixes, log)
-	r, err := p.build(ctx, l, t, fixes, log, b)
+	out := &Outcome{}
+	var r *builder.Report
+	if l.Update != nil {
+		r, out.Omitted, err = p.buildUpdate(ctx, l, t, old, log, b)
+	} else {
+		warnOfLostFixes(old, fixes, log)
+		r, err = p.build(ctx, l, t, fixes, log, b)
+	}
 	if err != nil {
 		return nil, err
 	}
-	out := &Outcome{Verdict: string(r.Verdict)}
+	out.Verdict = string(r.Verdict)
 	if out.Report, err = json.Marshal(r); err != nil {
 		return out, err
 	}

@@ -26,6 +26,7 @@ const kindBuild = "build"
 type Publication struct {
 	Artifact, Proof, Report []byte
 	Job, Actor              string // id, and "job:" and the id
+	Selection               string // digest of the choice that it was built for; "": none
 }
 
 // QueueOptions make a Queue.
@@ -35,8 +36,10 @@ type QueueOptions struct {
 	// Publish publishes and returns the id of the live patch. An error that is
 	// store.ErrConflict says that its version is taken.
 	Publish func(context.Context, Publication) (string, error)
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// Series is what is pushed under a digest; nil: nothing is.
+	Series func(ctx context.Context, digest string) ([]byte, error)
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
 	// Lease is how long a worker may be silent; 0: one minute.
 	Lease time.Duration
 	// Attempts is how often a job is begun; 0: store.DefaultAttempts.
@@ -247,7 +250,16 @@ func JobOf(j store.Job) api.Job {
 	out := api.Job{
 		ID: j.ID, Target: j.Target, Title: j.Title, State: api.JobState(j.State), Stage: j.Stage, Attempt: j.Attempt,
 		Worker: j.Worker, Created: j.Created, Started: j.Started, Ended: j.Ended, Verdict: j.Verdict, Patch: j.Patch,
-		Artifact: j.Artifact,
+		Artifact: j.Artifact, Selection: j.Selection,
+	}
+	if j.Selection != "" {
+		var s spec
+		if json.Unmarshal(j.Spec, &s) == nil && s.Update != nil {
+			out.Policies = s.Update.Policies
+		}
+	}
+	if len(j.Omitted) > 0 {
+		_ = json.Unmarshal(j.Omitted, &out.Omitted) // what is not readable is not shown
 	}
 	if len(j.Problem) > 0 {
 		p := new(api.Problem)

@@ -101,6 +101,11 @@ func (q *Queue) Finish(ctx context.Context, job string, r api.JobResult) error {
 		}
 		result.Patch = id
 	}
+	if len(r.Omitted) > 0 {
+		if result.Omitted, err = json.Marshal(r.Omitted); err != nil {
+			return err
+		}
+	}
 	if problem != nil {
 		if result.Problem, err = json.Marshal(problem); err != nil {
 			return err
@@ -130,17 +135,17 @@ func (q *Queue) newer(ctx context.Context, j store.Job) bool {
 
 // publish publishes the live patch of a job that asked for it.
 func (q *Queue) publish(ctx context.Context, j store.Job, r api.JobResult) (string, error) {
-	var spec api.NewJob
-	if err := json.Unmarshal(j.Spec, &spec); err != nil {
+	var s spec
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
 		return "", fmt.Errorf("spec of job %s: %w", j.ID, err)
 	}
-	if !spec.Publish {
+	if !s.Publish {
 		return "", nil
 	}
 	if !r.Proven {
 		return "", code.New("TS7506", j.ID, "")
 	}
-	p := Publication{Job: j.ID, Actor: actor(j.ID)}
+	p := Publication{Job: j.ID, Actor: actor(j.ID), Selection: j.Selection}
 	for name, to := range map[string]*[]byte{api.JobArtifact: &p.Artifact, api.JobProof: &p.Proof, api.JobReport: &p.Report} {
 		b, err := q.readFile(ctx, j.ID, j.Attempt, name)
 		if errors.Is(err, blob.ErrNotFound) {
@@ -180,10 +185,7 @@ func (q *Queue) Previous(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range known {
-		if p.Blocked != 0 {
-			continue
-		}
+	if p := previousOf(j, known); p != nil {
 		r, info, err := q.opt.Blobs.Open(ctx, artifactName(p.Digest))
 		if err != nil {
 			return nil, err

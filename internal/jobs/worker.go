@@ -172,7 +172,7 @@ func (w *Worker) handIn(ctx context.Context, l *api.Lease, log *Log, out *Outcom
 		log.Printf("%v", err)
 	}
 	if out != nil {
-		r.Verdict, r.Proven = out.Verdict, out.Proven
+		r.Verdict, r.Proven, r.Omitted = out.Verdict, out.Proven, out.Omitted
 	}
 	// A stopping worker hands in what it has finished.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.opt.Grace)

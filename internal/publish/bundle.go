@@ -22,14 +22,24 @@ import (
 // machine without a network can't be told of anything newer meanwhile.
 const BundleLife = 30 * 24 * time.Hour
 
+// Recipient is a machine that a bundle is for.
+type Recipient struct {
+	Key    string // age recipient
+	Policy string
+}
+
 // Bundle makes a file that carries live patches to machines of a tier that
 // have no network: the TUF metadata with long-lived snapshot and timestamp,
 // the indexes, the encrypted files and, for each machine, the wrapped keys.
 // With no ids it holds the newest live patch for each kernel; an older one
 // that is named comes beside the newest, because machines choose by the index.
-func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipients []string, actor string) ([]byte, error) {
+func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipients []Recipient, actor string) ([]byte, error) {
 	if len(recipients) == 0 {
 		return nil, code.New("TS7718", "", "")
+	}
+	policies := map[string]bool{}
+	for _, r := range recipients {
+		policies[r.Policy] = true
 	}
 	var files map[string][]byte
 	var patches []store.LivePatch
@@ -39,7 +49,7 @@ func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipie
 			return code.New("TS7703", tier, "")
 		}
 		var err error
-		if patches, paths, err = j.selection(ctx, ids, tier); err != nil {
+		if patches, paths, err = j.selection(ctx, ids, tier, slices.Sorted(maps.Keys(policies))); err != nil {
 			return err
 		}
 		if _, err := j.repo.Sign(s.now()); err != nil {
@@ -72,18 +82,23 @@ func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipie
 			return nil, err
 		}
 	}
+	info := trust.BundleInfo{Format: 1, Tier: tier, Made: s.now().UnixMilli(), Expires: s.now().Add(BundleLife).UnixMilli()}
 	for _, r := range recipients {
 		keys := map[string]string{}
 		for _, p := range patches {
-			if keys[p.ID], err = s.wrap(p, r); err != nil {
+			if !slices.Contains(p.Policies, r.Policy) {
+				continue
+			}
+			if keys[p.ID], err = s.wrap(p, r.Key); err != nil {
 				return nil, err
 			}
 		}
-		if content[trust.BundleKeys(r)], err = json.Marshal(keys); err != nil {
+		if content[trust.BundleKeys(r.Key)], err = json.Marshal(keys); err != nil {
 			return nil, err
 		}
+		info.SetPolicy(r.Key, r.Policy)
 	}
-	about, err := json.Marshal(trust.BundleInfo{Format: 1, Tier: tier, Made: s.now().UnixMilli(), Expires: s.now().Add(BundleLife).UnixMilli()})
+	about, err := json.Marshal(info)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +106,9 @@ func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipie
 	return archive(content)
 }
 
-// selection finds the live patches of a bundle and the targets that belong to
-// them.
-func (j *job) selection(ctx context.Context, ids []string, tier string) ([]store.LivePatch, map[string]repo.Target, error) {
+// selection finds the live patches of a bundle for machines of these policies,
+// and the targets that belong to them.
+func (j *job) selection(ctx context.Context, ids []string, tier string, policies []string) ([]store.LivePatch, map[string]repo.Target, error) {
 	wanted := map[string]store.LivePatch{}
 	kernels := map[string]bool{}
 	for _, id := range ids {
@@ -127,17 +142,19 @@ func (j *job) selection(ctx context.Context, ids []string, tier string) ([]store
 		}
 	}
 	for buildID := range kernels {
-		published, err := j.tx.PublishedFor(ctx, tier, buildID)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, p := range slices.Backward(published) {
-			if p.Blocked == 0 {
-				wanted[p.ID] = p
-				break
+		for _, policy := range policies {
+			published, err := j.tx.PublishedFor(ctx, tier, buildID, policy)
+			if err != nil {
+				return nil, nil, err
 			}
+			for _, p := range slices.Backward(published) {
+				if p.Blocked == 0 {
+					wanted[p.ID] = p
+					break
+				}
+			}
+			take(trust.IndexPath(tier, buildID, policy))
 		}
-		take(trust.IndexPath(tier, buildID, ""))
 	}
 	var patches []store.LivePatch
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {

@@ -11,33 +11,39 @@ import (
 	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
+	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
-// index makes the index of a tier for a kernel anew, from what is published
-// there, with the next number.
-func (j *job) index(ctx context.Context, tier, buildID string) error {
-	patches, err := j.tx.PublishedFor(ctx, tier, buildID)
+// index makes the index of a tier for a kernel and a policy anew, from what is
+// published there for its machines. It gets the next number if it says anything
+// new, or if anew is set.
+func (j *job) index(ctx context.Context, tier, buildID, policy string, anew bool) error {
+	path := trust.IndexPath(tier, buildID, policy)
+	policies, err := Policies(ctx, j.tx.Reader)
 	if err != nil {
 		return err
 	}
-	if len(patches) == 0 {
-		return nil // nothing was ever published here
+	p, ok := policies[policy]
+	if !ok {
+		j.repo.RemoveTarget(tier, path)
+		return nil
 	}
-	newest := patches[len(patches)-1]
-	x := &trust.Index{
-		Format: trust.IndexFormat, Tier: tier, Patches: []trust.Offer{},
-		Target: trust.IndexRef{Name: newest.Target, Release: newest.Release, Arch: newest.Arch, BuildID: buildID},
+	x, err := j.makeIndex(ctx, tier, buildID, p)
+	if err != nil || x == nil {
+		return err
 	}
-	for _, p := range patches {
-		if p.Blocked != 0 {
-			x.Blocked = append(x.Blocked, trust.BlockRef{ID: p.ID, Version: p.Version, Reason: p.Reason, Recall: p.Recall})
-			continue
+	if old, err := j.s.signedIndex(ctx, j.repo, tier, path); err != nil {
+		return err
+	} else if old != nil && !anew {
+		x.Sequence = old.Sequence
+		if same, err := sameIndex(x, old); err != nil || same {
+			return err
 		}
-		x.Patches = append(x.Patches, trust.Offer{ID: p.ID, Name: p.Name, Version: p.Version, Digest: p.Digest, Size: p.Size, CVEs: p.CVEs})
 	}
-	if x.Sequence, err = j.tx.NextSequence(ctx, tier, buildID); err != nil {
+	if x.Sequence, err = j.tx.NextSequence(ctx, tier, buildID, policy); err != nil {
 		return err
 	}
 	base, err := sequenceBase(ctx, j.tx.Reader)
@@ -45,26 +51,85 @@ func (j *job) index(ctx context.Context, tier, buildID string) error {
 		return err
 	}
 	x.Sequence += base
-	book, err := j.tx.Index(ctx, tier, buildID)
-	if err != nil {
-		return err
-	}
-	if len(book.Revert) > 0 {
-		if err := json.Unmarshal(book.Revert, &x.Revert); err != nil {
-			return fmt.Errorf("revert of %s: %w", trust.IndexPath(tier, buildID, ""), err)
-		}
-	}
 	b, err := x.Bytes()
 	if err != nil {
 		return err
 	}
-	return j.target(ctx, tier, trust.IndexPath(tier, buildID, ""), b)
+	return j.target(ctx, tier, path, b)
+}
+
+// makeIndex is the index without its number; nil when nothing was ever
+// published there for the policy's machines.
+func (j *job) makeIndex(ctx context.Context, tier, buildID string, p selection.Policy) (*trust.Index, error) {
+	patches, err := j.tx.PublishedFor(ctx, tier, buildID, p.Name)
+	if err != nil || len(patches) == 0 {
+		return nil, err
+	}
+	newest := patches[len(patches)-1]
+	x := &trust.Index{
+		Format: trust.IndexFormat, Tier: tier, Policy: trust.PolicyWord(p.Name), SwapUnused: p.SwapUnused, Patches: []trust.Offer{},
+		Target: trust.IndexRef{Name: newest.Target, Release: newest.Release, Arch: newest.Arch, BuildID: buildID},
+	}
+	if patches, err = withoutExcluded(patches, p, j.s.now()); err != nil {
+		return nil, err
+	}
+	for _, p := range patches {
+		if p.Blocked == 0 {
+			x.Patches = append(x.Patches, trust.Offer{ID: p.ID, Name: p.Name, Version: p.Version, Digest: p.Digest, Size: p.Size, CVEs: p.CVEs})
+		}
+	}
+	// What is blocked is blocked for everybody: a machine may have come from
+	// another policy with it.
+	all, err := j.tx.PublishedFor(ctx, tier, buildID, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if p.Blocked != 0 {
+			x.Blocked = append(x.Blocked, trust.BlockRef{ID: p.ID, Version: p.Version, Reason: p.Reason, Recall: p.Recall})
+		}
+	}
+	book, err := j.tx.Index(ctx, tier, buildID, p.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return x, nil
+	}
+	if err == nil && len(book.Revert) > 0 {
+		err = json.Unmarshal(book.Revert, &x.Revert)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("revert of %s: %w", trust.IndexPath(tier, buildID, p.Name), err)
+	}
+	return x, nil
+}
+
+// sameIndex says whether two indexes are the same text.
+func sameIndex(a, b *trust.Index) (bool, error) {
+	x, err := a.Bytes()
+	if err != nil {
+		return false, err
+	}
+	y, err := b.Bytes()
+	return bytes.Equal(x, y), err
 }
 
 // indexes makes the indexes of all tiers that a live patch is in.
 func (j *job) indexes(ctx context.Context, p store.LivePatch) error {
 	for _, tier := range p.Tiers {
-		if err := j.index(ctx, tier, p.BuildID); err != nil {
+		if err := j.indexesIn(ctx, tier, p.BuildID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexesIn makes the indexes of all policies of a tier for a kernel.
+func (j *job) indexesIn(ctx context.Context, tier, buildID string) error {
+	policies, err := j.tx.PoliciesIn(ctx, tier, buildID)
+	if err != nil {
+		return err
+	}
+	for _, policy := range policies {
+		if err := j.index(ctx, tier, buildID, policy, false); err != nil {
 			return err
 		}
 	}
@@ -131,8 +196,9 @@ func (s *Service) Unblock(ctx context.Context, id, actor string) (store.LivePatc
 }
 
 // AuthoriseRevert lets the machines of a tier go back to an older live patch
-// of a target, or with 0 to none. It is the only thing that does.
-func (s *Service) AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error {
+// of a target, or with 0 to none. It is the only thing that does. "" is for
+// the machines of every policy that has the older one and a newer one.
+func (s *Service) AuthoriseRevert(ctx context.Context, target, tier, policy string, to int, reason, actor string) error {
 	return s.change(ctx, func(j *job) error {
 		if _, err := j.tier(ctx, tier, nil); err != nil || tier == "" {
 			return code.New("TS7703", tier, "")
@@ -145,12 +211,45 @@ func (s *Service) AuthoriseRevert(ctx context.Context, target, tier string, to i
 			return code.New("TS7714", target, "nothing is published for it in tier "+tier)
 		}
 		for _, buildID := range kernels {
-			if err := j.revert(ctx, tier, buildID, to, reason, actor); err != nil {
+			if err := j.revertAll(ctx, tier, buildID, policy, to, reason, actor); err != nil {
 				return err
 			}
 		}
-		return j.audit(ctx, actor, "livepatch.revert", target, fmt.Sprintf("tier %s to version %d: %s", tier, to, reason))
+		detail := fmt.Sprintf("tier %s to version %d: %s", tier, to, reason)
+		if policy != "" {
+			detail = "policy " + policy + ", " + detail
+		}
+		return j.audit(ctx, actor, "livepatch.revert", target, detail)
 	})
+}
+
+// revertAll reverts for one policy or, where it can be done, for all. When it
+// can be done for none, the reason is the default policy's, or the first's.
+func (j *job) revertAll(ctx context.Context, tier, buildID, policy string, to int, reason, actor string) error {
+	if policy != "" {
+		return j.revert(ctx, tier, buildID, policy, to, reason, actor)
+	}
+	policies, err := j.tx.PoliciesIn(ctx, tier, buildID)
+	if err != nil {
+		return err
+	}
+	done := false
+	var why error
+	for _, p := range policies {
+		err := j.revert(ctx, tier, buildID, p, to, reason, actor)
+		switch {
+		case err == nil:
+			done = true
+		case code.Of(err) != "TS7714":
+			return err
+		case why == nil || p == trust.DefaultPolicy:
+			why = err
+		}
+	}
+	if done {
+		return nil
+	}
+	return why
 }
 
 // kernels are the build-ids that a target has in a tier. There is more than
@@ -174,8 +273,8 @@ func (j *job) kernels(ctx context.Context, target, tier string) ([]string, error
 	}
 }
 
-func (j *job) revert(ctx context.Context, tier, buildID string, to int, reason, actor string) error {
-	patches, err := j.tx.PublishedFor(ctx, tier, buildID)
+func (j *job) revert(ctx context.Context, tier, buildID, policy string, to int, reason, actor string) error {
+	patches, err := j.tx.PublishedFor(ctx, tier, buildID, policy)
 	if err != nil {
 		return err
 	}
@@ -185,7 +284,7 @@ func (j *job) revert(ctx context.Context, tier, buildID string, to int, reason, 
 		there = there || p.Version == to && p.Blocked == 0
 	}
 	if !there {
-		return code.New("TS7714", fmt.Sprintf("version %d", to), "it is not in tier "+tier+", or blocked")
+		return code.New("TS7714", fmt.Sprintf("version %d", to), "it is not in tier "+tier+" for policy "+policy+", or blocked")
 	}
 	if below <= to {
 		return code.New("TS7714", fmt.Sprintf("version %d", to), "it is the newest of tier "+tier)
@@ -194,10 +293,10 @@ func (j *job) revert(ctx context.Context, tier, buildID string, to int, reason, 
 	if err != nil {
 		return err
 	}
-	if err := j.tx.SetRevert(ctx, tier, buildID, b); err != nil {
+	if err := j.tx.SetRevert(ctx, tier, buildID, policy, b); err != nil {
 		return err
 	}
-	return j.index(ctx, tier, buildID)
+	return j.index(ctx, tier, buildID, policy, false)
 }
 
 // sequenceBase is what Advance has lifted all sequence numbers by.
@@ -216,14 +315,17 @@ func sequenceBase(ctx context.Context, r store.Reader) (int64, error) {
 	return base, nil
 }
 
-// Index is the newest index of a tier for a kernel, as machines get it; nil:
-// there is none.
-func (s *Service) Index(ctx context.Context, tier, buildID string) (*trust.Index, error) {
+// Index is the newest index of a tier for a kernel and a policy, as machines
+// get it; nil: there is none.
+func (s *Service) Index(ctx context.Context, tier, buildID, policy string) (*trust.Index, error) {
 	r, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	path := trust.IndexPath(tier, buildID, "")
+	return s.signedIndex(ctx, r, tier, trust.IndexPath(tier, buildID, policy))
+}
+
+func (s *Service) signedIndex(ctx context.Context, r *repo.Repo, tier, path string) (*trust.Index, error) {
 	t, ok := r.Target(tier, path)
 	if !ok {
 		return nil, nil

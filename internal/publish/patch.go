@@ -26,7 +26,12 @@ type PublishRequest struct {
 	Report   []byte // of the build, as JSON; nil: none
 	Job      string // id of the job that built it, if one did
 	Tier     string // "": the first
-	Actor    string
+	// Policies are those whose machines it is for. None: those that choose
+	// Selection, and of a live patch that was made by hand all that exclude
+	// nothing of it.
+	Policies  []string
+	Selection string // digest of the choice that it was built for; "": made by hand
+	Actor     string
 }
 
 // Publish takes a live patch in and gives it to a tier. Doing it again with
@@ -40,7 +45,7 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	row := store.LivePatch{
 		ID: trust.PatchID(m.Target.Name, m.Version), Name: m.Name, Version: m.Version, Target: m.Target.Name,
 		Release: m.Target.Release, BuildID: m.Target.BuildID, Arch: m.Target.Arch, Digest: digest(q.Artifact),
-		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor,
+		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor, Selection: q.Selection,
 	}
 	if !trust.ValidPatchID(row.ID) {
 		return row, code.New("TS7719", m.Target.Name, "")
@@ -113,7 +118,11 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		if err != nil {
 			return err
 		}
-		if err := j.newest(ctx, row); err != nil {
+		policies, err := j.policiesFor(ctx, row, m, q.Policies)
+		if err != nil {
+			return err
+		}
+		if err := j.newest(ctx, row, policies); err != nil {
 			return err
 		}
 		if err := j.tx.AddLivePatch(ctx, row); errors.Is(err, store.ErrConflict) {
@@ -121,10 +130,15 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		} else if err != nil {
 			return err
 		}
+		for _, p := range policies {
+			if _, err := j.tx.AddToLine(ctx, row.ID, p); err != nil {
+				return err
+			}
+		}
 		if err := j.give(ctx, row, tier); err != nil {
 			return err
 		}
-		return j.audit(ctx, q.Actor, "livepatch.publish", row.ID, tier)
+		return j.audit(ctx, q.Actor, "livepatch.publish", row.ID, published(tier, policies))
 	})
 	if err != nil {
 		return row, err
@@ -136,33 +150,6 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 func cipherName(p store.LivePatch) string { return artifactDir + p.CipherDigest + ".tsugi.age" }
 func statementName(p store.LivePatch) string {
 	return artifactDir + p.ProvenanceDigest + ".statement.json"
-}
-
-// newest refuses a version that does not supersede what was published for the
-// kernel: machines only go up. Nor may it have the name of an older one, a
-// blocked one included: a kernel that has that one can't load it beside it.
-func (j *job) newest(ctx context.Context, p store.LivePatch) error {
-	f := store.LivePatchFilter{BuildID: p.BuildID}
-	for {
-		all, err := j.tx.LivePatches(ctx, f)
-		if err != nil {
-			return err
-		}
-		for _, o := range all {
-			if o.Version >= p.Version && o.ID != p.ID {
-				return code.New("TS7706", p.ID, fmt.Sprintf("%s has version %d", o.ID, o.Version)).
-					WithFix(fmt.Sprintf("build it again as version %d or higher", o.Version+1))
-			}
-			if o.Name == p.Name && o.ID != p.ID {
-				return code.New("TS7720", p.Name, "it is the name of "+o.ID).
-					WithFix(fmt.Sprintf("build it again under another name: tsugictl build --name %.45s_v%d", p.Name, p.Version))
-			}
-		}
-		if len(all) == 0 {
-			return nil
-		}
-		f.Before = &all[len(all)-1]
-	}
 }
 
 // tier finds the tier that is meant: "" is the one after the last that a live
@@ -244,7 +231,7 @@ func (j *job) give(ctx context.Context, p store.LivePatch, tier string) error {
 	if err := j.offer(ctx, p, tier); err != nil {
 		return err
 	}
-	return j.index(ctx, tier, p.BuildID)
+	return j.indexesIn(ctx, tier, p.BuildID)
 }
 
 // offer puts the files of a live patch into a tier.

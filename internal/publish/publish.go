@@ -35,6 +35,7 @@ const (
 	metadataDir = "tuf/metadata/"
 	targetsDir  = "tuf/targets/"
 	artifactDir = "artifacts/"
+	updateDir   = "updates/" // what is pushed
 )
 
 // keySetting is the prefix of the settings that hold keys of tiers that were
@@ -75,6 +76,7 @@ type Service struct {
 	pruned  time.Time
 	sealed  map[string]*trust.Key // keys from settings, by id
 	wrapped wrapCache
+	read    map[string]*pushedSeries // by digest
 }
 
 // New makes a service. The store and the blobs stay the caller's.

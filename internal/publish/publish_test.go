@@ -292,9 +292,9 @@ func TestARevertIsAuthorisedInTheSignedIndex(t *testing.T) {
 	p.publish(1)
 	p.publish(2)
 	u := p.machine()
-	qt.Assert(t, qt.IsNil(p.AuthoriseRevert(t.Context(), target, "edge", 1, "slower", "ann")))
+	qt.Assert(t, qt.IsNil(p.AuthoriseRevert(t.Context(), target, "edge", "", 1, "slower", "ann")))
 	qt.Check(t, qt.DeepEquals(index(t, u, "edge").Revert, &trust.Revert{To: 1, Below: 2, Reason: "slower", By: "ann"}))
-	qt.Assert(t, qt.IsNil(p.AuthoriseRevert(t.Context(), target, "edge", 0, "all of it", "ann")))
+	qt.Assert(t, qt.IsNil(p.AuthoriseRevert(t.Context(), target, "edge", "", 0, "all of it", "ann")))
 	qt.Check(t, qt.Equals(index(t, u, "edge").Revert.To, 0))
 	p.publish(3)
 	x := index(t, u, "edge")
@@ -304,7 +304,7 @@ func TestARevertIsAuthorisedInTheSignedIndex(t *testing.T) {
 		to           int
 		want         code.Code
 	}{{target, "edge", 3, "TS7714"}, {target, "edge", 7, "TS7714"}, {"debian:none", "edge", 0, "TS7714"}, {target, "stable", 0, "TS7714"}, {target, "", 0, "TS7703"}} {
-		err := p.AuthoriseRevert(t.Context(), bad.target, bad.tier, bad.to, "x", "ann")
+		err := p.AuthoriseRevert(t.Context(), bad.target, bad.tier, "", bad.to, "x", "ann")
 		qt.Check(t, qt.Equals(code.Of(err), bad.want), qt.Commentf("%v", bad))
 	}
 }
@@ -474,7 +474,7 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 	served, dir := updater.FSSource{FS: os.DirFS(filepath.Join(p.dir, "blobs", "tuf"))}, t.TempDir()
 	online := p.machineAt(dir, served)
 	qt.Check(t, qt.IsNotNil(index(t, online, "edge")))
-	file, err := p.Bundle(t.Context(), nil, "edge", []string{id.Recipient()}, "ann")
+	file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{Key: id.Recipient(), Policy: "default"}}, "ann")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(trust.IsBundle(file)))
 	qt.Check(t, qt.IsFalse(trust.IsBundle(artifact(t, 1))))
@@ -507,7 +507,7 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 	p.later(11 * 24 * time.Hour)
 	err = p.machineAt(t.TempDir(), b).Refresh(t.Context())
 	qt.Check(t, qt.Equals(code.Of(err), "TS7113"))
-	_, err = p.Bundle(t.Context(), nil, "stable", []string{id.Recipient()}, "ann")
+	_, err = p.Bundle(t.Context(), nil, "stable", []Recipient{{Key: id.Recipient(), Policy: "default"}}, "ann")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7718"))
 }
 

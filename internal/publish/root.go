@@ -105,7 +105,7 @@ func (s *Service) Advance(ctx context.Context, actor string) error {
 			return err
 		}
 		for _, x := range indexes {
-			if err := j.index(ctx, x.Tier, x.BuildID); err != nil {
+			if err := j.index(ctx, x.Tier, x.BuildID, x.Policy, true); err != nil {
 				return err
 			}
 		}

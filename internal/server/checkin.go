@@ -180,7 +180,7 @@ func (s *Server) takeIn(ctx context.Context, m *member, hash []byte, in *api.Che
 		return nil, "", err
 	}
 	v := s.view(m)
-	shelf, err := s.shelves.get(ctx, v.tier, v.buildID)
+	shelf, err := s.shelves.get(ctx, v.tier, v.buildID, v.policy)
 	if err != nil {
 		return nil, "", err
 	}
@@ -218,6 +218,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.facts = d
 	m.buildID, m.patch, m.state = words.intern(row.BuildID), words.intern(row.Patch), api.State(words.intern(row.PatchState))
 	m.version, m.able, m.held = int32(row.PatchVersion), row.Able, in.Hold
+	m.policy = words.intern(in.Patch.Policy)
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice
 	m.seen = max(m.seen, row.Seen)
@@ -238,8 +239,11 @@ const maxUptime = 100 * 365 * 24 * 3600
 // view is what an answer to a machine is made of.
 func (s *Server) view(m *member) *view {
 	v := &view{id: m.id, interval: s.interval.Load()}
+	book := s.book.Load()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	page := book.of(m.group)
+	v.policy, v.ending, v.endings = page.word, page.ending, page.endings
 	v.tier, v.group, v.buildID, v.recipient, v.hold = m.tier, m.group, m.buildID, m.recipient, m.hold
 	if m.cloned {
 		v.want = []api.Wish{api.WantReenroll}
@@ -250,7 +254,8 @@ func (s *Server) view(m *member) *view {
 // assignment is the whole answer.
 func (s *Server) assignment(ctx context.Context, v *view, shelf *shelf) (*api.Assignment, error) {
 	a := &api.Assignment{
-		Machine: v.id, Tier: v.tier, Group: v.group, Interval: v.interval, Sequence: shelf.sequence, Want: v.want, Hold: v.hold,
+		Machine: v.id, Tier: v.tier, Group: v.group, Policy: v.policy, Interval: v.interval, Sequence: shelf.sequence, Want: v.want,
+		Ending: v.ending, Hold: v.hold,
 	}
 	if len(shelf.ids) == 0 {
 		return a, nil

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // facts are a check-in as the store keeps it: what stays the same from one
@@ -147,6 +148,9 @@ func (c *checker) patch(where string, p api.Patch) {
 		api.Reverting, api.Reverted, api.Quarantined, api.Blocked, api.Waiting:
 	default:
 		c.add(where+".state", "not a state of a live patch")
+	}
+	if p.Policy != "" && !trust.PolicyName(p.Policy) {
+		c.add(where+".policy", "not a name of a policy")
 	}
 	c.number(where+".since", p.Since, 0, maxTime)
 	if p.Problem != nil {

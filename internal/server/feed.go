@@ -62,7 +62,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	all, jobs, signed := false, false, false
+	all, jobs, signed, policies := false, false, false, false
 	var moved []string
 	for _, c := range changes {
 		switch c.Kind {
@@ -76,8 +76,12 @@ func (s *Server) catchUp(ctx context.Context) error {
 			}
 		case store.KindTUF:
 			all, signed = true, true
-		case store.KindLivePatch, store.KindTier:
+		case store.KindLivePatch:
+			all, policies = true, true
+		case store.KindTier:
 			all = true
+		case store.KindPolicy:
+			all, policies = true, true
 		case store.KindSetting:
 			if err := s.readSettings(ctx); err != nil {
 				return err
@@ -86,6 +90,12 @@ func (s *Server) catchUp(ctx context.Context) error {
 		case store.KindJob:
 			jobs = true
 		}
+	}
+	if policies {
+		if err := s.readBook(ctx); err != nil {
+			return err
+		}
+		s.chooseSoon()
 	}
 	if signed {
 		if err := s.served(ctx); err != nil {

@@ -59,6 +59,7 @@ type member struct {
 	group      string
 	buildID    string
 	patch      string // id of its live patch
+	policy     string // from whose index it is; "" is the default one
 	state      api.State
 	version    int32
 	facts      digest // of the check-in that the store has
@@ -168,7 +169,7 @@ func (f *fleet) put(row store.Machine) *member {
 	m.tier, m.group, m.buildID = f.words.intern(row.Tier), f.words.intern(row.Group), f.words.intern(row.BuildID)
 	m.patch, m.state, m.version = f.words.intern(row.Patch), api.State(f.words.intern(row.PatchState)), int32(row.PatchVersion)
 	m.able, m.hold, m.cloned, m.gone = row.Able, row.Hold, row.Cloned, row.Gone != 0
-	m.held = saved.Hold
+	m.held, m.policy = saved.Hold, f.words.intern(saved.Patch.Policy)
 	m.facts = saved.digest()
 	m.recipient = digestOf([]byte(row.Recipient))
 	m.seen = max(m.seen, row.Seen)

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 type livePatchesInput struct {
@@ -66,19 +68,22 @@ func (s *Server) livePatchOperations(o *operations) {
 	quiet(o, op{id: "authorise-revert", method: "POST", path: "/v1/reverts", summary: "Let the machines of a tier go to an older live patch", may: change},
 		func(ctx context.Context, who operator, in *revertInput) error {
 			b := in.Body
-			return s.publish.AuthoriseRevert(ctx, b.Target, b.Tier, b.To, b.Reason, who.name)
+			return s.publish.AuthoriseRevert(ctx, b.Target, b.Tier, b.Policy, b.To, b.Reason, who.name)
 		})
 }
 
 func livePatchOf(p store.LivePatch) api.LivePatch {
-	tiers := p.Tiers
+	tiers, policies := p.Tiers, p.Policies
 	if tiers == nil {
 		tiers = []string{}
+	}
+	if policies == nil {
+		policies = []string{}
 	}
 	return api.LivePatch{
 		ID: p.ID, Name: p.Name, Version: p.Version, Target: p.Target,
 		Kernel: api.Kernel{Release: p.Release, BuildID: p.BuildID, Arch: p.Arch}, Digest: p.Digest, Size: p.Size,
-		CVEs: p.CVEs, Fixes: p.Fixes, Proven: p.Proven, Signed: p.Signed, Tiers: tiers, Created: p.Created,
+		CVEs: p.CVEs, Fixes: p.Fixes, Proven: p.Proven, Signed: p.Signed, Tiers: tiers, Policies: policies, Created: p.Created,
 		Blocked: p.Blocked, Reason: p.Reason, Recall: p.Recall,
 	}
 }
@@ -143,7 +148,8 @@ func (s *Server) publishLivePatch(w http.ResponseWriter, r *http.Request, who op
 		return refuse("TS7601", "body.artifact", "this part is missing")
 	}
 	p, err := s.publish.Publish(r.Context(), publish.PublishRequest{
-		Artifact: parts["artifact"], Proof: parts["proof"], Report: parts["report"], Tier: r.URL.Query().Get("tier"), Actor: who.name,
+		Artifact: parts["artifact"], Proof: parts["proof"], Report: parts["report"], Tier: r.URL.Query().Get("tier"),
+		Policies: r.URL.Query()["policy"], Actor: who.name,
 	})
 	s.kick()
 	if err != nil {
@@ -237,15 +243,19 @@ const maxBundled = 10_000
 
 // recipients are those of the machines that are named or, if none is, of all
 // machines of the tier.
-func (s *Server) recipients(ctx context.Context, tier string, ids []string) ([]string, error) {
-	var out []string
+func (s *Server) recipients(ctx context.Context, tier string, ids []string) ([]publish.Recipient, error) {
+	book := s.book.Load()
+	var out []publish.Recipient
+	add := func(m store.Machine) {
+		out = append(out, publish.Recipient{Key: m.Recipient, Policy: cmp.Or(book.of(m.Group).word, trust.DefaultPolicy)})
+	}
 	if len(ids) == 0 {
 		rows, err := s.store.Machines(ctx, store.MachineFilter{Tier: tier, Limit: maxBundled + 1})
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range rows {
-			out = append(out, m.Recipient)
+			add(m)
 		}
 		if len(out) == 0 || len(out) > maxBundled || tier == "" {
 			return nil, refuse("TS7601", "query.machine", "the tier has "+strconv.Itoa(len(out))+" machines: name those that the bundle is for")
@@ -260,7 +270,7 @@ func (s *Server) recipients(ctx context.Context, tier string, ids []string) ([]s
 		if err != nil {
 			return nil, missing(err, "enrolled machine", id)
 		}
-		out = append(out, m.Recipient)
+		add(m)
 	}
 	return out, nil
 }

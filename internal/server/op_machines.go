@@ -114,13 +114,14 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 		m.Seen = max(m.Seen, here.seen) // newer than what is written down
 		here.mu.Unlock()
 	}
-	shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID)
+	m.Policy = s.book.Load().of(row.Group).word
+	shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 	if err != nil {
 		return m, err
 	}
 	st := standing{
 		buildID: row.BuildID, patch: row.Patch, state: api.State(row.PatchState), version: row.PatchVersion, able: row.Able,
-		hold: m.Hold, seen: m.Seen, gone: row.Gone != 0,
+		hold: m.Hold, seen: m.Seen, gone: row.Gone != 0, moved: f.Patch.Policy != m.Policy,
 	}
 	if p := f.Patch.Problem; p != nil {
 		st.problem = sentence(*p)

@@ -65,7 +65,7 @@ func statusOf(c code.Code) int {
 		return http.StatusUnauthorized
 	case "TS7604", "TS7622":
 		return http.StatusForbidden
-	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703":
+	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703", "TS7902", "TS7904", "TS7905":
 		return http.StatusNotFound
 	case "TS7606":
 		return http.StatusMethodNotAllowed
@@ -77,7 +77,7 @@ func statusOf(c code.Code) int {
 		return http.StatusInternalServerError
 	case "TS7610":
 		return http.StatusServiceUnavailable
-	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716":
+	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906":
 		return http.StatusConflict
 	}
 	if strings.HasPrefix(string(c), "TS74") { // the store or the disk under it

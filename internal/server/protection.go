@@ -23,6 +23,7 @@ type standing struct {
 	able, hold      bool
 	seen            int64
 	gone            bool
+	moved           bool   // what it has is of another policy than it has now
 	problem, unable string // why, in a sentence; "" where it is not known
 }
 
@@ -34,7 +35,7 @@ func protection(m standing, x *trust.Index, now time.Time, interval int64) (word
 	case api.Transitioning, api.Applied, api.Healthy, api.Reverting:
 		current = m.version
 	}
-	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Hold: m.hold, InWindow: true}
+	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Moved: m.moved, Hold: m.hold, InWindow: true}
 	switch m.state {
 	case api.Quarantined:
 		f.Quarantined = []string{m.patch}
@@ -83,16 +84,17 @@ func (s *Server) countProtections(ctx context.Context) map[api.Protection]int {
 	counts := map[api.Protection]int{
 		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
 	}
-	now, interval := s.now(), s.interval.Load()
+	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
 	s.fleet.each(func(m *member) {
 		m.mu.Lock()
 		st := standing{
 			buildID: m.buildID, patch: m.patch, state: m.state, version: int(m.version), able: m.able,
 			hold: m.hold || m.held, seen: m.seen, gone: m.gone,
 		}
-		tier := m.tier
+		tier, policy := m.tier, book.of(m.group).word
+		st.moved = m.policy != policy
 		m.mu.Unlock()
-		shelf, err := s.shelves.get(ctx, tier, st.buildID)
+		shelf, err := s.shelves.get(ctx, tier, st.buildID, policy)
 		if err != nil || st.gone {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -16,8 +17,8 @@ import (
 // Publisher is what the server needs of *publish.Service, which writes the
 // audit log itself.
 type Publisher interface {
-	// Index is what is signed for a tier and a kernel now; nil: nothing.
-	Index(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	// Index is what is signed for a tier, a kernel and a policy now; nil: nothing.
+	Index(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
 	// Keys are the content keys of live patches, each wrapped for a recipient.
 	Keys(ctx context.Context, recipient string, ids []string) (map[string]string, error)
 
@@ -25,7 +26,7 @@ type Publisher interface {
 	Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error)
 	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
 	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
-	AuthoriseRevert(ctx context.Context, target, tier string, to int, reason, actor string) error
+	AuthoriseRevert(ctx context.Context, target, tier, policy string, to int, reason, actor string) error
 	AddTier(ctx context.Context, name string, rank int, actor string) error
 	DeleteTier(ctx context.Context, name, actor string) error
 	RotateTierKey(ctx context.Context, name, actor string) error
@@ -34,7 +35,18 @@ type Publisher interface {
 	FirstRoot(ctx context.Context) ([]byte, error)
 	Status(ctx context.Context) ([]publish.RoleStatus, error)
 	ImportRoot(ctx context.Context, root []byte, actor string) error
-	Bundle(ctx context.Context, ids []string, tier string, recipients []string, actor string) ([]byte, error)
+	Bundle(ctx context.Context, ids []string, tier string, recipients []publish.Recipient, actor string) ([]byte, error)
+
+	// Choose brings up to date what policies choose, and says what of it has to
+	// be built.
+	Choose(ctx context.Context) ([]publish.Wanted, error)
+	// Select is what a policy would choose at a time.
+	Select(ctx context.Context, p selection.Policy, now time.Time) ([]publish.Selected, error)
+	ChangePolicy(ctx context.Context, name, actor string, f func(old selection.Policy, there bool) (selection.Policy, string, error)) error
+	DeletePolicy(ctx context.Context, name, actor string) error
+	SetGroups(ctx context.Context, policy string, groups []string, actor string) error
+	PushUpdate(ctx context.Context, name string, extra bool, b []byte, actor string) (store.Update, error)
+	DeleteUpdate(ctx context.Context, target, name, actor string) error
 	// Refresh signs anew what is due.
 	Refresh(ctx context.Context) error
 }
@@ -42,6 +54,9 @@ type Publisher interface {
 // Jobs is what the server needs of *jobs.Queue.
 type Jobs interface {
 	Submit(ctx context.Context, n api.NewJob, actor string) (api.Job, error)
+	// SubmitUpdate queues the build of a selection that nobody builds yet.
+	SubmitUpdate(ctx context.Context, target, title string, u api.JobUpdate, pushed int64) (bool, error)
+	Series(ctx context.Context, digest string) ([]byte, error)
 	Job(ctx context.Context, id string) (api.Job, error)
 	Jobs(ctx context.Context, f store.JobFilter) ([]api.Job, error)
 	Cancel(ctx context.Context, id string) error

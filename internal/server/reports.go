@@ -59,7 +59,11 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) {
 // kernel, so a lying one can stop no more than that.
 func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 	v := s.view(m)
-	shelf, err := s.shelves.get(ctx, v.tier, report.Kernel.BuildID)
+	shelf, err := s.shelves.get(ctx, v.tier, report.Kernel.BuildID, v.policy)
+	if err == nil && report.Patch.Policy != v.policy && s.book.Load().has(report.Patch.Policy) {
+		// It has come to another policy since: what it had was the old one's.
+		shelf, err = s.shelves.get(ctx, v.tier, report.Kernel.BuildID, report.Patch.Policy)
+	}
 	if err != nil {
 		s.log.Error("crash report could not be judged", "machine", m.id, "patch", report.Patch.ID, "err", err)
 		return

@@ -35,6 +35,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("DELETE /v1/machine", s.unenroll)
 
 	mux.HandleFunc("POST /v1/livepatches", s.withOperator(change, s.publishLivePatch))
+	mux.HandleFunc("POST /v1/updates", s.withOperator(change, s.pushUpdate))
+	mux.HandleFunc("GET /v1/worker/updates/{digest}", s.withOperator(work, s.workerUpdate))
 	mux.HandleFunc("GET /v1/bundle", s.withOperator(change, s.bundle))
 	mux.HandleFunc("POST /v1/trust/root", s.withOperator(change, s.importRoot))
 	mux.HandleFunc("GET /v1/jobs/{id}/artifact", s.withOperator(look, s.jobArtifact))
@@ -48,6 +50,8 @@ func (s *Server) routes() http.Handler {
 	s.machineOperations(o)
 	s.fleetOperations(o)
 	s.livePatchOperations(o)
+	s.policyOperations(o)
+	s.updateOperations(o)
 	s.jobOperations(o)
 	s.workerOperations(o)
 	s.document(o, mux)

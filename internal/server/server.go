@@ -74,6 +74,7 @@ type Server struct {
 	handler  http.Handler
 	fleet    *fleet
 	shelves  shelves
+	book     atomic.Pointer[book]
 	modules  knownModules
 	waiters  waiters
 	failures *failures
@@ -87,6 +88,7 @@ type Server struct {
 	feedSeq  int64
 	feedRead atomic.Int64 // when the feed was last read
 	kicked   chan struct{}
+	choosing chan struct{}
 	closing  chan struct{}
 	closed   sync.Once
 }
@@ -117,7 +119,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		fleet: newFleet(), failures: newFailures(), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
 		buffers:   sync.Pool{New: func() any { return new(bytes.Buffer) }},
 		uploading: make(chan struct{}, uploads),
-		kicked:    make(chan struct{}, 1), closing: make(chan struct{}),
+		kicked:    make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.shelves.load = o.Publish.Index
 	s.metrics = newMetrics(s, o.Registry)
@@ -128,6 +130,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.feedRead.Store(s.now().UnixMilli())
 	if err := s.readSettings(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.readBook(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.fleet.load(ctx, s.store); err != nil {
@@ -160,6 +165,7 @@ func (s *Server) HTTP() *http.Server {
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { return s.keepChoosing(ctx) })
 	g.Go(func() error { s.every(ctx, flushInterval, s.flush); return nil })
 	g.Go(func() error { s.every(ctx, refreshInterval, s.refresh); return nil })
 	g.Go(func() error {

@@ -15,7 +15,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
-// shelf is what a tier has for one kernel, as it is signed.
+// shelf is what a tier has for one kernel and policy, as it is signed.
 type shelf struct {
 	index    *trust.Index // nil: nothing
 	sequence int64
@@ -26,10 +26,10 @@ type shelf struct {
 // shelves are kept in memory until the change feed says that live patches,
 // tiers or the signed metadata changed.
 type shelves struct {
-	load func(ctx context.Context, tier, buildID string) (*trust.Index, error)
+	load func(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
 
 	mu         sync.RWMutex
-	byKernel   map[[2]string]*shelf
+	byKernel   map[[3]string]*shelf
 	generation uint64
 }
 
@@ -37,15 +37,15 @@ type shelves struct {
 // kernels that there are none of.
 const maxShelves = 10_000
 
-func (s *shelves) get(ctx context.Context, tier, buildID string) (*shelf, error) {
-	key := [2]string{tier, buildID}
+func (s *shelves) get(ctx context.Context, tier, buildID, policy string) (*shelf, error) {
+	key := [3]string{tier, buildID, policy}
 	s.mu.RLock()
 	got, generation := s.byKernel[key], s.generation
 	s.mu.RUnlock()
 	if got != nil {
 		return got, nil
 	}
-	x, err := s.load(ctx, tier, buildID)
+	x, err := s.load(ctx, tier, buildID, policy)
 	if err != nil {
 		return nil, fmt.Errorf("index of %s for %s: %w", tier, buildID, err)
 	}
@@ -56,7 +56,7 @@ func (s *shelves) get(ctx context.Context, tier, buildID string) (*shelf, error)
 		return got, nil // what was read may be older than the change: not for keeping
 	}
 	if s.byKernel == nil || len(s.byKernel) >= maxShelves {
-		s.byKernel = map[[2]string]*shelf{}
+		s.byKernel = map[[3]string]*shelf{}
 	}
 	s.byKernel[key] = got
 	return got, nil
@@ -91,21 +91,25 @@ func newShelf(x *trust.Index) *shelf {
 // view is a machine at a moment, for an answer.
 type view struct {
 	id, tier, group, buildID string
+	policy                   string // "" is the default one
 	recipient                digest
 	hold                     bool
 	want                     []api.Wish
 	interval                 int64
+	ending                   []api.Ending
+	endings                  digest // of ending
 }
 
 // etag names the answer to a check-in without its time. Any server makes the
 // same one of the same state.
 func (v *view) etag(s *shelf) string {
 	b := make([]byte, 0, 256)
-	for _, w := range [...]string{v.id, v.tier, v.group, v.buildID} {
+	for _, w := range [...]string{v.id, v.tier, v.group, v.buildID, v.policy} {
 		b = strconv.AppendQuote(b, w)
 	}
 	b = append(b, v.recipient[:]...)
 	b = append(b, s.names[:]...)
+	b = append(b, v.endings[:]...)
 	b = strconv.AppendInt(b, s.sequence, 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, v.interval, 10)

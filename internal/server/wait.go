@@ -139,7 +139,7 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 	defer timer.Stop()
 	for {
 		v := s.view(m)
-		shelf, err := s.shelves.get(r.Context(), v.tier, v.buildID)
+		shelf, err := s.shelves.get(r.Context(), v.tier, v.buildID, v.policy)
 		if err != nil {
 			s.writeFault(w, r, err)
 			return

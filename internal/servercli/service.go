@@ -51,13 +51,13 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 	if s.publish, err = publish.New(publish.Options{Store: s.store, Blobs: s.blobs, Keys: keys, Lifetimes: lifetimes(c), Reload: load, Log: log}); err != nil {
 		return nil, err
 	}
-	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob, Lease: c.Workers.Lease, Attempts: c.Workers.Attempts})
+	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.store, Blobs: s.blobs, Log: log, Publish: s.publishJob, Series: s.publish.Pushed, Lease: c.Workers.Lease, Attempts: c.Workers.Attempts})
 	return s, nil
 }
 
 func (s *service) publishJob(ctx context.Context, p jobs.Publication) (string, error) {
 	made, err := s.publish.Publish(ctx, publish.PublishRequest{
-		Artifact: p.Artifact, Proof: p.Proof, Report: p.Report, Job: p.Job, Actor: p.Actor,
+		Artifact: p.Artifact, Proof: p.Proof, Report: p.Report, Job: p.Job, Actor: p.Actor, Selection: p.Selection,
 	})
 	switch code.Of(err) {
 	case "TS7702", "TS7706": // the version is taken, or a higher one is there

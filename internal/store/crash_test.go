@@ -80,7 +80,7 @@ func writeUntilKilled(dsn, round string) error {
 				if _, err := tx.AddPublication(ctx, id, "edge"); err != nil {
 					return err
 				}
-				sequence, err := tx.NextSequence(ctx, "edge", p.BuildID)
+				sequence, err := tx.NextSequence(ctx, "edge", p.BuildID, "default")
 				if err != nil {
 					return err
 				}
@@ -135,7 +135,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		// version has its live patch, index and TUF file.
 		files, generation, err := s.TUFFiles(t.Context())
 		qt.Assert(t, qt.IsNil(err))
-		index, err := s.Index(t.Context(), "edge", "b-x")
+		index, err := s.Index(t.Context(), "edge", "b-x", "default")
 		qt.Assert(t, qt.IsNil(err))
 		next, err := s.NextVersion(t.Context(), "x")
 		qt.Assert(t, qt.IsNil(err))

@@ -48,7 +48,8 @@ type dumpTail struct {
 func tables() []string {
 	return []string{
 		"counters", "settings", "tiers", "operators", "tokens", "machines", "machine_seen", "livepatches", "publications",
-		"indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes",
+		"lines", "indexes", "tuf_files", "reports", "jobs", "job_logs", "versions", "policies", "policy_groups", "updates", "choices",
+		"audit", "changes",
 	}
 }
 

@@ -59,7 +59,7 @@ func fillAll(t testing.TB, s *Store, until int64) {
 	must(s.AddLivePatch(ctx, p))
 	_, err := s.AddPublication(ctx, p.ID, "edge")
 	must(err)
-	_, err = s.NextSequence(ctx, "edge", "b-x")
+	_, err = s.NextSequence(ctx, "edge", "b-x", "default")
 	must(err)
 	_, err = s.SaveTUF(ctx, []TUFFile{{Role: "root", Version: 1, Name: "1.root.json", Body: []byte("{}\n")}}, 0)
 	must(err)
@@ -72,6 +72,15 @@ func fillAll(t testing.TB, s *Store, until int64) {
 	_, err = s.CreateOperator(ctx, "o", OperatorAdmin, digest("o"))
 	must(err)
 	must(s.SetSetting(ctx, "k", "v"))
+	must(s.Update(ctx, func(tx *Tx) error {
+		_, err := tx.AddToLine(ctx, p.ID, "web")
+		_, drawn := tx.DrawVersion(ctx, "x")
+		return errors.Join(
+			err, drawn, tx.SavePolicy(ctx, "web", []byte(`{"name":"web"}`), "o"), tx.SetPolicyGroup(ctx, "g", "web"),
+			tx.SaveUpdate(ctx, Update{Target: "x", Name: "own", Extra: true, Digest: "d", Summary: []byte("{}")}),
+			tx.SaveChoice(ctx, Choice{Policy: "web", Target: "x", Selection: "s", Body: []byte("{}"), Changed: 7}),
+		)
+	}))
 	must(s.Audit(ctx, AuditEntry{Actor: "a"}))
 }
 
@@ -236,7 +245,7 @@ func TestDamagedDumpsRestoreNothing(t *testing.T) {
 			err := Restore(t.Context(), to, bytes.NewReader(b))
 			qt.Check(t, qt.Equals(codeOf(err), "TS7410"), qt.Commentf("%s: %v", name, err))
 		}
-		newer := bytes.Replace(d, []byte(`"schema":1`), []byte(`"schema":99`), 1)
+		newer := bytes.Replace(d, []byte(`"schema":2`), []byte(`"schema":99`), 1)
 		qt.Check(t, qt.Equals(codeOf(Restore(t.Context(), to, bytes.NewReader(newer))), "TS7408"))
 		// Nothing of all that is there, and the database can still be filled.
 		r := open(t, to)
@@ -268,7 +277,7 @@ func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 // error or with rows whose values are of their columns' kinds.
 func FuzzDump(f *testing.F) {
 	seed := func(body string) {
-		head := `{"dump":"tsugi","format":1,"schema":1,"time":0}` + "\n"
+		head := `{"dump":"tsugi","format":1,"schema":2,"time":0}` + "\n"
 		sum := sha256.Sum256([]byte(head + body))
 		f.Add([]byte(head + body + fmt.Sprintf(`{"rows":%d,"sha256":"%s"}`+"\n", strings.Count(body, "\n[")+0, hex.EncodeToString(sum[:]))))
 	}
@@ -340,6 +349,14 @@ func TestTheFirstSchemaMigratesWithItsData(t *testing.T) {
 		qt.Check(t, qt.Equals(p.SealedKey[255], 255))
 		qt.Check(t, qt.DeepEquals(p.CVEs, []string{"CVE-1", "CVE-2"}))
 		qt.Check(t, qt.DeepEquals(p.Tiers, []string{"edge"}))
+		// What the first schema published is the default policy's.
+		qt.Check(t, qt.DeepEquals(p.Policies, []string{"default"}))
+		x, err := s.Index(t.Context(), "edge", "b-x", "default")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(x.Sequence, 1))
+		end, err := s.EndOfLine(t.Context(), "default", "x")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(end, LineEnd{ID: "x-v1", Version: 1}))
 		jobs, err := s.Jobs(t.Context(), JobFilter{State: JobRunning})
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(jobs, 1))

@@ -28,7 +28,7 @@ func (tx *Tx) CreateJob(ctx context.Context, j Job) (Job, error) {
 	}
 	if err := tx.q.InsertJob(ctx, query.InsertJobParams{
 		ID: j.ID, Kind: j.Kind, Target: text(j.Target), Title: text(j.Title), Spec: text(string(j.Spec)),
-		MaxAttempts: int64(j.MaxAttempts), Created: tx.now, CreatedBy: text(j.CreatedBy),
+		MaxAttempts: int64(j.MaxAttempts), Created: tx.now, CreatedBy: text(j.CreatedBy), Selection: j.Selection,
 	}); err != nil {
 		return Job{}, tx.s.translate(err)
 	}
@@ -184,7 +184,7 @@ func (s *Store) FinishJob(ctx context.Context, id, worker string, result JobResu
 	return s.asWorker(ctx, id, func(tx *Tx) (int64, error) {
 		n, err := tx.q.FinishJob(ctx, query.FinishJobParams{
 			ID: id, Worker: worker, State: string(result.State), Ended: tx.now, Verdict: text(result.Verdict),
-			Problem: text(string(result.Problem)), Patch: result.Patch, Artifact: result.Artifact,
+			Problem: text(string(result.Problem)), Patch: result.Patch, Artifact: result.Artifact, Omitted: text(string(result.Omitted)),
 		})
 		if err != nil || n > 0 {
 			return n, err
@@ -270,6 +270,7 @@ func job(j query.Job) Job {
 		ID: j.ID, Kind: j.Kind, Target: j.Target, Title: j.Title, Spec: bytesOrNil([]byte(j.Spec)), State: JobState(j.State),
 		Stage: j.Stage, Attempt: int(j.Attempt), MaxAttempts: int(j.MaxAttempts), Worker: j.Worker, LeasedUntil: j.LeasedUntil,
 		Cancel: j.Cancel, Created: j.Created, CreatedBy: j.CreatedBy, Started: j.Started, Ended: j.Ended, Verdict: j.Verdict,
-		Problem: bytesOrNil([]byte(j.Problem)), Patch: j.Patch, Artifact: j.Artifact,
+		Problem: bytesOrNil([]byte(j.Problem)), Patch: j.Patch, Artifact: j.Artifact, Selection: j.Selection, Version: int(j.Version),
+		Omitted: bytesOrNil([]byte(j.Omitted)),
 	}
 }

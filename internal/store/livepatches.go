@@ -27,7 +27,7 @@ func (tx *Tx) AddLivePatch(ctx context.Context, p LivePatch) error {
 		Arch: text(p.Arch), Digest: p.Digest, Size: p.Size, CipherDigest: p.CipherDigest, CipherSize: p.CipherSize,
 		SealedKey: filled(p.SealedKey), Manifest: text(string(p.Manifest)), Cves: text(string(cves)), Fixes: text(string(fixes)),
 		ProofDigest: p.ProofDigest, ProvenanceDigest: p.ProvenanceDigest, Proven: p.Proven, Signed: p.Signed,
-		Created: tx.now, CreatedBy: text(p.CreatedBy),
+		Created: tx.now, CreatedBy: text(p.CreatedBy), Selection: p.Selection,
 	})), "live patch %s", p.ID)
 }
 
@@ -67,9 +67,9 @@ func (r Reader) LivePatches(ctx context.Context, f LivePatchFilter) ([]LivePatch
 }
 
 // PublishedFor lists what is published in a tier for a kernel, by version;
-// blocked ones too.
-func (r Reader) PublishedFor(ctx context.Context, tier, buildID string) ([]LivePatch, error) {
-	found, err := r.q.PublishedFor(ctx, query.PublishedForParams{Tier: tier, BuildID: buildID})
+// blocked ones too. policy chooses those of a policy's line, "" all.
+func (r Reader) PublishedFor(ctx context.Context, tier, buildID, policy string) ([]LivePatch, error) {
+	found, err := r.q.PublishedFor(ctx, query.PublishedForParams{Tier: tier, BuildID: buildID, AnyPolicy: policy == "", Policy: policy})
 	return r.livePatches(ctx, found, err)
 }
 
@@ -92,7 +92,7 @@ func (r Reader) livePatch(ctx context.Context, row query.Livepatch) (LivePatch, 
 		Arch: row.Arch, Digest: row.Digest, Size: row.Size, CipherDigest: row.CipherDigest, CipherSize: row.CipherSize,
 		SealedKey: bytesOrNil(row.SealedKey), Manifest: bytesOrNil([]byte(row.Manifest)), ProofDigest: row.ProofDigest,
 		ProvenanceDigest: row.ProvenanceDigest, Proven: row.Proven, Signed: row.Signed, Created: row.Created,
-		CreatedBy: row.CreatedBy, Blocked: row.Blocked, Reason: row.Reason, Recall: row.Recall,
+		CreatedBy: row.CreatedBy, Blocked: row.Blocked, Reason: row.Reason, Recall: row.Recall, Selection: row.Selection,
 	}
 	if err := json.Unmarshal([]byte(row.Cves), &p.CVEs); err != nil {
 		return p, fmt.Errorf("live patch %s: cves: %w", p.ID, err)
@@ -101,7 +101,9 @@ func (r Reader) livePatch(ctx context.Context, row query.Livepatch) (LivePatch, 
 		return p, fmt.Errorf("live patch %s: fixes: %w", p.ID, err)
 	}
 	tiers, err := r.q.TiersOf(ctx, p.ID)
-	p.Tiers = tiers
+	if p.Tiers = tiers; err == nil {
+		p.Policies, err = r.q.PoliciesOf(ctx, p.ID)
+	}
 	return p, named(r.s.translate(err), "live patch %s", p.ID)
 }
 

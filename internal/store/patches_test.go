@@ -95,11 +95,11 @@ func TestLivePatches(t *testing.T) {
 			}
 			qt.Check(t, qt.DeepEquals(ids, q.want), qt.Commentf("%+v", q.f))
 		}
-		found, err := s.PublishedFor(ctx, "edge", "b-x")
+		found, err := s.PublishedFor(ctx, "edge", "b-x", "")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Assert(t, qt.HasLen(found, 2))
 		qt.Check(t, qt.DeepEquals([]int{found[0].Version, found[1].Version}, []int{1, 2}))
-		found, err = s.PublishedFor(ctx, "stable", "b-y")
+		found, err = s.PublishedFor(ctx, "stable", "b-y", "")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(found, 0))
 
@@ -162,11 +162,11 @@ func TestTiers(t *testing.T) {
 		token = newToken(t, s, Token{Name: "u", Tier: "lab"})
 		qt.Check(t, qt.ErrorIs(s.DeleteTier(ctx, "lab"), ErrConflict)) // a token
 		qt.Assert(t, qt.IsNil(s.RevokeToken(ctx, token.ID)))
-		n, err := s.NextSequence(ctx, "lab", "b")
+		n, err := s.NextSequence(ctx, "lab", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 1))
 		qt.Assert(t, qt.IsNil(s.DeleteTier(ctx, "lab")))
-		_, err = s.Index(ctx, "lab", "b")
+		_, err = s.Index(ctx, "lab", "b", "default")
 		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
 
 		p := livePatchOf("x", 1)
@@ -225,26 +225,31 @@ func TestIndexes(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store, _ *clock) {
 		ctx := t.Context()
-		_, err := s.Index(ctx, "edge", "b")
+		_, err := s.Index(ctx, "edge", "b", "default")
 		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
-		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", []byte(`{"to":1}`))))
+		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", "default", []byte(`{"to":1}`))))
 		for want := range int64(3) {
-			n, err := s.NextSequence(ctx, "edge", "b")
+			n, err := s.NextSequence(ctx, "edge", "b", "default")
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.Equals(n, want+1))
 		}
-		n, err := s.NextSequence(ctx, "beta", "b")
+		n, err := s.NextSequence(ctx, "edge", "b", "web") // another policy's counts for itself
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(n, 1))
+		n, err = s.NextSequence(ctx, "beta", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 1))
 		all, err := s.Indexes(ctx)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.DeepEquals(all, []Index{
-			{Tier: "beta", BuildID: "b", Sequence: 1}, {Tier: "edge", BuildID: "b", Sequence: 3, Revert: []byte(`{"to":1}`)},
+			{Tier: "beta", BuildID: "b", Policy: "default", Sequence: 1},
+			{Tier: "edge", BuildID: "b", Policy: "default", Sequence: 3, Revert: []byte(`{"to":1}`)},
+			{Tier: "edge", BuildID: "b", Policy: "web", Sequence: 1},
 		}))
-		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", nil)))
-		x, err := s.Index(ctx, "edge", "b")
+		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", "default", nil)))
+		x, err := s.Index(ctx, "edge", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
-		qt.Check(t, qt.DeepEquals(x, Index{Tier: "edge", BuildID: "b", Sequence: 3}))
+		qt.Check(t, qt.DeepEquals(x, Index{Tier: "edge", BuildID: "b", Policy: "default", Sequence: 3}))
 	})
 }
 

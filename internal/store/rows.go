@@ -151,7 +151,55 @@ type LivePatch struct {
 	Blocked   int64
 	Reason    string // of the block
 	Recall    bool
+	Selection string   // digest of the choice that it was built for; "": made by hand
 	Tiers     []string // where it is published, by rank; read only
+	Policies  []string // whose machines go along it, ordered; read only
+}
+
+// Policy is a policy as it was saved last. The default one has no row until
+// then.
+type Policy struct {
+	Name      string
+	Body      []byte // JSON
+	Created   int64
+	Changed   int64
+	ChangedBy string
+}
+
+// Update is the fixes that were pushed for a target under a name.
+type Update struct {
+	Target    string
+	Name      string
+	Extra     bool   // only policies that name it take it
+	Digest    string // of the file among the blobs
+	Size      int64
+	Summary   []byte // JSON
+	Created   int64
+	CreatedBy string
+}
+
+// Choice is what a policy chooses for a target.
+type Choice struct {
+	Policy    string
+	Target    string
+	Selection string // digest
+	Body      []byte // JSON
+	Changed   int64  // when the selection became this one
+}
+
+// LineEnd is the newest live patch of a target that something holds for: a
+// policy's line, a selection.
+type LineEnd struct {
+	ID        string
+	Version   int
+	Selection string
+	Blocked   bool
+}
+
+// GroupCount is a number of machines that have group, tier and kernel in common.
+type GroupCount struct {
+	Group, Tier, Release, BuildID string
+	Machines                      int
 }
 
 // LivePatchFilter chooses live patches; zero fields choose all. The newest
@@ -238,6 +286,9 @@ type Job struct {
 	Problem     []byte // JSON; nil: none
 	Patch       string // LivePatch.ID when it was published
 	Artifact    string
+	Selection   string // digest of the choice that it builds; "": none
+	Version     int    // of the live patch to be; 0: none was drawn yet
+	Omitted     []byte // JSON: what of the choice the build left out; nil: nothing
 }
 
 // JobResult ends a job.
@@ -247,6 +298,7 @@ type JobResult struct {
 	Problem  []byte // JSON; nil: none
 	Patch    string
 	Artifact string
+	Omitted  []byte
 }
 
 // JobFilter chooses jobs; zero fields choose all. The newest come first.
@@ -318,6 +370,7 @@ const (
 	KindJob       Kind = "job"
 	KindSetting   Kind = "setting"
 	KindOperator  Kind = "operator"
+	KindPolicy    Kind = "policy" // a policy, its groups, updates and what is chosen of them
 )
 
 // Change is the latest change of one thing.

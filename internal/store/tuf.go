@@ -9,42 +9,44 @@ import (
 	"github.com/tsugi-project/tsugi/internal/store/query"
 )
 
-// Index is the bookkeeping of the signed index of a tier for one kernel.
+// Index is the bookkeeping of the signed index of a tier for one kernel and
+// policy.
 type Index struct {
 	Tier     string
 	BuildID  string
+	Policy   string
 	Sequence int64  // of the last one; 0: there was none
 	Revert   []byte // JSON; nil: it authorises none
 }
 
 // NextSequence draws the next sequence number of an index.
-func (tx *Tx) NextSequence(ctx context.Context, tier, buildID string) (int64, error) {
-	n, err := tx.q.DrawSequence(ctx, query.DrawSequenceParams{Tier: tier, BuildID: buildID})
+func (tx *Tx) NextSequence(ctx context.Context, tier, buildID, policy string) (int64, error) {
+	n, err := tx.q.DrawSequence(ctx, query.DrawSequenceParams{Tier: tier, BuildID: buildID, Policy: policy})
 	return n, tx.s.translate(err)
 }
 
 // NextSequence draws the next sequence number of an index.
-func (s *Store) NextSequence(ctx context.Context, tier, buildID string) (n int64, err error) {
+func (s *Store) NextSequence(ctx context.Context, tier, buildID, policy string) (n int64, err error) {
 	err = s.Update(ctx, func(tx *Tx) error {
-		n, err = tx.NextSequence(ctx, tier, buildID)
+		n, err = tx.NextSequence(ctx, tier, buildID, policy)
 		return err
 	})
 	return n, err
 }
 
 // SetRevert stores the revert that an index authorises; nil takes it back.
-func (tx *Tx) SetRevert(ctx context.Context, tier, buildID string, revert []byte) error {
-	return tx.q.SaveRevert(ctx, query.SaveRevertParams{Tier: tier, BuildID: buildID, Revert: text(string(revert))})
+func (tx *Tx) SetRevert(ctx context.Context, tier, buildID, policy string, revert []byte) error {
+	return tx.q.SaveRevert(ctx, query.SaveRevertParams{Tier: tier, BuildID: buildID, Policy: policy, Revert: text(string(revert))})
 }
 
 // SetRevert stores the revert that an index authorises: see Tx.
-func (s *Store) SetRevert(ctx context.Context, tier, buildID string, revert []byte) error {
-	return s.Update(ctx, func(tx *Tx) error { return tx.SetRevert(ctx, tier, buildID, revert) })
+func (s *Store) SetRevert(ctx context.Context, tier, buildID, policy string, revert []byte) error {
+	return s.Update(ctx, func(tx *Tx) error { return tx.SetRevert(ctx, tier, buildID, policy, revert) })
 }
 
 // Index returns the bookkeeping of an index; ErrNotFound if there was none.
-func (r Reader) Index(ctx context.Context, tier, buildID string) (Index, error) {
-	row, err := r.q.Index(ctx, query.IndexParams{Tier: tier, BuildID: buildID})
+func (r Reader) Index(ctx context.Context, tier, buildID, policy string) (Index, error) {
+	row, err := r.q.Index(ctx, query.IndexParams{Tier: tier, BuildID: buildID, Policy: policy})
 	return index(row), named(r.s.translate(err), "index of %s in tier %s", buildID, tier)
 }
 
@@ -59,7 +61,7 @@ func (r Reader) Indexes(ctx context.Context) ([]Index, error) {
 }
 
 func index(row query.Index) Index {
-	return Index{Tier: row.Tier, BuildID: row.BuildID, Sequence: row.Sequence, Revert: bytesOrNil([]byte(row.Revert))}
+	return Index{Tier: row.Tier, BuildID: row.BuildID, Policy: row.Policy, Sequence: row.Sequence, Revert: bytesOrNil([]byte(row.Revert))}
 }
 
 // SaveTUF stores metadata files if the generation of the repository is still

@@ -27,14 +27,33 @@ type BundleInfo struct {
 	Tier    string `json:"tier"`
 	Made    int64  `json:"made"`    // milliseconds since 1970
 	Expires int64  `json:"expires"` // of its signatures
+	// Policies are those of the recipients that do not have the default one, by
+	// recipientName.
+	Policies map[string]string `json:"policies,omitempty"`
+}
+
+// Policy is the policy of a recipient; "" is the default one.
+func (i *BundleInfo) Policy(recipient string) string { return i.Policies[recipientName(recipient)] }
+
+// SetPolicy says which policy a recipient has.
+func (i *BundleInfo) SetPolicy(recipient, policy string) {
+	if policy = PolicyWord(policy); policy == "" {
+		return
+	}
+	if i.Policies == nil {
+		i.Policies = map[string]string{}
+	}
+	i.Policies[recipientName(recipient)] = policy
+}
+
+func recipientName(recipient string) string {
+	s := sha256.Sum256([]byte(recipient))
+	return hex.EncodeToString(s[:])
 }
 
 // BundleKeys is the member that holds the keys for a recipient: a JSON object
 // of wrapped keys by LivePatch.ID.
-func BundleKeys(recipient string) string {
-	s := sha256.Sum256([]byte(recipient))
-	return "keys/" + hex.EncodeToString(s[:]) + ".json"
-}
+func BundleKeys(recipient string) string { return "keys/" + recipientName(recipient) + ".json" }
 
 // Bundle is an offline bundle: a tar with the TUF repository below metadata/
 // and targets/, and wrapped keys. It is a source for package updater.

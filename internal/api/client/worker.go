@@ -71,6 +71,11 @@ func (c *Client) Previous(ctx context.Context, job string) ([]byte, error) {
 	return c.bytes(ctx, path("v1", "worker", "jobs", job, "previous"), nil, api.MaxArtifact)
 }
 
+// Series is what is pushed under a digest.
+func (c *Client) Series(ctx context.Context, digest string) ([]byte, error) {
+	return c.bytes(ctx, path("v1", "worker", "updates", digest), nil, api.MaxUpdate)
+}
+
 // CacheGet is an entry of the shared object cache; nil: there is none.
 func (c *Client) CacheGet(ctx context.Context, key string) ([]byte, error) {
 	b, err := c.bytes(ctx, path("v1", "worker", "cache", key), nil, api.MaxObject)

@@ -3,11 +3,12 @@
 -- name: InsertLivePatch :exec
 INSERT INTO livepatches (id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size,
     sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by,
-    blocked, reason, recall)
+    blocked, reason, recall, selection)
 VALUES (sqlc.arg(id), sqlc.arg(name), sqlc.arg(version), sqlc.arg(target), sqlc.arg(kernel), sqlc.arg(build_id),
     sqlc.arg(arch), sqlc.arg(digest), sqlc.arg(size), sqlc.arg(cipher_digest), sqlc.arg(cipher_size), sqlc.arg(sealed_key),
     sqlc.arg(manifest), sqlc.arg(cves), sqlc.arg(fixes), sqlc.arg(proof_digest), sqlc.arg(provenance_digest),
-    sqlc.arg(proven), sqlc.arg(signed), sqlc.arg(created), sqlc.arg(created_by), 0, '', FALSE);
+    sqlc.arg(proven), sqlc.arg(signed), sqlc.arg(created), sqlc.arg(created_by), 0, '', FALSE,
+    sqlc.arg(selection));
 
 -- name: LivePatch :one
 SELECT * FROM livepatches WHERE id = sqlc.arg(id);
@@ -27,6 +28,8 @@ LIMIT sqlc.arg(row_limit);
 SELECT livepatches.* FROM livepatches
 JOIN publications ON publications.livepatch = livepatches.id
 WHERE publications.tier = sqlc.arg(tier) AND livepatches.build_id = sqlc.arg(build_id)
+  AND (CAST(sqlc.arg(any_policy) AS BOOLEAN) OR EXISTS (SELECT 1 FROM lines
+    WHERE lines.livepatch = livepatches.id AND lines.policy = sqlc.arg(policy)))
 ORDER BY livepatches.version;
 
 -- name: TiersOf :many
@@ -54,19 +57,22 @@ UPDATE livepatches SET blocked = sqlc.arg(blocked), reason = sqlc.arg(reason), r
 WHERE id = sqlc.arg(id);
 
 -- name: DrawSequence :one
-INSERT INTO indexes (tier, build_id, sequence, revert) VALUES (sqlc.arg(tier), sqlc.arg(build_id), 1, '')
-ON CONFLICT (tier, build_id) DO UPDATE SET sequence = indexes.sequence + 1
+INSERT INTO indexes (tier, build_id, policy, sequence, revert)
+VALUES (sqlc.arg(tier), sqlc.arg(build_id), sqlc.arg(policy), 1, '')
+ON CONFLICT (tier, build_id, policy) DO UPDATE SET sequence = indexes.sequence + 1
 RETURNING sequence;
 
 -- name: SaveRevert :exec
-INSERT INTO indexes (tier, build_id, sequence, revert) VALUES (sqlc.arg(tier), sqlc.arg(build_id), 0, sqlc.arg(revert))
-ON CONFLICT (tier, build_id) DO UPDATE SET revert = excluded.revert;
+INSERT INTO indexes (tier, build_id, policy, sequence, revert)
+VALUES (sqlc.arg(tier), sqlc.arg(build_id), sqlc.arg(policy), 0, sqlc.arg(revert))
+ON CONFLICT (tier, build_id, policy) DO UPDATE SET revert = excluded.revert;
 
 -- name: Indexes :many
-SELECT * FROM indexes ORDER BY tier, build_id;
+SELECT * FROM indexes ORDER BY tier, build_id, policy;
 
 -- name: Index :one
-SELECT * FROM indexes WHERE tier = sqlc.arg(tier) AND build_id = sqlc.arg(build_id);
+SELECT * FROM indexes
+WHERE tier = sqlc.arg(tier) AND build_id = sqlc.arg(build_id) AND policy = sqlc.arg(policy);
 
 -- name: DeleteIndexes :exec
 DELETE FROM indexes WHERE tier = sqlc.arg(tier);

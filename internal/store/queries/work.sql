@@ -22,9 +22,10 @@ DELETE FROM reports WHERE received < sqlc.arg(before);
 
 -- name: InsertJob :exec
 INSERT INTO jobs (id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel,
-    created, created_by, started, ended, verdict, problem, patch, artifact)
+    created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted)
 VALUES (sqlc.arg(id), sqlc.arg(kind), sqlc.arg(target), sqlc.arg(title), sqlc.arg(spec), 'queued', '', 0,
-    sqlc.arg(max_attempts), '', 0, FALSE, sqlc.arg(created), sqlc.arg(created_by), 0, 0, '', '', '', '');
+    sqlc.arg(max_attempts), '', 0, FALSE, sqlc.arg(created), sqlc.arg(created_by), 0, 0, '', '', '', '',
+    sqlc.arg(selection), 0, '');
 
 -- name: Job :one
 SELECT * FROM jobs WHERE id = sqlc.arg(id);
@@ -55,6 +56,13 @@ WHERE id = sqlc.arg(id) AND (state = 'queued' OR (state = 'running' AND leased_u
   AND attempt < max_attempts AND NOT cancel
 RETURNING *;
 
+-- name: JobOfSelection :one
+SELECT * FROM jobs WHERE target = sqlc.arg(target) AND selection = sqlc.arg(selection)
+ORDER BY created DESC, id DESC LIMIT 1;
+
+-- name: SetJobVersion :execrows
+UPDATE jobs SET version = sqlc.arg(version) WHERE id = sqlc.arg(id) AND worker = sqlc.arg(worker) AND state = 'running';
+
 -- name: GiveUpJob :execrows
 UPDATE jobs SET state = sqlc.arg(state), ended = sqlc.arg(now), problem = sqlc.arg(problem), leased_until = 0
 WHERE id = sqlc.arg(id) AND state = 'running' AND leased_until <= sqlc.arg(now);
@@ -70,7 +78,7 @@ WHERE id = sqlc.arg(id) AND worker = sqlc.arg(worker) AND state = 'running';
 
 -- name: FinishJob :execrows
 UPDATE jobs SET state = sqlc.arg(state), ended = sqlc.arg(ended), verdict = sqlc.arg(verdict), problem = sqlc.arg(problem),
-    patch = sqlc.arg(patch), artifact = sqlc.arg(artifact), leased_until = 0
+    patch = sqlc.arg(patch), artifact = sqlc.arg(artifact), omitted = sqlc.arg(omitted), leased_until = 0
 WHERE id = sqlc.arg(id) AND worker = sqlc.arg(worker) AND state = 'running';
 
 -- name: ReleaseJob :execrows

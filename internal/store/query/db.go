@@ -29,6 +29,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.addToCounterStmt, err = db.PrepareContext(ctx, addToCounter); err != nil {
 		return nil, fmt.Errorf("error preparing query AddToCounter: %w", err)
 	}
+	if q.addToLineStmt, err = db.PrepareContext(ctx, addToLine); err != nil {
+		return nil, fmt.Errorf("error preparing query AddToLine: %w", err)
+	}
 	if q.allMachinesStmt, err = db.PrepareContext(ctx, allMachines); err != nil {
 		return nil, fmt.Errorf("error preparing query AllMachines: %w", err)
 	}
@@ -47,6 +50,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.changesStmt, err = db.PrepareContext(ctx, changes); err != nil {
 		return nil, fmt.Errorf("error preparing query Changes: %w", err)
 	}
+	if q.choicesStmt, err = db.PrepareContext(ctx, choices); err != nil {
+		return nil, fmt.Errorf("error preparing query Choices: %w", err)
+	}
+	if q.choosersOfStmt, err = db.PrepareContext(ctx, choosersOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ChoosersOf: %w", err)
+	}
+	if q.countGroupsStmt, err = db.PrepareContext(ctx, countGroups); err != nil {
+		return nil, fmt.Errorf("error preparing query CountGroups: %w", err)
+	}
 	if q.countJobsStmt, err = db.PrepareContext(ctx, countJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query CountJobs: %w", err)
 	}
@@ -62,8 +74,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.decommissionMachineStmt, err = db.PrepareContext(ctx, decommissionMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query DecommissionMachine: %w", err)
 	}
+	if q.deleteChoiceStmt, err = db.PrepareContext(ctx, deleteChoice); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteChoice: %w", err)
+	}
 	if q.deleteIndexesStmt, err = db.PrepareContext(ctx, deleteIndexes); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteIndexes: %w", err)
+	}
+	if q.deletePolicyStmt, err = db.PrepareContext(ctx, deletePolicy); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePolicy: %w", err)
+	}
+	if q.deletePolicyGroupStmt, err = db.PrepareContext(ctx, deletePolicyGroup); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePolicyGroup: %w", err)
 	}
 	if q.deleteTUFRoleStmt, err = db.PrepareContext(ctx, deleteTUFRole); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteTUFRole: %w", err)
@@ -71,11 +92,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteTierStmt, err = db.PrepareContext(ctx, deleteTier); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteTier: %w", err)
 	}
+	if q.deleteUpdateStmt, err = db.PrepareContext(ctx, deleteUpdate); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteUpdate: %w", err)
+	}
 	if q.drawStmt, err = db.PrepareContext(ctx, draw); err != nil {
 		return nil, fmt.Errorf("error preparing query Draw: %w", err)
 	}
 	if q.drawSequenceStmt, err = db.PrepareContext(ctx, drawSequence); err != nil {
 		return nil, fmt.Errorf("error preparing query DrawSequence: %w", err)
+	}
+	if q.drawVersionStmt, err = db.PrepareContext(ctx, drawVersion); err != nil {
+		return nil, fmt.Errorf("error preparing query DrawVersion: %w", err)
+	}
+	if q.endOfLineStmt, err = db.PrepareContext(ctx, endOfLine); err != nil {
+		return nil, fmt.Errorf("error preparing query EndOfLine: %w", err)
 	}
 	if q.finishJobStmt, err = db.PrepareContext(ctx, finishJob); err != nil {
 		return nil, fmt.Errorf("error preparing query FinishJob: %w", err)
@@ -128,6 +158,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.jobStmt, err = db.PrepareContext(ctx, job); err != nil {
 		return nil, fmt.Errorf("error preparing query Job: %w", err)
 	}
+	if q.jobOfSelectionStmt, err = db.PrepareContext(ctx, jobOfSelection); err != nil {
+		return nil, fmt.Errorf("error preparing query JobOfSelection: %w", err)
+	}
 	if q.jobsStmt, err = db.PrepareContext(ctx, jobs); err != nil {
 		return nil, fmt.Errorf("error preparing query Jobs: %w", err)
 	}
@@ -164,11 +197,29 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.moveTiersUpStmt, err = db.PrepareContext(ctx, moveTiersUp); err != nil {
 		return nil, fmt.Errorf("error preparing query MoveTiersUp: %w", err)
 	}
+	if q.newestOfSelectionStmt, err = db.PrepareContext(ctx, newestOfSelection); err != nil {
+		return nil, fmt.Errorf("error preparing query NewestOfSelection: %w", err)
+	}
 	if q.operatorByHashStmt, err = db.PrepareContext(ctx, operatorByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query OperatorByHash: %w", err)
 	}
 	if q.operatorsStmt, err = db.PrepareContext(ctx, operators); err != nil {
 		return nil, fmt.Errorf("error preparing query Operators: %w", err)
+	}
+	if q.policiesStmt, err = db.PrepareContext(ctx, policies); err != nil {
+		return nil, fmt.Errorf("error preparing query Policies: %w", err)
+	}
+	if q.policiesInStmt, err = db.PrepareContext(ctx, policiesIn); err != nil {
+		return nil, fmt.Errorf("error preparing query PoliciesIn: %w", err)
+	}
+	if q.policiesOfStmt, err = db.PrepareContext(ctx, policiesOf); err != nil {
+		return nil, fmt.Errorf("error preparing query PoliciesOf: %w", err)
+	}
+	if q.policyStmt, err = db.PrepareContext(ctx, policy); err != nil {
+		return nil, fmt.Errorf("error preparing query Policy: %w", err)
+	}
+	if q.policyGroupsStmt, err = db.PrepareContext(ctx, policyGroups); err != nil {
+		return nil, fmt.Errorf("error preparing query PolicyGroups: %w", err)
 	}
 	if q.pruneReportsStmt, err = db.PrepareContext(ctx, pruneReports); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneReports: %w", err)
@@ -203,6 +254,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveCheckInStmt, err = db.PrepareContext(ctx, saveCheckIn); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCheckIn: %w", err)
 	}
+	if q.saveChoiceStmt, err = db.PrepareContext(ctx, saveChoice); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveChoice: %w", err)
+	}
+	if q.savePolicyStmt, err = db.PrepareContext(ctx, savePolicy); err != nil {
+		return nil, fmt.Errorf("error preparing query SavePolicy: %w", err)
+	}
+	if q.savePolicyGroupStmt, err = db.PrepareContext(ctx, savePolicyGroup); err != nil {
+		return nil, fmt.Errorf("error preparing query SavePolicyGroup: %w", err)
+	}
 	if q.saveRevertStmt, err = db.PrepareContext(ctx, saveRevert); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveRevert: %w", err)
 	}
@@ -211,6 +271,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.saveTUFFileStmt, err = db.PrepareContext(ctx, saveTUFFile); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveTUFFile: %w", err)
+	}
+	if q.saveUpdateStmt, err = db.PrepareContext(ctx, saveUpdate); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveUpdate: %w", err)
+	}
+	if q.setJobVersionStmt, err = db.PrepareContext(ctx, setJobVersion); err != nil {
+		return nil, fmt.Errorf("error preparing query SetJobVersion: %w", err)
 	}
 	if q.settingStmt, err = db.PrepareContext(ctx, setting); err != nil {
 		return nil, fmt.Errorf("error preparing query Setting: %w", err)
@@ -248,6 +314,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.updateMachineStmt, err = db.PrepareContext(ctx, updateMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateMachine: %w", err)
 	}
+	if q.updatesStmt, err = db.PrepareContext(ctx, updates); err != nil {
+		return nil, fmt.Errorf("error preparing query Updates: %w", err)
+	}
 	if q.useOperatorStmt, err = db.PrepareContext(ctx, useOperator); err != nil {
 		return nil, fmt.Errorf("error preparing query UseOperator: %w", err)
 	}
@@ -265,6 +334,11 @@ func (q *Queries) Close() error {
 	if q.addToCounterStmt != nil {
 		if cerr := q.addToCounterStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing addToCounterStmt: %w", cerr)
+		}
+	}
+	if q.addToLineStmt != nil {
+		if cerr := q.addToLineStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addToLineStmt: %w", cerr)
 		}
 	}
 	if q.allMachinesStmt != nil {
@@ -297,6 +371,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing changesStmt: %w", cerr)
 		}
 	}
+	if q.choicesStmt != nil {
+		if cerr := q.choicesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing choicesStmt: %w", cerr)
+		}
+	}
+	if q.choosersOfStmt != nil {
+		if cerr := q.choosersOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing choosersOfStmt: %w", cerr)
+		}
+	}
+	if q.countGroupsStmt != nil {
+		if cerr := q.countGroupsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countGroupsStmt: %w", cerr)
+		}
+	}
 	if q.countJobsStmt != nil {
 		if cerr := q.countJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countJobsStmt: %w", cerr)
@@ -322,9 +411,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing decommissionMachineStmt: %w", cerr)
 		}
 	}
+	if q.deleteChoiceStmt != nil {
+		if cerr := q.deleteChoiceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteChoiceStmt: %w", cerr)
+		}
+	}
 	if q.deleteIndexesStmt != nil {
 		if cerr := q.deleteIndexesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteIndexesStmt: %w", cerr)
+		}
+	}
+	if q.deletePolicyStmt != nil {
+		if cerr := q.deletePolicyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePolicyStmt: %w", cerr)
+		}
+	}
+	if q.deletePolicyGroupStmt != nil {
+		if cerr := q.deletePolicyGroupStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePolicyGroupStmt: %w", cerr)
 		}
 	}
 	if q.deleteTUFRoleStmt != nil {
@@ -337,6 +441,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteTierStmt: %w", cerr)
 		}
 	}
+	if q.deleteUpdateStmt != nil {
+		if cerr := q.deleteUpdateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteUpdateStmt: %w", cerr)
+		}
+	}
 	if q.drawStmt != nil {
 		if cerr := q.drawStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing drawStmt: %w", cerr)
@@ -345,6 +454,16 @@ func (q *Queries) Close() error {
 	if q.drawSequenceStmt != nil {
 		if cerr := q.drawSequenceStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing drawSequenceStmt: %w", cerr)
+		}
+	}
+	if q.drawVersionStmt != nil {
+		if cerr := q.drawVersionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing drawVersionStmt: %w", cerr)
+		}
+	}
+	if q.endOfLineStmt != nil {
+		if cerr := q.endOfLineStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endOfLineStmt: %w", cerr)
 		}
 	}
 	if q.finishJobStmt != nil {
@@ -432,6 +551,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing jobStmt: %w", cerr)
 		}
 	}
+	if q.jobOfSelectionStmt != nil {
+		if cerr := q.jobOfSelectionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing jobOfSelectionStmt: %w", cerr)
+		}
+	}
 	if q.jobsStmt != nil {
 		if cerr := q.jobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing jobsStmt: %w", cerr)
@@ -492,6 +616,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing moveTiersUpStmt: %w", cerr)
 		}
 	}
+	if q.newestOfSelectionStmt != nil {
+		if cerr := q.newestOfSelectionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing newestOfSelectionStmt: %w", cerr)
+		}
+	}
 	if q.operatorByHashStmt != nil {
 		if cerr := q.operatorByHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing operatorByHashStmt: %w", cerr)
@@ -500,6 +629,31 @@ func (q *Queries) Close() error {
 	if q.operatorsStmt != nil {
 		if cerr := q.operatorsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing operatorsStmt: %w", cerr)
+		}
+	}
+	if q.policiesStmt != nil {
+		if cerr := q.policiesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing policiesStmt: %w", cerr)
+		}
+	}
+	if q.policiesInStmt != nil {
+		if cerr := q.policiesInStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing policiesInStmt: %w", cerr)
+		}
+	}
+	if q.policiesOfStmt != nil {
+		if cerr := q.policiesOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing policiesOfStmt: %w", cerr)
+		}
+	}
+	if q.policyStmt != nil {
+		if cerr := q.policyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing policyStmt: %w", cerr)
+		}
+	}
+	if q.policyGroupsStmt != nil {
+		if cerr := q.policyGroupsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing policyGroupsStmt: %w", cerr)
 		}
 	}
 	if q.pruneReportsStmt != nil {
@@ -557,6 +711,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveCheckInStmt: %w", cerr)
 		}
 	}
+	if q.saveChoiceStmt != nil {
+		if cerr := q.saveChoiceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveChoiceStmt: %w", cerr)
+		}
+	}
+	if q.savePolicyStmt != nil {
+		if cerr := q.savePolicyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing savePolicyStmt: %w", cerr)
+		}
+	}
+	if q.savePolicyGroupStmt != nil {
+		if cerr := q.savePolicyGroupStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing savePolicyGroupStmt: %w", cerr)
+		}
+	}
 	if q.saveRevertStmt != nil {
 		if cerr := q.saveRevertStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveRevertStmt: %w", cerr)
@@ -570,6 +739,16 @@ func (q *Queries) Close() error {
 	if q.saveTUFFileStmt != nil {
 		if cerr := q.saveTUFFileStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveTUFFileStmt: %w", cerr)
+		}
+	}
+	if q.saveUpdateStmt != nil {
+		if cerr := q.saveUpdateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveUpdateStmt: %w", cerr)
+		}
+	}
+	if q.setJobVersionStmt != nil {
+		if cerr := q.setJobVersionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setJobVersionStmt: %w", cerr)
 		}
 	}
 	if q.settingStmt != nil {
@@ -632,6 +811,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing updateMachineStmt: %w", cerr)
 		}
 	}
+	if q.updatesStmt != nil {
+		if cerr := q.updatesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updatesStmt: %w", cerr)
+		}
+	}
 	if q.useOperatorStmt != nil {
 		if cerr := q.useOperatorStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing useOperatorStmt: %w", cerr)
@@ -687,22 +871,32 @@ type Queries struct {
 	db                      DBTX
 	tx                      *sql.Tx
 	addToCounterStmt        *sql.Stmt
+	addToLineStmt           *sql.Stmt
 	allMachinesStmt         *sql.Stmt
 	auditEntriesStmt        *sql.Stmt
 	blockLivePatchStmt      *sql.Stmt
 	cancelQueuedJobStmt     *sql.Stmt
 	cancelRunningJobStmt    *sql.Stmt
 	changesStmt             *sql.Stmt
+	choicesStmt             *sql.Stmt
+	choosersOfStmt          *sql.Stmt
+	countGroupsStmt         *sql.Stmt
 	countJobsStmt           *sql.Stmt
 	countLiveMachinesStmt   *sql.Stmt
 	countMachinesStmt       *sql.Stmt
 	counterStmt             *sql.Stmt
 	decommissionMachineStmt *sql.Stmt
+	deleteChoiceStmt        *sql.Stmt
 	deleteIndexesStmt       *sql.Stmt
+	deletePolicyStmt        *sql.Stmt
+	deletePolicyGroupStmt   *sql.Stmt
 	deleteTUFRoleStmt       *sql.Stmt
 	deleteTierStmt          *sql.Stmt
+	deleteUpdateStmt        *sql.Stmt
 	drawStmt                *sql.Stmt
 	drawSequenceStmt        *sql.Stmt
+	drawVersionStmt         *sql.Stmt
+	endOfLineStmt           *sql.Stmt
 	finishJobStmt           *sql.Stmt
 	giveUpJobStmt           *sql.Stmt
 	heartbeatJobStmt        *sql.Stmt
@@ -720,6 +914,7 @@ type Queries struct {
 	insertTierStmt          *sql.Stmt
 	insertTokenStmt         *sql.Stmt
 	jobStmt                 *sql.Stmt
+	jobOfSelectionStmt      *sql.Stmt
 	jobsStmt                *sql.Stmt
 	latestVersionStmt       *sql.Stmt
 	leaseJobStmt            *sql.Stmt
@@ -732,8 +927,14 @@ type Queries struct {
 	machinesByMachineIDStmt *sql.Stmt
 	moveTiersDownStmt       *sql.Stmt
 	moveTiersUpStmt         *sql.Stmt
+	newestOfSelectionStmt   *sql.Stmt
 	operatorByHashStmt      *sql.Stmt
 	operatorsStmt           *sql.Stmt
+	policiesStmt            *sql.Stmt
+	policiesInStmt          *sql.Stmt
+	policiesOfStmt          *sql.Stmt
+	policyStmt              *sql.Stmt
+	policyGroupsStmt        *sql.Stmt
 	pruneReportsStmt        *sql.Stmt
 	pruneTUFFilesStmt       *sql.Stmt
 	publicationsStmt        *sql.Stmt
@@ -745,9 +946,14 @@ type Queries struct {
 	revokeTokenStmt         *sql.Stmt
 	saveChangeStmt          *sql.Stmt
 	saveCheckInStmt         *sql.Stmt
+	saveChoiceStmt          *sql.Stmt
+	savePolicyStmt          *sql.Stmt
+	savePolicyGroupStmt     *sql.Stmt
 	saveRevertStmt          *sql.Stmt
 	saveSettingStmt         *sql.Stmt
 	saveTUFFileStmt         *sql.Stmt
+	saveUpdateStmt          *sql.Stmt
+	setJobVersionStmt       *sql.Stmt
 	settingStmt             *sql.Stmt
 	settingsStmt            *sql.Stmt
 	stageJobStmt            *sql.Stmt
@@ -760,6 +966,7 @@ type Queries struct {
 	tokensStmt              *sql.Stmt
 	touchMachineStmt        *sql.Stmt
 	updateMachineStmt       *sql.Stmt
+	updatesStmt             *sql.Stmt
 	useOperatorStmt         *sql.Stmt
 	useTokenStmt            *sql.Stmt
 	waitingJobsStmt         *sql.Stmt
@@ -770,22 +977,32 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		db:                      tx,
 		tx:                      tx,
 		addToCounterStmt:        q.addToCounterStmt,
+		addToLineStmt:           q.addToLineStmt,
 		allMachinesStmt:         q.allMachinesStmt,
 		auditEntriesStmt:        q.auditEntriesStmt,
 		blockLivePatchStmt:      q.blockLivePatchStmt,
 		cancelQueuedJobStmt:     q.cancelQueuedJobStmt,
 		cancelRunningJobStmt:    q.cancelRunningJobStmt,
 		changesStmt:             q.changesStmt,
+		choicesStmt:             q.choicesStmt,
+		choosersOfStmt:          q.choosersOfStmt,
+		countGroupsStmt:         q.countGroupsStmt,
 		countJobsStmt:           q.countJobsStmt,
 		countLiveMachinesStmt:   q.countLiveMachinesStmt,
 		countMachinesStmt:       q.countMachinesStmt,
 		counterStmt:             q.counterStmt,
 		decommissionMachineStmt: q.decommissionMachineStmt,
+		deleteChoiceStmt:        q.deleteChoiceStmt,
 		deleteIndexesStmt:       q.deleteIndexesStmt,
+		deletePolicyStmt:        q.deletePolicyStmt,
+		deletePolicyGroupStmt:   q.deletePolicyGroupStmt,
 		deleteTUFRoleStmt:       q.deleteTUFRoleStmt,
 		deleteTierStmt:          q.deleteTierStmt,
+		deleteUpdateStmt:        q.deleteUpdateStmt,
 		drawStmt:                q.drawStmt,
 		drawSequenceStmt:        q.drawSequenceStmt,
+		drawVersionStmt:         q.drawVersionStmt,
+		endOfLineStmt:           q.endOfLineStmt,
 		finishJobStmt:           q.finishJobStmt,
 		giveUpJobStmt:           q.giveUpJobStmt,
 		heartbeatJobStmt:        q.heartbeatJobStmt,
@@ -803,6 +1020,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertTierStmt:          q.insertTierStmt,
 		insertTokenStmt:         q.insertTokenStmt,
 		jobStmt:                 q.jobStmt,
+		jobOfSelectionStmt:      q.jobOfSelectionStmt,
 		jobsStmt:                q.jobsStmt,
 		latestVersionStmt:       q.latestVersionStmt,
 		leaseJobStmt:            q.leaseJobStmt,
@@ -815,8 +1033,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		machinesByMachineIDStmt: q.machinesByMachineIDStmt,
 		moveTiersDownStmt:       q.moveTiersDownStmt,
 		moveTiersUpStmt:         q.moveTiersUpStmt,
+		newestOfSelectionStmt:   q.newestOfSelectionStmt,
 		operatorByHashStmt:      q.operatorByHashStmt,
 		operatorsStmt:           q.operatorsStmt,
+		policiesStmt:            q.policiesStmt,
+		policiesInStmt:          q.policiesInStmt,
+		policiesOfStmt:          q.policiesOfStmt,
+		policyStmt:              q.policyStmt,
+		policyGroupsStmt:        q.policyGroupsStmt,
 		pruneReportsStmt:        q.pruneReportsStmt,
 		pruneTUFFilesStmt:       q.pruneTUFFilesStmt,
 		publicationsStmt:        q.publicationsStmt,
@@ -828,9 +1052,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		revokeTokenStmt:         q.revokeTokenStmt,
 		saveChangeStmt:          q.saveChangeStmt,
 		saveCheckInStmt:         q.saveCheckInStmt,
+		saveChoiceStmt:          q.saveChoiceStmt,
+		savePolicyStmt:          q.savePolicyStmt,
+		savePolicyGroupStmt:     q.savePolicyGroupStmt,
 		saveRevertStmt:          q.saveRevertStmt,
 		saveSettingStmt:         q.saveSettingStmt,
 		saveTUFFileStmt:         q.saveTUFFileStmt,
+		saveUpdateStmt:          q.saveUpdateStmt,
+		setJobVersionStmt:       q.setJobVersionStmt,
 		settingStmt:             q.settingStmt,
 		settingsStmt:            q.settingsStmt,
 		stageJobStmt:            q.stageJobStmt,
@@ -843,6 +1072,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tokensStmt:              q.tokensStmt,
 		touchMachineStmt:        q.touchMachineStmt,
 		updateMachineStmt:       q.updateMachineStmt,
+		updatesStmt:             q.updatesStmt,
 		useOperatorStmt:         q.useOperatorStmt,
 		useTokenStmt:            q.useTokenStmt,
 		waitingJobsStmt:         q.waitingJobsStmt,

@@ -21,6 +21,14 @@ type Change struct {
 	Seq  int64
 }
 
+type Choice struct {
+	Policy    string
+	Target    string
+	Selection string
+	Body      string
+	Changed   int64
+}
+
 type Counter struct {
 	Name  string
 	Value int64
@@ -29,6 +37,7 @@ type Counter struct {
 type Index struct {
 	Tier     string
 	BuildID  string
+	Policy   string
 	Sequence int64
 	Revert   string
 }
@@ -54,6 +63,9 @@ type Job struct {
 	Problem     string
 	Patch       string
 	Artifact    string
+	Selection   string
+	Version     int64
+	Omitted     string
 }
 
 type JobLog struct {
@@ -61,6 +73,12 @@ type JobLog struct {
 	Position int64
 	Time     int64
 	Text     string
+}
+
+type Line struct {
+	Livepatch string
+	Policy    string
+	Added     int64
 }
 
 type Livepatch struct {
@@ -88,6 +106,7 @@ type Livepatch struct {
 	Blocked          int64
 	Reason           string
 	Recall           bool
+	Selection        string
 }
 
 type Machine struct {
@@ -129,6 +148,19 @@ type Operator struct {
 	Created  int64
 	Revoked  int64
 	LastUsed int64
+}
+
+type Policy struct {
+	Name      string
+	Body      string
+	Created   int64
+	Changed   int64
+	ChangedBy string
+}
+
+type PolicyGroup struct {
+	MachineGroup string
+	Policy       string
 }
 
 type Publication struct {
@@ -182,4 +214,21 @@ type TufFile struct {
 	Body       []byte
 	Generation int64
 	Created    int64
+}
+
+type Update struct {
+	Target    string
+	Name      string
+	Position  int64
+	Extra     bool
+	Digest    string
+	Size      int64
+	Summary   string
+	Created   int64
+	CreatedBy string
+}
+
+type Version struct {
+	Target  string
+	Version int64
 }

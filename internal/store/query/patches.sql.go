@@ -72,38 +72,43 @@ func (q *Queries) DeleteTUFRole(ctx context.Context, role string) error {
 }
 
 const drawSequence = `-- name: DrawSequence :one
-INSERT INTO indexes (tier, build_id, sequence, revert) VALUES ($1, $2, 1, '')
-ON CONFLICT (tier, build_id) DO UPDATE SET sequence = indexes.sequence + 1
+INSERT INTO indexes (tier, build_id, policy, sequence, revert)
+VALUES ($1, $2, $3, 1, '')
+ON CONFLICT (tier, build_id, policy) DO UPDATE SET sequence = indexes.sequence + 1
 RETURNING sequence
 `
 
 type DrawSequenceParams struct {
 	Tier    string
 	BuildID string
+	Policy  string
 }
 
 func (q *Queries) DrawSequence(ctx context.Context, arg DrawSequenceParams) (int64, error) {
-	row := q.queryRow(ctx, q.drawSequenceStmt, drawSequence, arg.Tier, arg.BuildID)
+	row := q.queryRow(ctx, q.drawSequenceStmt, drawSequence, arg.Tier, arg.BuildID, arg.Policy)
 	var sequence int64
 	err := row.Scan(&sequence)
 	return sequence, err
 }
 
 const index = `-- name: Index :one
-SELECT tier, build_id, sequence, revert FROM indexes WHERE tier = $1 AND build_id = $2
+SELECT tier, build_id, policy, sequence, revert FROM indexes
+WHERE tier = $1 AND build_id = $2 AND policy = $3
 `
 
 type IndexParams struct {
 	Tier    string
 	BuildID string
+	Policy  string
 }
 
 func (q *Queries) Index(ctx context.Context, arg IndexParams) (Index, error) {
-	row := q.queryRow(ctx, q.indexStmt, index, arg.Tier, arg.BuildID)
+	row := q.queryRow(ctx, q.indexStmt, index, arg.Tier, arg.BuildID, arg.Policy)
 	var i Index
 	err := row.Scan(
 		&i.Tier,
 		&i.BuildID,
+		&i.Policy,
 		&i.Sequence,
 		&i.Revert,
 	)
@@ -111,7 +116,7 @@ func (q *Queries) Index(ctx context.Context, arg IndexParams) (Index, error) {
 }
 
 const indexes = `-- name: Indexes :many
-SELECT tier, build_id, sequence, revert FROM indexes ORDER BY tier, build_id
+SELECT tier, build_id, policy, sequence, revert FROM indexes ORDER BY tier, build_id, policy
 `
 
 func (q *Queries) Indexes(ctx context.Context) ([]Index, error) {
@@ -126,6 +131,7 @@ func (q *Queries) Indexes(ctx context.Context) ([]Index, error) {
 		if err := rows.Scan(
 			&i.Tier,
 			&i.BuildID,
+			&i.Policy,
 			&i.Sequence,
 			&i.Revert,
 		); err != nil {
@@ -146,11 +152,12 @@ const insertLivePatch = `-- name: InsertLivePatch :exec
 
 INSERT INTO livepatches (id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size,
     sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by,
-    blocked, reason, recall)
+    blocked, reason, recall, selection)
 VALUES ($1, $2, $3, $4, $5, $6,
     $7, $8, $9, $10, $11, $12,
     $13, $14, $15, $16, $17,
-    $18, $19, $20, $21, 0, '', FALSE)
+    $18, $19, $20, $21, 0, '', FALSE,
+    $22)
 `
 
 type InsertLivePatchParams struct {
@@ -175,6 +182,7 @@ type InsertLivePatchParams struct {
 	Signed           bool
 	Created          int64
 	CreatedBy        string
+	Selection        string
 }
 
 // SPDX-License-Identifier: Apache-2.0
@@ -201,6 +209,7 @@ func (q *Queries) InsertLivePatch(ctx context.Context, arg InsertLivePatchParams
 		arg.Signed,
 		arg.Created,
 		arg.CreatedBy,
+		arg.Selection,
 	)
 	return err
 }
@@ -236,7 +245,7 @@ func (q *Queries) LatestVersion(ctx context.Context, target string) (int64, erro
 }
 
 const livePatch = `-- name: LivePatch :one
-SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by, blocked, reason, recall FROM livepatches WHERE id = $1
+SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by, blocked, reason, recall, selection FROM livepatches WHERE id = $1
 `
 
 func (q *Queries) LivePatch(ctx context.Context, id string) (Livepatch, error) {
@@ -267,12 +276,13 @@ func (q *Queries) LivePatch(ctx context.Context, id string) (Livepatch, error) {
 		&i.Blocked,
 		&i.Reason,
 		&i.Recall,
+		&i.Selection,
 	)
 	return i, err
 }
 
 const livePatches = `-- name: LivePatches :many
-SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by, blocked, reason, recall FROM livepatches
+SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by, blocked, reason, recall, selection FROM livepatches
 WHERE (CAST($1 AS BOOLEAN) OR livepatches.created < $2
     OR (livepatches.created = $2 AND livepatches.id < $3))
   AND (CAST($4 AS BOOLEAN) OR livepatches.target = $5)
@@ -341,6 +351,7 @@ func (q *Queries) LivePatches(ctx context.Context, arg LivePatchesParams) ([]Liv
 			&i.Blocked,
 			&i.Reason,
 			&i.Recall,
+			&i.Selection,
 		); err != nil {
 			return nil, err
 		}
@@ -413,19 +424,28 @@ func (q *Queries) Publications(ctx context.Context, arg PublicationsParams) ([]P
 }
 
 const publishedFor = `-- name: PublishedFor :many
-SELECT livepatches.id, livepatches.name, livepatches.version, livepatches.target, livepatches.kernel, livepatches.build_id, livepatches.arch, livepatches.digest, livepatches.size, livepatches.cipher_digest, livepatches.cipher_size, livepatches.sealed_key, livepatches.manifest, livepatches.cves, livepatches.fixes, livepatches.proof_digest, livepatches.provenance_digest, livepatches.proven, livepatches.signed, livepatches.created, livepatches.created_by, livepatches.blocked, livepatches.reason, livepatches.recall FROM livepatches
+SELECT livepatches.id, livepatches.name, livepatches.version, livepatches.target, livepatches.kernel, livepatches.build_id, livepatches.arch, livepatches.digest, livepatches.size, livepatches.cipher_digest, livepatches.cipher_size, livepatches.sealed_key, livepatches.manifest, livepatches.cves, livepatches.fixes, livepatches.proof_digest, livepatches.provenance_digest, livepatches.proven, livepatches.signed, livepatches.created, livepatches.created_by, livepatches.blocked, livepatches.reason, livepatches.recall, livepatches.selection FROM livepatches
 JOIN publications ON publications.livepatch = livepatches.id
 WHERE publications.tier = $1 AND livepatches.build_id = $2
+  AND (CAST($3 AS BOOLEAN) OR EXISTS (SELECT 1 FROM lines
+    WHERE lines.livepatch = livepatches.id AND lines.policy = $4))
 ORDER BY livepatches.version
 `
 
 type PublishedForParams struct {
-	Tier    string
-	BuildID string
+	Tier      string
+	BuildID   string
+	AnyPolicy bool
+	Policy    string
 }
 
 func (q *Queries) PublishedFor(ctx context.Context, arg PublishedForParams) ([]Livepatch, error) {
-	rows, err := q.query(ctx, q.publishedForStmt, publishedFor, arg.Tier, arg.BuildID)
+	rows, err := q.query(ctx, q.publishedForStmt, publishedFor,
+		arg.Tier,
+		arg.BuildID,
+		arg.AnyPolicy,
+		arg.Policy,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -458,6 +478,7 @@ func (q *Queries) PublishedFor(ctx context.Context, arg PublishedForParams) ([]L
 			&i.Blocked,
 			&i.Reason,
 			&i.Recall,
+			&i.Selection,
 		); err != nil {
 			return nil, err
 		}
@@ -473,18 +494,25 @@ func (q *Queries) PublishedFor(ctx context.Context, arg PublishedForParams) ([]L
 }
 
 const saveRevert = `-- name: SaveRevert :exec
-INSERT INTO indexes (tier, build_id, sequence, revert) VALUES ($1, $2, 0, $3)
-ON CONFLICT (tier, build_id) DO UPDATE SET revert = excluded.revert
+INSERT INTO indexes (tier, build_id, policy, sequence, revert)
+VALUES ($1, $2, $3, 0, $4)
+ON CONFLICT (tier, build_id, policy) DO UPDATE SET revert = excluded.revert
 `
 
 type SaveRevertParams struct {
 	Tier    string
 	BuildID string
+	Policy  string
 	Revert  string
 }
 
 func (q *Queries) SaveRevert(ctx context.Context, arg SaveRevertParams) error {
-	_, err := q.exec(ctx, q.saveRevertStmt, saveRevert, arg.Tier, arg.BuildID, arg.Revert)
+	_, err := q.exec(ctx, q.saveRevertStmt, saveRevert,
+		arg.Tier,
+		arg.BuildID,
+		arg.Policy,
+		arg.Revert,
+	)
 	return err
 }
 

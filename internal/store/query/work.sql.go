@@ -74,8 +74,8 @@ func (q *Queries) CountJobs(ctx context.Context) ([]CountJobsRow, error) {
 
 const finishJob = `-- name: FinishJob :execrows
 UPDATE jobs SET state = $1, ended = $2, verdict = $3, problem = $4,
-    patch = $5, artifact = $6, leased_until = 0
-WHERE id = $7 AND worker = $8 AND state = 'running'
+    patch = $5, artifact = $6, omitted = $7, leased_until = 0
+WHERE id = $8 AND worker = $9 AND state = 'running'
 `
 
 type FinishJobParams struct {
@@ -85,6 +85,7 @@ type FinishJobParams struct {
 	Problem  string
 	Patch    string
 	Artifact string
+	Omitted  string
 	ID       string
 	Worker   string
 }
@@ -97,6 +98,7 @@ func (q *Queries) FinishJob(ctx context.Context, arg FinishJobParams) (int64, er
 		arg.Problem,
 		arg.Patch,
 		arg.Artifact,
+		arg.Omitted,
 		arg.ID,
 		arg.Worker,
 	)
@@ -152,9 +154,10 @@ func (q *Queries) HeartbeatJob(ctx context.Context, arg HeartbeatJobParams) (boo
 
 const insertJob = `-- name: InsertJob :exec
 INSERT INTO jobs (id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel,
-    created, created_by, started, ended, verdict, problem, patch, artifact)
+    created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted)
 VALUES ($1, $2, $3, $4, $5, 'queued', '', 0,
-    $6, '', 0, FALSE, $7, $8, 0, 0, '', '', '', '')
+    $6, '', 0, FALSE, $7, $8, 0, 0, '', '', '', '',
+    $9, 0, '')
 `
 
 type InsertJobParams struct {
@@ -166,6 +169,7 @@ type InsertJobParams struct {
 	MaxAttempts int64
 	Created     int64
 	CreatedBy   string
+	Selection   string
 }
 
 func (q *Queries) InsertJob(ctx context.Context, arg InsertJobParams) error {
@@ -178,6 +182,7 @@ func (q *Queries) InsertJob(ctx context.Context, arg InsertJobParams) error {
 		arg.MaxAttempts,
 		arg.Created,
 		arg.CreatedBy,
+		arg.Selection,
 	)
 	return err
 }
@@ -244,7 +249,7 @@ func (q *Queries) InsertReport(ctx context.Context, arg InsertReportParams) (int
 }
 
 const job = `-- name: Job :one
-SELECT id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact FROM jobs WHERE id = $1
+SELECT id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted FROM jobs WHERE id = $1
 `
 
 func (q *Queries) Job(ctx context.Context, id string) (Job, error) {
@@ -271,12 +276,56 @@ func (q *Queries) Job(ctx context.Context, id string) (Job, error) {
 		&i.Problem,
 		&i.Patch,
 		&i.Artifact,
+		&i.Selection,
+		&i.Version,
+		&i.Omitted,
+	)
+	return i, err
+}
+
+const jobOfSelection = `-- name: JobOfSelection :one
+SELECT id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted FROM jobs WHERE target = $1 AND selection = $2
+ORDER BY created DESC, id DESC LIMIT 1
+`
+
+type JobOfSelectionParams struct {
+	Target    string
+	Selection string
+}
+
+func (q *Queries) JobOfSelection(ctx context.Context, arg JobOfSelectionParams) (Job, error) {
+	row := q.queryRow(ctx, q.jobOfSelectionStmt, jobOfSelection, arg.Target, arg.Selection)
+	var i Job
+	err := row.Scan(
+		&i.ID,
+		&i.Kind,
+		&i.Target,
+		&i.Title,
+		&i.Spec,
+		&i.State,
+		&i.Stage,
+		&i.Attempt,
+		&i.MaxAttempts,
+		&i.Worker,
+		&i.LeasedUntil,
+		&i.Cancel,
+		&i.Created,
+		&i.CreatedBy,
+		&i.Started,
+		&i.Ended,
+		&i.Verdict,
+		&i.Problem,
+		&i.Patch,
+		&i.Artifact,
+		&i.Selection,
+		&i.Version,
+		&i.Omitted,
 	)
 	return i, err
 }
 
 const jobs = `-- name: Jobs :many
-SELECT id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact FROM jobs
+SELECT id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted FROM jobs
 WHERE (CAST($1 AS BOOLEAN) OR id < $2)
   AND (CAST($3 AS BOOLEAN) OR state = $4)
   AND (CAST($5 AS BOOLEAN) OR target = $6)
@@ -332,6 +381,9 @@ func (q *Queries) Jobs(ctx context.Context, arg JobsParams) ([]Job, error) {
 			&i.Problem,
 			&i.Patch,
 			&i.Artifact,
+			&i.Selection,
+			&i.Version,
+			&i.Omitted,
 		); err != nil {
 			return nil, err
 		}
@@ -351,7 +403,7 @@ UPDATE jobs SET state = 'running', worker = $1, leased_until = $2, attempt = att
     stage = '', started = CASE WHEN started = 0 THEN $3 ELSE started END
 WHERE id = $4 AND (state = 'queued' OR (state = 'running' AND leased_until <= $3))
   AND attempt < max_attempts AND NOT cancel
-RETURNING id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact
+RETURNING id, kind, target, title, spec, state, stage, attempt, max_attempts, worker, leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact, selection, version, omitted
 `
 
 type LeaseJobParams struct {
@@ -390,6 +442,9 @@ func (q *Queries) LeaseJob(ctx context.Context, arg LeaseJobParams) (Job, error)
 		&i.Problem,
 		&i.Patch,
 		&i.Artifact,
+		&i.Selection,
+		&i.Version,
+		&i.Omitted,
 	)
 	return i, err
 }
@@ -533,6 +588,24 @@ func (q *Queries) Reports(ctx context.Context, arg ReportsParams) ([]Report, err
 		return nil, err
 	}
 	return items, nil
+}
+
+const setJobVersion = `-- name: SetJobVersion :execrows
+UPDATE jobs SET version = $1 WHERE id = $2 AND worker = $3 AND state = 'running'
+`
+
+type SetJobVersionParams struct {
+	Version int64
+	ID      string
+	Worker  string
+}
+
+func (q *Queries) SetJobVersion(ctx context.Context, arg SetJobVersionParams) (int64, error) {
+	result, err := q.exec(ctx, q.setJobVersionStmt, setJobVersion, arg.Version, arg.ID, arg.Worker)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const stageJob = `-- name: StageJob :execrows

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/cumulative"
+	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/series"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+// spec is what a job's row says of it.
+type spec struct {
+	api.NewJob
+	Update *api.JobUpdate `json:"update,omitempty"`
+}
+
+// PolicyOf is a policy as package selection knows it.
+func PolicyOf(p api.Policy) selection.Policy {
+	out := selection.Policy{
+		Name: p.Name, Description: p.Description, MinSeverity: series.Severity(p.MinSeverity), Scope: selection.Scope(p.Scope),
+		SwapUnused: p.SwapUnused, Extra: p.Extra,
+	}
+	for _, x := range p.Exclusions {
+		e := selection.Exclusion{CVE: x.CVE, Fix: x.Fix, Reason: x.Reason, Owner: x.Owner}
+		if x.Expires != 0 {
+			e.Expires = time.UnixMilli(x.Expires).UTC()
+		}
+		out.Exclusions = append(out.Exclusions, e)
+	}
+	return out
+}
+
+// PolicyWire is a policy as it travels.
+func PolicyWire(p selection.Policy) api.Policy {
+	out := api.Policy{
+		Name: p.Name, Description: p.Description, MinSeverity: string(p.MinSeverity), Scope: string(p.Scope),
+		SwapUnused: p.SwapUnused, Extra: p.Extra,
+	}
+	for _, x := range p.Exclusions {
+		e := api.Exclusion{CVE: x.CVE, Fix: x.Fix, Reason: x.Reason, Owner: x.Owner}
+		if !x.Expires.IsZero() {
+			e.Expires = x.Expires.UnixMilli()
+		}
+		out.Exclusions = append(out.Exclusions, e)
+	}
+	return out
+}
+
+// LeftWire is a fix that is not taken, as it travels.
+func LeftWire(l selection.Left) api.LeftFix {
+	out := api.LeftFix{ID: l.ID, Kind: string(l.Kind), Code: string(l.Code), Why: l.Why, By: l.By, Needs: l.Needs}
+	if f := l.Fix; f != nil {
+		out.Title, out.CVEs, out.Severity, out.Exploited = f.Title, f.CVEs, string(f.Severity), f.Exploited
+	}
+	return out
+}
+
+// SubmitUpdate queues the build of a choice of pushed fixes, unless one is
+// queued or running, or nothing was pushed since the last one ended without a
+// live patch. It says whether it did.
+func (q *Queue) SubmitUpdate(ctx context.Context, target, title string, u api.JobUpdate, pushed int64) (bool, error) {
+	b, err := json.Marshal(spec{api.NewJob{Target: target, Prove: true, Publish: true}, &u})
+	if err != nil {
+		return false, err
+	}
+	made := false
+	err = q.opt.Store.Update(ctx, func(tx *store.Tx) error {
+		made = false
+		last, err := tx.JobOf(ctx, target, u.Selection)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		case !ended(last.State):
+			return nil
+		case (last.State != store.JobDone || last.Verdict != string(builder.Live)) && last.Created >= pushed:
+			return nil
+		}
+		// Another server may have seen to it since the caller looked.
+		needed := false
+		for _, p := range u.Policies {
+			end, err := tx.EndOfLine(ctx, p, target)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			needed = needed || end.Selection != u.Selection
+		}
+		if !needed {
+			return nil
+		}
+		made = true
+		_, err = tx.CreateJob(ctx, store.Job{
+			Kind: kindBuild, Target: target, Title: title, Spec: b, CreatedBy: "server", MaxAttempts: q.opt.Attempts, Selection: u.Selection,
+		})
+		return err
+	})
+	if made {
+		q.Wake()
+	}
+	return made, err
+}
+
+// Series is what is pushed under a digest, for a worker.
+func (q *Queue) Series(ctx context.Context, digest string) ([]byte, error) {
+	if !cacheKey(digest) || q.opt.Series == nil {
+		return nil, code.New("TS7904", digest, "")
+	}
+	return q.opt.Series(ctx, digest)
+}
+
+// choice is what a worker makes of a JobUpdate.
+type choice struct {
+	series *series.Series
+	facts  map[string]selection.Fact
+	policy selection.Policy
+	sel    *selection.Selection
+}
+
+// choose fetches what is pushed and makes the choice again. A worker that
+// comes to another one than the server must not build it.
+func choose(ctx context.Context, u *api.JobUpdate, target string, b Backend) (*choice, error) {
+	c := &choice{facts: map[string]selection.Fact{}, policy: PolicyOf(u.Policy)}
+	var parts []*series.Series
+	for _, digest := range u.Series {
+		text, err := b.Series(ctx, digest)
+		if err != nil {
+			return nil, fmt.Errorf("pushed fixes %.12s: %w", digest, err)
+		}
+		p, s, facts, err := selection.ReadPushed(text)
+		if err != nil {
+			return nil, err
+		}
+		if p.Target != target {
+			return nil, code.New("TS7901", digest, "it is for "+p.Target)
+		}
+		parts = append(parts, s)
+		maps.Copy(c.facts, facts)
+	}
+	if len(parts) == 0 {
+		return nil, code.New("TS7901", "", "it names no series")
+	}
+	var err error
+	if c.series, err = selection.Join(parts...); err != nil {
+		return nil, err
+	}
+	c.sel = selection.Choose(c.series, c.policy, c.facts, time.UnixMilli(u.At))
+	if c.sel.Digest != u.Selection {
+		return nil, code.New("TS7907", target, fmt.Sprintf("%.12s and not %.12s", c.sel.Digest, u.Selection))
+	}
+	return c, nil
+}
+
+// omitted is what of a choice a build left out.
+func (c *choice) omitted(r *cumulative.Result) []api.LeftFix {
+	var out []api.LeftFix
+	for _, l := range r.Selection.Left {
+		if slices.ContainsFunc(c.sel.Fixes, func(f *series.Fix) bool { return f.ID == l.ID }) {
+			out = append(out, LeftWire(l))
+		}
+	}
+	return out
+}
+
+// buildUpdate builds the live patch of a choice.
+func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Target, old *livepatch.Patch, log *Log, b Backend) (*builder.Report, []api.LeftFix, error) {
+	c, err := choose(ctx, l.Update, l.Spec.Target, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	log.Printf("%d fixes of %d, as policy %s chooses them", len(c.sel.Fixes), len(c.series.Fixes), c.policy.Name)
+	req := cumulative.Request{
+		Target: t, Series: c.series, Policy: c.policy, Verdicts: c.facts, Version: l.Version, Now: time.UnixMilli(l.Update.At),
+		Builder: p.opt.Builder, Jobs: p.opt.Jobs, Shared: shared{b}, Replacements: true,
+	}
+	if old != nil && old.Manifest.Target.BuildID == t.BuildID {
+		req.Previous = &old.Manifest
+	}
+	if len(p.key) > 0 {
+		if req.Sign, err = builder.Signer(t, p.key...); err != nil {
+			return nil, nil, err
+		}
+	}
+	r, err := cumulative.Build(ctx, req, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := c.omitted(r)
+	for _, f := range left {
+		log.Printf("left out: %s %s: %s", f.ID, f.Kind, f.Why)
+	}
+	r.Report.Artifact = r.Artifact
+	return r.Report, left, nil
+}

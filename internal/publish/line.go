@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// policiesFor are the policies whose machines a new live patch is for, ordered.
+// It may be none: those that chose its fixes may choose others by now, and it
+// waits for one that does again.
+func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.Manifest, named []string) ([]string, error) {
+	if p.Selection != "" {
+		return j.choosers(ctx, p)
+	}
+	all, err := Policies(ctx, j.tx.Reader)
+	if err != nil {
+		return nil, err
+	}
+	if len(named) == 0 {
+		var out []string
+		var why string
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if x := excluded(m.Fixes, all[name], j.s.now()); x == "" {
+				out = append(out, name)
+			} else if why == "" || name == trust.DefaultPolicy {
+				why = fmt.Sprintf("policy %s excludes %s", name, x)
+			}
+		}
+		if len(out) == 0 {
+			return nil, code.New("TS7906", p.ID, why)
+		}
+		return out, nil
+	}
+	named = slices.Compact(slices.Sorted(slices.Values(named)))
+	for _, name := range named {
+		policy, ok := all[name]
+		if !ok {
+			return nil, code.New("TS7902", name, "")
+		}
+		if x := excluded(m.Fixes, policy, j.s.now()); x != "" {
+			return nil, code.New("TS7906", p.ID, fmt.Sprintf("policy %s excludes %s", name, x))
+		}
+	}
+	return named, nil
+}
+
+// choosers are the policies that choose the selection of a live patch and have
+// no live patch of it yet.
+func (j *job) choosers(ctx context.Context, p store.LivePatch) ([]string, error) {
+	all, err := j.tx.ChoosersOf(ctx, p.Target, p.Selection)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, policy := range all {
+		end, err := j.tx.EndOfLine(ctx, policy, p.Target)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if end.Selection != p.Selection && end.Version < p.Version {
+			out = append(out, policy)
+		}
+	}
+	return out, nil
+}
+
+// excluded is what of a live patch's fixes a policy excludes; "" is nothing.
+func excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) string {
+	for _, x := range p.Exclusions {
+		if !x.Active(now) {
+			continue
+		}
+		for _, f := range fixes {
+			if f.ID == x.Fix || slices.Contains(f.CVEs, x.CVE) {
+				return x.Name()
+			}
+		}
+	}
+	return ""
+}
+
+// withoutExcluded takes out of a policy's live patches in a tier, which are
+// ordered by version, those that hold what it excludes, as soon as a newer one
+// that does not has come to the tier. Until then machines keep what they have:
+// a policy comes to a tier with the live patch that is built by it.
+func withoutExcluded(patches []store.LivePatch, p selection.Policy, now time.Time) ([]store.LivePatch, error) {
+	if len(p.Exclusions) == 0 {
+		return patches, nil
+	}
+	good := make([]bool, len(patches))
+	last := -1
+	for i, row := range patches {
+		m, err := livepatch.ParseManifest(row.Manifest)
+		if err != nil {
+			return nil, fmt.Errorf("manifest of %s: %w", row.ID, err)
+		}
+		if good[i] = excluded(m.Fixes, p, now) == ""; good[i] {
+			last = i
+		}
+	}
+	var out []store.LivePatch
+	for i, row := range patches {
+		if good[i] || i > last {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+// newest refuses a version that does not supersede what the machines of its
+// policies were offered for the kernel: they only go up. Nor may it have the
+// name of an older one, a blocked one included: a kernel that has that one
+// can't load it beside it.
+func (j *job) newest(ctx context.Context, p store.LivePatch, policies []string) error {
+	f := store.LivePatchFilter{BuildID: p.BuildID}
+	for {
+		all, err := j.tx.LivePatches(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, o := range all {
+			shared := slices.ContainsFunc(o.Policies, func(name string) bool { return slices.Contains(policies, name) })
+			if o.Version >= p.Version && o.ID != p.ID && shared {
+				return code.New("TS7706", p.ID, fmt.Sprintf("%s has version %d", o.ID, o.Version)).
+					WithFix(fmt.Sprintf("build it again as version %d or higher", o.Version+1))
+			}
+			if o.Name == p.Name && o.ID != p.ID {
+				return code.New("TS7720", p.Name, "it is the name of "+o.ID).
+					WithFix(fmt.Sprintf("build it again under another name: tsugictl build --name %.45s_v%d", p.Name, p.Version))
+			}
+		}
+		if len(all) == 0 {
+			return nil
+		}
+		f.Before = &all[len(all)-1]
+	}
+}
+
+// published is what the audit log says of a publication.
+func published(tier string, policies []string) string {
+	if len(policies) == 1 && policies[0] == trust.DefaultPolicy {
+		return tier
+	}
+	if len(policies) == 0 {
+		return tier + ", for no policy"
+	}
+	return tier + ", for policy " + strings.Join(policies, ", ")
+}

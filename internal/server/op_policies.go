@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/jobs"
+	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+type policyInput struct {
+	Name string `path:"name" maxLength:"63"`
+}
+
+type setPolicy struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.Policy
+}
+
+type setGroups struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.PolicyGroups
+}
+
+type excludeInput struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.Exclude
+}
+
+type includeInput struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.Include
+}
+
+type previewInput struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.PolicyQuestion
+}
+
+func (s *Server) policyOperations(o *operations) {
+	answer(o, op{id: "list-policies", method: "GET", path: "/v1/policies", summary: "Policies, with what they choose", may: look},
+		func(ctx context.Context, _ operator, _ *none) (api.List[api.PolicyInfo], error) {
+			return s.policies(ctx)
+		})
+	answer(o, op{id: "get-policy", method: "GET", path: "/v1/policies/{name}", summary: "One policy, with what it chooses for each target", may: look},
+		func(ctx context.Context, _ operator, in *policyInput) (api.PolicyInfo, error) {
+			return s.onePolicy(ctx, in.Name)
+		})
+	answer(o, op{id: "set-policy", method: "PUT", path: "/v1/policies/{name}", summary: "Make a policy, or give it another text", may: change},
+		func(ctx context.Context, who operator, in *setPolicy) (api.PolicyInfo, error) {
+			if in.Body.Name != in.Name {
+				return api.PolicyInfo{}, refuse("TS7601", "body.name", "another one than in the path")
+			}
+			p := jobs.PolicyOf(in.Body)
+			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
+				return p, changeOf(old, p, there), nil
+			})
+		})
+	quiet(o, op{id: "delete-policy", method: "DELETE", path: "/v1/policies/{name}", summary: "Remove a policy that no group has", may: change},
+		func(ctx context.Context, who operator, in *policyInput) error {
+			return s.publish.DeletePolicy(ctx, in.Name, who.name)
+		})
+	answer(o, op{id: "exclude-fixes", method: "POST", path: "/v1/policies/{name}/exclude", summary: "Add exclusions to a policy", may: change},
+		func(ctx context.Context, who operator, in *excludeInput) (api.PolicyInfo, error) {
+			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
+				if !there {
+					return old, "", code.New("TS7902", in.Name, "")
+				}
+				p, err := edit(old, in.Body.Exclusions, nil)
+				return p, changeOf(old, p, true), err
+			})
+		})
+	answer(o, op{id: "include-fixes", method: "POST", path: "/v1/policies/{name}/include", summary: "Take exclusions out of a policy", may: change},
+		func(ctx context.Context, who operator, in *includeInput) (api.PolicyInfo, error) {
+			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
+				if !there {
+					return old, "", code.New("TS7902", in.Name, "")
+				}
+				p, err := edit(old, nil, in.Body.Names)
+				return p, changeOf(old, p, true), err
+			})
+		})
+	answer(o, op{id: "set-policy-groups", method: "POST", path: "/v1/policies/{name}/groups", summary: "Give groups of machines this policy", may: change},
+		func(ctx context.Context, who operator, in *setGroups) (api.PolicyInfo, error) {
+			for _, g := range in.Body.Groups {
+				if g == "" || len(g) > 100 {
+					return api.PolicyInfo{}, refuse("TS7601", "body.groups", "a group has a name of 1 to 100 characters")
+				}
+			}
+			if err := s.publish.SetGroups(ctx, in.Name, in.Body.Groups, who.name); err != nil {
+				return api.PolicyInfo{}, err
+			}
+			return s.onePolicy(ctx, in.Name)
+		})
+	answer(o, op{id: "preview-policy", method: "POST", path: "/v1/policies/{name}/preview", summary: "What would change for whom with another text of a policy", may: look},
+		func(ctx context.Context, _ operator, in *previewInput) (api.PolicyPreview, error) {
+			return s.preview(ctx, in.Name, in.Body)
+		})
+}
+
+func (s *Server) changePolicy(ctx context.Context, who operator, name string, f func(selection.Policy, bool) (selection.Policy, string, error)) (api.PolicyInfo, error) {
+	if err := s.publish.ChangePolicy(ctx, name, who.name, f); err != nil {
+		return api.PolicyInfo{}, err
+	}
+	return s.onePolicy(ctx, name)
+}
+
+// edit adds exclusions to a policy, in the place of those of the same name, and
+// takes others out.
+func edit(p selection.Policy, exclude []api.Exclusion, include []string) (selection.Policy, error) {
+	p.Exclusions = slices.Clone(p.Exclusions)
+	for _, name := range include {
+		i := slices.IndexFunc(p.Exclusions, func(x selection.Exclusion) bool { return x.Name() == name })
+		if i < 0 {
+			return p, code.New("TS7905", p.Name, name)
+		}
+		p.Exclusions = slices.Delete(p.Exclusions, i, i+1)
+	}
+	for _, x := range jobs.PolicyOf(api.Policy{Exclusions: exclude}).Exclusions {
+		i := slices.IndexFunc(p.Exclusions, func(o selection.Exclusion) bool { return o.Name() == x.Name() })
+		if i < 0 {
+			p.Exclusions = append(p.Exclusions, x)
+		} else {
+			p.Exclusions[i] = x
+		}
+	}
+	return p, nil
+}
+
+// changeOf says for the audit log what is another in a policy.
+func changeOf(old, p selection.Policy, there bool) string {
+	var words []string
+	if !there {
+		words = append(words, "new")
+	}
+	say := func(x selection.Exclusion) string {
+		until := "for good"
+		if !x.Expires.IsZero() {
+			until = "until " + x.Expires.UTC().Format(time.DateOnly)
+		}
+		return fmt.Sprintf("%s %s (%s, %s)", x.Name(), until, x.Reason, x.Owner)
+	}
+	find := func(in []selection.Exclusion, name string) (selection.Exclusion, bool) {
+		i := slices.IndexFunc(in, func(x selection.Exclusion) bool { return x.Name() == name })
+		if i < 0 {
+			return selection.Exclusion{}, false
+		}
+		return in[i], true
+	}
+	for _, x := range p.Exclusions {
+		if o, ok := find(old.Exclusions, x.Name()); !ok || !o.Expires.Equal(x.Expires) || o.Reason != x.Reason || o.Owner != x.Owner {
+			words = append(words, "exclude "+say(x))
+		}
+	}
+	for _, x := range old.Exclusions {
+		if _, ok := find(p.Exclusions, x.Name()); !ok {
+			words = append(words, "include "+x.Name())
+		}
+	}
+	note := func(name string, a, b any) {
+		if a != b {
+			words = append(words, fmt.Sprintf("%s %v → %v", name, a, b))
+		}
+	}
+	note("min_severity", old.MinSeverity, p.MinSeverity)
+	note("scope", old.Scope, p.Scope)
+	note("swap_unused", old.SwapUnused, p.SwapUnused)
+	note("extra", strings.Join(old.Extra, " "), strings.Join(p.Extra, " "))
+	return strings.Join(words, ", ")
+}
+
+// roll is who has which policy.
+type roll struct {
+	groups map[string]string // of groups with one of their own
+	counts []store.GroupCount
+}
+
+func (s *Server) roll(ctx context.Context) (*roll, error) {
+	r := &roll{}
+	var err error
+	if r.groups, err = s.store.PolicyGroups(ctx); err != nil {
+		return nil, err
+	}
+	r.counts, err = s.store.CountGroups(ctx)
+	return r, err
+}
+
+func (r *roll) policy(group string) string {
+	if p, ok := r.groups[group]; ok {
+		return p
+	}
+	return trust.DefaultPolicy
+}
+
+// machines counts those of the groups for which f holds that have a target's
+// kernel ("": any), by tier.
+func (r *roll) machines(target string, f func(group string) bool) (n int, tiers map[string]int) {
+	_, release, _ := strings.Cut(target, ":")
+	tiers = map[string]int{}
+	for _, c := range r.counts {
+		if (target == "" || c.Release == release) && f(c.Group) {
+			n += c.Machines
+			tiers[c.Tier] += c.Machines
+		}
+	}
+	return n, tiers
+}
+
+func (s *Server) policies(ctx context.Context) (api.List[api.PolicyInfo], error) {
+	all, err := publish.Policies(ctx, s.store.Reader)
+	if err != nil {
+		return api.List[api.PolicyInfo]{}, err
+	}
+	r, err := s.roll(ctx)
+	if err != nil {
+		return api.List[api.PolicyInfo]{}, err
+	}
+	items := []api.PolicyInfo{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		p, err := s.policyInfo(ctx, all[name], r)
+		if err != nil {
+			return api.List[api.PolicyInfo]{}, err
+		}
+		items = append(items, p)
+	}
+	return api.List[api.PolicyInfo]{Items: items}, nil
+}
+
+// storedPolicy is a policy that is there.
+func (s *Server) storedPolicy(ctx context.Context, name string) (selection.Policy, error) {
+	all, err := publish.Policies(ctx, s.store.Reader)
+	if err != nil {
+		return selection.Policy{}, err
+	}
+	p, ok := all[name]
+	if !ok {
+		return p, code.New("TS7902", name, "")
+	}
+	return p, nil
+}
+
+func (s *Server) onePolicy(ctx context.Context, name string) (api.PolicyInfo, error) {
+	p, err := s.storedPolicy(ctx, name)
+	if err != nil {
+		return api.PolicyInfo{}, err
+	}
+	r, err := s.roll(ctx)
+	if err != nil {
+		return api.PolicyInfo{}, err
+	}
+	return s.policyInfo(ctx, p, r)
+}
+
+func (s *Server) policyInfo(ctx context.Context, p selection.Policy, r *roll) (api.PolicyInfo, error) {
+	mine := func(group string) bool { return r.policy(group) == p.Name }
+	out := api.PolicyInfo{Policy: jobs.PolicyWire(p), Ending: endingOf(p, s.now())}
+	out.Machines, _ = r.machines("", mine)
+	for _, g := range slices.Sorted(maps.Keys(r.groups)) {
+		if r.groups[g] == p.Name {
+			out.Groups = append(out.Groups, g)
+		}
+	}
+	if row, err := s.store.Policy(ctx, p.Name); err == nil {
+		out.Changed, out.ChangedBy = row.Changed, row.ChangedBy
+	}
+	selected, err := s.publish.Select(ctx, p, s.now())
+	if err != nil {
+		return out, err
+	}
+	for _, sel := range selected {
+		c, err := s.choiceOf(ctx, p, sel)
+		if err != nil {
+			return out, err
+		}
+		c.Machines, _ = r.machines(sel.Target, mine)
+		out.Choices = append(out.Choices, c)
+	}
+	return out, nil
+}
