@@ -2,7 +2,10 @@
 
 package update
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // parts cuts the edits of a file into those that can't be told apart. A
 // header's edits are parted by the declarations that they are in, a source
@@ -34,6 +37,11 @@ func (f *file) parts(entries []Item) []*part {
 		}
 	}
 	for _, p := range out {
+		for _, d := range p.defs {
+			if d.tag == "" { // the definition, or another declaration, of what a header declares
+				p.indirect[d.name] = true
+			}
+		}
 		p.findIndirect()
 	}
 	return out
@@ -85,7 +93,32 @@ func (p *part) words() {
 		e := p.file.edits[i]
 		collect(p.removed, p.file.oldCode[e.oldFrom:e.oldTo])
 		collect(p.added, p.file.newCode[e.newFrom:e.newTo])
+		if p.file.cSource() {
+			collect(p.indirect, statement(p.file.oldCode, e.oldFrom, e.oldTo))
+			collect(p.indirect, statement(p.file.newCode, e.newFrom, e.newTo))
+		}
 	}
+}
+
+// statement widens changed lines to the statement or head that they are in: a
+// call's name may stand lines above the argument that changes.
+func statement(code []string, from, to int) []string {
+	const far = 16
+	if from >= to {
+		return nil
+	}
+	ends := func(i int) bool {
+		t := strings.TrimSpace(code[i])
+		return t == "" || t[0] == '#' || strings.ContainsRune(";{}:", rune(t[len(t)-1]))
+	}
+	low, high := from, to
+	for low > 0 && low > from-far && !ends(low-1) {
+		low--
+	}
+	for high < len(code) && high < to+far && !ends(high-1) {
+		high++
+	}
+	return code[low:high]
 }
 
 func collect(into map[string]bool, text []string) {
