@@ -3,6 +3,7 @@
 package klp
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -121,6 +122,40 @@ func resolved(t *Target, inputs ...Input) (map[string]string, []*piece, error) {
 	return out, pieces, nil
 }
 
+// Two drivers may be linked of one object: what a fix brings to it is each
+// module's own.
+func TestAnObjectOfTwoModules(t *testing.T) {
+	v := newTown(t)
+	const source = "__attribute__((section(\".text.fs_other\"))) noinline int shared_helper(int x) { return x + 1; }\nint fs_other(int x) { return shared_helper(x) + 7; }\n"
+	plain := v.read(v.files["fs2.c"])
+	modules := v.Module
+	v.Module = func(name string) ([]byte, error) {
+		if name == "fs_vf" { // a second module, of the same object
+			name = "fs"
+		}
+		return modules(name)
+	}
+	input := func(module string) Input {
+		patched := v.read(v.object(source, "-ffunction-sections", "-fdata-sections"))
+		x := extract(v.t, patched, plain, "fs_other")
+		return Input{Object: "fs2.o", Module: module, Plain: plain, Extract: x}
+	}
+	pieces, err := prepare(v.Target, []Input{input("fs"), input("fs_vf")}, &Proof{})
+	qt.Assert(t, qt.IsNil(err))
+	var helpers []string
+	for _, p := range pieces {
+		for _, s := range p.file.Symbols {
+			if strings.HasSuffix(s.Name, "shared_helper") && s.Section != nil && s.Bind != elf.STB_LOCAL {
+				helpers = append(helpers, p.object()+" "+s.Name)
+			}
+		}
+	}
+	qt.Assert(t, qt.DeepEquals(helpers, []string{"fs shared_helper", "fs_vf tsugi_new_1_shared_helper"}))
+
+	_, err = prepare(v.Target, []Input{input("fs"), input("fs")}, &Proof{})
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS5303")))
+}
+
 func klpName(k klpSym) string { return k.object + "." + k.name + "," + string(rune('0'+k.pos)) }
 
 func TestWhatSymbolsBecome(t *testing.T) {
@@ -170,6 +205,10 @@ func TestNewReferencesOfAFix(t *testing.T) {
 		in.Extract.Refs = append(in.Extract.Refs, objdiff.Ref{Symbol: f.Symbol("__fentry__")})
 		return in
 	}
+	second := func(in Input) Input {
+		in.Object = "second.o"
+		return in
+	}
 	for name, c := range map[string]struct {
 		inputs []Input
 		symbol string
@@ -185,7 +224,8 @@ func TestNewReferencesOfAFix(t *testing.T) {
 		"a module may use what the kernel's part brings":         {[]Input{fs("grown"), grow("")}, "grown", "import", ""},
 		"the kernel may not use what a module's part brings":     {[]Input{core("grown"), grow("fs")}, "", "", "TS5207"},
 		"the same object twice":                                  {[]Input{core("exported"), core("exported")}, "", "", "TS5303"},
-		"two files that bring the same global":                   {[]Input{grow(""), grow("fs")}, "", "", "TS5303"},
+		"two files that bring the same global":                   {[]Input{grow("fs"), second(grow("fs"))}, "", "", "TS5303"},
+		"the kernel and a module each bring one of a name":       {[]Input{grow(""), grow("fs"), fs("grown")}, "tsugi_new_1_grown", "import", ""},
 		"the first example of a new reference, to be sure of it": {[]Input{core("spaced")}, "spaced", "import", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
