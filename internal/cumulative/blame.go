@@ -85,31 +85,86 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 	slices.Sort(ids)
 	var out []selection.Left
 	for _, id := range slices.Compact(ids) {
-		l := selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: why}
-		if needs := c.providers(id, missing); len(needs) > 0 {
-			l = selection.Left{ID: id, Kind: selection.Dragged, By: needs[0], Needs: needs, Why: "it does not compile without it: " + why}
+		brings := c.provider(id, missing)
+		switch {
+		case brings == nil:
+			out = append(out, selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: why})
+		case brings.Kind.Yields():
+			c.back = append(c.back, brings.ID)
+		default:
+			out = append(out, selection.Left{
+				ID: id, Kind: selection.Dragged, By: brings.ID, Needs: []string{brings.ID}, Why: "it does not compile without it: " + why,
+			})
 		}
-		out = append(out, l)
 	}
 	return out
 }
 
-// providers are fixes left out that bring one of the names that are missing.
-func (c *construction) providers(id string, missing map[string]bool) []string {
+// provider is the fix left out that brings a name that another one misses, and
+// nil if there is none. Of several it is the one that defines the name by the
+// looks of it, and then the one whose files are nearest.
+func (c *construction) provider(id string, missing map[string]bool) *selection.Left {
 	own := c.req.Series.Fix(id)
 	has := words(own, '+')
-	for _, l := range c.result.Selection.Left {
-		if l.ID == id || l.Kind == selection.Dragged {
+	var found *selection.Left
+	best := 0
+	for i, l := range c.result.Selection.Left {
+		if l.ID == id {
 			continue
 		}
-		brings, had := words(l.Fix, '+'), words(l.Fix, '-')
+		had := words(l.Fix, '-')
 		for w := range missing {
-			if has[w] && brings[w] && !had[w] {
-				return []string{l.ID}
+			if !has[w] || had[w] {
+				continue
+			}
+			if score := brings(l.Fix, w); score > 0 {
+				if score = 100*score + near(own, l.Fix); score > best {
+					found, best = &c.result.Selection.Left[i], score
+				}
 			}
 		}
 	}
-	return nil
+	return found
+}
+
+// brings rates how much the lines that a fix adds look like a definition of a
+// name: 0 when none has it.
+func brings(f *series.Fix, name string) int {
+	best := 0
+	for _, d := range f.Diff.Files {
+		for _, h := range d.Hunks {
+			for _, l := range h.Lines {
+				if l.Op != '+' || !slices.Contains(word.FindAllString(l.Text, -1), name) {
+					continue
+				}
+				score := 1
+				if !strings.HasPrefix(l.Text, " ") && !strings.HasPrefix(l.Text, "\t") {
+					score++
+				}
+				if path.Ext(d.Path) == ".h" {
+					score++
+				}
+				best = max(best, score)
+			}
+		}
+	}
+	return best
+}
+
+// near is how many leading directories two fixes have in common at most.
+func near(a, b *series.Fix) int {
+	best := 0
+	for _, x := range a.Diff.Files {
+		for _, y := range b.Diff.Files {
+			xs, ys := strings.Split(path.Dir(x.Path), "/"), strings.Split(path.Dir(y.Path), "/")
+			n := 0
+			for n < min(len(xs), len(ys)) && xs[n] == ys[n] {
+				n++
+			}
+			best = max(best, n)
+		}
+	}
+	return best
 }
 
 func mentions(f *series.Fix, op byte, names map[string]bool) bool {

@@ -103,7 +103,8 @@ type construction struct {
 	req    Request
 	rep    progress.Reporter
 	kernel *builder.Kernel
-	text   *text // with the fixes of the selection
+	text   *text    // with the fixes of the selection
+	back   []string // fixes that turned out to be needed
 	result Result
 }
 
@@ -149,7 +150,9 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	for _, r := range report.Refusals {
 		out = append(out, c.blameRefusal(r)...)
 	}
-	if len(sel.Leave(out...)) == 0 {
+	came := sel.Take(c.req.Series, c.back...)
+	c.back = nil
+	if len(sel.Leave(out...))+came == 0 {
 		return false, code.New("TS1303", report.Name, first(report))
 	}
 	return false, nil

@@ -80,7 +80,7 @@ func (c *construction) goes(f *series.Fix, back []*series.Fix) bool {
 		if g.ID == f.ID {
 			return t.does(f)
 		}
-		if !slices.Contains(back, g) && (!slices.Contains(c.result.Selection.Fixes, g) || !near(g, f, back)) {
+		if !slices.Contains(back, g) && (!slices.Contains(c.result.Selection.Fixes, g) || !touches(g, f, back)) {
 			continue
 		}
 		if t.apply(g) != nil && slices.Contains(back, g) {
@@ -90,8 +90,8 @@ func (c *construction) goes(f *series.Fix, back []*series.Fix) bool {
 	return false
 }
 
-// near tells whether a fix has a file in common with one of the others.
-func near(g, f *series.Fix, back []*series.Fix) bool {
+// touches tells whether a fix has a file in common with one of the others.
+func touches(g, f *series.Fix, back []*series.Fix) bool {
 	return sharesFile(g, f) || slices.ContainsFunc(back, func(b *series.Fix) bool { return sharesFile(g, b) })
 }
 

@@ -88,9 +88,9 @@ func others(cves []string, not string) []string {
 	return slices.DeleteFunc(slices.Clone(cves), func(c string) bool { return c == not })
 }
 
-// yields tells whether a fix left out for this reason comes back when a chosen
+// Yields tells whether a fix left out for this reason comes back when a chosen
 // one requires it.
-func (k LeftKind) yields() bool { return k == Lesser || k == OutOf || k == NotHere }
+func (k LeftKind) Yields() bool { return k == Lesser || k == OutOf || k == NotHere }
 
 // drag leaves out what requires, through however many others, a fix that is
 // left out for good.
@@ -98,14 +98,14 @@ func (c *choice) drag() {
 	for again := true; again; {
 		again = false
 		for _, f := range c.series.Fixes {
-			if l, out := c.left[f.ID]; out && !l.Kind.yields() {
+			if l, out := c.left[f.ID]; out && !l.Kind.Yields() {
 				continue
 			}
 			by, why := "", ""
 			for _, id := range f.Requires {
 				if c.series.Fix(id) == nil {
 					by, why = id, fmt.Sprintf("it requires %s, which the series does not hold", id)
-				} else if l, out := c.left[id]; out && !l.Kind.yields() {
+				} else if l, out := c.left[id]; out && !l.Kind.Yields() {
 					by, why = id, fmt.Sprintf("it requires %s, which is left out: %s", id, l.Kind)
 				}
 				if by != "" {
@@ -218,6 +218,51 @@ func (s *Selection) Leave(out ...Left) []string {
 	}
 	s.Digest = series.Digest(s.Fixes)
 	return gone
+}
+
+// Take puts fixes back that were left out for a reason that yields, with what
+// they require, and returns how many came. One that requires what is left out
+// for good stays where it is.
+func (s *Selection) Take(all *series.Series, ids ...string) int {
+	left := map[string]Left{}
+	for _, l := range s.Left {
+		left[l.ID] = l
+	}
+	taken := map[string]bool{}
+	var take func(id string) bool
+	take = func(id string) bool {
+		l, out := left[id]
+		if !out || taken[id] {
+			return true
+		}
+		if !l.Kind.Yields() {
+			return false
+		}
+		taken[id] = true
+		for _, need := range l.Fix.Requires {
+			if all.Fix(need) == nil || !take(need) {
+				delete(taken, id)
+				return false
+			}
+		}
+		return true
+	}
+	for _, id := range ids {
+		take(id)
+	}
+	s.Left = slices.DeleteFunc(s.Left, func(l Left) bool { return taken[l.ID] })
+	in := map[string]bool{}
+	for _, f := range s.Fixes {
+		in[f.ID] = true
+	}
+	s.Fixes = s.Fixes[:0:0]
+	for _, f := range all.Fixes {
+		if in[f.ID] || taken[f.ID] {
+			s.Fixes = append(s.Fixes, f)
+		}
+	}
+	s.Digest = series.Digest(s.Fixes)
+	return len(taken)
 }
 
 // Sort puts what was left out into the order of the series.

@@ -211,7 +211,7 @@ func TestEverySelectionIsWhole(t *testing.T) {
 			if l.Kind != Dragged {
 				continue
 			}
-			if n, out := left[l.By]; !out || n.Kind.yields() {
+			if n, out := left[l.By]; !out || n.Kind.Yields() {
 				t.Fatalf("%s is dragged along by %s, which is %q", l.ID, l.By, n.Kind)
 			}
 			for _, need := range l.Needs {

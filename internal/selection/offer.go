@@ -73,7 +73,7 @@ func roots(by map[string]Left, id string, seen map[string]bool) []string {
 			out = append(out, need)
 		case ok && l.Kind == Dragged:
 			out = append(out, roots(by, need, seen)...)
-		case ok && l.Kind.yields():
+		case ok && l.Kind.Yields():
 		default:
 			return nil
 		}
