@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,14 +45,20 @@ type dumpTail struct {
 	SHA256 string `json:"sha256"`
 }
 
-// tables are all tables with data, those before that others refer to.
-func tables() []string {
-	return []string{
+// tables are all tables with data of a schema, those before that others refer
+// to.
+func tables(schema int64) []string {
+	all := []string{
 		"counters", "settings", "tiers", "operators", "tokens", "machines", "machine_seen", "livepatches", "publications",
-		"lines", "indexes", "tuf_files", "reports", "jobs", "job_logs", "versions", "policies", "policy_groups", "updates", "choices",
-		"audit", "changes",
 	}
+	if schema >= 2 {
+		all = append(all, "lines", "versions", "policies", "policy_groups", "updates", "choices")
+	}
+	return append(all, "indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes")
 }
+
+// newestSchema is more than any schema has.
+const newestSchema = math.MaxInt64
 
 // Dump writes everything as it is at one moment, while the server goes on.
 func (s *Store) Dump(ctx context.Context, w io.Writer) error {
@@ -90,7 +97,7 @@ func (d *dumper) all(ctx context.Context, now int64) error {
 	if err := d.line(h); err != nil {
 		return err
 	}
-	for _, t := range tables() {
+	for _, t := range tables(h.Schema) {
 		if err := d.table(ctx, t); err != nil {
 			return fmt.Errorf("table %s: %w", t, err)
 		}

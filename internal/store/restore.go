@@ -121,7 +121,7 @@ func (s *Store) restore(ctx context.Context, b *bufio.Reader) error {
 // vacant reports whether nobody has used the database: it has no tables, or
 // only rows that come with the schema.
 func (s *Store) vacant(ctx context.Context) error {
-	for _, t := range tables() {
+	for _, t := range tables(newestSchema) {
 		if slices.Contains([]string{"counters", "tiers"}, t) {
 			continue
 		}
@@ -226,9 +226,10 @@ func copyPostgreSQL(ctx context.Context, conn *sql.Conn, _ *sql.Tx, table string
 
 // dumpReader reads a dump and believes nothing in it.
 type dumpReader struct {
-	r    *bufio.Reader
-	sum  hash.Hash
-	rows int64
+	schema int64
+	r      *bufio.Reader
+	sum    hash.Hash
+	rows   int64
 }
 
 func damaged(format string, args ...any) *code.Problem {
@@ -275,13 +276,14 @@ func (d *dumpReader) head() (dumpHead, error) {
 		return dumpHead{}, damaged("format %d, this program knows %d", h.Format, dumpFormat)
 	}
 	d.sum.Write(line)
+	d.schema = h.Schema
 	return h, nil
 }
 
 // tables reads all tables and the tail. open tells the columns of a table, put
 // takes some of its rows, whose values are of their columns' kinds.
 func (d *dumpReader) tables(open func(string, []string) ([]column, error), put func(string, []column, [][]any) error) error {
-	for _, want := range tables() {
+	for _, want := range tables(d.schema) {
 		line, err := d.line()
 		if err != nil {
 			return err
