@@ -219,7 +219,7 @@ func exports(f *elfobj.File) map[string]string {
 		case !ok:
 		case s.Section == nil:
 			out[n] = fmt.Sprintf("%#08x", s.Value)
-		case s.Value+4 <= uint64(len(s.Section.Data)):
+		case s.Value < uint64(len(s.Section.Data)) && len(s.Section.Data)-int(s.Value) >= 4:
 			out[n] = fmt.Sprintf("%#08x", binary.LittleEndian.Uint32(s.Section.Data[s.Value:]))
 		}
 	}
