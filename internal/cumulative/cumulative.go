@@ -20,7 +20,6 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
-	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
@@ -66,9 +65,18 @@ type Result struct {
 	// Asked is the digest of what the policy chose, before anything was found
 	// not to go with the others.
 	Asked string
+	// Unreplaced are fixes that fixed modules can't serve either, with why.
+	Unreplaced []Unreplaced
 	// Rounds is how many builds it took.
 	Rounds   int
 	Artifact *livepatch.Patch // nil unless the verdict is live
+}
+
+// Unreplaced is a fix that no fixed module serves.
+type Unreplaced struct {
+	ID      string        `json:"id"`
+	Modules []string      `json:"modules"`
+	Problem *code.Problem `json:"problem"`
 }
 
 // maxObjects is more than a kernel has: an update has no bound of its own.
@@ -94,7 +102,7 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Result, er
 			return nil, err
 		}
 		if done {
-			return c.finish()
+			return c.finish(ctx)
 		}
 	}
 }
@@ -214,11 +222,16 @@ func (c *construction) nothing() (*Result, error) {
 }
 
 // finish fills in what only this package knows of the live patch.
-func (c *construction) finish() (*Result, error) {
+func (c *construction) finish(ctx context.Context) (*Result, error) {
 	r := &c.result
 	sel := r.Selection
 	sel.Sort(c.req.Series)
 	sel.Overlaps = c.overlaps()
+	if c.req.Replacements && r.Report.Artifact != nil {
+		if err := c.replace(ctx); err != nil {
+			return nil, err
+		}
+	}
 	r.Open = open(sel)
 	if r.Report.Artifact == nil {
 		return r, nil
@@ -302,13 +315,4 @@ func origin(by map[string]selection.Left, l selection.Left) selection.Left {
 func isRefusal(err error) bool {
 	e, ok := code.Lookup(code.Of(err))
 	return ok && e.Kind == code.KindRefusal
-}
-
-// fixesOf is the diffs of fixes, in order.
-func fixesOf(fs []*series.Fix) []*fix.Fix {
-	out := make([]*fix.Fix, 0, len(fs))
-	for _, f := range fs {
-		out = append(out, f.Diff)
-	}
-	return out
 }

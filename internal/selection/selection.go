@@ -53,6 +53,8 @@ type Selection struct {
 	Policy string        `json:"policy"`
 	Fixes  []*series.Fix `json:"-"`              // in the order of the series
 	Left   []Left        `json:"left,omitempty"` // in the order of the series
+	// Replaced are fixes that fixed modules serve, not the live patch.
+	Replaced []*series.Fix `json:"-"`
 	// Digest names the choice: equal digests make equal live patches.
 	Digest string `json:"digest"`
 	// Idle are exclusions that no fix of the series answers to.
