@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"math"
+	"path"
 	"slices"
 	"strings"
 )
@@ -30,12 +31,15 @@ type match struct {
 	prefix float64  // how much of the subject's prefix its path covers, 0 to 1
 	names  []string // identifiers of the subject that it changes
 	alone  bool     // no other file changes one of these
+	base   bool     // the subject has a rare word of the file's own name
 }
 
 // attributor weighs words by how few of the changed files have them.
 type attributor struct {
 	groups []int // by document
 	docs   []document
+	own    [][]string // words of the files' own names
+	weight []float64  // of words in a document: one that has many says less with each
 	idf    map[string]float64
 	having map[string][]int // documents by word
 }
@@ -49,8 +53,18 @@ func newAttributor(groups []*Group) *attributor {
 				a.having[w] = append(a.having[w], len(a.docs))
 			}
 			a.docs = append(a.docs, d)
+			stem := strings.TrimSuffix(strings.ToLower(p.file.base()), path.Ext(p.Path))
+			a.own = append(a.own, append(pieces(stem), stem))
 			a.groups = append(a.groups, i)
 		}
+	}
+	sum := 0
+	for _, d := range a.docs {
+		sum += len(d.fields)
+	}
+	for _, d := range a.docs {
+		share := float64(len(d.fields)*len(a.docs)) / float64(max(1, sum))
+		a.weight = append(a.weight, min(1.2, max(0.35, 1/(0.6+0.4*share))))
 	}
 	for w, in := range a.having {
 		a.idf[w] = math.Log(1 + float64(len(a.docs))/float64(len(in)))
@@ -200,7 +214,7 @@ func (a *attributor) attribute(it Item) []match {
 		for _, v := range pieces(w) {
 			for _, d := range a.having[v] {
 				if a.docs[d].fields[w] == 0 {
-					at(d).score += 0.4 * a.idf[v]
+					at(d).score += 0.4 * a.idf[v] * a.weight[d]
 				}
 			}
 		}
@@ -208,14 +222,24 @@ func (a *attributor) attribute(it Item) []match {
 	for _, w := range uniq(s.words) {
 		for _, d := range a.having[w] {
 			if a.docs[d].fields[w]&(inFunction|inChange) != 0 {
-				at(d).score += 0.8 * a.idf[w]
+				at(d).score += 0.8 * a.idf[w] * a.weight[d]
 			} else {
-				at(d).score += 0.5 * a.idf[w]
+				at(d).score += 0.5 * a.idf[w] * a.weight[d]
 			}
+		}
+	}
+	said := make(map[string]bool)
+	for _, w := range slices.Concat(s.prefix, s.names, s.words) {
+		said[w] = true
+		for _, v := range pieces(w) {
+			said[v] = true
 		}
 	}
 	best := make(map[int]match) // by group
 	for d := range a.docs {
+		if m := found[d]; m != nil {
+			m.base = slices.ContainsFunc(a.own[d], func(w string) bool { return said[w] && a.idf[w] > 3 })
+		}
 		if m := found[d]; m != nil && m.score > best[m.group].score {
 			best[m.group] = *m
 		}

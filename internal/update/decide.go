@@ -21,6 +21,7 @@ const (
 	byFar   = 1.35 // a likely fix scores so many times the next one
 	atLeast = 8    // and so much itself
 	fits    = 7    // less than this is no match
+	nearly  = 0.92 // of two groups so close, the one that nothing explains is taken
 )
 
 // attributeAll finds the groups of all entries. Those that are evident come
@@ -36,10 +37,12 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 	var unsure []open
 	chosen := make([]int, len(entries))
 	given := make([]series.Entry, len(entries))
+	all := make([][]match, len(entries))
 	for n, it := range entries {
 		chosen[n] = -1
 		given[n] = series.Entry{Subject: it.Subject, CVEs: it.CVEs}
 		ms := a.attribute(it)
+		all[n] = ms
 		switch e, ok := evident(ms); {
 		case len(ms) == 0 || otherArch(it) || ms[0].score < fits || ms[0].prefix == 0 && len(ms[0].names) == 0:
 		case ok:
@@ -54,7 +57,7 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 	for _, o := range unsure {
 		pick := 0
 		for i, m := range o.ms {
-			if m.score < 0.8*o.ms[0].score {
+			if m.score < nearly*o.ms[0].score || len(m.names) < len(o.ms[0].names) {
 				break
 			}
 			if !explained[m.group] && m.prefix >= 0.9*o.ms[0].prefix {
@@ -67,6 +70,12 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 		chosen[o.n] = m.group
 		given[o.n].Confidence = series.Possible
 		given[o.n].Why = fmt.Sprintf("it fits (%.0f), and others do (%.0f)", m.score, o.ms[min(1-min(pick, 1), len(o.ms)-1)].score)
+	}
+	for g, n := range a.companions(all, chosen, explained) {
+		e := given[n]
+		e.Confidence = series.Possible
+		e.Why = "no other entry fits better; the entry's main fix is another one"
+		found[g] = append(found[g], e)
 	}
 	for n, e := range given {
 		switch {
@@ -81,6 +90,28 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 		}
 	}
 	return found, left
+}
+
+// companions finds entries, by number, for groups that none explains: a commit
+// may change files that no name connects. An entry that fits such a group
+// nearly as well as its own is taken, the best of them.
+func (a *attributor) companions(all [][]match, chosen []int, explained map[int]bool) map[int]int {
+	best := make(map[int]float64)
+	out := make(map[int]int)
+	for n, ms := range all {
+		if chosen[n] < 0 {
+			continue
+		}
+		for _, m := range ms {
+			if m.score < 0.85*ms[0].score {
+				break
+			}
+			if !explained[m.group] && m.base && m.prefix >= 0.9*ms[0].prefix && m.score > best[m.group] {
+				best[m.group], out[m.group] = m.score, n
+			}
+		}
+	}
+	return out
 }
 
 // evident tells how sure the best match is, if it is.

@@ -23,7 +23,6 @@ type cluster struct {
 	pieces map[string]bool
 	heads  map[string]bool // functions and declarations that change, lower case
 	lines  map[string]bool // changed lines of some length
-	parent int
 }
 
 // fine cuts the edits of a source file by the entries that change it.
@@ -32,33 +31,22 @@ func (f *file) fine(entries []Item) [][]int {
 	if len(cs) < 2 {
 		return f.all()
 	}
-	find := func(i int) int {
-		for cs[i].parent != i {
-			i = cs[i].parent
-		}
-		return i
-	}
-	union := func(a, b int) {
-		a, b = find(a), find(b)
-		cs[max(a, b)].parent = min(a, b)
-	}
+	u := newSets(len(cs))
 	about := f.about(cs)
 	for i := range cs {
 		for j := range i {
 			if cohere(&cs[i], &cs[j], about) {
-				union(j, i)
+				u.join([]int{j, i})
 			}
 		}
 	}
-	cs = merge(cs, find)
+	cs = merge(cs, u)
 	if len(cs) < 2 {
 		return f.all()
 	}
-	for i := range cs {
-		cs[i].parent = i
-	}
-	f.byEntry(cs, entries, union)
-	cs = merge(cs, find)
+	u = newSets(len(cs))
+	f.byEntry(cs, entries, func(a, b int) { u.join([]int{a, b}) })
+	cs = merge(cs, u)
 	if len(cs) < 2 {
 		return f.all()
 	}
@@ -86,76 +74,37 @@ func (f *file) all() [][]int {
 // stays apart: linkIncludes finds who needs it. What else is outside of
 // declarations (#if) concerns the whole file and joins with everything.
 func (f *file) byDecl() (out []cluster, apart []int) {
-	n := len(f.edits)
-	group := make([]int, n)
-	for i := range group {
-		group[i] = i
-	}
-	find := func(i int) int {
-		for group[i] != i {
-			i = group[i]
-		}
-		return i
-	}
-	union := func(a, b int) { a, b = find(a), find(b); group[max(a, b)] = min(a, b) }
-	inside := make([]bool, n)
-	for _, side := range []bool{false, true} {
-		ds := f.oldDecls
-		if side {
-			ds = f.newDecls
-		}
-		for _, d := range ds {
-			is := f.touching(d.from, d.to, side)
-			if !side { // an insertion has no lines on the old side
-				for i, e := range f.edits {
-					if e.oldFrom == e.oldTo && e.oldFrom > d.from && e.oldFrom < d.to {
-						is = append(is, i)
-					}
-				}
-			}
-			for _, i := range is {
-				inside[i] = d.kind != include && d.kind != conditional || inside[i]
-				if d.kind != include && d.kind != conditional {
-					union(is[0], i)
-				}
-			}
+	u := newSets(len(f.edits))
+	inside := make([]bool, len(f.edits))
+	for _, is := range f.editsByName() {
+		u.join(is)
+		for _, i := range is {
+			inside[i] = true
 		}
 	}
 	for i, e := range f.edits {
-		if inside[i] {
-			continue
-		}
-		if f.onlyIncludes(e) {
+		switch {
+		case inside[i]:
+		case f.onlyIncludes(e):
 			apart = append(apart, i)
-			continue
-		}
-		if f.onlyText(e) {
+		case f.onlyText(e):
 			if k := f.nextDecl(e); k >= 0 {
-				union(i, k)
+				u.join([]int{i, k})
 			}
-			continue
-		}
-		for k := range n {
-			if !f.onlyIncludes(f.edits[k]) {
-				union(i, k)
+		default:
+			for k := range f.edits {
+				if !f.onlyIncludes(f.edits[k]) {
+					u.join([]int{i, k})
+				}
 			}
 		}
 	}
-	at := make(map[int]int)
-	for i := range n {
-		if slices.Contains(apart, i) {
+	for _, edits := range u.list() {
+		if len(edits) == 1 && slices.Contains(apart, edits[0]) {
 			continue
 		}
-		r := find(i)
-		if _, ok := at[r]; !ok {
-			at[r] = len(out)
-			out = append(out, cluster{parent: len(out)})
-		}
-		c := &out[at[r]]
-		c.edits = append(c.edits, i)
-	}
-	for i := range out {
-		f.fill(&out[i])
+		out = append(out, cluster{edits: edits})
+		f.fill(&out[len(out)-1])
 	}
 	return out, apart
 }
@@ -266,17 +215,17 @@ func cohere(a, b *cluster, about map[string]bool) bool {
 	return false
 }
 
-func merge(cs []cluster, find func(int) int) []cluster {
+func merge(cs []cluster, u sets) []cluster {
 	var out []cluster
 	at := make(map[int]int)
 	for i := range cs {
-		r := find(i)
+		r := u.find(i)
 		k, ok := at[r]
 		if !ok {
 			k = len(out)
 			at[r] = k
 			out = append(out, cluster{
-				parent: k, whole: make(map[string]int), pieces: make(map[string]bool), heads: make(map[string]bool), lines: make(map[string]bool),
+				whole: make(map[string]int), pieces: make(map[string]bool), heads: make(map[string]bool), lines: make(map[string]bool),
 			})
 		}
 		c := &out[k]

@@ -16,6 +16,7 @@ const (
 	introduced change = iota
 	removed
 	redefined // it is there on both sides, and its users have to change with it
+	moved     // it stands elsewhere, and its users need not care
 )
 
 // def is a name that an edit introduces, removes or redefines.
@@ -101,12 +102,11 @@ func (f *file) memberDefs(old, new decl) []def {
 	was, is := members(f.old, old), members(f.new, new)
 	local := !f.header()
 	var out []def
-	add := func(name string, c change, d decl, side bool) {
+	where := func(name string, d decl, side bool) (at []int) {
 		text := f.new
 		if !side {
 			text = f.old
 		}
-		var at []int
 		for _, i := range f.touching(d.from, d.to, side) {
 			from, to := f.edits[i].newFrom, f.edits[i].newTo
 			if !side {
@@ -119,6 +119,9 @@ func (f *file) memberDefs(old, new decl) []def {
 				}
 			}
 		}
+		return at
+	}
+	put := func(name string, c change, at []int) {
 		if len(at) > 0 {
 			out = append(out, def{name: name, change: c, kind: aggregate, static: local, tag: new.name, edits: at})
 		}
@@ -126,15 +129,18 @@ func (f *file) memberDefs(old, new decl) []def {
 	for m, text := range is {
 		switch before, ok := was[m]; {
 		case !ok:
-			add(m, introduced, new, true)
+			put(m, introduced, where(m, new, true))
 		case before != text:
-			add(m, redefined, new, true)
-			add(m, redefined, old, false)
+			put(m, redefined, slices.Concat(where(m, new, true), where(m, old, false)))
+		default: // moved, perhaps: then both places are one change
+			if a, b := where(m, old, false), where(m, new, true); len(a) > 0 && len(b) > 0 {
+				put(m, moved, slices.Concat(a, b))
+			}
 		}
 	}
 	for m := range was {
 		if _, ok := is[m]; !ok {
-			add(m, removed, old, false)
+			put(m, removed, where(m, old, false))
 		}
 	}
 	return out

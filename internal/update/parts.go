@@ -3,6 +3,7 @@
 package update
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -47,37 +48,86 @@ func (f *file) parts(entries []Item) []*part {
 	return out
 }
 
-// perDecl joins the edits of one declaration. Those of a struct stay apart:
-// each member has its own users.
+// perDecl joins the edits of one declaration, wherever it stands before and
+// after. Those of a struct stay apart: each member has its own users. A
+// changed comment goes with the declaration below it.
 func (f *file) perDecl() [][]int {
-	group := make([]int, len(f.edits))
-	for i := range group {
-		group[i] = i
+	u := newSets(len(f.edits))
+	for _, is := range f.editsByName() {
+		u.join(is)
 	}
-	find := func(i int) int {
-		for group[i] != i {
-			i = group[i]
+	for i, e := range f.edits {
+		if f.onlyText(e) {
+			if k := f.nextDecl(e); k >= 0 {
+				u.join([]int{i, k})
+			}
 		}
-		return i
 	}
+	return u.list()
+}
+
+// editsByName finds the edits of each declaration, those of its old place and
+// of its new one: half of a move leaves two of it, or none. Declarations of
+// one name, as #if has them, count as one. Structs of a header are left out.
+func (f *file) editsByName() map[string][]int {
+	out := make(map[string][]int)
 	for _, side := range []bool{false, true} {
 		ds := f.oldDecls
 		if side {
 			ds = f.newDecls
 		}
-		for _, d := range ds {
-			if is := f.touching(d.from, d.to, side); len(is) > 0 && d.kind != aggregate {
-				for _, i := range is {
-					a, b := find(is[0]), find(i)
-					group[max(a, b)] = min(a, b)
+		for n, d := range ds {
+			if d.kind == include || d.kind == conditional || d.kind == aggregate && f.header() {
+				continue
+			}
+			key := d.name
+			if d.name == "" || d.kind == other {
+				key = fmt.Sprint(side, n) // nothing tells it from others
+			}
+			out[key] = append(out[key], f.touching(d.from, d.to, side)...)
+			for i, e := range f.edits { // an insertion has no lines on the old side, nor a removal on the new
+				if !side && e.oldFrom == e.oldTo && e.oldFrom > d.from && e.oldFrom < d.to || side && e.newFrom == e.newTo && e.newFrom > d.from && e.newFrom < d.to {
+					out[key] = append(out[key], i)
 				}
 			}
 		}
 	}
+	return out
+}
+
+// sets are disjoint sets of numbers.
+type sets []int
+
+func newSets(n int) sets {
+	s := make(sets, n)
+	for i := range s {
+		s[i] = i
+	}
+	return s
+}
+
+func (s sets) find(i int) int {
+	for s[i] != i {
+		s[i] = s[s[i]]
+		i = s[i]
+	}
+	return i
+}
+
+// join makes one set of those that the numbers are in.
+func (s sets) join(is []int) {
+	for _, i := range is {
+		a, b := s.find(is[0]), s.find(i)
+		s[max(a, b)] = min(a, b)
+	}
+}
+
+// list gives the sets in the order of their first numbers.
+func (s sets) list() [][]int {
 	var out [][]int
 	at := make(map[int]int)
-	for i := range group {
-		r := find(i)
+	for i := range s {
+		r := s.find(i)
 		if _, ok := at[r]; !ok {
 			at[r] = len(out)
 			out = append(out, nil)

@@ -89,6 +89,7 @@ func Split(d Delta, entries []Item) ([]*Group, error) {
 		}
 	}
 	s.index()
+	s.linkPlaces()
 	for _, p := range s.parts {
 		slices.SortFunc(p.defs, func(a, b def) int {
 			return cmp.Or(cmp.Compare(a.change, b.change), cmp.Compare(a.name, b.name), cmp.Compare(a.tag, b.tag))
@@ -129,6 +130,27 @@ func (s *splitter) index() {
 	}
 }
 
+// linkPlaces joins the parts that have a part of one definition: its old and
+// its new place.
+func (s *splitter) linkPlaces() {
+	type key struct {
+		file      *file
+		name, tag string
+		change    change
+	}
+	first := make(map[key]*part)
+	for _, p := range s.parts {
+		for _, d := range p.defs {
+			k := key{p.file, d.name, d.tag, d.change}
+			if q := first[k]; q != nil {
+				join(q, p)
+			} else {
+				first[k] = p
+			}
+		}
+	}
+}
+
 // link joins a part with those that use a name of its own.
 func (s *splitter) link(p *part, d def) {
 	for _, q := range s.users[d.name] {
@@ -143,6 +165,8 @@ func (s *splitter) link(p *part, d def) {
 // uses tells whether what q changes hangs on a definition that p changes.
 func (s *splitter) uses(q, p *part, d def) bool {
 	switch d.change {
+	case moved:
+		return false
 	case introduced:
 		if !q.added[d.name] {
 			return false
