@@ -395,7 +395,7 @@ func (b *build) collect(p kbuild.Pair, c *compared) error {
 	for _, n := range c.diff.Notes {
 		b.report.Notes = append(b.report.Notes, p.Path+": "+n)
 	}
-	onlyNew := c.diff.Same() && len(c.diff.New)+len(c.diff.Data) > 0
+	onlyNew := c.diff.Same() && len(c.diff.New)+len(c.diff.Data)+len(c.diff.Opened) > 0
 	if c.diff.Same() && !onlyNew || c.diff.Refused() {
 		return nil
 	}

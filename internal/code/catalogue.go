@@ -166,6 +166,7 @@ func engine() []Entry {
 		{"TS8012", KindRisk, "an initial value is set where the variable still has the old one", "what has been derived from the old value (sizes, allocations) stays as it is: see that the code stands that"},
 		{"TS8013", KindRisk, "new entries of a device table are left out", "the module binds the devices that they name after it has been loaded anew, from the fixed kernel or as a replaced module"},
 		{"TS8014", KindRisk, "a new module parameter is left out", "the code has its default; it can be set after the module has been loaded anew"},
+		{"TS8015", KindRisk, "the module's exit function is another one while the live patch is there", "it frees what old and new code have set up since the module was loaded: see that it can"},
 		{"TS8020", KindRisk, "a static branch of the module is a test of its key in the patched function", "it does the same, a few cycles slower; where every cycle counts, measure"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},

@@ -45,7 +45,7 @@ func (p *piece) proveEdited(proof *Proof) error {
 		if sym == nil || sym.Section == nil {
 			return code.New("TS5108", p.in.Object+": "+v.Name, "the plain compile has no such variable")
 		}
-		if strings.HasPrefix(sym.Section.Name, ".init") || strings.HasPrefix(sym.Section.Name, ".exit") {
+		if strings.HasPrefix(sym.Section.Name, ".init") || strings.HasPrefix(sym.Section.Name, ".exit") && sym.Type != elf.STT_FUNC {
 			return code.New("TS5209", p.in.Object+": "+v.Name, "it lies in section "+sym.Section.Name)
 		}
 		if sym.Section.Type == elf.SHT_NOBITS {

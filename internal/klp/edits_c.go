@@ -28,7 +28,7 @@ struct tsugi_edit {
 static_assert(sizeof(struct tsugi_edit) == 96);
 
 enum { TSUGI_IDLE, TSUGI_APPLIED, TSUGI_UNDONE };
-enum { TSUGI_OPTIONAL = 1, TSUGI_ANY = 2, TSUGI_FILLED = 4 };
+enum { TSUGI_OPTIONAL = 1, TSUGI_ANY = 2, TSUGI_FILLED = 4, TSUGI_EXIT = 8 };
 
 struct tsugi_list {
 	struct tsugi_edit *edits;
@@ -189,7 +189,17 @@ static int tsugi_begin(struct tsugi_edit *e, struct tsugi_edit *prev)
 	return 0;
 }
 
-static int tsugi_apply(unsigned int object)
+/* The pointer to a module's exit function lies where only the module tells. */
+static void *tsugi_exit_of(struct klp_object *obj)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return obj->mod ? &obj->mod->exit : NULL;
+#else
+	return NULL;
+#endif
+}
+
+static int tsugi_apply(struct klp_object *obj, unsigned int object)
 {
 	struct tsugi_list *l;
 	struct tsugi_edit *e;
@@ -198,7 +208,9 @@ static int tsugi_apply(unsigned int object)
 	if (tsugi_data.replaced)
 		return 0; /* the other one's callbacks are for it */
 	tsugi_each(&tsugi_data, l, e) {
-		if (l->object == object && e->state == TSUGI_IDLE && !ret)
+		if (l->object == object && (e->flags & TSUGI_EXIT))
+			e->at = tsugi_exit_of(obj);
+		if (l->object == object && e->state == TSUGI_IDLE && e->at && !ret)
 			ret = tsugi_begin(e, tsugi_find(tsugi_prev, e->at));
 	}
 	if (!ret)
@@ -266,9 +278,15 @@ static int tsugi_withdraw(bool back)
 static int tsugi_edits_pre_patch(struct klp_object *obj, unsigned int object)
 {
 	struct klp_state *prev;
+	struct tsugi_list *l;
+	struct tsugi_edit *e;
 	int ret;
 
 	if (!object) {
+		tsugi_each(&tsugi_data, l, e) { /* obj is the first of all objects */
+			if (e->flags & TSUGI_EXIT)
+				e->at = tsugi_exit_of(obj + l->object);
+		}
 		prev = klp_get_prev_state(TSUGI_EDITS_STATE);
 		tsugi_prev = prev ? prev->data : NULL;
 		if (tsugi_prev) {
@@ -279,7 +297,7 @@ static int tsugi_edits_pre_patch(struct klp_object *obj, unsigned int object)
 			}
 		}
 	}
-	ret = tsugi_apply(object);
+	ret = tsugi_apply(obj, object);
 	if (ret && !object && tsugi_prev)
 		tsugi_withdraw(true);
 	return ret;
@@ -323,8 +341,11 @@ static bool tsugi_going(struct klp_object *obj, unsigned int object)
 	if (!obj->mod || obj->mod->state != MODULE_STATE_GOING)
 		return false;
 	tsugi_each(&tsugi_data, l, e) {
-		if (l->object == object)
-			e->state = TSUGI_IDLE;
+		if (l->object != object)
+			continue;
+		e->state = TSUGI_IDLE;
+		if (e->flags & TSUGI_EXIT)
+			e->at = NULL;
 	}
 	return true;
 }

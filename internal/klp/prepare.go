@@ -28,7 +28,7 @@ type linkage struct {
 // prepare makes the pieces of all inputs, with every function proven and every
 // undefined symbol resolved.
 func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
-	r := &resolver{target: t, defined: map[string][]definition{}}
+	r := &resolver{target: t, defined: map[string][]definition{}, opened: map[string][]opened{}}
 	type key struct{ object, module string } // two modules may have an object in common
 	seen := map[key]bool{}
 	var bad problems
@@ -51,6 +51,9 @@ func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
 			}
 			_ = bad.add(in.Object, r.define(p, s))
 		}
+		for _, o := range in.Extract.Opened {
+			r.opened[o.Name] = append(r.opened[o.Name], opened{p, o.Orig})
+		}
 		r.pieces = append(r.pieces, p)
 	}
 	for _, p := range r.pieces {
@@ -58,6 +61,8 @@ func prepare(t *Target, inputs []Input, proof *Proof) ([]*piece, error) {
 			return nil, err
 		}
 	}
+	// What only told where something is has nothing to bring.
+	r.pieces = slices.DeleteFunc(r.pieces, func(p *piece) bool { return len(p.file.Sections) == 0 })
 	return r.pieces, bad.join()
 }
 

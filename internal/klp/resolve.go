@@ -69,6 +69,13 @@ type resolver struct {
 	// defined maps the global names that extracts define to where they do: a
 	// module's may be another's as well.
 	defined map[string][]definition
+	// opened maps the names of what was static, and is global now, to where.
+	opened map[string][]opened
+}
+
+type opened struct {
+	piece *piece
+	orig  *elfobj.Symbol
 }
 
 // definition is a global that an extract brings.
@@ -184,6 +191,9 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 	if def := r.definition(p, name); def != nil {
 		return r.link(p, def, sym)
 	}
+	if o := r.openedFor(p, name); o != nil {
+		return r.fromOpened(p, o, sym, ref)
+	}
 	return code.New("TS5201", name, "needed by "+p.users(sym))
 }
 
@@ -221,6 +231,44 @@ func (r *resolver) fromModule(p *piece, sym *elfobj.Symbol, name, module string,
 		return code.New("TS5201", name, fmt.Sprintf("Module.symvers says that module %s exports it, but it is not there", module))
 	}
 	return r.place(p, o, sym, entry, ref)
+}
+
+// openedFor finds it: in the piece's own module before any other.
+func (r *resolver) openedFor(p *piece, name string) *opened {
+	list := r.opened[name]
+	for i := range list {
+		if list[i].piece.layout.owner == p.layout.owner {
+			return &list[i]
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return &list[0]
+}
+
+// fromOpened resolves what another object of the fix makes global: in the
+// target it is static, and found by its place.
+func (r *resolver) fromOpened(p *piece, o *opened, sym *elfobj.Symbol, ref objdiff.Ref) error {
+	owner := o.piece.layout.owner
+	switch {
+	case owner == p.layout.owner || owner.ko == nil:
+	case p.layout.owner.ko == nil:
+		return code.New("TS5207", sym.Name, fmt.Sprintf("%s uses it, module %s defines it", p.users(sym), owner))
+	default:
+		if err := r.after(p, owner.module, sym.Name); err != nil {
+			return err
+		}
+	}
+	def := o.piece.layout.names[o.orig.Name]
+	if def == nil {
+		return code.New("TS5108", o.piece.in.Object+": "+o.orig.Name, "needed by "+p.users(sym))
+	}
+	entry, err := o.piece.layout.find(def)
+	if err != nil {
+		return err
+	}
+	return r.place(p, owner, sym, entry, ref)
 }
 
 // after makes sure that module is loaded whenever the piece's own module is.

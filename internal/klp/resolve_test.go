@@ -298,6 +298,26 @@ func TestAFunctionThatNoPointerMayLeadTo(t *testing.T) {
 	}
 }
 
+// A static function that a fix makes global is found by its place, also when
+// its own object changes no more than that.
+func TestWhatWasStaticAndBecomesGlobal(t *testing.T) {
+	v := newTown(t)
+	user := v.input("core2.c", "", strings.Replace(townSources["core2.c"], "static noinline int twice(int x) { return x * 22; }", "extern int opened(int);", 1)+
+		"int twice(int x) { return opened(x); }", "twice")
+	user.Extract.Replaced = nil
+	for i := range user.Extract.Refs {
+		user.Extract.Refs[i].Orig = nil
+	}
+	empty := Input{Object: "core.o", Plain: v.read(v.files["core.c"]), Extract: objdiff.Extract{File: &elfobj.File{Machine: elf.EM_X86_64, Order: elf.ELFDATA2LSB}}}
+	_, _, err := resolved(v.Target, user, empty)
+	qt.Assert(t, qt.Equals(code.Of(err), "TS5201"))
+	empty.Extract.Opened = []objdiff.Opened{{Name: "opened", Orig: empty.Plain.Symbol("counter")}}
+	got, pieces, err := resolved(v.Target, user, empty)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(got["opened"], "vmlinux.counter,0 by vmlinux"))
+	qt.Check(t, qt.HasLen(pieces, 1), qt.Commentf("the other has nothing to bring"))
+}
+
 func TestAFunctionWithAnEndbrMayBePointedAt(t *testing.T) {
 	b := newBench(t)
 	file := b.object("int open(int x) { return x; }\n", "-fcf-protection=branch")

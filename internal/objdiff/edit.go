@@ -27,6 +27,8 @@ type Edit struct {
 // editing is how one variable is edited, word by word.
 type editing struct {
 	atom  *atom // patched
+	was   *atom // the original's
+	exit  bool  // it is the pointer to the module's exit function
 	words []word
 	Edit
 }
@@ -59,9 +61,14 @@ func (r *Result) edit(c *comparer) {
 		r.edits = append(r.edits, e)
 		r.Edits = append(r.Edits, e.Edit)
 	}
+	r.editExit()
 	if why := r.carrier(); why != "" {
 		for _, e := range r.edits {
 			r.unedited[e.atom] = why
+			if e.exit {
+				pair(e.was, e.atom)
+				e.atom.state = changed
+			}
 		}
 		r.edits, r.Edits = nil, nil
 	}
@@ -80,7 +87,7 @@ func (r *Result) editOf(c *comparer, p *atom) (*editing, string) {
 	case len(p.special)+len(o.special) > 0 || p.sec.Name == "__dyndbg":
 		return nil, "it belongs to a special section"
 	}
-	e := &editing{atom: p, Edit: Edit{Variable: p.name(), Section: o.sec.Name}}
+	e := &editing{atom: p, was: o, Edit: Edit{Variable: p.name(), Section: o.sec.Name}}
 	fields, why := r.changedFields(c, p)
 	if why != "" {
 		return nil, why
@@ -356,6 +363,10 @@ func (w *walker) followEdits() {
 // judgeEdits tells what a person should know of edits.
 func (r *Result) judgeEdits() {
 	for _, e := range r.edits {
+		if e.exit {
+			r.risk("TS8015", e.Variable, "")
+			continue
+		}
 		if e.IfUnset {
 			r.risk("TS8012", e.Variable, strings.Join(e.Fields, ", "))
 		} else {

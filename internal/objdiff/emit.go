@@ -42,6 +42,7 @@ func (r *Result) Extract() (*Extract, error) {
 	if err := e.edits(); err != nil {
 		return nil, err
 	}
+	e.out.Opened = e.r.opened()
 	e.hooks()
 	return e.out, nil
 }
@@ -112,6 +113,8 @@ func (e *emitter) define(a *atom, sec *elfobj.Section, pad uint64) *elfobj.Symbo
 		sym.Size = sec.Size() - pad
 	}
 	switch {
+	case a.named(exitFunction): // the live patch has one of its own
+		sym.Name = "tsugi_exit"
 	case a.state == changed:
 		sym.Name = a.twin.name()
 	case a.state == fresh && a.sym.Bind != elf.STB_LOCAL:

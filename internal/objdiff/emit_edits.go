@@ -24,6 +24,7 @@ const (
 	EditOptional uint32 = 1 << iota // leave it where somebody has set it
 	EditAny                         // what was there can't be checked
 	EditFilled                      // something may be where nothing was
+	EditExit                        // it is the module's exit function
 )
 
 // edits writes the table of edited words. What the words point at is carried
@@ -34,14 +35,14 @@ func (e *emitter) edits() error {
 	}
 	sec := &elfobj.Section{Name: ".data.tsugi.edits", Type: elf.SHT_PROGBITS, Flags: elf.SHF_ALLOC | elf.SHF_WRITE, Align: 8, Data: []byte{}}
 	for _, ed := range e.r.edits {
-		twin := ed.atom.twin
 		at := &ref{typ: uint32(elf.R_X86_64_64), size: 8, to: target{atom: ed.atom}}
+		variable := e.undefined(ed.was, ed.was.sym, ed.was.sym, at, nil)
 		for i := range ed.words {
-			if err := e.editWord(sec, &ed.words[i], e.undefined(twin, twin.sym, twin.sym, at, nil), ed.atom); err != nil {
+			if err := e.editWord(sec, ed, &ed.words[i], variable); err != nil {
 				return err
 			}
 		}
-		e.out.Edited = append(e.out.Edited, twin.sym)
+		e.out.Edited = append(e.out.Edited, ed.was.sym)
 	}
 	e.out.File.Sections = append(e.out.File.Sections, sec)
 	e.out.Edits = &elfobj.Symbol{Name: EditsSymbol, Bind: elf.STB_LOCAL, Type: elf.STT_OBJECT, Section: sec, Size: uint64(len(sec.Data))}
@@ -49,7 +50,7 @@ func (e *emitter) edits() error {
 	return nil
 }
 
-func (e *emitter) editWord(sec *elfobj.Section, w *word, variable *elfobj.Symbol, patched *atom) error {
+func (e *emitter) editWord(sec *elfobj.Section, ed *editing, w *word, variable *elfobj.Symbol) error {
 	const oldAt, newAt, maskAt, sizeAt, flagsAt = 8, 16, 24, 32, 36
 	base := uint64(len(sec.Data))
 	entry := make([]byte, EditSize)
@@ -57,7 +58,7 @@ func (e *emitter) editWord(sec *elfobj.Section, w *word, variable *elfobj.Symbol
 	for _, f := range []struct {
 		on   bool
 		flag uint32
-	}{{w.optional, EditOptional}, {w.oldAny, EditAny}, {w.mayBeFilled, EditFilled}} {
+	}{{w.optional, EditOptional}, {w.oldAny, EditAny}, {w.mayBeFilled, EditFilled}, {ed.exit, EditExit}} {
 		if f.on {
 			flags |= f.flag
 		}
@@ -65,8 +66,13 @@ func (e *emitter) editWord(sec *elfobj.Section, w *word, variable *elfobj.Symbol
 	binary.LittleEndian.PutUint64(entry[maskAt:], w.mask)
 	binary.LittleEndian.PutUint32(entry[sizeAt:], uint32(w.size))
 	binary.LittleEndian.PutUint32(entry[flagsAt:], flags)
-	sec.Relocs = append(sec.Relocs, elfobj.Reloc{Off: base, Type: uint32(elf.R_X86_64_64), Sym: variable, Addend: int64(w.off)})
+	where := elfobj.Reloc{Off: base, Type: uint32(elf.R_X86_64_64), Sym: variable, Addend: int64(w.off)}
+	if ed.exit { // where the pointer is only the module tells; what it holds is the function
+		where.Off = base + oldAt
+	}
+	sec.Relocs = append(sec.Relocs, where)
 	switch {
+	case ed.exit:
 	case w.oldRef == nil:
 		binary.LittleEndian.PutUint64(entry[oldAt:], w.old)
 	case !w.oldAny:
@@ -75,7 +81,7 @@ func (e *emitter) editWord(sec *elfobj.Section, w *word, variable *elfobj.Symbol
 	if w.newRef == nil {
 		binary.LittleEndian.PutUint64(entry[newAt:], w.new)
 	} else {
-		rel, err := e.reloc(patched, w.newRef)
+		rel, err := e.reloc(ed.atom, w.newRef)
 		if err != nil {
 			return err
 		}
@@ -95,4 +101,17 @@ func (e *emitter) oldPointer(f *ref, off uint64) elfobj.Reloc {
 	}
 	rel.Sym = e.undefined(f.to.atom, f.to.atom.sym, f.to.atom.sym, f, nil)
 	return rel
+}
+
+// opened lists what has been static and becomes global.
+func (r *Result) opened() []Opened {
+	var out []Opened
+	for _, a := range r.patched.atoms {
+		if a.sym == nil || a.sym.Bind == elf.STB_LOCAL || a.twin == nil || a.twin.sym == nil || a.twin.sym.Bind != elf.STB_LOCAL ||
+			a.class != text && a.class != data {
+			continue
+		}
+		out = append(out, Opened{Name: a.sym.Name, Orig: a.twin.sym})
+	}
+	return out
 }

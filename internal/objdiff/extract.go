@@ -22,6 +22,9 @@ type Extract struct {
 	// Hooks are the callbacks and states that the author wrote with
 	// <tsugi/livepatch.h>.
 	Hooks []Hook
+	// Opened are the functions and variables that were static and are global
+	// now, so that other objects of the fix may name them.
+	Opened []Opened
 	// Edits is the table of edited words in File (see EditsSymbol), nil if
 	// there are none, and Edited the variables that they are in, in the
 	// original object.
@@ -48,6 +51,12 @@ type Ref struct {
 	Pointer bool
 	// NewPointer tells that the original object never took this address.
 	NewPointer bool
+}
+
+// Opened is something static that becomes global.
+type Opened struct {
+	Name string         // in the patched object
+	Orig *elfobj.Symbol // in the original object
 }
 
 // Hook is one use of a macro of <tsugi/livepatch.h>.

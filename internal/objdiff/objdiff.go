@@ -81,6 +81,7 @@ type Result struct {
 	Changed  []Function      `json:"changed,omitempty"`
 	New      []Function      `json:"new,omitempty"`
 	Removed  []string        `json:"removed,omitempty"`
+	Opened   []string        `json:"opened,omitempty"`  // static ones that become global
 	Data     []Datum         `json:"data,omitempty"`    // data that the patch brings
 	Special  []Kept          `json:"special,omitempty"` // special section entries that it brings
 	Edits    []Edit          `json:"edits,omitempty"`   // data of the target that it edits in place
@@ -183,6 +184,9 @@ func (r *Result) describe() {
 		if a.kind == function && a.twin == nil && a.parent == nil && !a.trampoline() {
 			r.Removed = append(r.Removed, a.name())
 		}
+	}
+	for _, o := range r.opened() {
+		r.Opened = append(r.Opened, o.Name)
 	}
 	order := func(x, y *code.Problem) int {
 		return strings.Compare(string(x.Code)+x.Where, string(y.Code)+y.Where)

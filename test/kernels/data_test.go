@@ -27,6 +27,7 @@ func dataEdits(hardlinks, heads string) []edit {
 				"\nstatic const struct block_device_operations virtblk_fops = {",
 		},
 		{"drivers/block/virtio_blk.c", "", ".getgeo\t\t= virtblk_getgeo,", ".getgeo\t\t= e2e_getgeo,"},
+		{"net/sched/em_text.c", "static void __exit exit_em_text(void)", "{\n", "{\n\tpr_info(\"tsugi e2e: em_text leaves " + heads + "\\n\");\n"},
 	}
 }
 
@@ -55,14 +56,15 @@ static void *c_start(`},
 	{"fs/proc/consoles.c", "", ".show\t= show_console_dev", ".show\t= e2e_show"},
 }
 
-// TestDataIsEditedAndComesBack: one live patch edits tables in read-only memory
-// and an initial value; the next takes over two of the three edits and is
-// without the third; when it is reverted, all is as the kernel was built.
+// TestDataIsEditedAndComesBack: one live patch edits tables in read-only memory,
+// an initial value and a module's exit function; the next takes over all but
+// one; when it is reverted, all is as the kernel was built. A module that comes
+// later is edited as it comes.
 func TestDataIsEditedAndComesBack(t *testing.T) {
 	k := target(t, testenv.Demo)
 	first := live(t, k, "tsugi_e2e_data_1", editOf(t, k, "data", append(dataEdits("2", "77"), consoleEdits...)...))
 	second := live(t, k, "tsugi_e2e_data_2", editOf(t, k, "data", dataEdits("3", "99")...))
-	for _, code := range []string{"TS8004", "TS8011", "TS8012"} {
+	for _, code := range []string{"TS8004", "TS8011", "TS8012", "TS8015"} {
 		qt.Check(t, qt.SliceContains(codes(first.Risks), code))
 	}
 	qt.Check(t, qt.DeepEquals(second.Artifact.Manifest.States, []livepatch.State{{ID: klp.EditsState, Version: klp.EditsVersion}}))
@@ -73,10 +75,13 @@ func TestDataIsEditedAndComesBack(t *testing.T) {
 		q.Reproducer = `echo "hardlinks $(cat /proc/sys/fs/protected_hardlinks)"
 echo "consoles $(grep -c 'tsugi e2e' /proc/consoles)"
 fdisk -l /dev/tsugi/scratch | grep -o '[0-9]* heads'
+dmesg -c >/dev/null
+rmmod em_text && modprobe em_text && rmmod em_text && modprobe em_text
+dmesg | grep -o 'tsugi e2e: em_text leaves.*'
 [ "$(cat /proc/sys/fs/protected_hardlinks)" = 3 ]`
 	})
 	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, "hardlinks 1\nconsoles 0\n16 heads\n"))
-	qt.Check(t, qt.Equals(p.After.Reproducer.Output, "hardlinks 3\nconsoles 0\n99 heads\n"))
+	qt.Check(t, qt.Equals(p.After.Reproducer.Output, "hardlinks 3\nconsoles 0\n99 heads\ntsugi e2e: em_text leaves 99\ntsugi e2e: em_text leaves 99\n"))
 	back, _ := p.Check(proof.CheckRevertShown)
 	qt.Check(t, qt.Equals(back.Status, proof.Pass), qt.Commentf("%s", back.Detail))
 	notes := slices.DeleteFunc(slices.Clone(p.Log.Notes), func(l string) bool { return !strings.Contains(l, "tsugi e2e:") })

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 struct module {
 	int state;
-	char name[60];
-	char contents[64];
+	void (*exit)(void);
+	char name[56];
+	char contents[56];
 };
 enum { MODULE_STATE_LIVE, MODULE_STATE_COMING, MODULE_STATE_GOING };
 void __module_get(struct module *mod);
