@@ -18,11 +18,14 @@ func (a *app) surveyed(ctx context.Context, store *kernel.Store, t *kernel.Targe
 	if o.to == "" {
 		return a.filesSeries(args)
 	}
+	if o.from != "" && o.from != t.SourceVersion { // before sources are fetched for nothing
+		return nil, survey.OtherSource(t, o.from)
+	}
 	c, err := catalogue.Open(cmp.Or(o.catalogue, filepath.Join(store.Home(), "catalogue")))
 	if err != nil {
 		return nil, err
 	}
-	return c.Update(ctx, store, cmp.Or(o.from, t.SourceVersion), o.to, a.Progress())
+	return c.Update(ctx, store, t.SourceVersion, o.to, a.Progress())
 }
 
 // knownFacts are the verdicts of surveys that were made of a series before, by

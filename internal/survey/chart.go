@@ -29,7 +29,7 @@ type bar struct {
 
 const (
 	chartWidth = 900
-	labelWidth = 250
+	labelWidth = 280
 	noteWidth  = 150
 	barHeight  = 18
 	lineHeight = 28

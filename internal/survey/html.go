@@ -93,7 +93,7 @@ func (r *Report) reasonChart() template.HTML {
 	var list []bar
 	for _, c := range r.Codes[:min(len(r.Codes), 20)] {
 		list = append(list, bar{
-			label: string(c.Code) + "  " + clip(c.Title, 30), sub: c.Title,
+			label: string(c.Code) + "  " + clip(c.Title, 27), sub: c.Title,
 			parts: []part{{"alone", c.Only, "fixes, the only reason"}, {"among", c.Fixes - c.Only, "fixes, among other reasons"}},
 			note:  fmt.Sprintf("%d (%d CVEs)", c.Fixes, c.CVEs),
 		})

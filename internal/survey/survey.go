@@ -50,7 +50,7 @@ func Run(ctx context.Context, req Request, rep progress.Reporter) (*Report, erro
 		req.Jobs = runtime.NumCPU()
 	}
 	if from := req.Series.From; from != "" && from != req.Target.SourceVersion {
-		return nil, code.New("TS1401", req.Target.Name, fmt.Sprintf("its source is %s, the update begins at %s", req.Target.SourceVersion, from))
+		return nil, OtherSource(req.Target, from)
 	}
 	kept, err := openVerdicts(req.Dir, req.Target)
 	if err != nil {
@@ -61,4 +61,10 @@ func Run(ctx context.Context, req Request, rep progress.Reporter) (*Report, erro
 		return nil, kernel.OrInterrupted(ctx, err)
 	}
 	return w.report(), nil
+}
+
+// OtherSource is the problem of an update that does not begin where the
+// target's source stands.
+func OtherSource(t *kernel.Target, from string) *code.Problem {
+	return code.New("TS1401", t.Name, fmt.Sprintf("its source is %s, the update begins at %s", t.SourceVersion, from))
 }
