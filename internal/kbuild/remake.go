@@ -92,7 +92,7 @@ func Remake(ctx context.Context, t *kernel.Target, f *fix.Fix, modules []string,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.apply(c.written); err != nil {
+	if err := w.apply(c.changes); err != nil {
 		return nil, err
 	}
 	err = c.remake(ctx, m, parts, w, func(i int, ko []byte, changed []string) {

@@ -105,6 +105,10 @@ func (m Modules) Shipped(release, file string) (agent.ShippedModule, error) {
 }
 
 func unpack(program string, b []byte) ([]byte, error) {
+	program, err := tool(program)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "-dcq")
@@ -417,8 +421,12 @@ func (m Modules) run(ctx context.Context, argv ...string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
+	program, err := tool(argv[0])
+	if err != nil {
+		return err
+	}
 	// The agent's own files are for root alone; what depmod writes is for all.
-	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", `umask 022; PATH=/usr/sbin:/usr/bin:/sbin:/bin; exec "$@"`, "tsugi"}, argv...)...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", `umask 022; exec "$@"`, "tsugi", program}, argv[1:]...)...)
 	cmd.Env = []string{"LC_ALL=C"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -426,6 +434,18 @@ func (m Modules) run(ctx context.Context, argv ...string) error {
 		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, said[:min(len(said), 500)])
 	}
 	return nil
+}
+
+// tool finds a program of kmod. A service's PATH may lack their directories,
+// and a shell may have commands of these names of its own.
+func tool(name string) (string, error) {
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"} {
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", code.New("TS9432", name, "it is not installed").WithFix("install the package kmod")
 }
 
 func syncDir(dir string) error {
