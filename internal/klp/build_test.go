@@ -279,7 +279,7 @@ func TestColdPartsBelongToTheirFunction(t *testing.T) {
 			switch {
 			case s == text && r.Sym.Section == text:
 				jumps = append(jumps, r.Sym.Value+uint64(r.Addend)+4)
-			case s.Target == text && r.Sym.Name == ".klp.sym.vmlinux.complain,0":
+			case s.Target == text && r.Sym.Name == ".klp.sym.vmlinux.complain,1":
 				calls = append(calls, r.Off)
 			}
 		}

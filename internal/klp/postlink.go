@@ -335,7 +335,7 @@ func (p *postlink) symbol(k klpSym) *elfobj.Symbol {
 	s := p.symbols[k]
 	if s == nil {
 		s = &elfobj.Symbol{
-			Name: fmt.Sprintf(".klp.sym.%s.%s,%d", k.object, k.name, k.pos),
+			Name: fmt.Sprintf(".klp.sym.%s.%s,%d", k.object, k.name, place1(k.pos)),
 			Bind: elf.STB_GLOBAL, Index: elfobj.SHNLivepatch,
 		}
 		p.symbols[k] = s

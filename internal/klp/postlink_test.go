@@ -94,8 +94,8 @@ func TestRelocationsMoveToLivepatchSections(t *testing.T) {
 	}
 	qt.Assert(t, qt.DeepEquals(got, []string{
 		".text.patched_fs exported",
-		".klp.rela.fs..text.patched_fs .klp.sym.fs.fs_count,0",
-		".klp.rela.fs..text.patched_fs .klp.sym.lib.lib_call,0",
+		".klp.rela.fs..text.patched_fs .klp.sym.fs.fs_count,1",
+		".klp.rela.fs..text.patched_fs .klp.sym.lib.lib_call,1",
 		".klp.rela.vmlinux..text.patched_fs .klp.sym.vmlinux.twice,1",
 	}))
 	qt.Assert(t, qt.Equals(m.text.Data[9], 0))
@@ -195,7 +195,7 @@ func TestStaticCallsThatTheKernelCannotConnect(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	qt.Assert(t, qt.DeepEquals(got, []string{".klp.sym.vmlinux.__SCK__kernel,0", "__SCK__both", "__SCK__new", "__SCT__with_map"}))
+	qt.Assert(t, qt.DeepEquals(got, []string{".klp.sym.vmlinux.__SCK__kernel,1", "__SCK__both", "__SCK__new", "__SCT__with_map"}))
 	qt.Assert(t, qt.HasLen(s.Data, 4*8))
 }
 

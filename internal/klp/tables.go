@@ -145,16 +145,18 @@ func (t *tables) functions(o *object, n *int) {
 	i := first
 	for _, p := range o.pieces {
 		for _, f := range p.funcs {
-			t.printf("\t{ .old_name = \"%s\", .new_func = tsugi_new_%d", f.entry.name, i)
-			if f.pos != 0 {
-				t.printf(", .old_sympos = %d", f.pos)
-			}
-			t.printf(" },\n")
+			t.printf("\t{ .old_name = \"%s\", .new_func = tsugi_new_%d, .old_sympos = %d },\n", f.entry.name, i, place1(f.pos))
 			i++
 		}
 	}
 	t.printf("\t{ }\n};\n")
 }
+
+// place1 is the position under which livepatch is to look for a symbol. It
+// would take 0 for a unique name, and then, before Linux 6.2, read the whole
+// symbol table for each of thousands of relocations to be sure; the first of
+// one is found sooner. That there is but one was seen in the target.
+func place1(pos int) int { return max(pos, 1) }
 
 var callbackKinds = []objdiff.HookKind{
 	objdiff.HookPrePatch, objdiff.HookPostPatch, objdiff.HookPreUnpatch, objdiff.HookPostUnpatch,

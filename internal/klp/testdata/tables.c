@@ -7,14 +7,14 @@
 extern char tsugi_new_0[]; /* patched_core, core.o */
 
 static struct klp_func tsugi_funcs_vmlinux[] = {
-	{ .old_name = "patched_core", .new_func = tsugi_new_0 },
+	{ .old_name = "patched_core", .new_func = tsugi_new_0, .old_sympos = 1 },
 	{ }
 };
 
 extern char tsugi_new_1[]; /* patched_fs, fs.o */
 
 static struct klp_func tsugi_funcs_fs[] = {
-	{ .old_name = "patched_fs", .new_func = tsugi_new_1 },
+	{ .old_name = "patched_fs", .new_func = tsugi_new_1, .old_sympos = 1 },
 	{ }
 };
 
