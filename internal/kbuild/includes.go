@@ -221,9 +221,20 @@ func (g *includes) includers(changed []string) []string {
 		seen[c] = true
 	}
 	var out []string
+	all := false // sources include it without saying so
 	for len(todo) > 0 {
 		h := todo[0]
 		todo = todo[1:]
+		if !all && slices.Contains(implicit(), h) {
+			all = true
+			for f := range g.Files {
+				if ext := path.Ext(f); (ext == ".c" || ext == ".S") && !seen[f] {
+					seen[f] = true
+					out = append(out, f)
+					todo = append(todo, f)
+				}
+			}
+		}
 		for _, u := range g.uses[path.Base(h)] {
 			if seen[u.from] || !slices.Contains(g.resolve(u.from, u.operand), h) {
 				continue

@@ -51,9 +51,12 @@ type ReachOptions struct {
 	SourcesOnly bool
 }
 
-// maxCandidates is how many objects are preprocessed to see whether a changed
-// header matters to them.
-const maxCandidates = 4000
+// manyUsers is from how many files on the whole kernel's index is asked.
+const manyUsers = 40
+
+// textsPerObject is how many objects are preprocessed at most to see whether a
+// change matters to them, for each one that may be compiled.
+const textsPerObject = 4
 
 // Reach finds the objects that a fix touches: those of changed .c files, and
 // of .c files that include a changed file and whose preprocessed text the
@@ -96,6 +99,12 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 		}
 	}
 	if len(s.candidates) > 0 {
+		if err := s.narrow(ctx); err != nil {
+			return nil, err
+		}
+		if limit := textsPerObject * opt.MaxObjects; len(s.candidates)-len(s.seen) > limit {
+			return nil, code.New("TS3106", t.Name, fmt.Sprintf("%d objects may see it, the limit is %d", len(s.candidates), limit))
+		}
 		if err := s.prune(ctx, r.Files); err != nil {
 			return nil, err
 		}
@@ -187,16 +196,13 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 			out.Outcome, out.Why = NoEffect, "only comments and white space change"
 			return nil
 		}
-		adds, err := s.onlyAdds(ctx, change)
-		if err != nil {
-			return err
-		}
-		if adds {
-			out.Outcome, out.Why = Built, "it gains only names that nothing but changed files uses"
-			return nil
-		}
 	}
 	users := s.graph.includers([]string{out.Path})
+	if len(users) > manyUsers { // quicker than a make for each directory
+		if _, err := s.m.index(ctx, s.rep); err != nil {
+			return err
+		}
+	}
 	for _, u := range users {
 		if path.Ext(u) != ".c" && path.Ext(u) != ".S" || notRunning(u) != "" {
 			continue
@@ -210,9 +216,6 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 		}
 		for _, o := range objs {
 			s.candidate(o, number, out)
-		}
-		if len(s.candidates) > maxCandidates {
-			return code.New("TS3106", out.Path, fmt.Sprintf("more than %d objects include it", maxCandidates))
 		}
 	}
 	switch {

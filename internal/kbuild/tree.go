@@ -21,6 +21,7 @@ type Tree struct {
 
 	mu    sync.Mutex
 	graph *includes
+	words *words
 }
 
 // Open reads the makefiles of a target; the rest is read when it is needed.
