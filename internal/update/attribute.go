@@ -257,11 +257,11 @@ func (a *attributor) byPrefix(s subject, at func(int) *match) {
 	for _, w := range uniq(s.prefix) {
 		hits := make(map[int]float64)
 		anywhere := false
-		for _, v := range uniq(slices.Concat([]string{w}, aliases[w], pieces(w))) {
+		for _, v := range uniq(slices.Concat([]string{w}, aliases[w], pieces(w), ofPieces(w))) {
 			for _, d := range a.having[v] {
 				switch f := a.docs[d].fields[v]; {
-				case f&inPath != 0:
-					hits[d] = max(hits[d], 1*share(v, w))
+				case f&inPath != 0: // pieces add up: vhost_iotlb is vhost/iotlb.c
+					hits[d] = min(1, hits[d]+share(v, w))
 					anywhere = true
 				case f&(inFunction|inPieces) != 0:
 					hits[d] = max(hits[d], 0.35*share(v, w))
@@ -292,6 +292,17 @@ func (a *attributor) byPrefix(s subject, at func(int) *match) {
 	}
 }
 
+// ofPieces are the aliases of a word's pieces.
+func ofPieces(w string) []string {
+	var out []string
+	if ps := pieces(w); len(ps) > 1 {
+		for _, p := range ps {
+			out = append(out, aliases[p]...)
+		}
+	}
+	return out
+}
+
 // aliases are names that subsystems have in subjects, and words of the paths
 // that they mean.
 var aliases = map[string][]string{
@@ -302,19 +313,31 @@ var aliases = map[string][]string{
 	"nsvm": {"svm", "nested"}, "sev": {"sev"}, "perf": {"events"}, "sched_ext": {"ext"}, "psi": {"psi"}, "memcg": {"memcontrol"}, "gfs2": {"gfs2"},
 	"usb": {"usb"}, "xhci": {"xhci"}, "typec": {"typec"}, "net_sched": {"sched"}, "ipv4": {"ipv4"}, "ipv6": {"ipv6"}, "inet": {"ipv4"},
 	"tcp": {"tcp", "ipv4"}, "udp": {"udp", "ipv4"}, "xsk": {"xdp"}, "blk-mq": {"blk-mq", "block"}, "dm": {"dm", "md"}, "md": {"md"}, "raid": {"md"},
-	"nvme-tcp": {"nvme", "tcp"}, "nvmet": {"nvme", "target"}, "nvmet-tcp": {"target", "tcp"}, "thunderbolt": {"thunderbolt"}, "hid": {"hid"},
+	"nvmet": {"nvme", "target"}, "thunderbolt": {"thunderbolt"}, "hid": {"hid"},
 	"iommu": {"iommu"}, "vt-d": {"intel"}, "efi": {"efi"}, "apparmor": {"apparmor"}, "landlock": {"landlock"}, "ima": {"integrity"},
 	"tracing": {"trace"}, "ftrace": {"ftrace"}, "lockd": {"lockd"}, "nouveau": {"nouveau"}, "i915": {"i915"}, "vsock": {"vmw_vsock"},
 	"staging": {"staging"}, "mm": {"mm"}, "keys": {"keys"}, "tls": {"tls"}, "xfrm": {"xfrm"}, "esp": {"esp4", "esp6"}, "l2cap": {"l2cap_core"},
 	"iso": {"iso"}, "sco": {"sco"}, "rfcomm": {"rfcomm"}, "mgmt": {"mgmt"}, "can": {"can"}, "hv_netvsc": {"netvsc"}, "drivers": {"hv"},
+	"svcrdma": {"xprtrdma", "svc"}, "xprtrdma": {"xprtrdma"}, "rpcrdma": {"xprtrdma"}, "hwrng": {"hw_random"}, "bnxt_en": {"bnxt"}, "functionfs": {"f_fs"},
+	"ovl": {"overlayfs"}, "fsverity": {"verity"}, "fscrypt": {"crypto"}, "mtd": {"mtd"}, "ubi": {"ubi"}, "cgroup": {"cgroup"}, "iwlwifi": {"iwlwifi"},
+	"powercap": {"powercap"}, "hyperv": {"hv"}, "vmbus": {"hv"}, "amdkfd": {"amdkfd"}, "sctp": {"sctp"}, "mctp": {"mctp"},
+	"libceph": {"ceph", "net"}, "dccp": {"dccp"},
 }
 
-// share is how much of a word one of its pieces counts.
+// share is how much of a word one of its pieces counts: all together count as
+// the word.
 func share(piece, word string) float64 {
 	if piece == word || slices.Contains(aliases[word], piece) {
 		return 1
 	}
-	return float64(len(piece)) / float64(len(word)+2)
+	all := 0
+	for _, p := range pieces(word) {
+		all += len(p)
+		if piece != p && slices.Contains(aliases[p], piece) {
+			piece = p
+		}
+	}
+	return min(1, float64(len(piece))/float64(max(1, all)))
 }
 
 func uniq(ws []string) []string {

@@ -20,7 +20,7 @@ var foreign = strings.Fields("arm arm64 arm* armel armhf riscv riscv64 s390 s390
 const (
 	byFar   = 1.35 // a likely fix scores so many times the next one
 	atLeast = 8    // and so much itself
-	fits    = 7    // less than this is no match
+	fits    = 5    // less than this is no match
 	nearly  = 0.92 // of two groups so close, the one that nothing explains is taken
 )
 
