@@ -3,6 +3,7 @@
 package survey
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -97,7 +98,8 @@ func (w *walk) pass(ctx context.Context, todo []int, c *clock, task progress.Tas
 }
 
 // recall takes what earlier surveys found, and lists what is left to do: what
-// is quick first, so that a survey under way shows most of the picture early.
+// is quick first, and of that what repairs a CVE, so that a survey under way
+// shows most of the picture early.
 func (w *walk) recall() ([]int, error) {
 	fixes := w.req.Series.Fixes
 	w.found, w.fresh = make([]*entry, len(fixes)), make([]bool, len(fixes))
@@ -112,7 +114,9 @@ func (w *walk) recall() ([]int, error) {
 			todo = append(todo, i)
 		}
 	}
-	slices.SortStableFunc(todo, func(a, b int) int { return effort(fixes[a]) - effort(fixes[b]) })
+	slices.SortStableFunc(todo, func(a, b int) int {
+		return cmp.Or(cmp.Compare(effort(fixes[a]), effort(fixes[b])), cmp.Compare(len(fixes[b].CVEs), len(fixes[a].CVEs)))
+	})
 	return todo, nil
 }
 
