@@ -31,6 +31,9 @@ func (b *build) assessSources(ctx context.Context) (bool, error) {
 	if err := b.compare(ctx, pairs); err != nil {
 		return false, err
 	}
+	if _, err := b.fitStructs(ctx, objs, pairs, before); err != nil {
+		return false, err
+	}
 	inKernel := slices.ContainsFunc(b.report.Objects, func(o Object) bool { return o.Diff != nil && o.Module == "" })
 	if len(b.report.Refusals) > 0 && inKernel {
 		return true, nil

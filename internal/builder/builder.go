@@ -164,6 +164,8 @@ type build struct {
 	inputs  []klp.Input
 	// spare are objects that only bring new globals, which others may call.
 	spare []klp.Input
+	// moved says of structs which new members went into padding, see fit.go.
+	moved map[string]string
 }
 
 // stage runs one step and notes how long it took.
@@ -178,6 +180,7 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 	var objs []kbuild.Object
 	var pairs []kbuild.Pair
 	var known bool // the verdict, from the fix's own sources
+	var before Report
 	steps := []struct {
 		name string
 		do   func() error
@@ -185,8 +188,9 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		{"read fix", func() error { return b.combine() }},
 		{"assess sources", func() (err error) { known, err = b.assessSources(ctx); return err }},
 		{"find objects", func() (err error) { objs, err = b.reach(ctx, false); return err }},
-		{"compile", func() (err error) { pairs, err = b.compile(ctx, objs); return err }},
+		{"compile", func() (err error) { before = *b.report; pairs, err = b.compile(ctx, objs); return err }},
 		{"compare", func() error { return b.compare(ctx, pairs) }},
+		{"fit structs", func() (err error) { _, err = b.fitStructs(ctx, objs, pairs, before); return err }},
 	}
 	for _, s := range steps {
 		if known {
@@ -196,6 +200,7 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 			return b.refused(err)
 		}
 	}
+	b.tellMoved()
 	switch {
 	case len(b.report.Failed) > 0:
 		return b.report, nil

@@ -5,10 +5,8 @@ package builder
 import (
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
@@ -65,16 +63,7 @@ func (b *build) combine() error {
 		b.fix = last
 		return nil
 	}
-	var text []byte
-	for _, path := range slices.Sorted(maps.Keys(now)) {
-		c := now[path]
-		text = append(text, fix.Unified(path, c.Old, c.New)...)
-	}
-	if len(text) == 0 { // one undoes the other
-		b.fix = &fix.Fix{}
-		return nil
-	}
 	var err error
-	b.fix, err = fix.Parse(b.report.Name, text)
+	b.fix, err = asFix(b.report.Name, now)
 	return err
 }

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Move says where a new member of a struct has room: behind an old one.
+type Move struct{ Member, After string }
+
+// Fit finds room in the padding of the original struct for every member that
+// the patched one has beside the old ones, which have to be what they were. It
+// is true when all find room: with the new members there, the old ones lie
+// where they lay. typ is a name as in Change.Type.
+//
+// Only structs that hold a pointer are looked at: the others may be what a
+// device, a disk or a network reads, where the order is the meaning. And only
+// numbers and pointers find room: padding of objects that exist is zero where
+// they were zeroed, which is no state that a lock, a list or a reference count
+// could begin with.
+func Fit(orig, patched *Types, typ string) ([]Move, bool) {
+	name, ok := strings.CutPrefix(typ, "struct ")
+	if !ok {
+		return nil, false
+	}
+	olds, news := orig.named(name), patched.named(name)
+	if len(olds) != 1 || len(news) != 1 {
+		return nil, false // which is which would be a guess
+	}
+	o, isStruct := olds[0].(*btf.Struct)
+	p, alsoStruct := news[0].(*btf.Struct)
+	if !isStruct || !alsoStruct || !holdsPointer(o, 0) {
+		return nil, false
+	}
+	added, ok := additions(o, p)
+	if !ok {
+		return nil, false
+	}
+	holes := holes(o)
+	var moves []Move
+	for _, m := range added {
+		size, err := btf.Sizeof(m.Type)
+		align := alignment(m.Type, 0)
+		if err != nil || size <= 0 || align == 0 || m.BitfieldSize != 0 || !scalar(m.Type) {
+			return nil, false
+		}
+		found := false
+		for i := range holes {
+			h := &holes[i]
+			at := (h.from + align - 1) / align * align
+			if at+uint32(size) > h.to {
+				continue
+			}
+			moves = append(moves, Move{Member: m.Name, After: h.after})
+			h.from, h.after, found = at+uint32(size), m.Name, true
+			break
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return moves, len(moves) > 0
+}
+
+// additions lists the members that only p has, in order. It is false unless p
+// has all of o's besides, in their order and of their types.
+func additions(o, p *btf.Struct) ([]btf.Member, bool) {
+	var added []btf.Member
+	k := 0
+	for _, m := range p.Members {
+		if k < len(o.Members) && m.Name == o.Members[k].Name && sameMember(o.Members[k], m) {
+			k++
+			continue
+		}
+		if m.Name == "" {
+			return nil, false
+		}
+		added = append(added, m)
+	}
+	return added, k == len(o.Members)
+}
+
+func sameMember(o, p btf.Member) bool {
+	a, err1 := btf.Sizeof(o.Type)
+	b, err2 := btf.Sizeof(p.Type)
+	return err1 == nil && err2 == nil && a == b && o.BitfieldSize == p.BitfieldSize &&
+		typeWord(btf.UnderlyingType(o.Type)) == typeWord(btf.UnderlyingType(p.Type))
+}
+
+// hole is padding behind a member.
+type hole struct {
+	after    string
+	from, to uint32
+}
+
+// holes lists padding behind members that have a name and bytes of their own.
+func holes(s *btf.Struct) []hole {
+	var out []hole
+	for i, m := range s.Members {
+		size, err := btf.Sizeof(m.Type)
+		if err != nil || size <= 0 || m.Name == "" || m.BitfieldSize != 0 {
+			continue
+		}
+		from, to := uint32(m.Offset)/8+uint32(size), s.Size
+		if i+1 < len(s.Members) {
+			if s.Members[i+1].BitfieldSize != 0 {
+				continue
+			}
+			to = uint32(s.Members[i+1].Offset) / 8
+		}
+		if from < to {
+			out = append(out, hole{m.Name, from, to})
+		}
+	}
+	return out
+}
+
+func scalar(t btf.Type) bool {
+	switch btf.UnderlyingType(t).(type) {
+	case *btf.Int, *btf.Enum, *btf.Pointer:
+		return true
+	}
+	return false
+}
+
+// alignment is what a type asks of its place, 0 if that is not known.
+func alignment(t btf.Type, depth int) uint32 {
+	if depth > 16 {
+		return 0
+	}
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Pointer:
+		return 8
+	case *btf.Array:
+		return alignment(t.Type, depth+1)
+	case *btf.Struct:
+		return widest(t.Members, depth)
+	case *btf.Union:
+		return widest(t.Members, depth)
+	case *btf.Int, *btf.Enum, *btf.Float:
+		n, err := btf.Sizeof(t)
+		if err != nil || n <= 0 || n > 16 || n&(n-1) != 0 {
+			return 0
+		}
+		return uint32(n)
+	}
+	return 0
+}
+
+func widest(list []btf.Member, depth int) uint32 {
+	most := uint32(1)
+	for _, m := range list {
+		a := alignment(m.Type, depth+1)
+		if a == 0 {
+			return 0
+		}
+		most = max(most, a)
+	}
+	return most
+}
+
+// holdsPointer reports whether a pointer is among a type's members, at any
+// depth.
+func holdsPointer(t btf.Type, depth int) bool {
+	if depth > 16 {
+		return false
+	}
+	var list []btf.Member
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Pointer:
+		return true
+	case *btf.Array:
+		return holdsPointer(t.Type, depth+1)
+	case *btf.Struct:
+		list = t.Members
+	case *btf.Union:
+		list = t.Members
+	}
+	for _, m := range list {
+		if holdsPointer(m.Type, depth+1) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+)
+
+func TestNewMembersFindRoomInPadding(t *testing.T) {
+	const src = "struct in { char c; long l; }; struct s { %s }; struct s the_s; int use(struct s *p) { return sizeof(*p); }"
+	// a hole of 3 bytes behind valid, one of 4 behind count
+	const before = "void *p; int n; char valid; void *q; int count;"
+	for name, tc := range map[string]struct {
+		before, after string
+		moves         []Move
+	}{
+		"a byte before the hole":              {before, "void *p; char fresh; int n; char valid; void *q; int count;", []Move{{"fresh", "valid"}}},
+		"an int goes to the larger hole":      {before, "void *p; int fresh; int n; char valid; void *q; int count;", []Move{{"fresh", "count"}}},
+		"two share one":                       {before, "void *p; char a; short b; int n; char valid; void *q; int count;", []Move{{"a", "valid"}, {"b", "a"}}},
+		"in the order of the fix":             {before, "void *p; short b; char a; int n; char valid; void *q; int count;", []Move{{"b", "valid"}, {"a", "count"}}},
+		"too large":                           {before, "void *p; long fresh; int n; char valid; void *q; int count;", nil},
+		"an old one that changes":             {before, "void *p; char fresh; int n; short valid; void *q; int count;", nil},
+		"an old one that goes":                {before, "void *p; char fresh; int n; void *q; int count;", nil},
+		"old ones that change places":         {before, "void *p; char fresh; char valid; int n; void *q; int count;", nil},
+		"a bit":                               {before, "void *p; int n; unsigned fresh:1; char valid; void *q; int count;", nil},
+		"no name":                             {before, "void *p; union { char x; }; int n; char valid; void *q; int count;", nil},
+		"what zero is no state of":            {before, "void *p; struct { int refs; } fresh; int n; char valid; void *q; int count;", nil},
+		"none is new":                         {before, before, nil},
+		"nothing but numbers may be a format": {"int n; char valid; int m;", "int n; char fresh; char valid; int m;", nil},
+		"a struct with room at its end":       {"struct in i; void *p; int n;", "struct in i; int fresh; void *p; int n;", []Move{{"fresh", "n"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			orig, err := Parse(rawBTF(t, fmt.Sprintf(src, tc.before)))
+			qt.Assert(t, qt.IsNil(err))
+			patched, err := Parse(rawBTF(t, fmt.Sprintf(src, tc.after)))
+			qt.Assert(t, qt.IsNil(err))
+			moves, ok := Fit(orig, patched, "struct s")
+			qt.Assert(t, qt.Equals(ok, tc.moves != nil), qt.Commentf("%v", moves))
+			if ok {
+				qt.Assert(t, qt.DeepEquals(moves, tc.moves))
+			}
+		})
+	}
+}
