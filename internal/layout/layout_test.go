@@ -96,6 +96,44 @@ func TestNoTypesIsSaidPlainly(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(errors.Is(err, ErrNoTypes)))
 }
 
+func TestFieldsOfVariables(t *testing.T) {
+	types, err := Parse(rawBTF(t, `
+struct inner { short s; int (*call)(int); };
+struct plain { char c; int n; };
+struct ops { int (*open)(void *); const char *name; _Bool on; unsigned bit:1; struct plain p; union { long a; char *b; }; enum { A } e; };
+struct ops table[2]; struct plain alone; int number; int *pointer; struct inner deep;
+static const struct ops hidden = { .on = 1 }; const struct ops *use(void) { return &hidden; }`))
+	qt.Assert(t, qt.IsNil(err))
+	for _, tc := range []struct {
+		variable string
+		off      uint64
+		want     Field
+	}{
+		{"table", 0, Field{Off: 0, Size: 8, Kind: FieldFunction, Of: "ops", Name: "[0].open", Operations: true}},
+		{"table", 11, Field{Off: 8, Size: 8, Kind: FieldPointer, Of: "ops", Name: "[0].name", Operations: true}},
+		{"table", 48 + 16, Field{Off: 64, Size: 1, Kind: FieldBool, Of: "ops", Name: "[1].on", Operations: true}},
+		{"table", 24, Field{Off: 24, Size: 4, Kind: FieldNumber, Of: "plain", Name: "[0].p.n", Operations: true}},
+		{"table", 32, Field{Off: 32, Size: 8, Of: "ops", Name: "[0]", Operations: true}},
+		{"table", 40, Field{Off: 40, Size: 4, Kind: FieldNumber, Of: "ops", Name: "[0].e", Operations: true}},
+		{"hidden", 16, Field{Off: 16, Size: 1, Kind: FieldBool, Of: "ops", Name: ".on", Operations: true}},
+		{"alone", 5, Field{Off: 4, Size: 4, Kind: FieldNumber, Of: "plain", Name: ".n"}},
+		{"deep", 8, Field{Off: 8, Size: 8, Kind: FieldFunction, Of: "inner", Name: ".call", Operations: true}},
+		{"number", 2, Field{Size: 4, Kind: FieldNumber}},
+		{"pointer", 0, Field{Size: 8, Kind: FieldPointer}},
+	} {
+		got, ok := types.Field(tc.variable, tc.off)
+		qt.Check(t, qt.IsTrue(ok), qt.Commentf("%s+%d", tc.variable, tc.off))
+		qt.Check(t, qt.Equals(got, tc.want), qt.Commentf("%s+%d", tc.variable, tc.off))
+	}
+	for _, none := range []struct {
+		variable string
+		off      uint64
+	}{{"table", 17}, {"table", 96}, {"alone", 2}, {"number", 4}, {"nothing", 0}, {"use", 0}} {
+		_, ok := types.Field(none.variable, none.off)
+		qt.Check(t, qt.IsFalse(ok), qt.Commentf("%s+%d", none.variable, none.off))
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(rawBTF(f, `struct s { int a; struct s *n; } x; int use(struct s *p) { return p->a; }`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -105,6 +143,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil {
 			Compare(types, types)
+			for off := range uint64(64) {
+				if f, ok := types.Field("x", off); ok && (f.Off > off || f.Off+f.Size <= off) {
+					t.Fatalf("%+v does not cover +%#x", f, off)
+				}
+			}
 		}
 	})
 }

@@ -213,15 +213,47 @@ func (r *Result) wordOf(c *comparer, p *atom, f layout.Field) (word, string) {
 		if f.Kind != layout.FieldNumber && f.Kind != layout.FieldBool {
 			return w, "it is no number"
 		}
-		return w, ""
+		return w, r.remembers(o, p)
 	case f.Kind == layout.FieldNumber && wholeRecords[f.Of]:
 		return w, ""
 	case f.Kind != layout.FieldBool:
 		return w, "a number in a table may be read twice, before and after: nothing keeps the two together"
 	case !f.Operations:
-		return w, "struct " + f.Of + " describes something that has been set up by it"
+		return w, describes(f)
 	}
 	return w, readAgain(f)
+}
+
+func describes(f layout.Field) string {
+	if f.Of == "" {
+		return "what it describes may have been set up by it"
+	}
+	return "struct " + f.Of + " describes something that has been set up by it"
+}
+
+// remembers says why the value of a variable may mean something else by now
+// than how it is set up: "" for settings, which hardly anybody writes, and
+// which administrators may.
+func (r *Result) remembers(o, p *atom) string {
+	if readOnly(o.sec) || strings.HasPrefix(o.sec.Name, ".data..read_mostly") || strings.HasPrefix(o.sec.Name, ".data..ro_after_init") {
+		return ""
+	}
+	for _, u := range p.users {
+		if u.kind != variable {
+			continue
+		}
+		if u.sec.Name == "__param" {
+			return ""
+		}
+		for i := range u.refs {
+			if at := u.refs[i].off; u.refs[i].to.atom == p && at >= u.entry-u.start {
+				if f, ok := r.fieldOf(u, at-(u.entry-u.start)); ok && f.Of == "ctl_table" {
+					return ""
+				}
+			}
+		}
+	}
+	return "it is no setting (a sysctl, a parameter, __read_mostly): what its value means by now is not known"
 }
 
 // pointerEdit judges a pointer that changes.
@@ -234,7 +266,7 @@ func (r *Result) pointerEdit(p *atom, f layout.Field, w *word) string {
 	case f.Of == "":
 		return "it is a pointer by itself: who has read it is not known"
 	case f.Kind == layout.FieldPointer && !f.Operations:
-		return "struct " + f.Of + " describes something that has been set up by it"
+		return describes(f)
 	}
 	if why := readAgain(f); why != "" {
 		return why

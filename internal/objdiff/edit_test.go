@@ -36,10 +36,13 @@ const struct thing_setup setup[2] = { { .id = 1 }, { .id = 2 } };
 const struct attribute_group group = { };
 struct thing_ops copied = { .open = first };
 const struct nla_policy policy[2] = { { .type = 1 }, { .type = 2, .len = 8 } };
-int limit = 5;
+int limit __attribute__((section(".data..read_mostly"))) = 5;
+static int depth = 3;
+struct ctl_table { const char *procname; void *data; int maxlen; int (*proc_handler)(void *); };
+struct ctl_table table[] = { { "depth", &depth, 4, other } };
 int later;
 static bool quiet;
-int use(struct thing *t) { t->ops = &ops; later++; return limit + quiet; }
+int use(struct thing *t) { t->ops = &ops; later++; return limit + quiet + depth; }
 void hush(void) { quiet = !quiet; }
 void *copies(void) { return kmemdup(&copied, sizeof(copied), 0); }
 `
@@ -81,9 +84,10 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 		"a flag among operations":            {edits: []string{".mask = 4", ".mask = 4, .fast = 1"}, risks: []string{"TS8011 ops"}, words: 1},
 		"the rule of an attribute":           {edits: []string{".len = 8", ".len = 16"}, risks: []string{"TS8011 policy"}, words: 1},
 		"a pointer to data that exists":      {edits: []string{".mask = 4", ".mask = 4, .state = &shared"}, risks: []string{"TS8011 ops"}, words: 1},
-		"an initial value":                   {edits: []string{"limit = 5", "limit = 6"}, risks: []string{"TS8012 limit"}, words: 1},
-		"an initial value where zeros were":  {edits: []string{"int later;", "int later = 7;"}, risks: []string{"TS8012 later"}, words: 1},
-		"a flag of the file":                 {edits: []string{"bool quiet;", "bool quiet = 1;"}, risks: []string{"TS8012 quiet"}, words: 1},
+		"an initial value":                   {edits: []string{"= 5;", "= 6;"}, risks: []string{"TS8012 limit"}, words: 1},
+		"an initial value of a sysctl":       {edits: []string{"depth = 3", "depth = 0"}, risks: []string{"TS8012 depth"}, words: 1},
+		"what may count or remember":         {edits: []string{"int later;", "int later = 7;"}, refused: "TS4010 later: it is no setting"},
+		"a flag that may":                    {edits: []string{"bool quiet;", "bool quiet = 1;"}, refused: "TS4010 quiet: it is no setting"},
 		"a function goes away":               {edits: []string{".close = second, ", ""}, refused: "TS4010 ops.close: a pointer goes away"},
 		"a number among operations":          {edits: []string{".mask = 4", ".mask = 5"}, refused: "TS4010 ops.mask: a number in a table may be read twice"},
 		"a string":                           {edits: []string{`"x"`, `"y"`}, refused: "TS4010 ops.name: it would point into the live patch"},

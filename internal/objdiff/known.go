@@ -15,63 +15,51 @@ import (
 
 // byPointer are how the names of types end that the kernel keeps by pointer
 // for as long as what they describe is there.
-var byPointer = []string{
-	"_ops", "_operations", "_funcs", "_driver", "_fops", "_func", "_callbacks", "_methods", "_handlers", "_ht",
-	"_template", "_proto", "_protocol", "_handler", "_algo", "_algorithm", "_backend",
-}
+var byPointer = []string{"_ops", "_operations", "_funcs", "_fops", "_driver", "_proto", "_protocol", "_algorithm"}
 
 // byPointerToo are such types with other names.
 var byPointerToo = map[string]bool{
-	"device_driver": true, "bus_type": true, "class": true, "device_type": true, "file_system_type": true, "ctl_table": true,
-	"notifier_block": true, "proto": true, "kobj_type": true, "tracer": true, "shrinker": true, "address_space_operations": true,
-	"nf_conntrack_helper": true, "tcp_ulp_ops": true, "xt_target": true, "xt_match": true, "nft_expr_type": true,
-	"security_hook_list": false,
+	"bus_type": true, "class": true, "device_type": true, "file_system_type": true, "ctl_table": true, "notifier_block": true,
+	"proto": true, "kobj_type": true, "tracer": true, "nf_conntrack_helper": true, "xt_target": true, "xt_match": true,
+	"nft_expr_type": true, "scsi_host_template": true, "packet_type": true, "bin_attribute": true, "device_attribute": true,
+	"kobj_attribute": true, "sysrq_key_op": true, "rtc_class_ops": true, "crypto_type": true,
 }
 
 // atSetup are types that end like the others and yet are copied, or read only
 // when what they describe is made.
 var atSetup = map[string]string{
-	"nf_hook_ops":            "the packet path has a copy of it",
-	"snd_kcontrol_new":       "it is copied",
-	"snd_soc_dai_driver":     "it is read when a sound card is made",
-	"clk_init_data":          "it is copied",
-	"regmap_config":          "it is copied",
-	"perf_event_attr":        "it is copied",
-	"attribute_group":        "sysfs reads it when it makes the files",
-	"lsm_info":               "it is read at boot",
-	"security_hook_list":     "it is read at boot",
-	"scsi_host_template":     "",
-	"genl_ops":               "",
-	"genl_small_ops":         "",
-	"ib_device_ops":          "it is copied into each device",
-	"drm_sched_backend_ops":  "",
-	"video_device_ops":       "",
-	"dev_pm_domain_template": "it is copied",
+	"nf_hook_ops":               "the packet path has a copy of it",
+	"snd_soc_dai_driver":        "it is read when a sound card is made",
+	"ib_device_ops":             "it is copied into each device",
+	"attribute_group":           "sysfs reads it when it makes the files",
+	"x86_init_ops":              "it is read at boot",
+	"v4l2_ioctl_ops":            "what a device can do was settled when it was registered",
+	"platform_suspend_ops":      "it is read when it is set",
+	"clk_ops":                   "what a clock can do was settled when it was registered",
+	"perf_guest_info_callbacks": "it is copied",
 }
 
 // atSetupFields are fields of tables kept by pointer that are read only when
 // something is made.
 var atSetupFields = map[string]string{
-	"pernet_operations.init":       "network namespaces that exist have been set up without it",
-	"pernet_operations.id":         "namespaces that exist have been set up without it",
-	"pernet_operations.size":       "namespaces that exist have been set up without it",
-	"bus_type.name":                "it names files that exist",
-	"class.name":                   "it names files that exist",
-	"file_system_type.fs_flags":    "file systems that are mounted have copied it",
-	"usb_driver.id_table":          "",
-	"device_type.groups":           "sysfs reads it when it makes the files",
-	"bus_type.dev_groups":          "sysfs reads it when it makes the files",
-	"class.dev_groups":             "sysfs reads it when it makes the files",
-	"device_driver.groups":         "sysfs reads it when it makes the files",
-	"device_driver.dev_groups":     "sysfs reads it when it makes the files",
-	"kobj_type.default_groups":     "sysfs reads it when it makes the files",
-	"ctl_table.procname":           "it names files that exist",
-	"ctl_table.child":              "it is read when the files are made",
-	"xt_target.targetsize":         "rules that exist have been made with it",
-	"xt_match.matchsize":           "rules that exist have been made with it",
-	"nft_expr_type.maxattr":        "",
-	"proto.slab_flags":             "the cache exists",
-	"scsi_host_template.can_queue": "hosts that exist have copied it",
+	"pernet_operations.init":   "network namespaces that exist have been set up without it",
+	"pernet_operations.id":     "network namespaces that exist have been set up without it",
+	"pernet_operations.size":   "network namespaces that exist have been set up without it",
+	"device_type.groups":       "sysfs reads it when it makes the files",
+	"bus_type.name":            "it names files that exist",
+	"bus_type.bus_groups":      "sysfs reads it when it makes the files",
+	"bus_type.dev_groups":      "sysfs reads it when it makes the files",
+	"bus_type.drv_groups":      "sysfs reads it when it makes the files",
+	"class.name":               "it names files that exist",
+	"class.class_groups":       "sysfs reads it when it makes the files",
+	"class.dev_groups":         "sysfs reads it when it makes the files",
+	"device_driver.name":       "it names files that exist",
+	"device_driver.groups":     "sysfs reads it when it makes the files",
+	"device_driver.dev_groups": "sysfs reads it when it makes the files",
+	"kobj_type.default_groups": "sysfs reads it when it makes the files",
+	"ctl_table.procname":       "it names files that exist",
+	"ctl_table.child":          "it is read when the files are made",
+	"bin_attribute.mmap":       "files that are open have been made without it",
 }
 
 // wholeRecords are types whose readers take a record in one go, so that

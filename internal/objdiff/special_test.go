@@ -5,6 +5,7 @@ package objdiff_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/layout"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
@@ -220,14 +222,16 @@ func TestDiffRefusesObjectsWithoutCode(t *testing.T) {
 
 // FuzzDiff feeds damaged objects: no panic, and error or result.
 func FuzzDiff(f *testing.F) {
-	bytesOf := func(src string) []byte {
-		data, err := build(f, src, kernelish...).Bytes()
+	bytesOf := func(src string, more ...string) []byte {
+		data, err := build(f, src, append(slices.Clone(kernelish), more...)...).Bytes()
 		qt.Assert(f, qt.IsNil(err))
 		return data
 	}
 	small := `extern int e(int); static int n; int a(int x) { return e(x) + n++; } int b(int x) { return a(x); }`
 	f.Add(bytesOf(small), bytesOf(strings.Replace(small, "n++", "n--", 1)))
 	f.Add(bytesOf(specialBase), bytesOf(specialBase))
+	f.Add(bytesOf(editBase, "-gbtf"), bytesOf(strings.Replace(editBase, ".close = second", ".close = other", 1), "-gbtf"))
+	f.Add(bytesOf(exitBase, "-gbtf"), bytesOf(strings.Replace(exitBase, "/*EXIT*/", "unregister(7);", 1), "-gbtf"))
 	if extra, err := os.ReadFile(os.Getenv("TSUGI_FUZZ_OBJECT")); err == nil {
 		f.Add(extra, extra)
 	}
@@ -240,7 +244,13 @@ func FuzzDiff(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r, err := objdiff.Diff(a, b, objdiff.Options{KeyOwner: func(*elfobj.Symbol) objdiff.Owner { return objdiff.OwnerModule }})
+		opt := objdiff.Options{KeyOwner: func(*elfobj.Symbol) objdiff.Owner { return objdiff.OwnerModule }}
+		if s := b.Section(".BTF"); s != nil {
+			if types, err := layout.Parse(s.Data); err == nil {
+				opt.Field = types.Field
+			}
+		}
+		r, err := objdiff.Diff(a, b, opt)
 		if (r == nil) == (err == nil) {
 			t.Fatal("a result and an error exclude each other")
 		}
