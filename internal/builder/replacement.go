@@ -85,7 +85,7 @@ func Replace(ctx context.Context, req ReplaceRequest, rep progress.Reporter) ([]
 	if err := b.onlyIn(ctx, modules, pairs); err != nil {
 		return nil, err
 	}
-	made, err := kbuild.Remake(ctx, req.Target, b.fix, modules, kbuild.Options{Jobs: req.Jobs, Shared: req.Shared}, rep)
+	made, err := kbuild.Remake(ctx, req.Target, b.fix, modules, kbuild.Options{Jobs: req.Jobs, Shared: req.Shared, Tree: req.Kernel.Tree()}, rep)
 	if err != nil {
 		return nil, err
 	}
