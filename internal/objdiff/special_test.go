@@ -230,6 +230,7 @@ func FuzzDiff(f *testing.F) {
 	small := `extern int e(int); static int n; int a(int x) { return e(x) + n++; } int b(int x) { return a(x); }`
 	f.Add(bytesOf(small), bytesOf(strings.Replace(small, "n++", "n--", 1)))
 	f.Add(bytesOf(specialBase), bytesOf(specialBase))
+	f.Add(bytesOf(strings.ReplaceAll(labelsSource, "EDIT", "1")), bytesOf(strings.ReplaceAll(labelsSource, "EDIT", "2")))
 	f.Add(bytesOf(editBase, "-gbtf"), bytesOf(strings.Replace(editBase, ".close = second", ".close = other", 1), "-gbtf"))
 	f.Add(bytesOf(exitBase, "-gbtf"), bytesOf(strings.Replace(exitBase, "/*EXIT*/", "unregister(7);", 1), "-gbtf"))
 	if extra, err := os.ReadFile(os.Getenv("TSUGI_FUZZ_OBJECT")); err == nil {
