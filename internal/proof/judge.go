@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
 	"github.com/tsugi-project/tsugi/internal/vm"
+	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
@@ -91,8 +93,8 @@ func (j *judge) kernel() {
 		o     *vm.Outcome
 		setup []string
 	}{
-		{"without the patch", j.ev.Before, []string{stepDisks, stepModules, stepLate}},
-		{"with the patch", j.ev.After, []string{stepDisks, stepModules}},
+		{"without the patch", j.ev.Before, []string{stepDisks, stepModules, stepChanged, stepLate}},
+		{"with the patch", j.ev.After, []string{stepDisks, stepModules, stepChanged}},
 	} {
 		if m.o == nil {
 			continue
@@ -117,7 +119,28 @@ func (j *judge) kernel() {
 			}
 		}
 	}
+	if why := j.unloaded(); why != "" {
+		j.fail(CheckKernel, "TS6110", "the machine with the patch", why)
+		return
+	}
 	j.pass(CheckKernel, j.ev.After.Boot.Milliseconds(), "%s, build-id %s", j.p.Kernel.Release, j.p.Kernel.BuildID)
+}
+
+// unloaded notes which modules of the patch the machine could not load. It is
+// a failure when nothing is left that the patch changes.
+func (j *judge) unloaded() string {
+	e, ok := j.ev.After.Step(stepChanged)
+	var t vmguest.Tried
+	if !ok || !decode(e, &t) {
+		return ""
+	}
+	j.p.Unloaded = t.Refused
+	r := &j.ev.Request
+	objects := livepatch.Manifest{Functions: r.Functions, Callbacks: r.Callbacks}
+	if n := len(objects.Objects()); n > 0 && n == len(t.Refused) {
+		return t.Refused[0].Error
+	}
+	return ""
 }
 
 func (j *judge) load() {

@@ -4,6 +4,7 @@ package proof
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -374,11 +375,12 @@ func TestPlansDoWhatTheRequestAsks(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	r := request()
+	r.Modules = []string{"dm_mod"}
 	before, after := plans(&r)
-	qt.Check(t, qt.Equals(steps(before), "modules probe reproduce"))
-	qt.Check(t, qt.Equals(steps(after), "modules load loaded watch probe reproduce watched revert reverted cycles probe-again reproduce-again"))
+	qt.Check(t, qt.Equals(steps(before), "modules changed-modules probe reproduce"))
+	qt.Check(t, qt.Equals(steps(after), "modules changed-modules load loaded watch probe reproduce watched revert reverted cycles probe-again reproduce-again"))
 
-	r.LateModules, r.Modules, r.Cycles, r.SkipRevertShown = []string{"ext4"}, nil, 0, true
+	r.LateModules, r.Modules, r.changed, r.Cycles, r.SkipRevertShown = []string{"ext4"}, nil, nil, 0, true
 	before, after = plans(&r)
 	qt.Check(t, qt.Equals(steps(before), "late probe reproduce"))
 	qt.Check(t, qt.Equals(steps(after), "load loaded late late-loaded watch probe reproduce watched revert reverted probe-again"))
@@ -387,6 +389,37 @@ func TestPlansDoWhatTheRequestAsks(t *testing.T) {
 	before, after = plans(&r)
 	qt.Check(t, qt.IsNil(before))
 	qt.Check(t, qt.Equals(steps(after), "load loaded late late-loaded revert reverted"))
+}
+
+// TestManyModules: a live patch of a whole update changes more modules than any
+// machine can load. Those that it cannot are told; something has to be left.
+func TestManyModules(t *testing.T) {
+	t.Parallel()
+	r := Request{Functions: []livepatch.Function{{Object: "vmlinux", Name: "f"}}}
+	for i := range 100 {
+		r.Functions = append(r.Functions, livepatch.Function{Object: fmt.Sprintf("module%d", i), Name: "f"})
+	}
+	r = r.withDefaults()
+	qt.Check(t, qt.HasLen(r.changed, 100))
+	qt.Check(t, qt.IsTrue(r.Memory > 1500 && r.Timeout > 9*time.Minute), qt.Commentf("%d MiB, %v", r.Memory, r.Timeout))
+
+	judged := func(objects ...string) *Proof {
+		r := request()
+		r.Functions, r.Reproducer, r.Probe = nil, "", ""
+		for _, o := range objects {
+			r.Functions = append(r.Functions, livepatch.Function{Object: o, Name: "f"})
+		}
+		m := machine(build).done(stepChanged, vmguest.Tried{Refused: []vmguest.Refused{{Name: "idxd", Error: "load idxd.ko: no such device"}}})
+		return Judge(Evidence{Request: r, After: m.o})
+	}
+	some := judged("idxd", "vmlinux")
+	k, _ := some.Check(CheckKernel)
+	qt.Check(t, qt.Equals(k.Status, Pass))
+	qt.Check(t, qt.DeepEquals(some.Unloaded, []vmguest.Refused{{Name: "idxd", Error: "load idxd.ko: no such device"}}))
+	none := judged("idxd")
+	k, _ = none.Check(CheckKernel)
+	qt.Check(t, qt.Equals(k.Status, Fail))
+	qt.Check(t, qt.Equals(none.Problems[0].Code, "TS6110"))
 }
 
 func TestAPatchForAnotherKernelIsRefused(t *testing.T) {

@@ -89,7 +89,7 @@ func judgeLog(r *Request, before, after *vm.Outcome) Log {
 	}
 	want := expectedForm(r.Patch.Name, r.Previous.Name)
 	for _, r := range after.Log {
-		if r.Step == "" || r.Step == stepDisks || r.Step == stepModules {
+		if r.Step == "" || r.Step == stepDisks || r.Step == stepModules || r.Step == stepChanged {
 			known[generic(r.Text)], excused[generic(r.Text)] = true, true
 			continue
 		}

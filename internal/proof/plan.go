@@ -16,6 +16,7 @@ import (
 const (
 	stepDisks      = vm.DisksStep
 	stepModules    = "modules"
+	stepChanged    = "changed-modules"
 	stepPrevious   = "previous"
 	stepLoad       = "load"
 	stepReplaced   = "replaced"
@@ -43,7 +44,7 @@ const (
 func plans(r *Request) (before, after *wire.Plan) {
 	patch := guest.Patch{Name: r.Patch.Name, Path: patchPath, LimitMS: r.TransitionLimit.Milliseconds()}
 	// Loading and reverting each have a transition, and a reversal after it.
-	limit := wire.Duration(2*r.TransitionLimit + 30*time.Second)
+	limit := wire.Duration(2*r.TransitionLimit + 30*time.Second + r.loading())
 	previous := guest.Patch{Name: r.Previous.Name, Path: previousPath, LimitMS: patch.LimitMS}
 	of := func(p guest.Patch, id, verb string) wire.Step {
 		s := wire.NewStep(id, verb, p)
@@ -60,6 +61,11 @@ func plans(r *Request) (before, after *wire.Plan) {
 	var setup []wire.Step
 	if len(r.Modules) > 0 {
 		setup = append(setup, wire.NewStep(stepModules, "modprobe", r.Modules))
+	}
+	if len(r.changed) > 0 {
+		s := wire.NewStep(stepChanged, "modprobe-any", r.changed)
+		s.Timeout = wire.Duration(time.Minute + time.Duration(len(r.changed))*10*time.Second)
+		setup = append(setup, s)
 	}
 	late := wire.NewStep(stepLate, "modprobe", r.LateModules)
 

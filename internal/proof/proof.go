@@ -76,9 +76,11 @@ type Request struct {
 	// it runs over and over while Cycles are made.
 	Probe string
 
-	// Modules are loaded before the patch. The modules that the patch changes
-	// are added unless they are in LateModules, which are loaded after it.
+	// Modules are loaded before the patch, and have to load. The modules that
+	// the patch changes are loaded as well, as far as this machine can, unless
+	// they are in LateModules, which are loaded after it.
 	Modules     []string
+	changed     []string // modules of the patch that are none of the others
 	LateModules []string
 	// Stored modules are there for the reproducer or the kernel to load.
 	Stored []string
@@ -91,8 +93,8 @@ type Request struct {
 	Cycles          int           // of loading and reverting after the proof itself
 	SkipRevertShown bool          // do not run the reproducer again after the revert
 
-	Timeout    time.Duration // of each machine; 0: five minutes
-	Memory     int           // MiB; 0: 768
+	Timeout    time.Duration // of each machine; 0: five minutes, and more for many functions
+	Memory     int           // MiB; 0: 768, and more for many modules
 	CPUs       int           // 0: 2
 	Sequential bool          // one machine after the other, for hosts with little memory
 	Accel      vm.Accel
@@ -127,10 +129,7 @@ func (r Request) withDefaults() Request {
 		r.TransitionLimit = time.Minute
 	}
 	if r.Timeout == 0 {
-		r.Timeout = 5 * time.Minute
-	}
-	if r.Memory == 0 {
-		r.Memory = 768
+		r.Timeout = 5*time.Minute + 3*r.loading()
 	}
 	if r.CPUs == 0 {
 		r.CPUs = 2
@@ -139,15 +138,27 @@ func (r Request) withDefaults() Request {
 	if r.Previous.Name != "" {
 		r.Previous.describe(r.PreviousModule)
 	}
-	r.Modules = slices.Clone(r.Modules)
 	changed := livepatch.Manifest{Functions: r.Functions, Callbacks: r.Callbacks}
+	r.changed = nil
 	for _, o := range changed.Objects() {
 		if o != livepatch.Vmlinux && !slices.Contains(r.LateModules, o) && !slices.Contains(r.Modules, o) {
-			r.Modules = append(r.Modules, o)
+			r.changed = append(r.changed, o)
 		}
+	}
+	if r.Memory == 0 {
+		r.Memory = 768 + moduleMemory*max(len(r.changed)-fewModules, 0)
 	}
 	return r
 }
+
+// Modules, with what they depend on, lie in memory twice: in the initramfs and
+// in the kernel.
+const fewModules, moduleMemory = 8, 14
+
+// loading is how long the kernel may take, under emulation, to find all that a
+// live patch refers to: before Linux 6.2 it reads whole symbol tables for each
+// reference.
+func (r *Request) loading() time.Duration { return time.Duration(len(r.Functions)) * time.Second }
 
 func (p *PatchRef) describe(module []byte) {
 	sum := sha256.Sum256(module)
@@ -179,7 +190,7 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 	started := time.Now()
 	cfg := vm.Config{
 		Kernel: r.Target.Kernel, Cmdline: r.Cmdline, Init: r.Init,
-		Modules:      slices.Concat(r.Modules, r.LateModules, r.Stored),
+		Modules:      slices.Concat(r.Modules, r.changed, r.LateModules, r.Stored),
 		ModuleSource: r.Target.Modules, Programs: r.Programs, Files: r.Files, Disks: r.Disks,
 		Memory: r.Memory, CPUs: r.CPUs, Timeout: r.Timeout, CacheDir: r.CacheDir, Accel: r.Accel,
 	}

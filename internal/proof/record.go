@@ -14,6 +14,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
 	"github.com/tsugi-project/tsugi/internal/vm"
+	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 )
 
 // Format is the number of this version of proof.json.
@@ -54,7 +55,10 @@ type Proof struct {
 	Traced *guest.Traced `json:"traced,omitempty"` // which of its functions ran
 
 	Objects []guest.Object `json:"objects,omitempty"` // as the kernel showed them
-	Log     Log            `json:"log"`
+	// Unloaded are modules of the patch that this machine cannot load, so that
+	// nothing was shown of them but that the kernel takes the patch.
+	Unloaded []vmguest.Refused `json:"unloaded,omitempty"`
+	Log      Log               `json:"log"`
 
 	Started time.Time `json:"started"`
 	Elapsed int64     `json:"elapsed_ms"`

@@ -27,7 +27,7 @@ import (
 //	network   Network       load the network's driver, give it its address
 func builtin() map[string]Verb {
 	return map[string]Verb{
-		"script": script, "modprobe": modprobe, "insmod": insmod, "rmmod": rmmod,
+		"script": script, "modprobe": modprobe, "modprobe-any": modprobeAny, "insmod": insmod, "rmmod": rmmod,
 		"write": write, "read": read, "dump": dump, "network": network,
 	}
 }
@@ -65,6 +65,40 @@ func modprobe(ctx context.Context, _ *Env, args json.RawMessage) (any, error) {
 	}
 	linkDisks()
 	return all, ctx.Err()
+}
+
+// Tried is the result of the verb "modprobe-any", which loads as many modules
+// as the kernel takes.
+type Tried struct {
+	Loaded  []string  `json:"loaded"`
+	Refused []Refused `json:"refused,omitempty"`
+}
+
+// Refused is a module that the kernel did not take: its device is not there,
+// say.
+type Refused struct {
+	Name  string `json:"name"`
+	Error string `json:"error"`
+}
+
+func modprobeAny(ctx context.Context, _ *Env, args json.RawMessage) (any, error) {
+	var names []string
+	if err := json.Unmarshal(args, &names); err != nil {
+		return nil, err
+	}
+	t := Tried{Loaded: []string{}}
+	for _, n := range names {
+		loaded, err := Modprobe(n)
+		t.Loaded = append(t.Loaded, loaded...)
+		if err != nil {
+			t.Refused = append(t.Refused, Refused{n, err.Error()})
+		}
+		if ctx.Err() != nil {
+			return t, ctx.Err()
+		}
+	}
+	linkDisks()
+	return t, nil
 }
 
 func insmod(_ context.Context, _ *Env, args json.RawMessage) (any, error) {
