@@ -112,9 +112,12 @@ type moment struct {
 	// single ones are kept out, by name and digest.
 	modulesErr     *code.Problem
 	blockedModules map[string]*code.Problem
-	local          *api.Patch // a file that root wants applied and that could not be yet
-	renew          bool       // the cache is for the identity of before
-	running        bool       // as a daemon
+	// giveWay are modules that a newer live patch changes in the kernel: their
+	// fixed builds stay out, for it is the shipped build that it knows.
+	giveWay map[string]bool
+	local   *api.Patch // a file that root wants applied and that could not be yet
+	renew   bool       // the cache is for the identity of before
+	running bool       // as a daemon
 }
 
 // try counts failures of one live patch since the agent started.

@@ -70,7 +70,7 @@ func scenarios() map[string]struct{ prepare, play func(w *world) } {
 			func(w *world) {
 				run(w, func(a *Agent) {
 					later()
-					w.offer(2, bring("one", "v2"), bring("three", "v2"))
+					w.offer(2, bring("two", "v2"), bring("three", "v2"), changes("one"))
 					later()
 				})
 			},

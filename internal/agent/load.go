@@ -31,6 +31,9 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 	}
 	card.policy = a.policyOf(h, id, again)
 	ref := card.ref()
+	if h, err = a.makeWay(ctx, h, p); err != nil {
+		return err
+	}
 	if problems := a.opts.System.Preflight(ctx, p, a.ours(h)); len(problems) > 0 {
 		return refusal(problems)
 	}

@@ -129,7 +129,8 @@ func (a *Agent) tendModules(ctx context.Context, h *Host) error {
 // or not at all: they may depend on each other's fix.
 func (a *Agent) eligible(h *Host, card *Card, have Modules) map[string]string {
 	var blocked map[string]*code.Problem
-	a.see(func(m *moment) { blocked = m.blockedModules })
+	var giveWay map[string]bool
+	a.see(func(m *moment) { blocked, giveWay = m.blockedModules, m.giveWay })
 	swap := a.maySwap()
 	out := map[string]string{}
 	for _, group := range groups(card) {
@@ -138,7 +139,7 @@ func (a *Agent) eligible(h *Host, card *Card, have Modules) map[string]string {
 			_, ours := have.file(r.Name)
 			loaded, is := loadedModule(h, r.Name)
 			free := !is || ours || loaded.BuildID == r.Fixed || swap && a.opts.Modules.InUse(r.Name) == ""
-			fit = fit && free && blocked[r.Name+r.Module.Digest] == nil
+			fit = fit && free && blocked[r.Name+r.Module.Digest] == nil && !giveWay[r.Name]
 		}
 		for _, r := range group {
 			if fit {
@@ -330,6 +331,47 @@ func (a *Agent) prepare(ctx context.Context, h *Host, p *livepatch.Patch, r Fixt
 		return FixedModule{}, nil, refusal(problems)
 	}
 	return FixedModule{Name: r.Name, File: path.Base(r.Path), Path: r.Path, Digest: r.Module.Digest, BuildID: r.Fixed, Shipped: shipped.Digest}, ko, nil
+}
+
+// makeWay takes the fixed modules from the disk that a live patch is about to
+// change in the kernel: it knows the functions of the shipped build and where
+// they lie, and would meet the fixed one when that loads. One that is loaded
+// already is what preflight refuses, until it is unloaded or the next boot has
+// loaded the shipped one.
+func (a *Agent) makeWay(ctx context.Context, h *Host, p *livepatch.Patch) (*Host, error) {
+	if a.opts.Modules == nil {
+		return h, nil
+	}
+	s, _ := a.journal.view()
+	have := s.Modules[h.Kernel.BuildID]
+	changes := p.Manifest.Objects()
+	meets := func(f FixedModule) bool { return slices.Contains(changes, f.Name) }
+	if !slices.ContainsFunc(have.Files, meets) {
+		return h, nil
+	}
+	a.see(func(m *moment) {
+		m.giveWay = map[string]bool{}
+		for _, o := range changes {
+			m.giveWay[o] = true
+		}
+	})
+	left := slices.DeleteFunc(slices.Clone(have.Files), meets)
+	if err := a.setModules(ctx, h, have, have.Patch, left, nil); err != nil {
+		return h, err
+	}
+	for _, f := range have.Files {
+		loaded, is := loadedModule(h, f.Name)
+		if !meets(f) || !is || loaded.BuildID != f.BuildID || !a.maySwap() || a.opts.Modules.InUse(f.Name) != "" {
+			continue
+		}
+		if err := a.opts.Modules.Swap(ctx, f.Name); err != nil {
+			return h, err
+		}
+		if err := a.event(h, "module "+f.Name+" was swapped for the shipped build"); err != nil {
+			return h, err
+		}
+	}
+	return a.host(ctx)
 }
 
 // blockModule keeps a fixed module out until the agent starts again or another

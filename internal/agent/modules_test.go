@@ -169,6 +169,14 @@ func bring(name, text string, with ...string) func(p *livepatch.Patch) {
 	}
 }
 
+// changes makes a live patch change a module in the kernel.
+func changes(module string) func(p *livepatch.Patch) {
+	return func(p *livepatch.Patch) {
+		p.Manifest.Functions = append(p.Manifest.Functions, livepatch.Function{Object: module, Name: "f"})
+		livepatch.SortFunctions(p.Manifest.Functions)
+	}
+}
+
 func cveOf(name string) string {
 	return map[string]string{"one": "CVE-2026-1001", "two": "CVE-2026-1002", "three": "CVE-2026-1003"}[name]
 }
@@ -267,12 +275,14 @@ func TestFixedModulesEndWithTheirKernel(t *testing.T) {
 		"a boot of another kernel, this one gone": {func(w *world) {
 			w.host.Kernel = api.Kernel{Release: "6.1.0-56-amd64", BuildID: strings.Repeat("cd", 20)}
 		}, 0},
-		"another build of this release":  {func(w *world) { w.host.Kernel.BuildID = strings.Repeat("cd", 20) }, 0},
-		"tsugi=off":                      {func(w *world) { w.host.Off = true }, 0},
-		"the package has another module": {func(w *world) { w.shipped["kernel/one.ko"] = ShippedModule{Digest: digest([]byte("new")), BuildID: idOf("new")} }, 0},
-		"the agent has forgotten all":    {func(w *world) { w.files = map[string][]byte{} }, 0},
-		"somebody takes the file away":   {func(w *world) { delete(w.fixed, "one.ko") }, 1},
-		"somebody puts a file there":     {func(w *world) { w.fixed["other.ko"] = []byte("x") }, 1},
+		"another build of this release": {func(w *world) { w.host.Kernel.BuildID = strings.Repeat("cd", 20) }, 0},
+		"tsugi=off":                     {func(w *world) { w.host.Off = true }, 0},
+		"the package has another module": {func(w *world) {
+			w.shipped["kernel/one.ko"] = ShippedModule{Digest: digest([]byte("new")), BuildID: idOf("new")}
+		}, 0},
+		"the agent has forgotten all":  {func(w *world) { w.files = map[string][]byte{} }, 0},
+		"somebody takes the file away": {func(w *world) { delete(w.fixed, "one.ko") }, 1},
+		"somebody puts a file there":   {func(w *world) { w.fixed["other.ko"] = []byte("x") }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -333,6 +343,52 @@ func TestAModuleThatIsNotInUseIsSwappedWhenThePolicySaysSo(t *testing.T) {
 					qt.Check(t, qt.Equals(m.BuildID, idOf("shipped one")))
 					qt.Check(t, qt.HasLen(w.fixed, 0))
 				}
+			})
+		})
+	}
+}
+
+// TestALivePatchNeverMeetsAFixedModule: one that changes a module in the kernel
+// knows its shipped build.
+func TestALivePatchNeverMeetsAFixedModule(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		loaded, swap bool
+		atLoad       string // what is loaded when the newer one is
+	}{
+		"not loaded":          {},
+		"loaded":              {loaded: true, atLoad: "fixed"},
+		"loaded, and swapped": {loaded: true, swap: true, atLoad: "shipped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in(t, func(t *testing.T, w *world) {
+				w.install("shipped")
+				w.offer(1, bring("one", "v1"), bring("two", "v1"))
+				cfg := testConfig()
+				cfg.Modules.SwapUnused = c.swap
+				a, stop := w.start(cfg)
+				defer stop()
+				later()
+				if c.loaded {
+					w.set(func() { w.modprobe("one") })
+				}
+				at := ""
+				w.set(func() {
+					w.onPreflight = func(p *livepatch.Patch) {
+						if m, is := loadedModule(&w.host, "one"); is && p.Manifest.Version == 2 {
+							at = map[bool]string{true: "shipped", false: "fixed"}[m.BuildID == idOf("shipped one")]
+						}
+						if p.Manifest.Version == 2 && w.fixed["one.ko"] != nil {
+							t.Error("its file is there when the live patch is judged")
+						}
+					}
+				})
+				w.offer(2, bring("two", "v1"), changes("one"))
+				later()
+				qt.Check(t, qt.Equals(at, c.atLoad))
+				qt.Check(t, qt.Equals(a.Status().Applied.Version, 2))
+				qt.Check(t, qt.DeepEquals(slices.Sorted(maps.Keys(w.fixed)), []string{"two.ko"}))
 			})
 		})
 	}

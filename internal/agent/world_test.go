@@ -59,6 +59,8 @@ type world struct {
 	users   map[string]string // of loaded modules
 	noSwap  error
 
+	onPreflight func(p *livepatch.Patch)
+
 	host    Host
 	index   *trust.Index
 	poison  string            // id of a report that the server does not take
@@ -243,6 +245,9 @@ func (s memSystem) Host(context.Context) (*Host, error) {
 func (s memSystem) Preflight(_ context.Context, p *livepatch.Patch, _ []*livepatch.Manifest) []*code.Problem {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	if s.w.onPreflight != nil {
+		s.w.onPreflight(p)
+	}
 	if b := s.w.blockers[p.Manifest.Name]; b != nil {
 		return []*code.Problem{b}
 	}
