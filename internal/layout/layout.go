@@ -117,7 +117,8 @@ func composite(t btf.Type) bool {
 type Change struct {
 	Type   string // "struct ext4_buddy"
 	Detail string // one clause
-	// Padding: the size and all old members stay; the new ones lie where
+	// Padding: the size and all old members stay; the new ones are numbers and
+	// pointers, for which zero is a state like another, and lie where
 	// padding was.
 	Padding bool
 }
@@ -324,5 +325,40 @@ func difference(o, p btf.Type) (detail string, padding bool) {
 		slices.Sort(gone)
 		parts = append(parts, "gone: "+strings.Join(gone, ", "))
 	}
-	return strings.Join(parts, "; "), was == is && len(moved) == 0 && len(old) == 0
+	padding = was == is && len(moved) == 0 && len(old) == 0
+	if made := madeMembers(p, added); padding && len(made) > 0 {
+		return strings.Join(parts, "; ") + ", which nothing has set up in objects that exist", false
+	}
+	return strings.Join(parts, "; "), padding
+}
+
+// madeMembers lists those of some members that are more than numbers and
+// pointers: a lock, a list or a reference count of zeros is no valid one.
+func madeMembers(t btf.Type, names []string) []string {
+	var out []string
+	var walk func(t btf.Type, depth int)
+	walk = func(t btf.Type, depth int) {
+		var list []btf.Member
+		switch t := t.(type) {
+		case *btf.Struct:
+			list = t.Members
+		case *btf.Union:
+			list = t.Members
+		}
+		for _, m := range list {
+			inner := btf.UnderlyingType(m.Type)
+			if m.Name == "" && composite(inner) && depth < 16 {
+				walk(inner, depth+1)
+				continue
+			}
+			for a, ok := inner.(*btf.Array); ok; a, ok = inner.(*btf.Array) {
+				inner = btf.UnderlyingType(a.Type)
+			}
+			if slices.Contains(names, m.Name) && !scalar(inner) {
+				out = append(out, m.Name)
+			}
+		}
+	}
+	walk(t, 0)
+	return out
 }

@@ -46,6 +46,10 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; unsigned g:1; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{{Type: "struct s", Detail: "new: g", Padding: true}},
 		},
+		"a lock in the padding, which is no lock yet": {
+			src:     `struct inner { int a; }; struct lock { unsigned char n; }; struct s { long x; int y; struct inner in; unsigned f:3; struct lock held; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct s", Detail: "new: held, which nothing has set up in objects that exist"}},
+		},
 		"an embedded struct that grows": {
 			src: `struct inner { int a; int b; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{
