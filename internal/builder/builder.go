@@ -164,6 +164,8 @@ type build struct {
 	inputs  []klp.Input
 	// spare are objects that only bring new globals, which others may call.
 	spare []klp.Input
+	// compared holds what was found of pairs: compiled again, most are the same.
+	compared map[pairKey]*compared
 	// moved says of structs which new members went into padding, see fit.go.
 	moved map[string]string
 }
@@ -312,6 +314,10 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 			task.Add(1)
 			continue
 		}
+		if found[i] = b.compared[keyOf(p)]; found[i] != nil {
+			task.Add(1)
+			continue
+		}
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -333,7 +339,13 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 	if err = g.Wait(); err != nil {
 		return err
 	}
+	if b.compared == nil {
+		b.compared = map[pairKey]*compared{}
+	}
 	for i, c := range found {
+		if c != nil {
+			b.compared[keyOf(pairs[i])] = c
+		}
 		if problem, ok := errors.AsType[*code.Problem](pairs[i].Err); ok {
 			b.report.Failed = append(b.report.Failed, Refusal{Problem: problem, Object: pairs[i].Path})
 			continue
@@ -347,6 +359,12 @@ func (b *build) compare(ctx context.Context, pairs []kbuild.Pair) (err error) {
 	}
 	return nil
 }
+
+// pairKey names the two compiles of a pair, whose files are named by content,
+// and what they are part of.
+type pairKey struct{ orig, patched, object, module string }
+
+func keyOf(p kbuild.Pair) pairKey { return pairKey{p.Orig, p.Patched, p.Path, p.Module} }
 
 // compared is the result of one pair.
 type compared struct {
