@@ -16,16 +16,20 @@ import (
 )
 
 // TestOneLivePatchHoldsFixesOfVmlinuxAndModules loads ten fixes of one update
-// as one live patch, and one more that keeps labels on keys of ext4. Two of the
-// modules come after it and have to be patched on arrival. Five of the CVEs
-// show: without the patch the reproducer finds them all, with it none.
+// as one live patch, one more that keeps labels on keys of ext4, and one that
+// adds to a struct. Two of the modules come after it and have to be patched on
+// arrival. Five of the CVEs show: without the patch the reproducer finds them
+// all, with it none.
 func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
 	k := target(t, testenv.Old)
 	fixes := slices.Concat(oldFixes, shownFixes)
-	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes), editOf(t, k, "sync", syncSays...))...)
+	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes),
+		editOf(t, k, "sync", syncSays...), editOf(t, k, "count", loopCounts...))...)
 	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"dm_mod", "em_text", "ext4", "f2fs", "gtp", "loop", "vmlinux", "zram"}))
 	qt.Check(t, qt.HasLen(r.Artifact.Manifest.CVEs(), len(fixes)))
-	qt.Check(t, qt.SliceContains(codes(r.Risks), "TS8020"))
+	for _, risk := range []string{"TS8020", "TS8021", "TS8008"} {
+		qt.Check(t, qt.SliceContains(codes(r.Risks), risk))
+	}
 	for _, c := range fixes {
 		for _, want := range c.functions {
 			qt.Check(t, qt.SliceContains(replaced(r), want))
@@ -35,7 +39,7 @@ func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	p := prove(t, k, r, func(q *proof.Request) {
 		q.LateModules = []string{"em_text", "gtp"}
-		q.Reproducer, q.Programs = "reproduce61", []string{program}
+		q.Reproducer, q.Programs = "reproduce61 && dmesg | grep -q 'tsugi e2e: second call'", []string{program}
 		q.Disks = []vm.Disk{{Name: "scratch", Size: 64 << 20, FS: "ext4"}}
 		q.Probe = `mkdir -p /mnt && mount -t ext4 /dev/tsugi/scratch /mnt || exit 2` + switched + `umount /mnt
 dir=/sys/kernel/debug

@@ -11,6 +11,16 @@ var syncSays = []edit{{
 	"\tprintk_once(KERN_INFO \"tsugi e2e: sync\\n\");\n\ttrace_ext4_sync_file_enter(file, datasync);\n",
 }}
 
+// loopCounts puts a member into the middle of a struct whose padding is
+// elsewhere: objects that exist stay as they are, and have room for it.
+var loopCounts = []edit{
+	{"drivers/block/loop.c", "struct loop_device {", "lo_sizelimit;\n", "lo_sizelimit;\n\tint\t\ttsugi_calls;\n"},
+	{
+		"drivers/block/loop.c", "\nstatic int lo_ioctl(", "\tswitch (cmd) {\n",
+		"\tif (++lo->tsugi_calls == 2)\n\t\tpr_info(\"tsugi e2e: second call\\n\");\n\n\tswitch (cmd) {\n",
+	},
+}
+
 // switched is a probe that turns the tracepoints on and off and counts what
 // they say, in a file system on /mnt: just the same with the live patch and
 // without. The proof's own tracer has the other buffer.
