@@ -3,8 +3,8 @@
 package kbuild
 
 import (
-	"fmt"
 	"slices"
+	"sync"
 )
 
 // glue is a macro that can make a word of parts.
@@ -67,73 +67,153 @@ func (f *follow) assembled(word string) (notices bool, err error) {
 	return false, nil
 }
 
-// uses finds who uses a macro with words.
+// uses finds who uses a macro, through others or not, with words. A word that
+// one of these macros may bring itself need not be with them.
 func (f *follow) uses(macro string, parts []string) (notices bool, err error) {
-	type user struct {
-		macro string
-		parts []string
+	chain, err := f.n.chainOf(macro)
+	if err != nil {
+		return false, err
 	}
-	todo := []user{{macro, parts}}
-	seen := make(map[string]bool)
-	for len(todo) > 0 {
-		u := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if key := fmt.Sprintf("%q %q", u.macro, u.parts); seen[key] {
-			continue
-		} else {
-			seen[key] = true
+	var need []string
+	for _, p := range parts {
+		brought := false
+		err := f.declarations(p, func(_ *declTable, d *decl) bool {
+			brought = brought || d.kind == macroDecl && chain.has(d.names[0].word)
+			return !brought
+		})
+		if err != nil {
+			return false, err
 		}
-		hash := hashWord(u.macro)
-		tables := slices.Clone(f.tables)
-		for _, k := range f.n.w.files(hash) {
-			name := f.n.w.Names[k]
-			if !f.reads.has(k) || f.n.changed[name] != nil {
+		if !brought {
+			need = append(need, p)
+		}
+	}
+	if len(need) == 0 {
+		f.add(named(plainName, macro))
+		return false, nil
+	}
+	rarest := slices.MinFunc(need, func(a, b string) int { return len(f.n.w.files(hashWord(a))) - len(f.n.w.files(hashWord(b))) })
+	for _, word := range append([]string{rarest}, f.aliases(rarest)...) {
+		for _, k := range f.n.w.files(hashWord(word)) {
+			if !f.reads.has(k) || k != f.root && isHeader(f.n.w.Names[k]) {
 				continue
 			}
-			if k == f.root || !isHeader(name) {
-				has := func(p string) bool {
-					_, ok := slices.BinarySearch(f.n.w.files(hashWord(p)), k)
-					return ok
-				}
-				if f.all(u.parts, has) {
-					return true, nil
-				}
-				continue
+			has := func(p string) bool {
+				_, ok := slices.BinarySearch(f.n.w.files(hashWord(p)), k)
+				return ok
 			}
-			t, err := f.n.table(k)
-			if err != nil {
-				return false, err
+			if f.all(need, has) && (chain.any || slices.ContainsFunc(chain.list, has)) {
+				return true, nil
 			}
-			tables = append(tables, t)
 		}
-		for _, t := range tables {
-			for _, i := range t.byWord[hash] {
-				d := &t.decls[i]
-				if d.kind == macroDecl {
-					if d.names[0].word != u.macro {
-						rest := slices.DeleteFunc(slices.Clone(u.parts), func(p string) bool { return t.has(i, p) })
-						todo = append(todo, user{d.names[0].word, rest})
-					}
-					continue
-				}
-				if !f.all(u.parts, func(p string) bool { return t.has(i, p) }) {
-					continue
-				}
-				names, everyone := f.n.react(d, name{u.macro, plainName})
-				if everyone {
-					return true, nil
-				}
-				f.add(names)
+		everyone := false
+		err := f.declarations(word, func(t *declTable, d *decl) bool {
+			if d.kind == macroDecl || !chain.in(d) || !f.all(need, func(p string) bool { return mentions([]byte(d.text), p) }) {
+				return true
 			}
+			var names []name
+			names, everyone = f.n.react(d, name{macro, plainName})
+			f.add(names)
+			return !everyone
+		})
+		if everyone || err != nil {
+			return everyone, err
 		}
 	}
 	return false, nil
 }
 
-// has tells whether a declaration of the table has a word.
-func (t *declTable) has(i int32, word string) bool {
-	_, ok := slices.BinarySearch(t.byWord[hashWord(word)], i)
-	return ok
+// declarations calls do for each declaration of the headers that the object
+// reads with a word in it, until it says no.
+func (f *follow) declarations(word string, do func(t *declTable, d *decl) bool) error {
+	hash := hashWord(word)
+	tables := slices.Clone(f.tables)
+	for _, k := range f.n.w.files(hash) {
+		if name := f.n.w.Names[k]; !f.reads.has(k) || k == f.root || f.n.changed[name] != nil || !isHeader(name) {
+			continue
+		}
+		t, err := f.n.table(k)
+		if err != nil {
+			return err
+		}
+		tables = append(tables, t)
+	}
+	for _, t := range tables {
+		for _, i := range t.byWord[hash] {
+			if !do(t, &t.decls[i]) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// chain are the macros that use a macro, through others or not, with itself.
+type chain struct {
+	once sync.Once
+	err  error
+	any  bool // so many that it may be any
+	list []string
+	set  map[uint32]bool // their hashes
+}
+
+// maxChain is how many macros a chain has before it may be any.
+const maxChain = 2000
+
+func (c *chain) has(macro string) bool { return c.any || c.set[hashWord(macro)] }
+
+// in tells whether a declaration uses one of the macros.
+func (c *chain) in(d *decl) bool {
+	found := c.any
+	if !found {
+		eachWord([]byte(d.text), func(w []byte) { found = found || c.set[hashWord(w)] })
+	}
+	return found
+}
+
+// chainOf finds the chain of a macro, in all headers.
+func (n *narrowing) chainOf(macro string) (*chain, error) {
+	n.mu.Lock()
+	c := n.chains[macro]
+	if c == nil {
+		c = &chain{}
+		n.chains[macro] = c
+	}
+	n.mu.Unlock()
+	c.once.Do(func() { c.err = n.fillChain(c, macro) })
+	return c, c.err
+}
+
+func (n *narrowing) fillChain(c *chain, macro string) error {
+	c.list, c.set = []string{macro}, map[uint32]bool{hashWord(macro): true}
+	for i := 0; i < len(c.list); i++ {
+		hash := hashWord(c.list[i])
+		for _, k := range n.w.files(hash) {
+			if !isHeader(n.w.Names[k]) {
+				continue // a macro of a source has the word in the source
+			}
+			var t *declTable
+			if h := n.changed[n.w.Names[k]]; h != nil {
+				t = h.table
+			} else {
+				var err error
+				if t, err = n.table(k); err != nil {
+					return err
+				}
+			}
+			for _, j := range t.byWord[hash] {
+				if d := &t.decls[j]; d.kind == macroDecl && !c.set[hashWord(d.names[0].word)] {
+					c.set[hashWord(d.names[0].word)] = true
+					c.list = append(c.list, d.names[0].word)
+				}
+			}
+		}
+		if len(c.list) > maxChain {
+			c.any = true
+			return nil
+		}
+	}
+	return nil
 }
 
 // all tells whether a text has all parts, or other names for them.
@@ -148,25 +228,12 @@ func (f *follow) aliases(word string) []string {
 	}
 	f.alias[word] = nil // a macro of its own name
 	var out []string
-	hash := hashWord(word)
-	tables := slices.Clone(f.tables)
-	for _, k := range f.n.w.files(hash) {
-		name := f.n.w.Names[k]
-		if !f.reads.has(k) || f.n.changed[name] != nil || !isHeader(name) {
-			continue
+	_ = f.declarations(word, func(_ *declTable, d *decl) bool {
+		if d.kind == macroDecl && d.text == "# define "+d.names[0].word+" "+word {
+			out = append(append(out, d.names[0].word), f.aliases(d.names[0].word)...)
 		}
-		if t, err := f.n.table(k); err == nil {
-			tables = append(tables, t)
-		}
-	}
-	for _, t := range tables {
-		for _, i := range t.byWord[hash] {
-			d := t.decls[i]
-			if d.kind == macroDecl && d.text == "# define "+d.names[0].word+" "+word {
-				out = append(append(out, d.names[0].word), f.aliases(d.names[0].word)...)
-			}
-		}
-	}
+		return true
+	})
 	f.alias[word] = out
 	return out
 }

@@ -4,7 +4,6 @@ package kbuild
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"runtime"
 	"slices"
@@ -33,8 +32,8 @@ type narrowing struct {
 	changed map[string]*headerChange
 
 	mu     sync.Mutex
-	tables map[uint32]*declTable
 	glued  map[string][]glue
+	chains map[string]*chain
 
 	taggers map[string]bool // macros that make the tag of a type of an argument
 	shadows []uint32        // files of the names of created ones
@@ -50,6 +49,7 @@ type headerChange struct {
 // declTable are the declarations of a file by the words in them.
 type declTable struct {
 	once   sync.Once
+	err    error
 	decls  []decl
 	byWord map[uint32][]int32
 }
@@ -79,8 +79,8 @@ func (t *declTable) fill(decls []decl) {
 
 func newNarrowing(t *kernel.Target, w *words, changes []fix.Change) *narrowing {
 	n := &narrowing{
-		t: t, w: w, changed: make(map[string]*headerChange), tables: make(map[uint32]*declTable),
-		glued: make(map[string][]glue), taggers: make(map[string]bool),
+		t: t, w: w, changed: make(map[string]*headerChange),
+		glued: make(map[string][]glue), chains: make(map[string]*chain), taggers: make(map[string]bool),
 	}
 	for _, p := range w.Pastes {
 		if p.Shape == tagger {
@@ -196,25 +196,36 @@ func simpleEnum(text string) bool {
 }
 
 // table is the table of an unchanged file.
-func (n *narrowing) table(file uint32) (*declTable, error) {
-	n.mu.Lock()
-	t := n.tables[file]
+func (n *narrowing) table(file uint32) (*declTable, error) { return n.w.table(n.t, file) }
+
+// maxTables bounds how much text of headers is kept as tables: they take some
+// six times as much.
+const maxTables = 64 << 20
+
+// table is the table of a file as the source has it.
+func (w *words) table(target *kernel.Target, file uint32) (*declTable, error) {
+	w.mu.Lock()
+	t := w.tables[file]
 	if t == nil {
 		t = &declTable{}
-		n.tables[file] = t
+		w.tables[file] = t
 	}
-	n.mu.Unlock()
-	var err error
+	w.mu.Unlock()
 	t.once.Do(func() {
-		var b []byte
-		if b, err = readIndexed(n.t, n.w.Names[file]); err == nil {
-			t.fill(declarations(b))
+		b, err := readIndexed(target, w.Names[file])
+		if err != nil {
+			t.err = err
+			return
+		}
+		t.fill(declarations(b))
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.held += len(b); w.held > maxTables {
+			w.held = 0
+			clear(w.tables)
 		}
 	})
-	if t.byWord == nil && err == nil {
-		err = fmt.Errorf("%s: it could not be read", n.w.Names[file])
-	}
-	return t, err
+	return t, t.err
 }
 
 // notices tells whether an object that reads these files may notice the

@@ -36,6 +36,10 @@ type words struct {
 	number map[string]uint32
 	shapes map[string][]int // shape -> indices of Pastes
 	edges  [][]uint32       // what each file includes
+
+	mu     sync.Mutex
+	tables map[uint32]*declTable
+	held   int // bytes of text in tables
 }
 
 // hashWord is FNV-1a.
@@ -156,6 +160,7 @@ func (w *words) connect(g *includes) {
 	for i, n := range w.Names {
 		w.number[n] = uint32(i)
 	}
+	w.tables = make(map[uint32]*declTable)
 	w.shapes = make(map[string][]int)
 	for i, p := range w.Pastes {
 		w.shapes[p.Shape] = append(w.shapes[p.Shape], i)
