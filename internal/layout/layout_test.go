@@ -31,7 +31,7 @@ func rawBTF(tb testing.TB, src string) []byte {
 }
 
 func TestCompareReportsLayoutsThatDiffer(t *testing.T) {
-	const before = `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; };
+	const before = `struct t { long l; int i; }; struct t the_t; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; };
 struct s the_s; int use(struct s *p) { return p->y; }`
 	for name, tc := range map[string]struct {
 		src     string
@@ -49,6 +49,10 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 		"a lock in the padding, which is no lock yet": {
 			src:     `struct inner { int a; }; struct lock { unsigned char n; }; struct s { long x; int y; struct inner in; unsigned f:3; struct lock held; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{{Type: "struct s", Detail: "new: held, which nothing has set up in objects that exist"}},
+		},
+		"what has to be set up, in the padding": {
+			src:     `struct kref { int refs; }; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct t { long l; int i; struct kref ref; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct t", Detail: "new: ref, which nothing has set up in objects that exist"}},
 		},
 		"an embedded struct that grows": {
 			src: `struct inner { int a; int b; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
