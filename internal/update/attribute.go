@@ -66,8 +66,11 @@ func newAttributor(groups []*Group) *attributor {
 		share := float64(len(d.fields)*len(a.docs)) / float64(max(1, sum))
 		a.weight = append(a.weight, min(1.2, max(0.35, 1/(0.6+0.4*share))))
 	}
+	// Scaled so that scores of small updates compare with the thresholds, which
+	// are for some 1,700 files.
+	scale := math.Log(1+1700) / math.Log(1+float64(max(1, len(a.docs))))
 	for w, in := range a.having {
-		a.idf[w] = math.Log(1 + float64(len(a.docs))/float64(len(in)))
+		a.idf[w] = scale * math.Log(1+float64(len(a.docs))/float64(len(in)))
 	}
 	return a
 }

@@ -67,6 +67,9 @@ func calledName(text string) string {
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '(':
+			if args := words(text[i:]); depth == 0 && len(args) > 0 && strings.HasPrefix(strings.TrimLeft(text[i+1:], " "), "*") {
+				return args[0] // int (*name)(int)
+			}
 			if depth == 0 {
 				before := strings.TrimRight(text[:i], " ")
 				j := len(before)
@@ -84,11 +87,6 @@ func calledName(text string) string {
 					return w
 				default:
 					return w
-				}
-				if w == "" { // (*name)(
-					if args := words(text[i:]); len(args) > 0 && strings.HasPrefix(strings.TrimLeft(text[i+1:], " "), "*") {
-						return args[0]
-					}
 				}
 			}
 			depth++

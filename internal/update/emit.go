@@ -61,7 +61,8 @@ func (p Piece) hunks() []hunk {
 	var out []hunk
 	for _, i := range p.edits {
 		h := p.surround(hunk{edits: []int{i}, from: p.file.edits[i].oldFrom, to: p.file.edits[i].oldTo})
-		if n := len(out); n > 0 && out[n-1].to >= h.from {
+		// Where another group inserts between two, their contexts may meet.
+		if n := len(out); n > 0 && out[n-1].to >= h.from && out[n-1].edits[len(out[n-1].edits)-1] == i-1 {
 			out[n-1].edits = append(out[n-1].edits, i)
 			out[n-1].to = max(out[n-1].to, h.to)
 		} else {
@@ -95,27 +96,61 @@ func (p Piece) bounds(i int) (low, high int) {
 	return low, high
 }
 
-// unique tells whether a hunk's old side is in one place only, in the file as
-// it was and as others may have changed it.
+// unique tells whether a hunk's old side is in one place only, whatever other
+// groups have made of the file before.
 func (p Piece) unique(h hunk) bool {
 	if p.file.oneWhole() || len(p.edits) == len(p.file.edits) {
 		return true // nothing else moves it
 	}
-	side := p.file.old[h.from:h.to]
-	if len(side) == 0 {
-		return false
-	}
-	return occurrences(p.file.old, side) == 1 && occurrences(p.file.new, side) <= 1
+	return h.from < h.to && newMixture(p).places(p.file.old[h.from:h.to]) == 1
 }
 
-func occurrences(text, part []string) int {
+// mixture is a file as any choice of other groups may have made it: runs of
+// lines, each of which may be one of several. Those of the group itself are as
+// they were.
+type mixture [][][]string
+
+func newMixture(p Piece) mixture {
+	var m mixture
+	at := 0
+	for i, e := range p.file.edits {
+		if slices.Contains(p.edits, i) {
+			continue
+		}
+		m = append(m, [][]string{p.file.old[at:e.oldFrom]}, [][]string{p.file.old[e.oldFrom:e.oldTo], p.file.new[e.newFrom:e.newTo]})
+		at = e.oldTo
+	}
+	return append(m, [][]string{p.file.old[at:]})
+}
+
+// places counts where lines may be found, two at most.
+func (m mixture) places(part []string) int {
 	n := 0
-	for i := 0; i+len(part) <= len(text); i++ {
-		if slices.Equal(text[i:i+len(part)], part) {
-			n++
+	for i, run := range m {
+		for _, alternative := range run {
+			for j := range alternative {
+				if m.match(part, i, alternative[j:]) {
+					if n++; n > 1 {
+						return n
+					}
+				}
+			}
 		}
 	}
 	return n
+}
+
+// match tells whether lines may begin with the rest of a run, and go on in
+// those behind it.
+func (m mixture) match(part []string, run int, rest []string) bool {
+	n := min(len(part), len(rest))
+	if !slices.Equal(part[:n], rest[:n]) {
+		return false
+	}
+	if part = part[n:]; len(part) == 0 {
+		return true
+	}
+	return run+1 < len(m) && slices.ContainsFunc(m[run+1], func(alternative []string) bool { return m.match(part, run+1, alternative) })
 }
 
 func (h hunk) write(out *bytes.Buffer, f *file, shift int) {
