@@ -136,6 +136,14 @@ func (w *walk) lacking(err error, fixes []*series.Fix) (*series.Fix, string) {
 			return f, cmp.Or(m.Name, m.File)
 		}
 	}
+	for line := range strings.Lines(p.Why) {
+		if !strings.Contains(line, " error: ") || !strings.Contains(line, "incompatible pointer type") {
+			continue
+		}
+		if f := w.names.typed(line, p.Where, fixes); f != nil {
+			return f, "a type of " + p.Where
+		}
+	}
 	// No message tells a name: the file that fails has to change with the fix.
 	if f, ok := w.names.provider(kbuild.Missed{File: p.Where}, fixes); ok {
 		return f, p.Where

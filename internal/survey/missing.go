@@ -17,6 +17,7 @@ import (
 type names struct {
 	byName map[string][]mention
 	byFile map[string][]*series.Fix
+	order  []*series.Fix
 }
 
 // mention is a fix whose lines hold a name.
@@ -25,10 +26,16 @@ type mention struct {
 	score int // how much it looks as if the fix brought the name, or changed it
 }
 
-var word = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+var (
+	word   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+	quoted = regexp.MustCompile(`['‘][^'’]+['’]`)
+)
+
+// inHeader is the least score of a name that a header changes.
+const inHeader = 20
 
 func newNames(s *series.Series) *names {
-	n := &names{byName: map[string][]mention{}, byFile: map[string][]*series.Fix{}}
+	n := &names{byName: map[string][]mention{}, byFile: map[string][]*series.Fix{}, order: s.Fixes}
 	for _, f := range s.Fixes {
 		found := map[string]int{}
 		for _, d := range f.Diff.Files {
@@ -60,7 +67,7 @@ func scoreLine(found map[string]int, line string, header bool) {
 	line = strings.TrimRight(line, "\n")
 	base := 1
 	if header {
-		base = 20
+		base = inHeader
 	}
 	for _, at := range word.FindAllStringIndex(line, -1) {
 		score := base
@@ -100,6 +107,35 @@ func (n *names) provider(m kbuild.Missed, fixes []*series.Fix) (*series.Fix, boo
 		}
 	}
 	return nil, false
+}
+
+// typed finds the fix whose headers change most of what a message mentions: "…
+// from incompatible pointer type 'int (*)(struct sk_buff *, bool)'" tells no
+// name, but the types of the member that changed.
+func (n *names) typed(message, file string, fixes []*series.Fix) *series.Fix {
+	points := map[*series.Fix]int{}
+	seen := map[string]bool{}
+	for _, q := range quoted.FindAllString(message, -1) {
+		for _, w := range word.FindAllString(q, -1) {
+			if seen[w] {
+				continue
+			}
+			seen[w] = true
+			for _, c := range n.byName[w] {
+				if c.score >= inHeader && !slices.Contains(fixes, c.fix) {
+					points[c.fix]++
+				}
+			}
+		}
+	}
+	var best *series.Fix
+	most := 0
+	for _, f := range n.order {
+		if p := points[f]; p > 0 && p*10+nearness(file, f) > most {
+			best, most = f, p*10+nearness(file, f)
+		}
+	}
+	return best
 }
 
 func (n *names) named(m kbuild.Missed, fixes []*series.Fix) *series.Fix {

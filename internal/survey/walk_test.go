@@ -215,6 +215,24 @@ func TestUsersOfAChangedHeaderComeAlong(t *testing.T) {
 	qt.Assert(t, qt.Equals(r.Fixes[0].With[0].ID, "user"))
 }
 
+func TestAChangedTypeIsFoundByWhatItMentions(t *testing.T) {
+	user := newFix(t, "user", nil, "net/netfilter/nft_lookup.c: static int dump(struct sk_buff *skb, const struct nft_expr *e, bool reset);")
+	near := newFix(t, "near", nil, "net/netfilter/nft_set.c: \tuse(skb, sk_buff, nft_expr);")
+	header := newFix(t, "header", nil, "include/net/netfilter/nf_tables.h: \tint (*dump)(struct sk_buff *skb, const struct nft_expr *expr, bool reset);")
+	other := newFix(t, "other", nil, "include/linux/skbuff.h: struct sk_buff *more(void);")
+	k := &kernelOf{t: t, say: func(ids string) (*builder.Report, error) {
+		if ids == "user" {
+			return nil, code.New("TS3101", "net/netfilter/nft_lookup.c", "net/netfilter/nft_lookup.c:251:27: error: initialization of "+
+				"'int (*)(struct sk_buff *, const struct nft_expr *)' from incompatible pointer type 'int (*)(struct sk_buff *, const struct nft_expr *, bool)'")
+		}
+		return live(""), nil
+	}}
+	r, _, err := k.run(t.Context(), request(t, user, near, other, header))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(r.Fixes[0].Outcome, Live))
+	qt.Assert(t, qt.Equals(r.Fixes[0].With[0].ID, "header"))
+}
+
 func TestRequiredFixesAreTakenAlong(t *testing.T) {
 	a, b, c := newFix(t, "a", nil, "a.c: x"), newFix(t, "b", nil, "b.c: x"), newFix(t, "c", nil, "c.c: x")
 	c.Requires = []string{"b"}
