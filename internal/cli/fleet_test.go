@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,9 +34,32 @@ func TestFleetScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "mkpatch": mkpatch, "field": field, "ready": ready,
+			"exits": exits, "mkpatch": mkpatch, "field": field, "ready": ready, "wait-for": waitFor,
 		},
 	})
+}
+
+// wait-for [-count=N] REGEXP PROGRAM ARGS: runs a program until its output
+// matches.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	count := 0
+	if len(args) > 0 && strings.HasPrefix(args[0], "-count=") {
+		n, err := strconv.Atoi(strings.TrimPrefix(args[0], "-count="))
+		ts.Check(err)
+		count, args = n, args[1:]
+	}
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: wait-for [-count=N] REGEXP PROGRAM ARGS...")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for range 300 {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if found := want.FindAllString(ts.ReadFile("stdout"), -1); len(found) > 0 && (count == 0 || len(found) == count) {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("no %s in\n%s", args[0], ts.ReadFile("stdout"))
 }
 
 func freePort() (string, error) {

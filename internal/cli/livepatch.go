@@ -84,6 +84,7 @@ func livePatchText(p *api.LivePatch) string {
 		[2]string{"name", p.Name},
 		[2]string{"target", p.Target + "  " + ui.Dim("build-id "+short(p.Kernel.BuildID))},
 		[2]string{"tiers", tiersOf(*p)},
+		[2]string{"policies", strings.Join(p.Policies, ", ")},
 		[2]string{"blocked", blockOf(p)},
 		[2]string{"proven", yes(p.Proven, "no: no proof came with it")},
 		[2]string{"module signed", yes(p.Signed, "no: hosts that enforce signatures refuse it")},
@@ -131,6 +132,7 @@ an order no machine ever goes back by itself.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.Tier, "tier", "", "tier whose machines go back (needed)")
+	f.StringVar(&r.Policy, "policy", "", "policy whose machines go back (default every one that can)")
 	f.IntVar(&r.To, "to", 0, "version to go back to; 0 for none (needed)")
 	f.StringVar(&r.Reason, "reason", "", "why, for the people who run the machines (needed)")
 	for _, name := range []string{"tier", "to", "reason"} {

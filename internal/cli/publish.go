@@ -47,6 +47,7 @@ From there tsugictl promote takes it to the next tiers.`,
 	f.StringVar(&proof, "proof", "", "the record of its proof (proof.json)")
 	f.StringVar(&report, "report", "", "the report of its build (tsugictl build --json)")
 	f.StringVar(&p.Tier, "tier", "", "tier to publish to (default the first)")
+	f.StringArrayVar(&p.Policies, "policy", nil, "policy whose machines it is for; may be repeated (default every policy that excludes nothing of it)")
 	return cmd
 }
 

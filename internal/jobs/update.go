@@ -70,8 +70,8 @@ func LeftWire(l selection.Left) api.LeftFix {
 }
 
 // SubmitUpdate queues the build of a choice of pushed fixes, unless one is
-// queued or running, or nothing was pushed since the last one ended without a
-// live patch. It says whether it did.
+// queued or running, or the last one ended without a live patch and neither
+// was anything pushed nor the choice made anew since. It says whether it did.
 func (q *Queue) SubmitUpdate(ctx context.Context, target, title string, u api.JobUpdate, pushed int64) (bool, error) {
 	b, err := json.Marshal(spec{api.NewJob{Target: target, Prove: true, Publish: true}, &u})
 	if err != nil {
@@ -87,7 +87,7 @@ func (q *Queue) SubmitUpdate(ctx context.Context, target, title string, u api.Jo
 			return err
 		case !ended(last.State):
 			return nil
-		case (last.State != store.JobDone || last.Verdict != string(builder.Live)) && last.Created >= pushed:
+		case (last.State != store.JobDone || last.Verdict != string(builder.Live)) && last.Created >= max(pushed, u.At):
 			return nil
 		}
 		// Another server may have seen to it since the caller looked.
@@ -112,6 +112,36 @@ func (q *Queue) SubmitUpdate(ctx context.Context, target, title string, u api.Jo
 		q.Wake()
 	}
 	return made, err
+}
+
+// DropUnwanted cancels what waits to be built for a choice that nobody makes
+// any more.
+func (q *Queue) DropUnwanted(ctx context.Context) error {
+	waiting, err := q.opt.Store.Jobs(ctx, store.JobFilter{State: store.JobQueued})
+	if err != nil {
+		return err
+	}
+	for _, j := range waiting {
+		if j.Selection == "" {
+			continue
+		}
+		err := q.opt.Store.Update(ctx, func(tx *store.Tx) error {
+			if of, err := tx.ChoosersOf(ctx, j.Target, j.Selection); err != nil || len(of) > 0 {
+				return err
+			}
+			if now, err := tx.Job(ctx, j.ID); err != nil || now.State != store.JobQueued {
+				return err
+			}
+			if err := tx.CancelJob(ctx, j.ID); err != nil {
+				return err
+			}
+			return tx.Audit(ctx, store.AuditEntry{Actor: "server", Action: "job.cancel", Object: j.ID, Detail: "nobody chooses this any more"})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Series is what is pushed under a digest, for a worker.

@@ -78,7 +78,7 @@ func (s *Service) Choose(ctx context.Context) ([]Wanted, error) {
 				by[key] = i
 				wanted = append(wanted, Wanted{
 					Target: c.target, Selection: c.sel.Digest, Policy: c.policy, At: c.at, Updates: c.updates, Pushed: c.pushed,
-					Title: fmt.Sprintf("%d fixes for policy %s", len(c.sel.Fixes), c.policy.Name),
+					Title: title(len(c.sel.Fixes), c.policy.Name),
 				})
 			}
 			wanted[i].Policies = append(wanted[i].Policies, c.policy.Name)
@@ -86,6 +86,13 @@ func (s *Service) Choose(ctx context.Context) ([]Wanted, error) {
 		return nil
 	})
 	return wanted, err
+}
+
+func title(fixes int, policy string) string {
+	if fixes == 1 {
+		return "1 fix for policy " + policy
+	}
+	return fmt.Sprintf("%d fixes for policy %s", fixes, policy)
 }
 
 // choice is what a policy chooses for a target.

@@ -45,6 +45,9 @@ func (s *Server) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.jobs.DropUnwanted(ctx); err != nil {
+		return err
+	}
 	for _, w := range wanted {
 		u := api.JobUpdate{
 			Series: w.Updates, Selection: w.Selection, Policy: jobs.PolicyWire(w.Policy), At: w.At.UnixMilli(), Policies: w.Policies,

@@ -56,6 +56,8 @@ type Jobs interface {
 	Submit(ctx context.Context, n api.NewJob, actor string) (api.Job, error)
 	// SubmitUpdate queues the build of a selection that nobody builds yet.
 	SubmitUpdate(ctx context.Context, target, title string, u api.JobUpdate, pushed int64) (bool, error)
+	// DropUnwanted cancels what waits and nobody wants any more.
+	DropUnwanted(ctx context.Context) error
 	Series(ctx context.Context, digest string) ([]byte, error)
 	Job(ctx context.Context, id string) (api.Job, error)
 	Jobs(ctx context.Context, f store.JobFilter) ([]api.Job, error)

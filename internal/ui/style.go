@@ -153,5 +153,8 @@ func Count(n int, noun string) string {
 	if s, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(s, "a") { // entries, but days
 		return fmt.Sprintf("%d %sies", n, s)
 	}
+	if strings.HasSuffix(noun, "x") || strings.HasSuffix(noun, "ch") { // fixes, patches
+		return fmt.Sprintf("%d %ses", n, noun)
+	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -100,6 +100,9 @@ func (c *Client) LivePatch(ctx context.Context, id string) (*api.LivePatch, erro
 type Publication struct {
 	Artifact, Proof, Report []byte
 	Tier                    string // "" is the first
+	// Policies are those whose machines it is for; none: every policy that
+	// excludes nothing of it.
+	Policies []string
 }
 
 // Publish hands a live patch to the server.
@@ -108,7 +111,11 @@ func (c *Client) Publish(ctx context.Context, p Publication) (*api.LivePatch, er
 	if err != nil {
 		return nil, err
 	}
-	return upload[api.LivePatch](ctx, c, "/v1/livepatches", query("tier", p.Tier), body, kind)
+	q := query("tier", p.Tier)
+	for _, name := range p.Policies {
+		q.Add("policy", name)
+	}
+	return upload[api.LivePatch](ctx, c, "/v1/livepatches", q, body, kind)
 }
 
 // Promote takes a live patch to a tier; "" is the next one.
