@@ -176,13 +176,59 @@ func known(s *series.Series, exclude []string) error {
 // chosenSeries is the update of a target, a directory of fixes, or diffs.
 func (a *app) chosenSeries(ctx context.Context, store *kernel.Store, t *kernel.Target, args []string, o choiceOptions) (*series.Series, error) {
 	if o.update == "" {
-		return a.filesSeries(args)
+		return a.readSeries(args)
 	}
 	c, err := catalogue.Open(cmp.Or(o.catalogue, filepath.Join(store.Home(), "catalogue")))
 	if err != nil {
 		return nil, err
 	}
 	return c.Update(ctx, store, t.SourceVersion, o.update, a.Progress())
+}
+
+// readSeries puts directories of fixes and diffs into one series.
+func (a *app) readSeries(args []string) (*series.Series, error) {
+	all := &series.Series{}
+	for _, arg := range args {
+		st, err := os.Stat(arg)
+		if err == nil && st.IsDir() {
+			s, err := series.ReadDir(os.DirFS(arg))
+			if err != nil {
+				return nil, err
+			}
+			all.Name, all.From, all.To = cmp.Or(all.Name, s.Name, filepath.Base(filepath.Clean(arg))), cmp.Or(all.From, s.From), cmp.Or(all.To, s.To)
+			all.Fixes = append(all.Fixes, s.Fixes...)
+			continue
+		}
+		f, err := a.seriesFix(arg)
+		if err != nil {
+			return nil, err
+		}
+		all.Name = cmp.Or(all.Name, f.ID)
+		all.Fixes = append(all.Fixes, f)
+	}
+	for i, f := range all.Fixes {
+		if all.Fix(f.ID) != all.Fixes[i] {
+			return nil, code.New("TS1305", f.ID, "")
+		}
+	}
+	return all, nil
+}
+
+// seriesFix reads a diff with what its header or its sidecar says of it.
+func (a *app) seriesFix(file string) (*series.Fix, error) {
+	text, err := a.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var sidecar []byte
+	if beside := strings.TrimSuffix(file, filepath.Ext(file)) + ".yaml"; file != "-" {
+		if _, err := os.Stat(beside); err == nil {
+			if sidecar, err = a.ReadFile(beside); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return series.ParseFix(file, text, sidecar)
 }
 
 func (a *app) previous(file string) (*livepatch.Manifest, error) {

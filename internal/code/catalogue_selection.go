@@ -21,5 +21,9 @@ func selection() []Entry {
 			"TS1304", KindRisk, "the live patch can't replace the one before it in one transition",
 			"Revert the earlier live patch on the machine first, so that its callbacks undo what they did; then apply this one.",
 		},
+		{
+			"TS1305", KindError, "two fixes have the same id",
+			"Give one of them another id, in its header or by the name of its file.",
+		},
 	}
 }
