@@ -304,7 +304,7 @@ static int tsugi_edits_pre_patch(struct klp_object *obj, unsigned int object)
 }
 
 /* Another callback has refused: livepatch calls none of the object's then. */
-static void tsugi_edits_cancel(struct klp_object *obj, unsigned int object)
+static void __maybe_unused tsugi_edits_cancel(struct klp_object *obj, unsigned int object)
 {
 	tsugi_undo(object, TSUGI_IDLE);
 	if (!object && tsugi_prev)
@@ -350,7 +350,7 @@ static bool tsugi_going(struct klp_object *obj, unsigned int object)
 	return true;
 }
 
-static void tsugi_edits_pre_unpatch(struct klp_object *obj, unsigned int object)
+static void __maybe_unused tsugi_edits_pre_unpatch(struct klp_object *obj, unsigned int object)
 {
 	if (!tsugi_going(obj, object))
 		tsugi_undo(object, TSUGI_UNDONE);

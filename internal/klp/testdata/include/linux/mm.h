@@ -3,6 +3,7 @@
 #define false 0
 #define true 1
 #define NULL ((void *)0)
+#define __maybe_unused __attribute__((unused))
 #define static_assert _Static_assert
 typedef unsigned char u8;
 typedef unsigned short u16;
