@@ -8,13 +8,20 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// Move says where a new member of a struct has room: behind an old one.
-type Move struct{ Member, After string }
+// Move says where a new member of a struct has room: behind an old one. Or it
+// says of an old member, which the patched struct has no more, where it was:
+// behind another one, or "" in the first place.
+type Move struct {
+	Member, After string
+	Kept          bool
+}
 
 // Fit finds room in the padding of the original struct for every member that
-// the patched one has beside the old ones, which have to be what they were. It
-// is true when all find room: with the new members there, the old ones lie
-// where they lay. typ is a name as in Change.Type.
+// the patched one has beside the old ones, and lets numbers stay that are gone:
+// they take part in nothing any more, and hold the others in their places. The
+// old members have to be what they were. It is true when all find room: with
+// the new members there, the old ones lie where they lay. typ is a name as in
+// Change.Type.
 //
 // Only structs that hold a pointer are looked at: the others may be what a
 // device, a disk or a network reads, where the order is the meaning. And only
@@ -26,7 +33,7 @@ func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 	if !ok {
 		return nil, false
 	}
-	olds, news := orig.named(name), patched.named(name)
+	olds, news := orig.named(name, false), patched.named(name, false)
 	if len(olds) != 1 || len(news) != 1 {
 		return nil, false // which is which would be a guess
 	}
@@ -35,12 +42,11 @@ func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 	if !isStruct || !alsoStruct || !holdsPointer(o, 0) {
 		return nil, false
 	}
-	added, ok := additions(o, p)
+	added, moves, ok := additions(o, p)
 	if !ok {
 		return nil, false
 	}
 	holes := holes(o)
-	var moves []Move
 	for _, m := range added {
 		size, err := btf.Sizeof(m.Type)
 		align := alignment(m.Type, 0)
@@ -65,22 +71,41 @@ func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 	return moves, len(moves) > 0
 }
 
-// additions lists the members that only p has, in order. It is false unless p
-// has all of o's besides, in their order and of their types.
-func additions(o, p *btf.Struct) ([]btf.Member, bool) {
-	var added []btf.Member
-	k := 0
+// additions lists the members that only p has, in order, and those that only o
+// has. It is false unless p has all others of o, in their order and of their
+// types.
+func additions(o, p *btf.Struct) (added []btf.Member, kept []Move, ok bool) {
+	there := map[string]bool{"": true}
 	for _, m := range p.Members {
+		there[m.Name] = true
+	}
+	k, last := 0, ""
+	gone := func() bool {
+		for ; k < len(o.Members) && !there[o.Members[k].Name]; k++ {
+			m := o.Members[k]
+			if _, number := btf.UnderlyingType(m.Type).(*btf.Int); !number || m.BitfieldSize != 0 || k > 0 && last == "" {
+				return false
+			}
+			kept = append(kept, Move{Member: m.Name, After: last, Kept: true})
+			last = m.Name
+		}
+		return true
+	}
+	for _, m := range p.Members {
+		if !gone() {
+			return nil, nil, false
+		}
 		if k < len(o.Members) && m.Name == o.Members[k].Name && sameMember(o.Members[k], m) {
+			last = m.Name
 			k++
 			continue
 		}
 		if m.Name == "" {
-			return nil, false
+			return nil, nil, false
 		}
 		added = append(added, m)
 	}
-	return added, k == len(o.Members)
+	return added, kept, gone() && k == len(o.Members)
 }
 
 func sameMember(o, p btf.Member) bool {

@@ -17,20 +17,23 @@ func TestNewMembersFindRoomInPadding(t *testing.T) {
 		before, after string
 		moves         []Move
 	}{
-		"a byte before the hole":              {before, "void *p; char fresh; int n; char valid; void *q; int count;", []Move{{"fresh", "valid"}}},
-		"an int goes to the larger hole":      {before, "void *p; int fresh; int n; char valid; void *q; int count;", []Move{{"fresh", "count"}}},
-		"two share one":                       {before, "void *p; char a; short b; int n; char valid; void *q; int count;", []Move{{"a", "valid"}, {"b", "a"}}},
-		"in the order of the fix":             {before, "void *p; short b; char a; int n; char valid; void *q; int count;", []Move{{"b", "valid"}, {"a", "count"}}},
+		"a byte before the hole":              {before, "void *p; char fresh; int n; char valid; void *q; int count;", []Move{{Member: "fresh", After: "valid"}}},
+		"an int goes to the larger hole":      {before, "void *p; int fresh; int n; char valid; void *q; int count;", []Move{{Member: "fresh", After: "count"}}},
+		"two share one":                       {before, "void *p; char a; short b; int n; char valid; void *q; int count;", []Move{{Member: "a", After: "valid"}, {Member: "b", After: "a"}}},
+		"in the order of the fix":             {before, "void *p; short b; char a; int n; char valid; void *q; int count;", []Move{{Member: "b", After: "valid"}, {Member: "a", After: "count"}}},
 		"too large":                           {before, "void *p; long fresh; int n; char valid; void *q; int count;", nil},
 		"an old one that changes":             {before, "void *p; char fresh; int n; short valid; void *q; int count;", nil},
-		"an old one that goes":                {before, "void *p; char fresh; int n; void *q; int count;", nil},
+		"a number that goes stays":            {before, "void *p; int n; void *q; int count;", []Move{{Member: "valid", After: "n", Kept: true}}},
+		"the first one that goes":             {"int n; void *q; int count;", "void *q; int count;", []Move{{Member: "n", Kept: true}}},
+		"one comes and one goes":              {before, "void *p; char fresh; char valid; void *q; int count;", []Move{{Member: "n", After: "p", Kept: true}, {Member: "fresh", After: "valid"}}},
+		"a pointer that goes":                 {before, "void *p; int n; char valid; int count;", nil},
 		"old ones that change places":         {before, "void *p; char fresh; char valid; int n; void *q; int count;", nil},
 		"a bit":                               {before, "void *p; int n; unsigned fresh:1; char valid; void *q; int count;", nil},
 		"no name":                             {before, "void *p; union { char x; }; int n; char valid; void *q; int count;", nil},
 		"what zero is no state of":            {before, "void *p; struct { int refs; } fresh; int n; char valid; void *q; int count;", nil},
 		"none is new":                         {before, before, nil},
 		"nothing but numbers may be a format": {"int n; char valid; int m;", "int n; char fresh; char valid; int m;", nil},
-		"a struct with room at its end":       {"struct in i; void *p; int n;", "struct in i; int fresh; void *p; int n;", []Move{{"fresh", "n"}}},
+		"a struct with room at its end":       {"struct in i; void *p; int n;", "struct in i; int fresh; void *p; int n;", []Move{{Member: "fresh", After: "n"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -74,7 +74,7 @@ func load(raw []byte, base *btf.Spec) (spec *btf.Spec, err error) {
 // share the name and differ in size it does not know.
 func (t *Types) Size(name string) (int, bool) {
 	size, ok := 0, false
-	for _, c := range t.named(name) {
+	for _, c := range t.named(name, false) {
 		n, err := btf.Sizeof(c)
 		if err != nil || ok && n != size {
 			return 0, false
@@ -84,8 +84,9 @@ func (t *Types) Size(name string) (int, bool) {
 	return size, ok
 }
 
-// named returns all structs and unions of a name.
-func (t *Types) named(name string) []btf.Type {
+// named returns all structs and unions with a tag, and, if untagged ones are
+// wanted, those that a typedef or a variable of the name is of.
+func (t *Types) named(name string, untagged bool) []btf.Type {
 	var out []btf.Type
 	specs := []*btf.Spec{t.spec}
 	if t.module != nil {
@@ -99,10 +100,33 @@ func (t *Types) named(name string) []btf.Type {
 		for _, c := range all {
 			if composite(c) {
 				out = append(out, c)
+			} else if n := nameless(c); untagged && n != nil {
+				out = append(out, n)
 			}
 		}
 	}
 	return out
+}
+
+// nameless is the struct or union without a tag that only a typedef
+// ("typedef struct { … } name_t") or a variable ("static struct { … } name[8]")
+// names, or nil.
+func nameless(t btf.Type) btf.Type {
+	switch v := t.(type) {
+	case *btf.Typedef:
+		t = btf.UnderlyingType(v)
+	case *btf.Var:
+		t = btf.UnderlyingType(v.Type)
+		for a, ok := t.(*btf.Array); ok; a, ok = t.(*btf.Array) {
+			t = btf.UnderlyingType(a.Type)
+		}
+	default:
+		return nil
+	}
+	if !composite(t) || t.TypeName() != "" {
+		return nil
+	}
+	return t
 }
 
 func composite(t btf.Type) bool {
@@ -123,21 +147,24 @@ type Change struct {
 	Padding bool
 }
 
-// Compare reports the named structs and unions that both sides have in
-// different layouts, by name. What only one side has is no change: nothing
+// Compare reports the structs and unions that both sides have in different
+// layouts, by their tag or by the typedef or variable that names them. What only one side has is no change: nothing
 // that runs already knows it.
-func Compare(orig, patched *Types) []Change { return compare(orig, patched, sameShape) }
+func Compare(orig, patched *Types) []Change { return compare(orig, patched, true, sameShape) }
 
-func compare(orig, patched *Types, equal func(o, p btf.Type) bool) []Change {
+func compare(orig, patched *Types, untagged bool, equal func(o, p btf.Type) bool) []Change {
 	var out []Change
 	seen := map[string]bool{}
 	for typ := range patched.all() {
 		name := typ.TypeName()
-		if name == "" || !composite(typ) || seen[name] {
+		if name == "" || !composite(typ) && (!untagged || nameless(typ) == nil) || seen[name] {
 			continue
 		}
 		seen[name] = true
-		olds, news := orig.named(name), patched.named(name)
+		olds, news := orig.named(name, untagged), patched.named(name, untagged)
+		if len(news) > 0 {
+			typ = news[0]
+		}
 		if len(olds) == 0 || anyShared(olds, news, equal) {
 			continue
 		}
@@ -152,7 +179,7 @@ func compare(orig, patched *Types, equal func(o, p btf.Type) bool) []Change {
 // name in other layouts only. The kernel's BTF comes from pahole and the
 // object's from gcc, which differ in how they put vector types; where one of
 // them knows no size of a member, its place has to do.
-func Mismatches(kernel, object *Types) []Change { return compare(kernel, object, samePlaces) }
+func Mismatches(kernel, object *Types) []Change { return compare(kernel, object, false, samePlaces) }
 
 func (t *Types) all() func(func(btf.Type) bool) {
 	return func(yield func(btf.Type) bool) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -79,6 +80,27 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 			qt.Check(t, qt.IsTrue(ok && size == 32), qt.Commentf("%d", size))
 		})
 	}
+}
+
+func TestStructsWithoutATagAreCompared(t *testing.T) {
+	// drivers/scsi/ch.c of 6.1.192 takes a member out of such a struct.
+	const before = `typedef struct { int minor; void **dt; unsigned first; } changer; static struct { long a; int b; } state[4];
+int use(changer *c, int i) { return c->first + c->minor + state[i].b++; }`
+	orig, err := Parse(rawBTF(t, before))
+	qt.Assert(t, qt.IsNil(err))
+	for name, tc := range map[string]struct {
+		old, now string
+		changes  []Change
+	}{
+		"the same":   {"", "", nil},
+		"a typedef":  {"void **dt; ", "", []Change{{Type: "struct changer", Detail: "its size goes from 24 to 8 bytes; moved or changed: first; gone: dt"}}},
+		"a variable": {"long a; int b;", "int b; long a;", []Change{{Type: "struct state", Detail: "moved or changed: b, a"}}},
+	} {
+		patched, err := Parse(rawBTF(t, strings.ReplaceAll(before, tc.old, tc.now)))
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(Compare(orig, patched), tc.changes), qt.Commentf(name))
+	}
+	qt.Check(t, qt.HasLen(Mismatches(orig, orig), 0))
 }
 
 // Types of one kernel and of its modules are used by several compilers at once.
