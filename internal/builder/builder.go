@@ -31,6 +31,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/klp"
+	"github.com/tsugi-project/tsugi/internal/layout"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/progress"
@@ -167,7 +168,7 @@ type build struct {
 	// compared holds what was found of pairs: compiled again, most are the same.
 	compared map[pairKey]*compared
 	// moved says of structs which new members went into padding, see fit.go.
-	moved map[string]string
+	moved map[string][]layout.Move
 }
 
 // stage runs one step and notes how long it took.

@@ -18,8 +18,8 @@ import (
 // A fix that puts a new member into a struct moves the members behind it, and
 // objects of the old shape exist. Often the struct has padding elsewhere that
 // would hold the new member, and C asks for no order: the declaration is moved
-// there, in memory, and everything compiled once more. What then comes out is
-// judged as if the author had written it so: if an old member still moves, the
+// there, in memory, and everything compiled once more. So it is when a number
+// goes, which is kept as padding. What then comes out is judged as if the author had written it so: if an old member still moves, the
 // fix is refused as before.
 
 // fitStructs does that for the types that the fixes were refused for. It
@@ -30,20 +30,20 @@ func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kb
 		return pairs, err
 	}
 	sources, changed := b.sources, maps.Clone(b.sources)
-	why := map[string]string{}
+	why := map[string][]layout.Move{}
 	for _, typ := range slices.Sorted(maps.Keys(moves)) {
 		for _, path := range slices.Sorted(maps.Keys(changed)) {
 			c := changed[path]
-			text, ok := moveMembers(string(c.New), typ, moves[typ])
+			text, ok := moveMembers(string(c.Old), string(c.New), typ, moves[typ])
 			if !ok {
 				continue
 			}
 			c.New = []byte(text)
 			changed[path] = c
-			why[typ] = describeMoves(moves[typ])
+			why[typ] = moves[typ]
 			break
 		}
-		if why[typ] == "" && b.req.Assess {
+		if why[typ] == nil && b.req.Assess {
 			return pairs, nil
 		}
 	}
@@ -65,7 +65,7 @@ func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kb
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	refused := func(r Refusal) bool { return r.Code == "TS4030" && why[r.Where] != "" }
+	refused := func(r Refusal) bool { return r.Code == "TS4030" && why[r.Where] != nil }
 	if err != nil || slices.ContainsFunc(b.report.Refusals, refused) || len(b.report.Refusals)+len(b.report.Failed) >= len(report.Refusals)+len(report.Failed) {
 		*b.report, b.inputs, b.spare, b.fix, b.sources = report, inputs, spare, first, sources
 		return pairs, nil
@@ -119,14 +119,6 @@ func typesOf(p kbuild.Pair) (was, is *layout.Types, err error) {
 	return out[0], out[1], nil
 }
 
-func describeMoves(moves []layout.Move) string {
-	var out []string
-	for _, m := range moves {
-		out = append(out, m.Member+" behind "+m.After)
-	}
-	return strings.Join(out, ", ")
-}
-
 // asFix makes one fix of changed sources.
 func asFix(name string, sources map[string]fix.Change) (*fix.Fix, error) {
 	var text []byte
@@ -143,6 +135,19 @@ func asFix(name string, sources map[string]fix.Change) (*fix.Fix, error) {
 // tellMoved adds what was done to structs to the risks.
 func (b *build) tellMoved() {
 	for _, typ := range slices.Sorted(maps.Keys(b.moved)) {
-		b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New("TS8021", typ, b.moved[typ])})
+		var moved, kept []string
+		for _, m := range b.moved[typ] {
+			if m.Kept {
+				kept = append(kept, m.Member)
+			} else {
+				moved = append(moved, m.Member+" behind "+m.After)
+			}
+		}
+		if len(moved) > 0 {
+			b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New("TS8021", typ, strings.Join(moved, ", "))})
+		}
+		if len(kept) > 0 {
+			b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New("TS8022", typ, strings.Join(kept, ", "))})
+		}
 	}
 }

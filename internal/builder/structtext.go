@@ -10,35 +10,60 @@ import (
 	"github.com/tsugi-project/tsugi/internal/layout"
 )
 
-// moveMembers moves declarations inside a struct's definition in C source. It
-// is false when the source does not define the struct, or not in a form in
+// moveMembers moves declarations inside a struct's definition in C source, and
+// takes those that are kept from the old source. It is false when the source does not define the struct, or not in a form in
 // which a declaration can be moved: with conditional parts, or several members
 // in one declaration.
-func moveMembers(src, typ string, moves []layout.Move) (string, bool) {
+func moveMembers(old, src, typ string, moves []layout.Move) (string, bool) {
 	plain := blankComments(src)
-	loc := regexp.MustCompile(`\b` + regexp.QuoteMeta(typ) + `\s*\{`).FindStringIndex(plain)
-	if loc == nil {
+	start, end, ok := structBody(plain, typ)
+	if !ok {
 		return "", false
 	}
-	end := closing(plain, loc[1])
-	if end < 0 || strings.Contains(plain[loc[1]:end], "#") {
-		return "", false
-	}
-	body, blank := src[loc[1]:end], plain[loc[1]:end]
+	body, blank := src[start:end], plain[start:end]
 	for _, m := range moves {
-		from, ok := declaration(blank, m.Member)
-		if !ok || from.shared {
-			return "", false
+		var text, hidden string
+		if m.Kept {
+			was := blankComments(old)
+			from, to, ok := structBody(was, typ)
+			d, found := declaration(was[max(from, 0):max(to, 0)], m.Member)
+			if !ok || !found || d.shared {
+				return "", false
+			}
+			hidden = was[from+d.start : from+d.end]
+			text = hidden // its comment would be about what is no more
+		} else {
+			from, ok := declaration(blank, m.Member)
+			if !ok || from.shared {
+				return "", false
+			}
+			text, hidden = body[from.start:from.end], blank[from.start:from.end]
+			body, blank = body[:from.start]+body[from.end:], blank[:from.start]+blank[from.end:]
 		}
-		text, hidden := body[from.start:from.end], blank[from.start:from.end]
-		body, blank = body[:from.start]+body[from.end:], blank[:from.start]+blank[from.end:]
-		to, ok := declaration(blank, m.After)
+		to, ok := span{}, true
+		if m.After != "" {
+			to, ok = declaration(blank, m.After)
+		}
 		if !ok {
 			return "", false
 		}
 		body, blank = body[:to.end]+text+body[to.end:], blank[:to.end]+hidden+blank[to.end:]
 	}
-	return src[:loc[1]] + body + src[end:], true
+	return src[:start] + body + src[end:], true
+}
+
+// structBody finds what is between the braces of a struct's definition, when
+// nothing in it is conditional.
+func structBody(plain, typ string) (start, end int, ok bool) {
+	loc := regexp.MustCompile(`\b` + regexp.QuoteMeta(typ) + `\s*\{`).FindStringIndex(plain)
+	if loc == nil {
+		return 0, 0, false
+	}
+	end = closing(plain, loc[1])
+	if end < 0 || strings.Contains(plain[loc[1]:end], "#") {
+		return 0, 0, false
+	}
+	return loc[1], end, true
 }
 
 // span is a declaration in the body of a struct, with the line breaks before

@@ -33,7 +33,7 @@ func TestMembersMove(t *testing.T) {
 		for i := 0; i < len(pairs); i += 2 {
 			moves = append(moves, layout.Move{Member: pairs[i], After: pairs[i+1]})
 		}
-		out, ok := moveMembers(src, "struct s", moves)
+		out, ok := moveMembers(src, src, "struct s", moves)
 		qt.Assert(t, qt.Equals(ok, out != ""))
 		return out
 	}
@@ -52,6 +52,17 @@ func TestMembersMove(t *testing.T) {
 	got := blankComments(moved(two, "fresh", "last", "more", "fresh"))
 	qt.Check(t, qt.IsTrue(strings.Index(got, "last;") < strings.Index(got, "fresh;") && strings.Index(got, "fresh;") < strings.Index(got, "more;")))
 
+	// one that is gone comes back where it was
+	gone := strings.Replace(structSource, "\tint (*call)(struct s *s, int n);\n", "", 1)
+	back, ok := moveMembers(structSource, gone, "struct s", []layout.Move{{Member: "call", After: "alias", Kept: true}})
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(back, structSource))
+	first, ok := moveMembers("struct s { int n; int m; };", "struct s { int m; };", "struct s", []layout.Move{{Member: "n", Kept: true}})
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(first, "struct s { int n; int m; };"))
+	_, ok = moveMembers("struct t { int n; };", gone, "struct s", []layout.Move{{Member: "n", After: "alias", Kept: true}})
+	qt.Check(t, qt.IsFalse(ok))
+
 	for name, src := range map[string]string{
 		"no such struct":   strings.ReplaceAll(structSource, "struct s {", "struct t {"),
 		"a condition":      strings.Replace(structSource, "\tbool fresh;\n", "#ifdef X\n\tbool fresh;\n#endif\n", 1),
@@ -69,7 +80,7 @@ func TestMovingKeepsEveryByte(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		src := rapid.StringMatching(`(struct s \{[ a-f;,{}()\n\t/*"\\#']{0,40}\};?){0,2}`).Draw(t, "source")
 		m := layout.Move{Member: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member"), After: rapid.SampledFrom([]string{"d", "e", "b"}).Draw(t, "after")}
-		out, ok := moveMembers(src, "struct s", []layout.Move{m})
+		out, ok := moveMembers(src, src, "struct s", []layout.Move{m})
 		if !ok {
 			return
 		}

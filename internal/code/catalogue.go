@@ -58,8 +58,8 @@ func engine() []Entry {
 		{"TS2312", KindError, "the kernel was not built with what live patching needs", "use a kernel with CONFIG_LIVEPATCH=y"},
 		{"TS2313", KindError, "the kernel tree is not built", "build the tree first: vmlinux or bzImage, .config and Module.symvers must be there"},
 		{"TS2314", KindError, "another process is working on this target", "wait for it to end"},
-		{"TS2316", KindError, "what the live patch was built from is not what is here", "get the very packages and tools that are named; an archive of snapshots keeps old ones"},
 		{"TS2315", KindError, "the store holds something that Tsugi did not write", "remove the target (tsugictl target rm) and add it again"},
+		{"TS2316", KindError, "what the live patch was built from is not what is here", "get the very packages and tools that are named; an archive of snapshots keeps old ones"},
 		// TS3xxx: compiling
 		{"TS3101", KindError, "the fix does not compile", "correct the fix; the compiler's message is shown as it was given"},
 		{"TS3102", KindError, "the original source does not compile", "the target is not prepared as the distribution built it: remove and add it again"},
@@ -170,6 +170,7 @@ func engine() []Entry {
 		{"TS8015", KindRisk, "the module's exit function is another one while the live patch is there", "it frees what old and new code have set up since the module was loaded: see that it can"},
 		{"TS8020", KindRisk, "a static branch of the module is a test of its key in the patched function", "it does the same, a few cycles slower; where every cycle counts, measure"},
 		{"TS8021", KindRisk, "a new member of a struct is put where padding was", "it lies in another place than the fix has it: see that no code depends on the order of the members"},
+		{"TS8022", KindRisk, "a number that the fix removes from a struct is kept", "new code sets it no more: see that old code, which runs until the transition is over and after a revert, stands zero in it"},
 		// TS9xxx: the machine Tsugi runs on
 		{"TS9101", KindError, "a program that is needed is missing", "install the package that holds it"},
 		{"TS9102", KindError, "interrupted", "run the command again; what was finished is kept"},
