@@ -16,10 +16,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
@@ -145,7 +147,7 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	}
 	c.result.Report = report
 	if report.Verdict == builder.Live || report.Verdict == builder.NotAffected {
-		return true, nil
+		return len(sel.Leave(c.idle()...)) == 0, nil
 	}
 	var out []selection.Left
 	for _, r := range report.Failed {
@@ -164,6 +166,37 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 		return false, code.New("TS1303", report.Name, first(report))
 	}
 	return false, nil
+}
+
+// idle finds the fixes that change nothing that runs on the target: it does
+// not build their files, or builds the same of them. A live patch does not
+// claim to hold them, unless one that it holds requires them.
+func (c *construction) idle() []selection.Left {
+	unbuilt, changed, same := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, u := range c.result.Report.Unbuilt {
+		unbuilt[u.Path] = true
+	}
+	for _, o := range c.result.Report.Objects { // one source may make several
+		source := strings.TrimSuffix(o.Path, ".o") + ".c"
+		same[source] = true
+		if o.Diff != nil && (!o.Diff.Same() || len(o.Diff.New)+len(o.Diff.Data) > 0) {
+			changed[source] = true
+		}
+	}
+	required := map[string]bool{}
+	for _, f := range c.result.Selection.Fixes {
+		for _, id := range f.Requires {
+			required[id] = true
+		}
+	}
+	var out []selection.Left
+	for _, f := range c.result.Selection.Fixes {
+		works := slices.ContainsFunc(f.Diff.Files, func(d fix.FileDiff) bool { return !unbuilt[d.Path] && (changed[d.Path] || !same[d.Path]) })
+		if !works && !required[f.ID] {
+			out = append(out, selection.Left{ID: f.ID, Kind: selection.NotHere, Why: "the target builds nothing else with it"})
+		}
+	}
+	return out
 }
 
 // first is the first thing that a build had against the fixes.
