@@ -14,7 +14,8 @@ import (
 // alone. When those can't be live, and the kernel proper is among them, no
 // other object would change the verdict or who is served by a module, and the
 // thousands that include the headers need not be looked at. It reports whether
-// that is so; if not, nothing of it is left in the report.
+// that is so, or there is no answer for one of them; if not, nothing of it is
+// left in the report.
 func (b *build) assessSources(ctx context.Context) (bool, error) {
 	if !b.req.Assess || !slices.ContainsFunc(b.fix.Files, func(d fix.FileDiff) bool { return path.Ext(d.Path) == ".h" }) {
 		return false, nil
@@ -33,6 +34,9 @@ func (b *build) assessSources(ctx context.Context) (bool, error) {
 	}
 	if _, err := b.fitStructs(ctx, objs, pairs, before); err != nil {
 		return false, err
+	}
+	if len(b.report.Failed) > 0 {
+		return true, nil
 	}
 	inKernel := slices.ContainsFunc(b.report.Objects, func(o Object) bool { return o.Diff != nil && o.Module == "" })
 	if len(b.report.Refusals) > 0 && inKernel {

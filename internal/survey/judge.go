@@ -18,7 +18,7 @@ import (
 )
 
 // most bounds how many fixes are taken together for the sake of one.
-const most = 40
+const most = 64
 
 // judge finds the verdict of one fix and keeps it. It reports false when that
 // takes headers, which are for later unless this is the last pass.
@@ -65,17 +65,23 @@ func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, er
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err == nil {
+		if err == nil && len(r.Failed) == 0 {
 			e.Verdict = fromReport(r)
 			break
 		}
-		more, name := w.lacking(err, fixes)
-		if more == nil || len(fixes) >= most {
-			e.Verdict = failed(err)
+		before := len(fixes)
+		if before < most {
+			for _, p := range problems(r, err) {
+				if more, name := w.lacking(p, fixes); more != nil {
+					join(more, name)
+				}
+			}
+		}
+		if len(fixes) == before {
+			e.Verdict = unanswered(r, err)
 			e.Series = w.digest
 			break
 		}
-		join(more, name)
 	}
 	e.Verdict.With = reqs
 	for _, x := range fixes[1:] {
@@ -106,7 +112,7 @@ func (w *walk) try(ctx context.Context, fixes []*series.Fix) (r *builder.Report,
 	place := func(f *series.Fix) int { return slices.Index(w.req.Series.Fixes, f) }
 	slices.SortFunc(ordered, func(a, b *series.Fix) int { return place(a) - place(b) })
 	req := builder.Request{
-		Target: w.req.Target, Kernel: w.kernel, Name: "tsugi_survey", Assess: true, Jobs: 1,
+		Target: w.req.Target, Kernel: w.kernel, Name: "tsugi_survey", Assess: true, KeepGoing: true, Jobs: 1,
 		MaxObjects: w.req.MaxObjects, Shared: w.req.Shared,
 	}
 	for _, f := range ordered {
@@ -121,11 +127,24 @@ func (w *walk) try(ctx context.Context, fixes []*series.Fix) (r *builder.Report,
 	return r, err
 }
 
+// problems are why there is no verdict.
+func problems(r *builder.Report, err error) []*code.Problem {
+	if p, ok := errors.AsType[*code.Problem](err); ok {
+		return []*code.Problem{p}
+	}
+	var out []*code.Problem
+	if r != nil {
+		for _, x := range r.Failed {
+			out = append(out, x.Problem)
+		}
+	}
+	return out
+}
+
 // lacking finds the fix that brings what others were found to lack, and the
 // name of what that is.
-func (w *walk) lacking(err error, fixes []*series.Fix) (*series.Fix, string) {
-	p, ok := errors.AsType[*code.Problem](err)
-	if !ok || p.Code != "TS3101" {
+func (w *walk) lacking(p *code.Problem, fixes []*series.Fix) (*series.Fix, string) {
+	if p.Code != "TS3101" {
 		return nil, ""
 	}
 	for _, m := range kbuild.Missing(p.Why) {

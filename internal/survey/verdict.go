@@ -105,6 +105,27 @@ func reasonOf(r builder.Refusal) Reason {
 	return Reason{Code: r.Code, What: r.What, Where: r.Where, Why: shorten(r.Why), Object: r.Object, Source: r.Source}
 }
 
+// unanswered is the verdict of fixes some object of which does not compile, or
+// can't be compared. When that is a refusal, it is one of the fix.
+func unanswered(r *builder.Report, err error) *Verdict {
+	if err != nil || r == nil {
+		return failed(err)
+	}
+	v := fromReport(r)
+	v.Outcome, v.Served, v.Reasons = Failed, false, nil
+	refusals := 0
+	for _, x := range r.Failed {
+		v.Reasons = append(v.Reasons, reasonOf(x))
+		if e, ok := code.Lookup(x.Code); ok && e.Kind == code.KindRefusal {
+			refusals++
+		}
+	}
+	if refusals == len(r.Failed) {
+		v.Outcome = Reboot
+	}
+	return v
+}
+
 // failed is the verdict of a fix that could not be judged.
 func failed(err error) *Verdict {
 	v := &Verdict{Outcome: Failed}

@@ -233,6 +233,31 @@ func TestAChangedTypeIsFoundByWhatItMentions(t *testing.T) {
 	qt.Assert(t, qt.Equals(r.Fixes[0].With[0].ID, "header"))
 }
 
+func TestAllThatFailsIsMendedAtOnce(t *testing.T) {
+	header := newFix(t, "header", nil, "include/net/x.h: int f(int a, int b);")
+	one, two := newFix(t, "one", nil, "net/one.c: \tf(1, 2);"), newFix(t, "two", nil, "net/two.c: \tf(1, 2);")
+	k := &kernelOf{t: t, say: func(ids string) (*builder.Report, error) {
+		if ids != "header" {
+			return live(""), nil
+		}
+		var failed []builder.Refusal
+		for _, f := range []string{"net/one.c", "net/two.c"} {
+			failed = append(failed, builder.Refusal{Problem: code.New("TS3101", f, f+":3:2: error: too few arguments to function 'f'"), Object: f})
+		}
+		return &builder.Report{Failed: failed}, nil
+	}}
+	r, built, err := k.run(t.Context(), request(t, header, one, two))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(r.Fixes[0].Outcome, Live))
+	qt.Assert(t, qt.IsTrue(slices.Contains(built, "header+one+two")), qt.Commentf("%v", built))
+
+	// What nothing mends is told with all of its places.
+	r, _, err = k.run(t.Context(), request(t, header))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(r.Fixes[0].Outcome, Failed))
+	qt.Assert(t, qt.HasLen(r.Fixes[0].Reasons, 2))
+}
+
 func TestRequiredFixesAreTakenAlong(t *testing.T) {
 	a, b, c := newFix(t, "a", nil, "a.c: x"), newFix(t, "b", nil, "b.c: x"), newFix(t, "c", nil, "c.c: x")
 	c.Requires = []string{"b"}
