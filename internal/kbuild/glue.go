@@ -26,15 +26,13 @@ func (n *narrowing) glues(word string) []glue {
 		if shape == tagger {
 			continue
 		}
-		all, ok := fillings(shape, word)
+		all, ok := fillings(shape, word, n.w.known)
 		if !ok {
 			continue
 		}
 		var parts [][]string
 		for _, f := range all {
-			parts = append(parts, slices.DeleteFunc(f, func(p string) bool {
-				return p == "" || p[0] >= '0' && p[0] <= '9' && len(p) > maxNumber // not among the words
-			}))
+			parts = append(parts, slices.DeleteFunc(f, func(p string) bool { return p == "" || longNumber(p) }))
 		}
 		for _, i := range pastes {
 			out = append(out, glue{n.w.Pastes[i].File, n.w.Pastes[i].Macro, parts})
@@ -43,6 +41,12 @@ func (n *narrowing) glues(word string) []glue {
 	n.glued[word] = out
 	return out
 }
+
+// longNumber tells what is not kept among the words.
+func longNumber(p string) bool { return p[0] >= '0' && p[0] <= '9' && len(p) > maxNumber }
+
+// known tells whether any file has a word.
+func (w *words) known(p string) bool { return longNumber(p) || len(w.files(hashWord(p))) > 0 }
 
 // assembled follows the macros that may make a word of parts, from each to
 // those that use it, until a text has the macro and the parts.

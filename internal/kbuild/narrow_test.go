@@ -94,10 +94,12 @@ func FuzzDeclarations(f *testing.F) {
 			if p.Shape != tagger && !strings.Contains(p.Shape, hole) {
 				t.Fatalf("%+v", p)
 			}
-			fillings(p.Shape, word)
+			fillings(p.Shape, word, func(string) bool { return true })
 		}
 	})
 }
+
+func anything(string) bool { return true }
 
 func TestShapesOfGluedWords(t *testing.T) {
 	t.Parallel()
@@ -107,10 +109,15 @@ func TestShapesOfGluedWords(t *testing.T) {
 		got = append(got, p.Macro+" "+strings.ReplaceAll(p.Shape, hole, "%"))
 	}
 	qt.Check(t, qt.DeepEquals(got, []string{"A %_%", "B pre_%", "B %_post", "D "}))
-	all, ok := fillings(hole+"_"+hole, "a_b_c")
+	all, ok := fillings(hole+"_"+hole, "a_b_c", anything)
 	qt.Check(t, qt.IsTrue(ok))
 	qt.Check(t, qt.DeepEquals(all, [][]string{{"a", "b_c"}, {"a_b", "c"}}))
-	_, ok = fillings("pre_"+hole, "post_x")
+	_, ok = fillings("pre_"+hole, "post_x", anything)
+	qt.Check(t, qt.IsFalse(ok))
+	all, ok = fillings(hole+hole+hole, "abc", func(s string) bool { return s == "ab" || s == "c" })
+	qt.Check(t, qt.IsTrue(ok))
+	qt.Check(t, qt.HasLen(all, 3))
+	_, ok = fillings(hole+"x", "abc", anything)
 	qt.Check(t, qt.IsFalse(ok))
 }
 

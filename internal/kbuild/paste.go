@@ -135,13 +135,14 @@ func lastWord(s string) string {
 }
 
 // fillings lists what users can put into the holes of a shape so that it
-// becomes a word; a filling may be empty. More than the bound is told as ok
-// with nothing in it: anything may do.
-func fillings(shape, word string) (all [][]string, ok bool) {
+// becomes a word; a filling may be empty, else it is one that is known. More
+// than the bound is told as ok with nothing in it: anything may do.
+func fillings(shape, word string, known func(string) bool) (all [][]string, ok bool) {
 	const bound = 256
+	steps := 0
 	var fill func(shape, word string, have []string)
 	fill = func(shape, word string, have []string) {
-		if len(all) > bound {
+		if steps++; steps > 100*bound || len(all) > bound {
 			return
 		}
 		literal, rest, more := strings.Cut(shape, hole)
@@ -155,18 +156,23 @@ func fillings(shape, word string) (all [][]string, ok bool) {
 			}
 			return
 		}
-		if next, _, _ := strings.Cut(rest, hole); rest == next {
-			if w, ok := strings.CutSuffix(word, next); ok { // the last hole
-				all = append(all, append(append([]string(nil), have...), w))
+		from := 0
+		if !strings.Contains(rest, hole) { // the last hole takes what is left
+			if from = len(word) - len(rest); from < 0 {
+				return
 			}
-			return
 		}
-		for n := 0; n <= len(word); n++ {
-			fill(rest, word[n:], append(have, word[:n]))
+		for n := from; n <= len(word); n++ {
+			if n == 0 || known(word[:n]) {
+				fill(rest, word[n:], append(have, word[:n]))
+			}
+			if from > 0 {
+				return
+			}
 		}
 	}
 	fill(shape, word, nil)
-	if len(all) > bound {
+	if steps > 100*bound || len(all) > bound {
 		return nil, true
 	}
 	return all, len(all) > 0
