@@ -23,7 +23,7 @@ func (r *Result) compare() *comparer {
 		}
 	}
 	r.spread(c)
-	r.promote()
+	r.promote(c)
 	r.Notes = append(r.Notes, c.notes...)
 	return c
 }
