@@ -84,7 +84,7 @@ func split(ctx context.Context, store *kernel.Store, home, from, to string, corr
 // changelog returns the entries of an update. They are kept: the package that
 // has them may be gone one day.
 func changelog(ctx context.Context, store *kernel.Store, home, from, to string, rep progress.Reporter) ([]update.Item, error) {
-	kept := filepath.Join(home, fmt.Sprintf("entries-%d.json", update.Version))
+	kept := filepath.Join(home, "entries.json")
 	var entries []update.Item
 	if b, err := os.ReadFile(kept); err == nil && json.Unmarshal(b, &entries) == nil {
 		return entries, nil
