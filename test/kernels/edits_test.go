@@ -121,10 +121,16 @@ func TestEditsHaveKnownAnswers(t *testing.T) {
 		{
 			name:    "another initial value of a sysctl",
 			edits:   []edit{{"fs/namei.c", "", "sysctl_protected_hardlinks __read_mostly = 1;", "sysctl_protected_hardlinks __read_mostly = 2;"}},
+			verdict: builder.Live, risks: []string{"TS8012"},
+		},
+		{
+			name:    "another number in a table that exists",
+			edits:   []edit{{"net/ipv4/tcp_dctcp.c", "\nstatic struct tcp_congestion_ops dctcp_reno __read", ".owner", ".flags\t\t= TCP_CONG_NEEDS_ECN,\n\t.owner"}},
 			verdict: builder.Reboot, refusals: []string{"TS4010"},
 			check: func(t *testing.T, r *builder.Report) {
-				qt.Check(t, qt.Equals(r.Refusals[0].Where, "sysctl_protected_hardlinks"))
-				qt.Check(t, qt.Matches(r.Refusals[0].Source, `fs/namei\.c:\d+`))
+				qt.Check(t, qt.Equals(r.Refusals[0].Where, "dctcp_reno"))
+				qt.Check(t, qt.StringContains(r.Refusals[0].Why, "dctcp_reno.flags: a number in a table may be read twice"))
+				qt.Check(t, qt.Matches(r.Refusals[0].Source, `net/ipv4/tcp_dctcp\.c:\d+`))
 			},
 		},
 		{
