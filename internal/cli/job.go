@@ -82,7 +82,11 @@ func jobText(j *api.Job) string {
 		[2]string{"created", when(j.Created)},
 		[2]string{"took", took},
 		[2]string{"live patch", j.Patch},
+		[2]string{"for policies", strings.Join(j.Policies, ", ")},
 	)
+	if len(j.Omitted) > 0 {
+		text += "\nleft out by the build:\n" + notTakenTable(j.Omitted)
+	}
 	if j.Problem != nil {
 		text += "\n" + told(j.Problem) + "\n"
 	}

@@ -98,6 +98,7 @@ func machineText(m *api.Machine) string {
 		[2]string{"system", m.OS},
 		[2]string{"tier", m.Tier},
 		[2]string{"group", m.Group},
+		[2]string{"policy", m.Policy},
 		[2]string{"agent", m.Agent},
 		[2]string{"can be patched", able},
 		[2]string{"enrolled", when(m.Enrolled)},

@@ -75,7 +75,7 @@ func newSite(t testing.TB, dsn string) *site {
 	s.pub, err = publish.New(publish.Options{Store: s.db, Blobs: s.blobs, Keys: set.Keys, Now: s.clock})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(s.pub.Init(t.Context(), set.Root)))
-	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.db, Blobs: s.blobs, Publish: s.publish, Log: slog.New(slog.DiscardHandler), Now: s.clock})
+	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.db, Blobs: s.blobs, Publish: s.publish, Series: s.pub.Pushed, Log: slog.New(slog.DiscardHandler), Now: s.clock})
 	return s
 }
 
@@ -95,7 +95,7 @@ func (s *site) publish(ctx context.Context, p jobs.Publication) (string, error) 
 	if s.published != nil {
 		s.published()
 	}
-	made, err := s.pub.Publish(ctx, publish.PublishRequest{Artifact: p.Artifact, Proof: p.Proof, Report: p.Report, Job: p.Job, Actor: p.Actor})
+	made, err := s.pub.Publish(ctx, publish.PublishRequest{Artifact: p.Artifact, Proof: p.Proof, Report: p.Report, Job: p.Job, Actor: p.Actor, Selection: p.Selection})
 	if c := code.Of(err); c == "TS7702" || c == "TS7706" {
 		err = fmt.Errorf("%w: %w", store.ErrConflict, err)
 	}
