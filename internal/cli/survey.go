@@ -26,6 +26,7 @@ type surveyOptions struct {
 	jobs       int
 	maxObjects int
 	all        bool
+	known      bool
 	catalogue  string
 }
 
@@ -55,6 +56,7 @@ objects that were compiled before.`,
 	f.StringVar(&o.json, "json-file", "", "write the report as JSON to this file")
 	f.IntVarP(&o.jobs, "jobs", "j", 0, "fixes and compilers at a time (default one per processor)")
 	f.IntVar(&o.maxObjects, "max-objects", 0, "objects that one fix may reach (default 500)")
+	f.BoolVar(&o.known, "known", false, "judge nothing: report what is known by now, also while a survey runs")
 	f.BoolVar(&o.all, "all", false, "list every fix, not only what is not live")
 	must(cmd.RegisterFlagCompletionFunc("target", a.completeTargets))
 	return cmd
@@ -76,7 +78,7 @@ func (a *app) survey(ctx context.Context, args []string, o surveyOptions) error 
 	if err != nil {
 		return err
 	}
-	req := survey.Request{Dir: surveysDir(store), Made: time.Now().Format(time.DateOnly), Jobs: o.jobs, MaxObjects: o.maxObjects}
+	req := survey.Request{Dir: surveysDir(store), Made: time.Now().Format(time.DateOnly), Jobs: o.jobs, MaxObjects: o.maxObjects, Known: o.known}
 	if req.Target, err = store.Get(o.target); err != nil {
 		return err
 	}

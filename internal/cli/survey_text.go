@@ -42,7 +42,10 @@ func surveyText(r *survey.Report, all bool) string {
 		b.WriteString("\n" + ui.Indent(ui.Table([]string{"fix", "verdict", "why"}, rows), 2))
 	}
 	if n := len(r.Unattributed); n > 0 {
-		b.WriteString("\n  " + ui.Dim(ui.Count(n, "entry of the changelog")+" could not be attributed to a fix") + "\n")
+		b.WriteString("\n  " + ui.Dim(fmt.Sprintf("%d entries of the changelog could not be attributed to a fix", n)) + "\n")
+	}
+	if n := s.Fixes.Unknown; n > 0 {
+		b.WriteString("\n  " + ui.Warn(fmt.Sprintf("%d fixes are not judged yet", n)) + "\n")
 	}
 	if s.Changed > 0 {
 		b.WriteString("\n  " + ui.Dim(ui.Count(s.Changed, "verdict")+" is not what an earlier engine found") + "\n")
@@ -110,6 +113,8 @@ func outcomeText(o survey.Outcome, served bool) string {
 		return ui.Bad("reboot")
 	case o == survey.NotAffected:
 		return ui.Dim("not affected")
+	case o == survey.Unknown:
+		return ui.Dim("not judged yet")
 	}
 	return ui.Bad("error")
 }

@@ -54,6 +54,9 @@ func newFacts() *Facts {
 }
 
 func (f *Facts) add(id string, v *Verdict) {
+	if v.Outcome == Unknown {
+		return
+	}
 	fact := selection.Fact{Verdict: selection.Verdict(v.Outcome)}
 	if len(v.Reasons) > 0 {
 		fact.Code, fact.Why = v.Reasons[0].Code, v.Reasons[0].line()

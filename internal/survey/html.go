@@ -167,6 +167,8 @@ func outcomeWord(o Outcome, served bool) string {
 		return "reboot or module"
 	case o == NotAffected:
 		return "not affected"
+	case o == Unknown:
+		return "not judged yet"
 	}
 	return string(o)
 }

@@ -39,6 +39,8 @@ type Fix struct {
 	*Verdict
 	Before Outcome `json:"before,omitempty"` // what an earlier engine said
 	Known  bool    `json:"known"`            // found by an earlier survey
+	// Engine found the verdict, when it was another one than the report's.
+	Engine string `json:"engine,omitempty"`
 }
 
 // CVE is what the update means for one CVE on the target.
@@ -64,10 +66,11 @@ type Tally struct {
 	Reboot      int `json:"reboot"`
 	Failed      int `json:"error"`
 	NotAffected int `json:"not_affected"`
+	Unknown     int `json:"unknown,omitempty"` // not judged yet
 }
 
 // Total is all that was counted.
-func (t Tally) Total() int { return t.Built() + t.NotAffected }
+func (t Tally) Total() int { return t.Built() + t.NotAffected + t.Unknown }
 
 // Built is what the target has.
 func (t Tally) Built() int { return t.Live + t.Reboot + t.Failed }
@@ -91,6 +94,8 @@ func (t *Tally) add(o Outcome, served bool) {
 		}
 	case NotAffected:
 		t.NotAffected++
+	case Unknown:
+		t.Unknown++
 	default:
 		t.Failed++
 	}
@@ -127,7 +132,10 @@ func (w *walk) report() *Report {
 		},
 	}
 	for i, f := range s.Fixes {
-		x := Fix{Meta: f.Meta, Verdict: w.found[i].Verdict, Before: w.found[i].Before, Known: !w.fresh[i]}
+		x := Fix{Meta: f.Meta, Verdict: w.found[i].Verdict, Before: w.found[i].Before, Known: !w.fresh[i] && w.found[i].Verdict.Outcome != Unknown}
+		if e := w.found[i].Engine; e != w.req.Engine {
+			x.Engine = e
+		}
 		for _, d := range f.Diff.Files {
 			x.Files = append(x.Files, d.Path)
 		}
@@ -218,7 +226,7 @@ func (c *CVE) entry(f Fix, id string) {
 }
 
 func (c *CVE) judge(f Fix) {
-	rank := []Outcome{NotAffected, Live, Reboot, Failed}
+	rank := []Outcome{NotAffected, Live, Unknown, Reboot, Failed}
 	if slices.Index(rank, f.Outcome) > slices.Index(rank, c.Verdict) {
 		c.Verdict = f.Outcome
 	}

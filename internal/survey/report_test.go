@@ -118,7 +118,7 @@ func TestShares(t *testing.T) {
 		var tally Tally
 		n := rapid.IntRange(0, 50).Draw(t, "fixes")
 		for range n {
-			o := rapid.SampledFrom([]Outcome{Live, Reboot, NotAffected, Failed}).Draw(t, "outcome")
+			o := rapid.SampledFrom([]Outcome{Live, Reboot, NotAffected, Failed, Unknown}).Draw(t, "outcome")
 			tally.add(o, o == Reboot && rapid.Bool().Draw(t, "served"))
 		}
 		if tally.Total() != n || tally.Served > tally.Reboot || tally.Share() < 0 || tally.Share() > 100 {

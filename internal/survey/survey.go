@@ -41,7 +41,10 @@ type Request struct {
 	Made       string // date of the report
 	Jobs       int    // fixes and compilers at a time; 0 for one per processor
 	MaxObjects int    // objects that a fix may reach; 0: the builder's limit
-	Shared     kbuild.Cache
+	// Known judges nothing: the report tells what is known by now, be it found
+	// by another engine.
+	Known  bool
+	Shared kbuild.Cache
 }
 
 // Run walks the fixes and reports. What it found so far is kept when ctx ends.

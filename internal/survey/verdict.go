@@ -20,6 +20,7 @@ const (
 	Reboot      Outcome = "reboot"       // it can't, and the reasons say why
 	NotAffected Outcome = "not-affected" // it changes nothing that runs here
 	Failed      Outcome = "error"        // no verdict: a defect of the fix or of Tsugi
+	Unknown     Outcome = "unknown"      // not judged yet; only in a report of what is known
 )
 
 // Verdict is what a survey found out about one fix, together with the fixes
@@ -78,7 +79,7 @@ func (v *Verdict) Modules() []string {
 }
 
 // Built tells whether the target builds something of the fix.
-func (v *Verdict) Built() bool { return v.Outcome != NotAffected }
+func (v *Verdict) Built() bool { return v.Outcome != NotAffected && v.Outcome != Unknown }
 
 // fromReport takes over what a build found.
 func fromReport(r *builder.Report) *Verdict {

@@ -50,6 +50,14 @@ func (w *walk) run(ctx context.Context) error {
 	if err != nil || len(todo) == 0 {
 		return err
 	}
+	if w.req.Known {
+		for i, f := range w.req.Series.Fixes {
+			if w.found[i] == nil {
+				w.found[i] = &entry{ID: f.ID, Verdict: &Verdict{Outcome: Unknown}}
+			}
+		}
+		return nil
+	}
 	if err := w.ready(ctx, todo); err != nil {
 		return err
 	}

@@ -149,6 +149,13 @@ func TestAnInterruptedSurveyGoesOn(t *testing.T) {
 	}}
 	_, _, err := k.run(ctx, req)
 	qt.Assert(t, qt.ErrorIs(err, context.Canceled))
+	req.Known = true
+	known, built, err := k.run(t.Context(), req)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(built, 0))
+	qt.Assert(t, qt.Equals(known.Summary.Fixes, Tally{Live: 3, Unknown: 3}))
+	qt.Assert(t, qt.HasLen(known.Facts().Verdicts, 3))
+	req.Known = false
 	k.say = func(string) (*builder.Report, error) { return live(""), nil }
 	r, built, err := k.run(t.Context(), req)
 	qt.Assert(t, qt.IsNil(err))
