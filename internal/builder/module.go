@@ -82,7 +82,7 @@ func (b *build) link(ctx context.Context) (err error) {
 	b.report.Module = &ModuleInfo{Name: m.Name, Size: len(m.KO), Digest: hex.EncodeToString(sum[:]), Symbols: m.Symbols}
 	b.report.Notes = append(b.report.Notes, m.Warnings...)
 	b.tell(m)
-	return b.pack(m)
+	return b.pack(ctx, m)
 }
 
 // placeOnly finds out what link would refuse, without making the module.
@@ -115,7 +115,11 @@ func (b *build) description() string {
 }
 
 // pack makes the artifact.
-func (b *build) pack(m *klp.Module) error {
+func (b *build) pack(ctx context.Context, m *klp.Module) error {
+	inputs, err := b.req.Target.Inputs(ctx)
+	if err != nil {
+		return err
+	}
 	man := livepatch.Manifest{
 		Name: b.report.Name, Version: max(b.req.Version, 1), Target: b.report.Target,
 		Functions: b.report.Functions, Callbacks: b.callbacks(),
@@ -126,13 +130,15 @@ func (b *build) pack(m *klp.Module) error {
 		man.Fixes = append(man.Fixes, livepatch.FixRef{ID: f.ID, Title: f.Title, Origin: f.Origin, CVEs: f.CVEs})
 		diffs[f.ID] = f.Raw
 	}
+	for _, in := range inputs {
+		man.Inputs = append(man.Inputs, livepatch.Input(in))
+	}
 	for _, st := range m.States {
 		man.States = append(man.States, livepatch.State{ID: st.ID, Version: st.Version})
 	}
 	for _, r := range b.report.Risks {
 		man.Risks = append(man.Risks, livepatch.Risk{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
 	}
-	var err error
 	if man.Modules, err = b.modules(man.Objects()); err != nil {
 		return err
 	}
@@ -158,11 +164,12 @@ func (b *build) modules(objects []string) ([]livepatch.ModuleRef, error) {
 	return out, nil
 }
 
-// callbacks lists the objects for which the fixes bring patch callbacks.
+// callbacks lists the objects for which the fixes bring patch callbacks, or
+// edits of data, which are made in callbacks.
 func (b *build) callbacks() []string {
 	var out []string
 	for _, in := range b.inputs {
-		if slices.ContainsFunc(in.Extract.Hooks, func(h objdiff.Hook) bool { return h.Kind != objdiff.HookState }) {
+		if in.Extract.Edits != nil || slices.ContainsFunc(in.Extract.Hooks, func(h objdiff.Hook) bool { return h.Kind != objdiff.HookState }) {
 			out = append(out, cmp.Or(in.Module, livepatch.Vmlinux))
 		}
 	}

@@ -23,7 +23,7 @@ A fix goes the whole way in four commands:
 `+exitHelp)
 	cmd.PersistentFlags().StringVar(&a.home, "home", "", "directory of the caches (default $TSUGI_HOME or ~/.cache/tsugi)")
 	command.Group(cmd, "From a fix to a proven live patch:",
-		newTargetCommand(a), newFixCommand(a), newBuildCommand(a), newProveCommand(a))
+		newTargetCommand(a), newFixCommand(a), newBuildCommand(a), newRebuildCommand(a), newProveCommand(a))
 	command.Group(cmd, "Looking at things:",
 		newSurveyCommand(a), newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
 	addFleetCommands(cmd, a)

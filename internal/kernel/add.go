@@ -80,6 +80,9 @@ func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOpti
 		Package: pk.image.Name, PackageVersion: pk.image.Version, SourceVersion: pk.source.Version,
 		Arch: "x86_64", Source: s.sourceDir(pk.source.Version),
 	}
+	for _, p := range []debPackage{pk.headers, pk.image, pk.source} { // their names are in this order
+		t.Packages = append(t.Packages, Input{p.File, p.SHA256})
+	}
 	dir := s.targetDir(name)
 	if err := s.startTarget(dir, t); err != nil {
 		return nil, err

@@ -39,6 +39,9 @@ type Target struct {
 	ModuleRoot     string // directory below which the modules are
 	Foreign        bool   // a tree:DIR target: Source and Build are someone else's
 
+	// Packages are the files that it was made of, ordered by name.
+	Packages []Input `json:",omitempty"`
+
 	home    string
 	config  Config
 	modules []ModuleInfo
