@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/cumulative"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/ui"
@@ -20,7 +21,9 @@ type seriesResult struct {
 	Selection *selection.Selection `json:"selection"`
 	Offers    []selection.Offer    `json:"offers,omitempty"`
 	Open      []livepatch.OpenFix  `json:"open,omitempty"`
-	Rounds    int                  `json:"rounds"`
+	// Unreplaced are fixes that fixed modules could not serve either.
+	Unreplaced []cumulative.Unreplaced `json:"unreplaced,omitempty"`
+	Rounds     int                     `json:"rounds"`
 }
 
 func seriesText(r seriesResult) string {
@@ -38,6 +41,9 @@ func seriesText(r seriesResult) string {
 		fmt.Fprintf(&b, "  %s  no fix answers to the exclusion of %s\n", ui.Dim("note"), x.Name())
 	}
 	b.WriteString(leftTable(r.Selection.Left))
+	for _, u := range r.Unreplaced {
+		fmt.Fprintf(&b, "  %s  no fixed %s for %s: %s\n", ui.Dim("note"), strings.Join(u.Modules, ", "), u.ID, clip(u.Problem.Error(), 100))
+	}
 	if list := placedText(r.Risks); list != "" {
 		b.WriteString("\n" + list)
 	}
@@ -75,6 +81,15 @@ func chosen(r seriesResult) [][2]string {
 		n = len(r.Selection.Fixes)
 	}
 	pairs := [][2]string{{"holds", fmt.Sprintf("%s, %s", ui.Count(n, "fix"), ui.Count(len(held), "CVE"))}}
+	if r.Artifact != nil {
+		var served []string
+		for _, f := range r.Artifact.Manifest.Fixes {
+			if len(f.Modules) > 0 {
+				served = append(served, fmt.Sprintf("%s (%s)", f.ID, strings.Join(f.Modules, ", ")))
+			}
+		}
+		pairs = append(pairs, [2]string{"where not loaded", strings.Join(served, ", ")})
+	}
 	if len(open) > 0 {
 		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %d of them high or critical", ui.Count(len(open), "CVE"), high)})
 	}

@@ -106,7 +106,7 @@ func (a *app) buildSeries(ctx context.Context, args []string, o buildOptions) er
 		return err
 	}
 	out := seriesResult{
-		buildResult: buildResult{Report: r.Report}, Series: req.Series.Name, Selection: r.Selection, Offers: r.Selection.Offers(), Open: r.Open, Rounds: r.Rounds,
+		buildResult: buildResult{Report: r.Report}, Series: req.Series.Name, Selection: r.Selection, Offers: r.Selection.Offers(), Open: r.Open, Unreplaced: r.Unreplaced, Rounds: r.Rounds,
 	}
 	if r.Artifact != nil {
 		if err := a.writePatch(r.Report, o); err != nil {
