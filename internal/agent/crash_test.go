@@ -292,8 +292,8 @@ func TestAnOrderlyEndIsNoCrash(t *testing.T) {
 func TestTheAgentIsKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
 	for name, s := range scenarios() {
-		if name == "a boot" { // begins with a boot of its own
-			continue
+		if name == "a boot" || name == "fixed modules come, change and go" {
+			continue // begins with a boot of its own; is put right as after a loss of power
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

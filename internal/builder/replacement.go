@@ -104,6 +104,7 @@ func Replace(ctx context.Context, req ReplaceRequest, rep progress.Reporter) ([]
 // lies that code outside of them may know.
 func (b *build) onlyIn(ctx context.Context, modules []string, pairs []kbuild.Pair) error {
 	changed := map[string]string{} // by type, an object
+	idle := slices.Clone(modules)
 	for _, p := range pairs {
 		if p.Identical {
 			continue
@@ -115,6 +116,7 @@ func (b *build) onlyIn(ctx context.Context, modules []string, pairs []kbuild.Pai
 			}
 			return code.New("TS5401", p.Path, "it is part of "+where)
 		}
+		idle = slices.DeleteFunc(idle, func(m string) bool { return m == p.Module })
 		orig, err := readObject(p.Orig)
 		if err != nil {
 			return err
@@ -130,6 +132,9 @@ func (b *build) onlyIn(ctx context.Context, modules []string, pairs []kbuild.Pai
 		for _, t := range types {
 			changed[t] = p.Path
 		}
+	}
+	if len(idle) > 0 {
+		return code.New("TS5406", idle[0], "all of its objects are the same with the fixes")
 	}
 	if len(changed) == 0 {
 		return nil
