@@ -47,7 +47,11 @@ func (r *Result) judgeFunction(a *atom, traced bool) {
 		r.Notes = append(r.Notes, a.name()+": changed, but exit code of built-in objects is not part of the kernel")
 		return
 	case traced && !r.orig.traceable(a.twin):
-		r.refuse("TS4001", a.name(), "it lies in "+a.sec.Name+" and has no call to the tracer at its entry")
+		why := "it lies in " + a.sec.Name + " and has no call to the tracer at its entry"
+		if table := r.unparted[a]; table != "" {
+			why += "; " + table
+		}
+		r.refuse("TS4001", a.name(), why)
 		return
 	}
 	if why, ok := specialText(a.sec.Name); ok {

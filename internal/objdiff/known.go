@@ -22,7 +22,7 @@ var byPointerToo = map[string]bool{
 	"bus_type": true, "class": true, "device_type": true, "file_system_type": true, "ctl_table": true, "notifier_block": true,
 	"proto": true, "kobj_type": true, "tracer": true, "nf_conntrack_helper": true, "xt_target": true, "xt_match": true,
 	"nft_expr_type": true, "scsi_host_template": true, "packet_type": true, "bin_attribute": true, "device_attribute": true,
-	"kobj_attribute": true, "sysrq_key_op": true, "rtc_class_ops": true, "crypto_type": true,
+	"kobj_attribute": true, "sysrq_key_op": true, "rtc_class_ops": true, "crypto_type": true, "sctp_af": true, "sctp_pf": true,
 }
 
 // atSetup are types that end like the others and yet are copied, or read only

@@ -93,6 +93,7 @@ type Result struct {
 	opt           Options
 	dropped       map[*entry]bool      // special entries left out on purpose
 	rewritten     map[*atom]*rewritten // code that tests keys in their place
+	unparted      map[*atom]string     // functions that stay because of what points to them
 	edits         []*editing
 	unedited      map[*atom]string // changed variables that can't be edited, and why
 }
@@ -155,7 +156,7 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 		return nil, fmt.Errorf("patched object: %w", err)
 	}
 	correlate(o, p)
-	r := &Result{Arch: a.Name, orig: o, patched: p, opt: opt, dropped: map[*entry]bool{}, rewritten: map[*atom]*rewritten{}}
+	r := &Result{Arch: a.Name, orig: o, patched: p, opt: opt, dropped: map[*entry]bool{}, rewritten: map[*atom]*rewritten{}, unparted: map[*atom]string{}}
 	r.edit(r.compare())
 	r.include()
 	r.judge()

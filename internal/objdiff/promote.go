@@ -54,9 +54,11 @@ func (r *Result) part(c *comparer, a *atom) bool {
 		}
 		tables = append(tables, before{u, u.state, u.why})
 		u.state, u.why = changed, "it points to "+a.name()+", which can't be redirected"
-		if _, why := r.editOf(c, u); why == "" {
+		_, why := r.editOf(c, u)
+		if why == "" {
 			continue
 		}
+		r.unparted[a] = u.name() + " points to it: " + why
 		pair(o, a)
 		a.state = changed
 		for _, t := range tables {
