@@ -117,13 +117,21 @@ func lastName(text string) string {
 	return ""
 }
 
-// members lists what lines inside of the braces of a struct, union or enum
-// declare, by line: names of members and enumerators.
-func members(lines []string, d decl) map[string]string {
-	out := make(map[string]string)
+// member is one member of a struct or union, or an enumerator.
+type member struct {
+	text     string // what users depend on
+	from, to int    // lines [from, to)
+}
+
+// members lists what is declared inside of the braces of a struct, union or
+// enum, by name.
+func members(lines []string, d decl) map[string]member {
+	out := make(map[string]member)
 	var text strings.Builder
+	var starts []int // offsets of the lines from d.from on
 	comment := false
 	for i := d.from; i < d.to; i++ {
+		starts = append(starts, text.Len())
 		l := lines[i]
 		if strings.HasPrefix(strings.TrimLeft(l, " \t"), "#") {
 			continue
@@ -132,6 +140,16 @@ func members(lines []string, d decl) map[string]string {
 		text.WriteString(strings.TrimRight(l, "\r\n") + " ")
 	}
 	body := text.String()
+	lineOf := func(offset int) int {
+		i, found := slices.BinarySearch(starts, offset)
+		for found && i+1 < len(starts) && starts[i+1] == offset { // lines that are blank here
+			i++
+		}
+		if !found {
+			i--
+		}
+		return d.from + i
+	}
 	open := strings.IndexByte(body, '{')
 	if open < 0 {
 		return out
@@ -151,30 +169,35 @@ func members(lines []string, d decl) map[string]string {
 				continue
 			}
 			part := strings.Join(strings.Fields(body[from:i]), " ")
+			if name := memberName(part, enum); name != "" {
+				first := from + len(body[from:i]) - len(strings.TrimLeft(body[from:i], " \t"))
+				out[name] = member{text: part, from: lineOf(first), to: lineOf(i) + 1}
+			}
 			from = i + 1
-			if part == "" {
-				continue
-			}
-			name := ""
-			if enum {
-				if ws := words(part); len(ws) > 0 {
-					name = ws[0]
-				}
-			} else if strings.Contains(part, "(*") {
-				name = words(part[strings.Index(part, "(*"):] + " _")[0]
-			} else if k := strings.IndexByte(part, '('); k > 0 { // DECLARE_BITMAP(name, n)
-				if ws := words(part[k:]); len(ws) > 0 {
-					name = ws[0]
-				}
-			} else {
-				name = lastName(part)
-			}
-			if name != "" {
-				out[name] = part
-			}
 		}
 	}
 	return out
+}
+
+func memberName(part string, enum bool) string {
+	ws := words(part)
+	switch {
+	case len(ws) == 0:
+		return ""
+	case enum:
+		return ws[0]
+	case strings.Contains(part, "(*"):
+		if ws = words(part[strings.Index(part, "(*"):]); len(ws) > 0 {
+			return ws[0]
+		}
+		return ""
+	case strings.IndexByte(part, '(') > 0: // DECLARE_BITMAP(name, n)
+		if ws = words(part[strings.IndexByte(part, '('):]); len(ws) > 0 {
+			return ws[0]
+		}
+		return ""
+	}
+	return lastName(part)
 }
 
 // withoutComments blanks the comments of a line.

@@ -102,45 +102,27 @@ func (f *file) memberDefs(old, new decl) []def {
 	was, is := members(f.old, old), members(f.new, new)
 	local := !f.header()
 	var out []def
-	where := func(name string, d decl, side bool) (at []int) {
-		text := f.new
-		if !side {
-			text = f.old
-		}
-		for _, i := range f.touching(d.from, d.to, side) {
-			from, to := f.edits[i].newFrom, f.edits[i].newTo
-			if !side {
-				from, to = f.edits[i].oldFrom, f.edits[i].oldTo
-			}
-			for _, l := range text[max(from, d.from):min(to, d.to)] {
-				if slices.Contains(words(l), name) {
-					at = append(at, i)
-					break
-				}
-			}
-		}
-		return at
-	}
 	put := func(name string, c change, at []int) {
 		if len(at) > 0 {
 			out = append(out, def{name: name, change: c, kind: aggregate, static: local, tag: new.name, edits: at})
 		}
 	}
-	for m, text := range is {
-		switch before, ok := was[m]; {
+	for name, m := range is {
+		after := f.touching(m.from, m.to, true)
+		switch before, ok := was[name]; {
 		case !ok:
-			put(m, introduced, where(m, new, true))
-		case before != text:
-			put(m, redefined, slices.Concat(where(m, new, true), where(m, old, false)))
+			put(name, introduced, after)
+		case before.text != m.text:
+			put(name, redefined, slices.Concat(after, f.touching(before.from, before.to, false)))
 		default: // moved, perhaps: then both places are one change
-			if a, b := where(m, old, false), where(m, new, true); len(a) > 0 && len(b) > 0 {
-				put(m, moved, slices.Concat(a, b))
+			if b := f.touching(before.from, before.to, false); len(after) > 0 && len(b) > 0 {
+				put(name, moved, slices.Concat(after, b))
 			}
 		}
 	}
-	for m := range was {
-		if _, ok := is[m]; !ok {
-			put(m, removed, where(m, old, false))
+	for name, m := range was {
+		if _, ok := is[name]; !ok {
+			put(name, removed, f.touching(m.from, m.to, false))
 		}
 	}
 	return out
