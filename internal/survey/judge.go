@@ -37,6 +37,9 @@ func (w *walk) judge(ctx context.Context, i int, last bool) (bool, error) {
 		}
 	}
 	w.found[i], w.fresh[i] = e, true
+	if e.Verdict.passing() {
+		return true, nil
+	}
 	return true, w.kept.put(f, e)
 }
 
@@ -76,6 +79,9 @@ func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, er
 					join(more, name)
 				}
 			}
+		}
+		if strings.HasPrefix(string(code.Of(err)), "TS91") { // of this machine: a full disk, a program that is missing
+			return nil, err
 		}
 		if len(fixes) == before {
 			e.Verdict = unanswered(r, err)

@@ -154,6 +154,13 @@ func (r Reason) line() string {
 	return strings.Join(words, ": ")
 }
 
+// passing tells a verdict that the machine may be the reason of, not the fix:
+// an error that Tsugi has no name for. It is reported, and found again the next
+// time.
+func (v *Verdict) passing() bool {
+	return slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Code == "TS1403" })
+}
+
 // shorten keeps a compiler's messages from filling a report.
 func shorten(s string) string {
 	const most = 1500

@@ -291,6 +291,14 @@ func TestAnEngineThatStopsIsAVerdict(t *testing.T) {
 	qt.Assert(t, qt.Equals(r.Fixes[0].Reasons[0].Code, code.Code("TS1402")))
 	qt.Assert(t, qt.Equals(r.Fixes[1].Reasons[0].Code, code.Code("TS1403")))
 	qt.Assert(t, qt.Equals(r.Summary.Fixes.Failed, 2))
+
+	// What has no name may pass: it is tried again. A full disk ends the survey.
+	_, built, err := k.run(t.Context(), req)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.DeepEquals(built, []string{"good"}))
+	k.say = func(string) (*builder.Report, error) { return nil, code.New("TS9103", "/", "") }
+	_, _, err = k.run(t.Context(), req)
+	qt.Assert(t, qt.Equals(code.Of(err), code.Code("TS9103")))
 }
 
 func TestAnUpdateOfAnotherSourceIsRefused(t *testing.T) {
