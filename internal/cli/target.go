@@ -14,7 +14,7 @@ func newTargetCommand(a *app) *cobra.Command {
 		`A target is one exact kernel: its release, package version, architecture,
 configuration and build-id. Adding one gets its packages, unpacks image,
 modules and source, and prepares a build directory, once.`,
-		newTargetAddCommand(a), newTargetLsCommand(a), newTargetShowCommand(a), newTargetRmCommand(a))
+		newTargetAddCommand(a), newTargetLsCommand(a), newTargetShowCommand(a), newTargetCleanCommand(a), newTargetRmCommand(a))
 }
 
 // targetResult is a target in JSON.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
@@ -20,7 +21,8 @@ type targetDetails struct {
 		Source     int64    `json:"source"`
 		SharedWith []string `json:"source_shared_with,omitempty"`
 	} `json:"sizes"`
-	Features []string `json:"features"`
+	Cached   kbuild.Usage `json:"cached"` // objects compiled for it
+	Features []string     `json:"features"`
 }
 
 func newTargetShowCommand(a *app) *cobra.Command {
@@ -30,7 +32,7 @@ func newTargetShowCommand(a *app) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 
 		ValidArgsFunction: a.completeTargets,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := a.store()
 			if err != nil {
 				return err
@@ -43,7 +45,11 @@ func newTargetShowCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := targetDetails{targetResult: resultOfTarget(t), Features: features(t)}
+			cached, err := kbuild.Cached(cmd.Context(), t)
+			if err != nil {
+				return err
+			}
+			d := targetDetails{Cached: cached, targetResult: resultOfTarget(t), Features: features(t)}
 			d.Sizes.Image, d.Sizes.Build, d.Sizes.Source, d.Sizes.SharedWith = sizes.Image, sizes.Build, sizes.Source, sizes.Shared
 			return a.Show("target", d, func() string { return targetText(t, d) })
 		},
@@ -87,6 +93,7 @@ func targetText(t *kernel.Target, d targetDetails) string {
 		[2]string{"compiler", t.Compiler},
 		[2]string{"features", strings.Join(d.Features, ", ")},
 		[2]string{"modules", fmt.Sprint(d.Modules)},
+		[2]string{"objects", fmt.Sprintf("%d, %s; %s of selections", d.Cached.Objects, ui.Size(d.Cached.Originals+d.Cached.Index), ui.Size(d.Cached.Patched))},
 		[2]string{"image", ui.Size(d.Sizes.Image)},
 		[2]string{"source", source + ui.Dim("  "+t.Source)},
 		[2]string{"build", ui.Size(d.Sizes.Build) + ui.Dim("  "+t.Build)},

@@ -247,6 +247,7 @@ func (c *compilation) originalText(ctx context.Context, o Object) ([]byte, error
 	file := c.file(o, "orig.i.zst")
 	if b, err := os.ReadFile(file); err == nil {
 		if text, err := c.dec.DecodeAll(b, nil); err == nil {
+			used(file)
 			return text, nil
 		}
 	}

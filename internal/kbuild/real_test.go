@@ -381,6 +381,24 @@ func TestAnotherSelectionCompilesOnlyWhatItSeesOtherwise(t *testing.T) {
 	qt.Check(t, qt.Equals(one[0], both[0]))
 	qt.Check(t, qt.IsTrue(one[1].Identical))
 	qt.Check(t, qt.Equals(one[1].Patched, one[1].Orig))
+
+	// What nobody used for a long time goes, and is made again.
+	long := time.Now().AddDate(-30, 0, 0)
+	qt.Assert(t, qt.IsNil(os.Chtimes(both[1].Patched, long, long)))
+	before, err := kbuild.Cached(t.Context(), target)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(before.Objects >= 2 && before.Patched > 0 && before.Total() > before.Patched))
+	files, _, err := kbuild.Clean(t.Context(), target, 20*365*24*time.Hour)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(files, 1))
+	for path, want := range map[string]bool{both[0].Patched: true, both[1].Patched: false, both[1].Orig: true} {
+		_, err := os.Stat(path)
+		qt.Check(t, qt.Equals(err == nil, want), qt.Commentf("%s", path))
+	}
+	edits[utf8] = replace("return -ENAMETOOLONG", "return -E2BIG")
+	again, err := kbuild.Compile(t.Context(), target, edit(t, target, edits), objs, kbuild.Options{}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(again, both))
 }
 
 // TestOneObjectThatDoesNotCompileLeavesTheOthers tells what is missing, and of

@@ -157,6 +157,8 @@ func (c *compilation) lookup(ctx context.Context, o Object, kind entryKind) (nam
 	for _, more := range c.ways(o, list) {
 		name := kind.prefix + c.contents.second(first, more) + kind.suffix
 		if there, err := c.have(ctx, o, name); err != nil || there {
+			used(c.file(o, list))
+			used(c.file(o, name))
 			return name, err
 		}
 	}
