@@ -205,11 +205,13 @@ static int tsugi_apply(struct klp_object *obj, unsigned int object)
 	struct tsugi_edit *e;
 	int ret = 0;
 
-	if (tsugi_data.replaced)
-		return 0; /* the other one's callbacks are for it */
 	tsugi_each(&tsugi_data, l, e) {
 		if (l->object == object && (e->flags & TSUGI_EXIT))
 			e->at = tsugi_exit_of(obj);
+	}
+	if (tsugi_data.replaced)
+		return 0; /* the other one's callbacks are for it */
+	tsugi_each(&tsugi_data, l, e) {
 		if (l->object == object && e->state == TSUGI_IDLE && e->at && !ret)
 			ret = tsugi_begin(e, tsugi_find(tsugi_prev, e->at));
 	}
@@ -232,15 +234,18 @@ static void tsugi_settle(void)
 	synchronize_rcu_tasks();
 }
 
-static void tsugi_undo(unsigned int object, unsigned int state)
+/* Writes an object's data back, and tells whether there was any. */
+static bool tsugi_undo(unsigned int object, unsigned int state)
 {
 	struct tsugi_list *l;
 	struct tsugi_edit *e;
+	bool any = false;
 
 	tsugi_each(&tsugi_data, l, e) {
 		if (l->object != object || e->state != TSUGI_APPLIED)
 			continue;
 		e->state = state;
+		any = true;
 		tsugi_want(e, tsugi_prev ? e->before : e->base, e->mask, e->new);
 	}
 	if (tsugi_commit(&tsugi_data)) {
@@ -248,6 +253,7 @@ static void tsugi_undo(unsigned int object, unsigned int state)
 		pr_err("%s: no memory to write data back; the module stays\n", THIS_MODULE->name);
 		__module_get(THIS_MODULE);
 	}
+	return any;
 }
 
 /* Takes what only the live patch before this one edits out, or puts it back. */
@@ -358,12 +364,15 @@ static void __maybe_unused tsugi_edits_pre_unpatch(struct klp_object *obj, unsig
 
 static void tsugi_edits_post_unpatch(struct klp_object *obj, unsigned int object)
 {
+	bool late;
+
 	if (tsugi_going(obj, object))
 		return;
-	tsugi_undo(object, TSUGI_IDLE); /* when it never was whole */
+	late = tsugi_undo(object, TSUGI_IDLE); /* when it never was whole */
 	if (!object && tsugi_prev)
 		tsugi_withdraw(true);
-	if (tsugi_data.nr)
+	/* Once for all objects, whose data was written back before the transition. */
+	if (late || (!object && tsugi_data.nr))
 		tsugi_settle();
 }
 `
