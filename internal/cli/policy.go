@@ -61,7 +61,7 @@ func endings(all []api.Ending) string {
 	if len(all) == 0 {
 		return ui.Dim("-")
 	}
-	s := ui.Warn(all[0].Name + " ends " + when(all[0].Ends))
+	s := ui.Warn(all[0].Name + " ends " + coming(all[0].Ends))
 	if more := len(all) - 1; more > 0 {
 		s += fmt.Sprintf(" and %d more", more)
 	}
@@ -153,9 +153,18 @@ func ends(ms int64) string {
 	case ms <= now:
 		return ui.Dim("ended " + when(ms))
 	case ms-now < (14 * 24 * time.Hour).Milliseconds():
-		return ui.Warn(when(ms))
+		return ui.Warn(coming(ms))
 	}
 	return time.UnixMilli(ms).UTC().Format(time.DateOnly)
+}
+
+// coming is a moment that is ahead, to the nearest day.
+func coming(ms int64) string {
+	days := (time.Until(time.UnixMilli(ms)) + 12*time.Hour) / (24 * time.Hour)
+	if days < 2 {
+		return when(ms)
+	}
+	return "in " + ui.Count(int(days), "day")
 }
 
 func choiceText(c api.PolicyChoice) string {

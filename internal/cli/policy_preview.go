@@ -27,7 +27,7 @@ func previewText(p *api.PolicyPreview) string {
 		b.WriteString(targetPreview(t))
 	}
 	for _, e := range p.Ending {
-		fmt.Fprintf(&b, "\n%s ends %s and comes back by itself.\n", e.Name, when(e.Ends))
+		fmt.Fprintf(&b, "\n%s ends %s and comes back by itself.\n", e.Name, coming(e.Ends))
 	}
 	return b.String()
 }

@@ -93,7 +93,7 @@ func siteOn(t testing.TB, dsn string, change ...func(*Options)) *site {
 // start starts the server of a site, or another one of it.
 func (s *site) start(change ...func(*Options)) {
 	s.t.Helper()
-	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.db, Blobs: s.files, Log: slog.New(slog.DiscardHandler)})
+	s.queue = jobs.NewQueue(jobs.QueueOptions{Store: s.db, Blobs: s.files, Series: s.pub.Pushed, Log: slog.New(slog.DiscardHandler)})
 	s.web = httptest.NewUnstartedServer(nil)
 	o := Options{
 		Store: s.db, Blobs: s.files, Publish: s.pub, Jobs: s.queue, Now: s.clock, Version: "test",
