@@ -101,7 +101,7 @@ func (w *walk) pass(ctx context.Context, todo []int, c *clock, task progress.Tas
 		})
 	}
 	err = g.Wait()
-	slices.Sort(later)
+	w.order(later)
 	return later, err
 }
 
@@ -122,10 +122,17 @@ func (w *walk) recall() ([]int, error) {
 			todo = append(todo, i)
 		}
 	}
-	slices.SortStableFunc(todo, func(a, b int) int {
-		return cmp.Or(cmp.Compare(effort(fixes[a]), effort(fixes[b])), cmp.Compare(len(fixes[b].CVEs), len(fixes[a].CVEs)))
-	})
+	w.order(todo)
 	return todo, nil
+}
+
+// order puts what is quick first, and of that what repairs a CVE.
+func (w *walk) order(todo []int) {
+	security := func(f *series.Fix) int { return min(len(f.CVEs), 1) }
+	slices.SortFunc(todo, func(a, b int) int {
+		x, y := w.req.Series.Fixes[a], w.req.Series.Fixes[b]
+		return cmp.Or(cmp.Compare(effort(x), effort(y)), cmp.Compare(security(y), security(x)), cmp.Compare(a, b))
+	})
 }
 
 // holds tells whether a verdict is still that of its fix.
