@@ -138,7 +138,7 @@ func (s sets) list() [][]int {
 }
 
 func (p *part) words() {
-	p.added, p.removed, p.indirect = make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	p.added, p.removed, p.indirect, p.assigned = make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, i := range p.edits {
 		e := p.file.edits[i]
 		collect(p.removed, p.file.oldCode[e.oldFrom:e.oldTo])
@@ -215,6 +215,9 @@ func (p *part) findIndirect() {
 		return
 	}
 	for _, l := range p.file.newCode {
+		if m, fn, ok := assignment(l); ok && names[fn] {
+			p.assigned[m] = true
+		}
 		ws := words(l)
 		if slices.ContainsFunc(ws, func(w string) bool { return names[w] }) {
 			for _, w := range ws {
@@ -224,4 +227,18 @@ func (p *part) findIndirect() {
 			}
 		}
 	}
+}
+
+// assignment reads ".member = function," and "x->member = function;".
+func assignment(l string) (member, function string, ok bool) {
+	left, right, ok := strings.Cut(l, "=")
+	if !ok {
+		return "", "", false
+	}
+	left, right = strings.TrimSpace(left), strings.TrimRight(strings.TrimSpace(right), ",;&")
+	i := strings.LastIndexAny(left, ".>")
+	if i < 0 || len(words(left[i+1:])) != 1 || len(words(right)) != 1 || strings.Contains(right, "(") {
+		return "", "", false
+	}
+	return words(left[i+1:])[0], words(right)[0], true
 }

@@ -15,6 +15,7 @@ type part struct {
 	defs           []def
 	added, removed map[string]bool // words of the changed lines
 	indirect       map[string]bool // words beside the names of functions whose signature changes
+	assigned       map[string]bool // members that such functions are assigned to
 	parent         *part           // union-find
 }
 
@@ -81,8 +82,12 @@ func Split(d Delta, entries []Item) ([]*Group, error) {
 	}
 	s := &splitter{files: files, inc: newIncludes(d.Old, d.New), rare: make(map[string]int), users: make(map[string][]*part)}
 	told := perFile(files, entries)
+	retyped := retypedMembers(files)
 	for _, f := range files {
 		s.count(f)
+		if len(told[f]) > 0 {
+			told[f] = append(told[f], f.following(retyped)...)
+		}
 		for _, p := range f.parts(told[f]) {
 			p.parent = p
 			s.parts = append(s.parts, p)
@@ -102,6 +107,44 @@ func Split(d Delta, entries []Item) ([]*Group, error) {
 	s.linkIncludes()
 	s.separable()
 	return s.groups(), nil
+}
+
+// retypedMembers are the members of structs in headers whose type changes.
+func retypedMembers(files []*file) map[string]bool {
+	out := make(map[string]bool)
+	for _, f := range files {
+		if !f.header() || f.oneWhole() {
+			continue
+		}
+		for _, d := range f.defs() {
+			if d.change == redefined && d.tag != "" {
+				out[d.name] = true
+			}
+		}
+	}
+	return out
+}
+
+// following stands for a commit that changes the type of an ops member: the
+// functions of this file that follow it are not what the file's own entries
+// tell of.
+func (f *file) following(retyped map[string]bool) []Item {
+	if f.header() || !f.cSource() || f.oneWhole() {
+		return nil
+	}
+	heads := make(map[string]bool)
+	for _, d := range f.defs() {
+		if d.change == redefined && d.kind == function {
+			heads[d.name] = true
+		}
+	}
+	var out []Item
+	for _, l := range f.newCode {
+		if m, fn, ok := assignment(l); ok && heads[fn] && retyped[m] {
+			out = append(out, Item{Subject: fn + "()"})
+		}
+	}
+	return out
 }
 
 func (s *splitter) count(f *file) {
@@ -185,7 +228,7 @@ func (s *splitter) uses(q, p *part, d def) bool {
 		return true
 	case d.static:
 		return false
-	case d.kind == aggregate && d.tag != "" && !s.knows(q.file, p.file, d):
+	case d.kind == aggregate && d.tag != "" && !s.knows(q.file, p.file, d) && !(d.change == redefined && q.assigned[d.name]):
 		return false
 	case !p.file.header() && p.file.cSource():
 		// A function or variable of another source file: some header tells of
