@@ -73,7 +73,8 @@ func declarations(header []byte) []decl {
 	}
 	if strings.TrimSpace(s.text.String()) != "" {
 		s.end()
-		s.out[len(s.out)-1].kind = opaque
+		d := &s.out[len(s.out)-1]
+		d.kind, d.names = opaque, nil
 	}
 	return s.out
 }

@@ -10,8 +10,8 @@
 // source is the running code, and Orig and Patched with one section per
 // symbol, for the differ. [Module] builds an external module.
 //
-// It refuses fixes that change how the kernel is built (Makefile, Kbuild,
-// Kconfig), assembly, and code that is not part of the running kernel.
+// It refuses fixes that change how the kernel is built (Makefile, Kbuild),
+// assembly, and code that is not part of the running kernel.
 //
 // Formats: Documentation/kbuild/makefiles.rst, and the .cmd files that
 // scripts/Kbuild.include writes (if_changed, savedcmd).

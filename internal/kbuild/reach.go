@@ -289,6 +289,9 @@ func sortOutPath(p string, d fix.FileDiff) (ignore string, err error) {
 		if p == "Makefile" && onlyVersion(d) {
 			return "only the version of the source changes", nil
 		}
+		if strings.HasPrefix(base, "Kconfig") {
+			return "the configuration of this target is what it is", nil
+		}
 		return "", code.New("TS3103", p, "")
 	case path.Ext(p) == ".S":
 		return "", code.New("TS3104", p, "")

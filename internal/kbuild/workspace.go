@@ -109,7 +109,7 @@ func (w *workspace) apply(changes []fix.Change) error {
 	for _, c := range changes {
 		path := filepath.Join(w.tree(), c.Path)
 		if c.Deleted {
-			if err := os.Remove(path); err != nil {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // explain applies once more
 				return err
 			}
 			continue
