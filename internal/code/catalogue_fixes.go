@@ -15,7 +15,7 @@ func fixes() []Entry {
 		{"TS1209", KindError, "the feed cannot be read", "name a file, a directory, a zip archive or an http(s) address of CVE records, OSV records or the KEV catalogue"},
 		{"TS1210", KindError, "the changelog cannot be read", "give a Debian changelog (deb-changelog(5)), as the linux-source package holds it"},
 		{"TS1211", KindError, "the versions are not those of one update", "give two versions that the newer one's changelog lists, the older one first"},
-		{"TS1213", KindError, "a record of a vulnerability cannot be read", "get the record again; CVE JSON 5, OSV and CISA's KEV catalogue are read"},
 		{"TS1212", KindError, "a correction names what is not there", "list the ids with tsugictl fix ls, and correct or remove the correction"},
+		{"TS1213", KindError, "a record of a vulnerability cannot be read", "get the record again; CVE JSON 5, OSV and CISA's KEV catalogue are read"},
 	}
 }

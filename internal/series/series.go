@@ -18,7 +18,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/fix"
@@ -123,7 +122,7 @@ func Digest(fixes []*Fix) string {
 	h := sha256.New()
 	for _, f := range fixes {
 		fmt.Fprintf(h, "%q %d\n", f.ID, len(f.Diff.Raw))
-		_, _ = io.WriteString(h, string(f.Diff.Raw)) // a hash takes everything
+		_, _ = h.Write(f.Diff.Raw) // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

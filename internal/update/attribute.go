@@ -162,9 +162,7 @@ func parseSubject(text string) subject {
 	if strings.HasPrefix(text, "Revert \"") && head != "" {
 		head = strings.Replace(head, "Revert \"", "", 1)
 	}
-	for _, w := range strings.FieldsFunc(strings.ToLower(head), func(r rune) bool { return r == ' ' || r == ':' || r == '/' || r == ',' || r == '"' }) {
-		s.prefix = append(s.prefix, w)
-	}
+	s.prefix = strings.FieldsFunc(strings.ToLower(head), func(r rune) bool { return strings.ContainsRune(" :/,\"", r) })
 	for _, w := range strings.FieldsFunc(rest, func(r rune) bool {
 		return r > 127 || !isWord(byte(r)) && r != '-' && r != '(' && r != ')' && r != '.' && r != '>'
 	}) {
