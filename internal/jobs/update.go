@@ -211,7 +211,7 @@ func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Targ
 	if err != nil {
 		return nil, nil, err
 	}
-	log.Printf("%d fixes of %d, as policy %s chooses them", len(c.sel.Fixes), len(c.series.Fixes), c.policy.Name)
+	log.Printf("%d of %d fixes, as policy %s chooses them", len(c.sel.Fixes), len(c.series.Fixes), c.policy.Name)
 	req := cumulative.Request{
 		Target: t, Series: c.series, Policy: c.policy, Verdicts: c.facts, Version: l.Version, Now: time.UnixMilli(l.Update.At),
 		Builder: p.opt.Builder, Jobs: p.opt.Jobs, Shared: shared{b}, Replacements: true,
