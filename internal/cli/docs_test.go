@@ -41,7 +41,12 @@ scripts should match codes. ` + "`tsugictl codes CODE`" + ` explains one.
 Made from internal/code by ` + "`make docs`" + `.
 `)
 	sections := []struct{ prefix, title string }{
-		{"TS1", "Input and fixes"},
+		{"TS10", "Objects"},
+		{"TS11", "Diffs"},
+		{"TS12", "The catalogue of fixes"},
+		{"TS13", "Selections"},
+		{"TS14", "Surveys"},
+		{"TS19", "Command line and files"},
 		{"TS2", "Targets and packages"},
 		{"TS3", "Compiling"},
 		{"TS4", "Refusals: the verdict is reboot"},
@@ -54,6 +59,7 @@ Made from internal/code by ` + "`make docs`" + `.
 		{"TS76", "The server's API"},
 		{"TS77", "Publication"},
 		{"TS78", "Setting up and running a server"},
+		{"TS79", "Policies and updates on the server"},
 		{"TS8", "Risks: advice beside a live verdict"},
 		{"TS91", "The machine that Tsugi runs on"},
 		{"TS92", "What keeps a machine from taking a live patch"},
