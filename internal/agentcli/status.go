@@ -124,8 +124,11 @@ func coveragePairs(c *agent.Coverage) [][2]string {
 		state api.ReplacementState
 		word  string
 	}{
-		{api.OnDisk, "%d on the disk for when they load"}, {api.LoadedNow, "%d loaded"}, {api.InUse, "%d not, as another build is in use"},
-		{api.NotYet, "%d not yet"}, {api.NotHere, "%d not possible here"},
+		{api.OnDisk, "%d on the disk for when they load"},
+		{api.LoadedNow, "%d loaded"},
+		{api.InUse, "%d not, as another build is in use"},
+		{api.NotYet, "%d not yet"},
+		{api.NotHere, "%d not possible here"},
 	} {
 		if n := count[w.state]; n > 0 {
 			words = append(words, fmt.Sprintf(w.word, n))

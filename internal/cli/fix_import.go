@@ -39,7 +39,7 @@ what the series holds beside them stays.`,
 				return err
 			}
 			var fixes []*series.Fix
-			to := name
+			var to string
 			switch {
 			case tree != "":
 				to = cmp.Or(name, "git")

@@ -64,25 +64,30 @@ func TestChoose(t *testing.T) {
 		{"security takes what it requires", Policy{}, []string{"helper", "ext4", "tcp", "usb"}, "kvm=reboot kvm-more=dragged:kvm arm=not-affected"},
 		{"all", Policy{Scope: All}, []string{"helper", "ext4", "tcp", "usb"}, "kvm=reboot kvm-more=dragged:kvm arm=not-affected"},
 		{
-			"less severe ones, and who is required by them alone", Policy{MinSeverity: series.Medium},
+			"less severe ones, and who is required by them alone",
+			Policy{MinSeverity: series.Medium},
 			[]string{"ext4", "usb"},
 			"helper=out-of-scope tcp=lesser kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 		{
 			"a CVE, the fix of which repairs another", excluding(Exclusion{CVE: cve(2)}),
-			[]string{"helper", "tcp"}, "ext4=excluded:" + cve(2) + " usb=dragged:ext4 kvm=reboot kvm-more=dragged:kvm arm=not-affected",
+			[]string{"helper", "tcp"},
+			"ext4=excluded:" + cve(2) + " usb=dragged:ext4 kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 		{
 			"a fix that others require", excluding(Exclusion{Fix: "helper"}),
-			[]string{"ext4", "usb"}, "helper=excluded:helper tcp=dragged:helper kvm=reboot kvm-more=dragged:kvm arm=not-affected",
+			[]string{"ext4", "usb"},
+			"helper=excluded:helper tcp=dragged:helper kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 		{
 			"an exclusion that has ended", excluding(Exclusion{CVE: cve(1), Expires: day}),
-			[]string{"helper", "ext4", "tcp", "usb"}, "kvm=reboot kvm-more=dragged:kvm arm=not-affected",
+			[]string{"helper", "ext4", "tcp", "usb"},
+			"kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 		{
 			"an exclusion on its last day", excluding(Exclusion{CVE: cve(4), Expires: day.Add(time.Hour)}),
-			[]string{"helper", "ext4", "tcp"}, "usb=excluded:" + cve(4) + " kvm=reboot kvm-more=dragged:kvm arm=not-affected",
+			[]string{"helper", "ext4", "tcp"},
+			"usb=excluded:" + cve(4) + " kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
