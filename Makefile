@@ -13,7 +13,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo test fleet short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo test fleet exclusions updates short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -30,6 +30,12 @@ test: check-go deps build ## everything, on real kernels too
 
 fleet: check-go deps build ## the long tests of machines, servers and power loss (TSUGI_FLEET=full)
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_FLEET=full $(GO) test -count=1 -v -timeout 120m ./test/fleet
+
+exclusions: check-go deps build ## ten random choices of fixes: each built, its module searched, loaded over the one before
+	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_SUBSETS=10 $(GO) test -count=1 -v -timeout 60m ./test/kernels -run TestRandomExclusions
+
+updates: check-go deps build ## two whole updates taken apart and put together again
+	CGO_ENABLED=0 TSUGI_UPDATES="6.1.190-1..6.1.192-1 6.12.115-2~deb12u1..6.12.117-1~deb12u1" $(GO) test -count=1 -v -timeout 30m ./internal/catalogue -run TestRealUpdates
 
 packages: check-go ## bin/packages: deb and rpm of all programs, the same bytes for the same commit
 	packaging/build.sh bin/packages
