@@ -40,10 +40,11 @@ func newUpdatePushCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push [DIR | DIFF...] --target TARGET",
 		Short: "Push an update's fixes, or a directory of one's own, to the server",
-		Long: `push sends fixes to the server, for one target: those of a distribution's update
-(--update), or a directory of diffs. Verdicts of a survey of the same fixes go with
-them, from this computer or from the file that --verdicts names; without any, builds
-find out what can't be live. Pushing the same again has builds tried again that failed.
+		Long: `push sends fixes to the server, for one target: those of a distribution's
+update (--update), or a directory of diffs. Verdicts of a survey of the same
+fixes go with them, from this computer or from the file that --verdicts names;
+without any, builds find out what can't be live. Pushing the same again has
+builds tried again that failed.
 
 A series that is pushed with --extra is for the policies that name it alone.`,
 		Example: `  tsugictl update push --update 6.1.192-1 --target debian:6.1.0-54-amd64

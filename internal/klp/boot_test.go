@@ -34,7 +34,8 @@ settle 0
 [ "$(cat $patch/vmlinux/patched)" = 1 ]
 [ "$(cat $patch/nf_tables/patched)" = 0 ]
 unshare -m true
-if grep 'cold.*tsugi_test' /proc/kallsyms; then exit 8; fi
+# Those of its own callbacks (tsugi_...) run before and after, never under a task.
+if grep 'cold.*tsugi_test' /proc/kallsyms | grep -v ' t tsugi_'; then exit 8; fi
 for i in 1 2 3; do
 	modprobe nf_tables
 	[ "$(cat $patch/nf_tables/patched)" = 1 ]
