@@ -275,6 +275,7 @@ func (c *construction) finish(ctx context.Context) (*Result, error) {
 	for i := range m.Fixes {
 		f := c.req.Series.Fix(m.Fixes[i].ID)
 		m.Fixes[i].Advisories, m.Fixes[i].Severity, m.Fixes[i].Exploited = f.Advisories, string(f.Severity), f.Exploited
+		m.Fixes[i].Possible = f.PossibleCVEs()
 	}
 	if c.req.Previous != nil {
 		if why := m.Supersedes(c.req.Previous); why != "" {
@@ -322,7 +323,7 @@ func open(sel *selection.Selection) []livepatch.OpenFix {
 			continue
 		}
 		o := livepatch.OpenFix{
-			ID: f.ID, Title: f.Title, CVEs: f.CVEs, Severity: string(f.Severity), Exploited: f.Exploited, Kind: livepatch.OpenExcluded,
+			ID: f.ID, Title: f.Title, CVEs: f.CVEs, Possible: f.PossibleCVEs(), Severity: string(f.Severity), Exploited: f.Exploited, Kind: livepatch.OpenExcluded,
 		}
 		if root := origin(by, l); root.Kind == selection.Reboot || root.Kind == selection.Failed {
 			o.Kind, o.Code, o.Why = livepatch.OpenReboot, root.Code, l.Why

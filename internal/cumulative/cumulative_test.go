@@ -251,10 +251,12 @@ func TestBlameFollowsLines(t *testing.T) {
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	f := func(id string, cves ...string) *series.Fix { return &series.Fix{Meta: series.Meta{ID: id, CVEs: cves}} }
+	doubted := f("r", "CVE-2026-0003")
+	doubted.Entries = []series.Entry{{CVEs: doubted.CVEs, Confidence: series.Possible}}
 	sel := &selection.Selection{Left: []selection.Left{
 		{Fix: f("e", "CVE-2026-0001"), ID: "e", Kind: selection.Excluded, By: "CVE-2026-0001", Why: "a reason of one policy"},
 		{Fix: f("d", "CVE-2026-0002"), ID: "d", Kind: selection.Dragged, By: "e", Why: "it requires e"},
-		{Fix: f("r", "CVE-2026-0003"), ID: "r", Kind: selection.Reboot, Code: "TS4010", Why: "data"},
+		{Fix: doubted, ID: "r", Kind: selection.Reboot, Code: "TS4010", Why: "data"},
 		{Fix: f("s", "CVE-2026-0004"), ID: "s", Kind: selection.Dragged, By: "r", Why: "it requires r"},
 		{Fix: f("n", "CVE-2026-0005"), ID: "n", Kind: selection.NotHere},
 		{Fix: f("o"), ID: "o", Kind: selection.OutOf},
@@ -262,7 +264,7 @@ func TestOpen(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(open(sel), []livepatch.OpenFix{
 		{ID: "d", CVEs: []string{"CVE-2026-0002"}, Kind: livepatch.OpenExcluded},
 		{ID: "e", CVEs: []string{"CVE-2026-0001"}, Kind: livepatch.OpenExcluded},
-		{ID: "r", CVEs: []string{"CVE-2026-0003"}, Kind: livepatch.OpenReboot, Code: "TS4010", Why: "data"},
+		{ID: "r", CVEs: []string{"CVE-2026-0003"}, Possible: []string{"CVE-2026-0003"}, Kind: livepatch.OpenReboot, Code: "TS4010", Why: "data"},
 		{ID: "s", CVEs: []string{"CVE-2026-0004"}, Kind: livepatch.OpenReboot, Code: "TS4010", Why: "it requires r"},
 	}))
 }

@@ -114,25 +114,33 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 
 func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 	for name, edit := range map[string]func(*Manifest){
-		"no functions":           func(m *Manifest) { m.Functions = nil },
-		"callbacks of a path":    func(m *Manifest) { m.Callbacks = []string{"a/b"} },
-		"no fixes":               func(m *Manifest) { m.Fixes = nil },
-		"a name with a dash":     func(m *Manifest) { m.Name = "tsugi-ext4" },
-		"a name that is long":    func(m *Manifest) { m.Name = strings.Repeat("a", 56) },
-		"version zero":           func(m *Manifest) { m.Version = 0 },
-		"a short build-id":       func(m *Manifest) { m.Target.BuildID = "ab" },
-		"no release":             func(m *Manifest) { m.Target.Release = "" },
-		"one function twice":     func(m *Manifest) { m.Functions = append(m.Functions, m.Functions[0]) },
-		"an object as a path":    func(m *Manifest) { m.Functions[0].Object = "fs/ext4/ext4.ko" },
-		"a function with comma":  func(m *Manifest) { m.Functions[0].Name = "a,1" },
-		"something like a CVE":   func(m *Manifest) { m.Fixes[0].CVEs = []string{"CVE-1"} },
-		"two fixes with one id":  func(m *Manifest) { m.Fixes = append(m.Fixes, m.Fixes[0]) },
-		"a module unchanged":     func(m *Manifest) { m.Modules[0].Name = "xfs" },
-		"a module twice":         func(m *Manifest) { m.Modules = append(m.Modules, m.Modules[0]) },
-		"vmlinux as a module":    func(m *Manifest) { m.Modules = append(m.Modules, ModuleRef{Vmlinux, m.Target.BuildID}) },
-		"a module of no build":   func(m *Manifest) { m.Modules[0].BuildID = "" },
-		"a position below zero":  func(m *Manifest) { m.Functions[0].SymPos = -1 },
-		"a fix that has no name": func(m *Manifest) { m.Fixes[0].ID = "" },
+		"no functions":            func(m *Manifest) { m.Functions = nil },
+		"callbacks of a path":     func(m *Manifest) { m.Callbacks = []string{"a/b"} },
+		"no fixes":                func(m *Manifest) { m.Fixes = nil },
+		"a name with a dash":      func(m *Manifest) { m.Name = "tsugi-ext4" },
+		"a name that is long":     func(m *Manifest) { m.Name = strings.Repeat("a", 56) },
+		"version zero":            func(m *Manifest) { m.Version = 0 },
+		"a short build-id":        func(m *Manifest) { m.Target.BuildID = "ab" },
+		"no release":              func(m *Manifest) { m.Target.Release = "" },
+		"one function twice":      func(m *Manifest) { m.Functions = append(m.Functions, m.Functions[0]) },
+		"an object as a path":     func(m *Manifest) { m.Functions[0].Object = "fs/ext4/ext4.ko" },
+		"a function with comma":   func(m *Manifest) { m.Functions[0].Name = "a,1" },
+		"something like a CVE":    func(m *Manifest) { m.Fixes[0].CVEs = []string{"CVE-1"} },
+		"two fixes with one id":   func(m *Manifest) { m.Fixes = append(m.Fixes, m.Fixes[0]) },
+		"a module unchanged":      func(m *Manifest) { m.Modules[0].Name = "xfs" },
+		"a module twice":          func(m *Manifest) { m.Modules = append(m.Modules, m.Modules[0]) },
+		"vmlinux as a module":     func(m *Manifest) { m.Modules = append(m.Modules, ModuleRef{Vmlinux, m.Target.BuildID}) },
+		"a module of no build":    func(m *Manifest) { m.Modules[0].BuildID = "" },
+		"a position below zero":   func(m *Manifest) { m.Functions[0].SymPos = -1 },
+		"a fix that has no name":  func(m *Manifest) { m.Fixes[0].ID = "" },
+		"a CVE possible, not had": func(m *Manifest) { m.Fixes[0].Possible = []string{"CVE-1999-0001"} },
+		"a possible CVE twice":    func(m *Manifest) { m.Fixes[0].Possible = []string{m.Fixes[0].CVEs[0], m.Fixes[0].CVEs[0]} },
+		"open and possible": func(m *Manifest) {
+			m.Open = []OpenFix{{ID: "x", Kind: OpenReboot, Possible: []string{"CVE-1999-0001"}}}
+		},
+		"a module patched and replaced": func(m *Manifest) {
+			m.Replacements = []Replacement{{Name: "ext4", Path: "kernel/fs/ext4/ext4.ko", Fixes: []string{m.Fixes[0].ID}}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := sample()
@@ -141,6 +149,15 @@ func TestManifestsThatBreakARuleAreRefused(t *testing.T) {
 			qt.Assert(t, qt.Equals(code.Of(err), "TS7003"), qt.Commentf("%v", err))
 		})
 	}
+}
+
+func TestDoubtful(t *testing.T) {
+	fixes := []FixRef{
+		{ID: "a", CVEs: []string{"CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003"}, Possible: []string{"CVE-2026-0002", "CVE-2026-0003"}},
+		{ID: "b", CVEs: []string{"CVE-2026-0002"}},
+		{ID: "c", CVEs: []string{"CVE-2026-0003"}, Possible: []string{"CVE-2026-0003"}},
+	}
+	qt.Check(t, qt.DeepEquals(Doubtful(fixes), []string{"CVE-2026-0003"}), qt.Commentf("another fix has the second for sure"))
 }
 
 func TestALaterFormatIsNamed(t *testing.T) {

@@ -109,10 +109,13 @@ type ModuleRef struct {
 
 // FixRef is one source fix that the live patch contains.
 type FixRef struct {
-	ID         string   `json:"id"`
-	Title      string   `json:"title,omitempty"`
-	Origin     string   `json:"origin,omitempty"`
-	CVEs       []string `json:"cves,omitempty"`
+	ID     string   `json:"id"`
+	Title  string   `json:"title,omitempty"`
+	Origin string   `json:"origin,omitempty"`
+	CVEs   []string `json:"cves,omitempty"`
+	// Possible are those of CVEs, ordered, of which it is not sure that this is
+	// their fix: a changelog's entry fits it, and others too.
+	Possible   []string `json:"possible,omitempty"`
 	Advisories []string `json:"advisories,omitempty"`
 	Severity   string   `json:"severity,omitempty"`  // low, medium, high or critical
 	Exploited  bool     `json:"exploited,omitempty"` // known to be exploited
@@ -133,6 +136,7 @@ type OpenFix struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title,omitempty"`
 	CVEs      []string  `json:"cves,omitempty"`
+	Possible  []string  `json:"possible,omitempty"` // as a FixRef has them
 	Severity  string    `json:"severity,omitempty"`
 	Exploited bool      `json:"exploited,omitempty"`
 	Kind      string    `json:"kind"` // reboot or excluded
@@ -234,6 +238,9 @@ func (m *Manifest) Check() error {
 				return invalid("fix %s: %q is not a CVE id", f.ID, c)
 			}
 		}
+		if !within(f.Possible, f.CVEs) {
+			return invalid("fix %s: possible CVEs that it has not, twice or out of order", f.ID)
+		}
 	}
 	if err := m.checkLeft(ids); err != nil {
 		return err
@@ -299,6 +306,35 @@ func (m *Manifest) CVEs() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// Doubtful lists the CVEs, ordered, that no fix carries for sure: each of those
+// that have one may be another's.
+func Doubtful(fixes []FixRef) []string {
+	sure := map[string]bool{}
+	for _, f := range fixes {
+		for _, c := range f.CVEs {
+			sure[c] = sure[c] || !slices.Contains(f.Possible, c)
+		}
+	}
+	var out []string
+	for c, is := range sure {
+		if !is {
+			out = append(out, c)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// within tells whether one list is an ordered part of another.
+func within(part, of []string) bool {
+	for i, s := range part {
+		if i > 0 && part[i-1] >= s || !slices.Contains(of, s) {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *Manifest) payloads() func(func(Payload) bool) {

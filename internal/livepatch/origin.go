@@ -39,9 +39,17 @@ func (m *Manifest) checkLeft(fixes map[string]bool) error {
 				return invalid("open fix %s: %q is not a CVE id", o.ID, c)
 			}
 		}
+		if !within(o.Possible, o.CVEs) {
+			return invalid("open fix %s: possible CVEs that it has not, twice or out of order", o.ID)
+		}
 	}
 	names := map[string]bool{}
+	objects := m.Objects()
 	for i, r := range m.Replacements {
+		if _, live := slices.BinarySearch(objects, r.Name); live {
+			// Its positions and bytes are those of the shipped build.
+			return invalid("replacement %s: the live patch changes that module as well", r.Name)
+		}
 		if !objectForm.MatchString(r.Name) || i > 0 && m.Replacements[i-1].Name >= r.Name {
 			return invalid("replacement %q: not a module, twice or out of order", r.Name)
 		}

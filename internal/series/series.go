@@ -86,6 +86,27 @@ func (s Severity) Rank() int {
 	return slices.Index([]Severity{Unknown, Low, Medium, High, Critical}, s)
 }
 
+// PossibleCVEs lists those of the fix's CVEs, ordered, that only a possible
+// attribution gives it.
+func (m *Meta) PossibleCVEs() []string {
+	var out []string
+	for _, c := range m.CVEs {
+		possible := false
+		for _, e := range m.Entries {
+			if slices.Contains(e.CVEs, c) {
+				if possible = e.Confidence == Possible; !possible {
+					break
+				}
+			}
+		}
+		if possible {
+			out = append(out, c)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Series is fixes in the order in which they are applied.
 type Series struct {
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`

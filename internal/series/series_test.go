@@ -250,3 +250,13 @@ func FuzzFromFiles(f *testing.F) {
 		}
 	})
 }
+
+func TestPossibleCVEs(t *testing.T) {
+	m := Meta{CVEs: []string{"CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003", "CVE-2026-0004"}, Entries: []Entry{
+		{CVEs: []string{"CVE-2026-0002", "CVE-2026-0003"}, Confidence: Possible},
+		{CVEs: []string{"CVE-2026-0003"}, Confidence: Likely},
+		{CVEs: []string{"CVE-2026-0004"}, Confidence: Certain},
+		{CVEs: []string{"CVE-2026-0004"}, Confidence: Possible},
+	}}
+	qt.Check(t, qt.DeepEquals(m.PossibleCVEs(), []string{"CVE-2026-0002"}), qt.Commentf("the first is stated, the others have a better entry"))
+}

@@ -163,6 +163,11 @@ func (c *Corrections) values(s *series.Series) error {
 			return code.New("TS1212", id, "there is no such fix in the update")
 		}
 		f.CVEs = append(f.CVEs, x.CVEs...)
+		for i, e := range f.Entries { // who names a CVE of an entry agrees to it
+			if slices.ContainsFunc(e.CVEs, func(c string) bool { return slices.Contains(x.CVEs, c) }) {
+				f.Entries[i].Confidence, f.Entries[i].Why = series.Stated, "corrected by hand"
+			}
+		}
 		slices.Sort(f.CVEs)
 		f.CVEs = slices.Compact(f.CVEs)
 		if x.Title != "" {
