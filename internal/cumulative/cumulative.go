@@ -64,8 +64,8 @@ type Result struct {
 	// Open are the fixes with a CVE or an advisory that the live patch does not
 	// hold and the target needs.
 	Open []livepatch.OpenFix
-	// Asked is the digest of what the policy chose, before anything was found
-	// not to go with the others.
+	// Asked is what the policy chose (selection.Sharing), before anything was
+	// found not to go with the others.
 	Asked string
 	// Unreplaced are fixes that fixed modules can't serve either, with why.
 	Unreplaced []Unreplaced
@@ -91,7 +91,7 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Result, er
 	}
 	c := &construction{req: req, rep: rep, kernel: req.Kernel}
 	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
-	c.result.Asked = c.result.Selection.Digest
+	c.result.Asked = c.result.Selection.Sharing()
 	for {
 		if err := c.settle(); err != nil {
 			return nil, err
@@ -325,25 +325,13 @@ func open(sel *selection.Selection) []livepatch.OpenFix {
 		o := livepatch.OpenFix{
 			ID: f.ID, Title: f.Title, CVEs: f.CVEs, Possible: f.PossibleCVEs(), Severity: string(f.Severity), Exploited: f.Exploited, Kind: livepatch.OpenExcluded,
 		}
-		if root := origin(by, l); root.Kind == selection.Reboot || root.Kind == selection.Failed {
+		if root := l.Root(by); root.Kind == selection.Reboot || root.Kind == selection.Failed {
 			o.Kind, o.Code, o.Why = livepatch.OpenReboot, root.Code, l.Why
 		}
 		out = append(out, o)
 	}
 	slices.SortFunc(out, func(a, b livepatch.OpenFix) int { return cmp.Compare(a.ID, b.ID) })
 	return out
-}
-
-// origin follows a dragged fix to what it hangs on.
-func origin(by map[string]selection.Left, l selection.Left) selection.Left {
-	for range by {
-		next, ok := by[l.By]
-		if l.Kind != selection.Dragged || !ok {
-			break
-		}
-		l = next
-	}
-	return l
 }
 
 func isRefusal(err error) bool {

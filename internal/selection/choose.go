@@ -47,7 +47,8 @@ type choice struct {
 	left   map[string]Left
 }
 
-// judge looks at one fix by itself.
+// judge looks at one fix by itself. What the policy does not want is left out
+// for that, and not for what it would be on the target.
 func (c *choice) judge(f *series.Fix, p Policy, fact Fact, now time.Time) (Left, bool) {
 	l := Left{Fix: f, ID: f.ID}
 	if x, by := p.excludes(f, now); by != "" {
@@ -57,28 +58,22 @@ func (c *choice) judge(f *series.Fix, p Policy, fact Fact, now time.Time) (Left,
 		}
 		return l, true
 	}
-	l.Code, l.Why = fact.Code, fact.Why
-	switch fact.Verdict {
-	case NeedsReboot:
-		l.Kind = Reboot
-		return l, true
-	case IsError:
-		l.Kind = Failed
-		return l, true
-	case IsNotAffected:
-		l.Kind = NotHere
-		return l, true
-	}
-	l.Code, l.Why = "", ""
 	switch {
+	case fact.Verdict == IsNotAffected:
+		l.Kind, l.Code, l.Why = NotHere, fact.Code, fact.Why
 	case cmp.Or(p.Scope, Security) == Security && len(f.CVEs) == 0 && len(f.Advisories) == 0:
 		l.Kind, l.Why = OutOf, "it has no CVE and no advisory"
-		return l, true
 	case p.MinSeverity != series.Unknown && f.Severity != series.Unknown && f.Severity.Rank() < p.MinSeverity.Rank() && !f.Exploited:
 		l.Kind, l.Why = Lesser, fmt.Sprintf("its severity is %s, the policy's least is %s", f.Severity, p.MinSeverity)
-		return l, true
+	default:
+		l.Kind, l.Code, l.Why = fact.kind(), fact.Code, fact.Why
 	}
-	return l, false
+	return l, l.Kind != ""
+}
+
+// kind is why a fix of which this is known can't be had; "" when it can.
+func (f Fact) kind() LeftKind {
+	return map[Verdict]LeftKind{NeedsReboot: Reboot, IsError: Failed}[f.Verdict]
 }
 
 func others(cves []string, not string) []string {
@@ -92,30 +87,37 @@ func others(cves []string, not string) []string {
 // one requires it.
 func (k LeftKind) Yields() bool { return k == Lesser || k == OutOf || k == NotHere }
 
-// drag leaves out what requires, through however many others, a fix that is
-// left out for good.
+// drag leaves out what requires, through however many others, a fix that can't
+// be had: one that is left out for good, or that turns out not to be possible
+// although only the policy's scope kept it out so far.
 func (c *choice) drag() {
+	never := map[string]Left{} // what it would be left out as
 	for again := true; again; {
 		again = false
 		for _, f := range c.series.Fixes {
-			if l, out := c.left[f.ID]; out && !l.Kind.Yields() {
+			if _, known := never[f.ID]; known {
 				continue
 			}
-			by, why := "", ""
-			for _, id := range f.Requires {
-				if c.series.Fix(id) == nil {
-					by, why = id, fmt.Sprintf("it requires %s, which the series does not hold", id)
-				} else if l, out := c.left[id]; out && !l.Kind.Yields() {
-					by, why = id, fmt.Sprintf("it requires %s, which is left out: %s", id, l.Kind)
-				}
-				if by != "" {
-					break
-				}
+			if l, out := c.never(f, never); out {
+				never[f.ID], again = l, true
 			}
-			if by != "" {
-				c.left[f.ID] = Left{Fix: f, ID: f.ID, Kind: Dragged, By: by, Why: why}
-				again = true
-			}
+		}
+	}
+	// What a wanted fix hangs on is told with the reason that it goes for.
+	var tell func(id string)
+	tell = func(id string) {
+		l, out := never[id]
+		if _, told := c.left[id]; !out || told && !c.left[id].Kind.Yields() {
+			return
+		}
+		c.left[id] = l
+		if l.Kind == Dragged {
+			tell(l.By)
+		}
+	}
+	for _, f := range c.series.Fixes {
+		if _, out := c.left[f.ID]; !out {
+			tell(f.ID)
 		}
 	}
 	for id, l := range c.left {
@@ -124,6 +126,28 @@ func (c *choice) drag() {
 			c.left[id] = l
 		}
 	}
+}
+
+// never tells whether a fix can't be had whatever requires it, where never are
+// those of which that is known.
+func (c *choice) never(f *series.Fix, never map[string]Left) (Left, bool) {
+	l, out := c.left[f.ID]
+	if out && !l.Kind.Yields() {
+		return l, true
+	}
+	if fact := c.facts[f.ID]; fact.kind() != "" {
+		return Left{Fix: f, ID: f.ID, Kind: fact.kind(), Code: fact.Code, Why: fact.Why}, true
+	}
+	for _, id := range f.Requires {
+		by, gone := never[id]
+		switch {
+		case c.series.Fix(id) == nil:
+			return Left{Fix: f, ID: f.ID, Kind: Dragged, By: id, Why: fmt.Sprintf("it requires %s, which the series does not hold", id)}, true
+		case gone:
+			return Left{Fix: f, ID: f.ID, Kind: Dragged, By: id, Why: fmt.Sprintf("it requires %s, which is left out: %s", id, by.Kind)}, true
+		}
+	}
+	return Left{}, false
 }
 
 // needs lists the excluded fixes that a dragged one hangs on, through however
@@ -140,7 +164,7 @@ func (c *choice) needs(f *series.Fix) []string {
 			}
 			seen[id] = true
 			g := c.series.Fix(id)
-			if v := c.facts[id].Verdict; g == nil || v == NeedsReboot || v == IsError {
+			if g == nil || c.facts[id].kind() != "" {
 				works = false
 				return
 			}

@@ -70,6 +70,12 @@ func TestChoose(t *testing.T) {
 			"helper=out-of-scope tcp=lesser kvm=reboot kvm-more=dragged:kvm arm=not-affected",
 		},
 		{
+			"what is too mild is that before all, on the target too",
+			Policy{MinSeverity: series.High},
+			[]string{"ext4", "usb"},
+			"helper=out-of-scope tcp=lesser kvm=lesser kvm-more=lesser arm=not-affected",
+		},
+		{
 			"a CVE, the fix of which repairs another", excluding(Exclusion{CVE: cve(2)}),
 			[]string{"helper", "tcp"},
 			"ext4=excluded:" + cve(2) + " usb=dragged:ext4 kvm=reboot kvm-more=dragged:kvm arm=not-affected",
@@ -108,6 +114,66 @@ func TestChoose(t *testing.T) {
 			qt.Check(t, qt.Equals(sel.Digest, series.Digest(sel.Fixes)))
 		})
 	}
+}
+
+// TestARequiredFixThatCantBe: what is too mild comes back for one that requires
+// it, unless it can't be live itself; then that is the reason.
+func TestARequiredFixThatCantBe(t *testing.T) {
+	t.Parallel()
+	s := &series.Series{Fixes: []*series.Fix{
+		fixOf("root", series.Low, []string{cve(1)}), fixOf("mid", series.Low, []string{cve(2)}, "root"), fixOf("top", series.High, []string{cve(3)}, "mid"),
+		fixOf("mild", series.Low, []string{cve(4)}, "root"),
+	}}
+	p := Policy{MinSeverity: series.High}
+	qt.Check(t, qt.DeepEquals(ids(Choose(s, p, nil, day).Fixes), []string{"root", "mid", "top"}))
+	sel := Choose(s, p, map[string]Fact{"root": {Verdict: NeedsReboot, Code: "TS4030", Why: "it grows"}}, day)
+	qt.Check(t, qt.HasLen(sel.Fixes, 0))
+	var left []string
+	for _, l := range sel.Left {
+		left = append(left, fmt.Sprintf("%s=%s:%s", l.ID, l.Kind, l.By))
+	}
+	qt.Check(t, qt.DeepEquals(left, []string{"root=reboot:", "mid=dragged:root", "top=dragged:mid", "mild=lesser:"}))
+	qt.Check(t, qt.Equals(sel.Left[0].Code, "TS4030"))
+}
+
+// TestSharing: the chosen fixes are the same each time; what a build makes of
+// the rest is not.
+func TestSharing(t *testing.T) {
+	t.Parallel()
+	s := &series.Series{Fixes: []*series.Fix{
+		fixOf("a", series.High, []string{cve(1)}), fixOf("mild", series.Low, []string{cve(2)}), fixOf("boot", series.High, []string{cve(3)}),
+		fixOf("none", series.High, []string{cve(4)}), fixOf("on-boot", series.High, []string{cve(5)}, "boot"),
+	}}
+	facts := map[string]Fact{"boot": {Verdict: NeedsReboot, Code: "TS4030"}, "none": {Verdict: IsNotAffected}}
+	base := Policy{Name: "base", MinSeverity: series.Medium}
+	without := func(id string) Policy {
+		p := base
+		p.Name, p.Exclusions = "without-"+id, []Exclusion{{Fix: id, Reason: "of " + id, Owner: "ops"}}
+		return p
+	}
+	first := Choose(s, base, facts, day)
+	other := base
+	other.Name, other.Scope, other.SwapUnused = "other", All, true
+	qt.Check(t, qt.Equals(Choose(s, other, facts, day).Sharing(), first.Sharing()), qt.Commentf("who asks does not matter"))
+	reason := without("boot")
+	reason.Exclusions[0].Reason, reason.Exclusions[0].Owner = "another reason", "somebody"
+	qt.Check(t, qt.Equals(Choose(s, reason, facts, day).Sharing(), Choose(s, without("boot"), facts, day).Sharing()))
+	seen := map[string]string{first.Sharing(): "nothing"}
+	check := func(what string, sel *Selection) {
+		qt.Check(t, qt.Equals(sel.Digest, first.Digest), qt.Commentf("%s", what))
+		qt.Check(t, qt.Equals(seen[sel.Sharing()], ""), qt.Commentf("%s", what))
+		seen[sel.Sharing()] = what
+	}
+	for _, id := range []string{"mild", "boot", "none", "on-boot"} {
+		check("without "+id, Choose(s, without(id), facts, day))
+	}
+	facts["boot"] = Fact{Verdict: NeedsReboot, Code: "TS4010"}
+	check("another reason to reboot", Choose(s, base, facts, day))
+	facts["boot"] = Fact{Verdict: NeedsReboot, Code: "TS4030"}
+	changed := *s.Fixes[2]
+	changed.Diff = &fix.Fix{ID: "boot", Raw: []byte("another text")}
+	s.Fixes[2] = &changed
+	check("another text of what can't be live", Choose(s, base, facts, day))
 }
 
 func TestAnExploitedFixIsNeverTooMild(t *testing.T) {

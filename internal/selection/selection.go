@@ -55,7 +55,7 @@ type Selection struct {
 	Left   []Left        `json:"left,omitempty"` // in the order of the series
 	// Replaced are fixes that fixed modules serve, not the live patch.
 	Replaced []*series.Fix `json:"-"`
-	// Digest names the choice: equal digests make equal live patches.
+	// Digest names the chosen fixes; Sharing names what a build makes of them.
 	Digest string `json:"digest"`
 	// Idle are exclusions that no fix of the series answers to.
 	Idle []Exclusion `json:"idle,omitempty"`
