@@ -54,6 +54,9 @@ func tables(schema int64) []string {
 	if schema >= 2 {
 		all = append(all, "lines", "versions", "policies", "policy_groups", "updates", "choices")
 	}
+	if schema >= 3 {
+		all = append(all, "rebuilds")
+	}
 	return append(all, "indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes")
 }
 

@@ -75,8 +75,9 @@ func fillAll(t testing.TB, s *Store, until int64) {
 	must(s.Update(ctx, func(tx *Tx) error {
 		_, err := tx.AddToLine(ctx, p.ID, "web")
 		_, drawn := tx.DrawVersion(ctx, "x")
+		_, again := tx.AddRebuild(ctx, "x", "s")
 		return errors.Join(
-			err, drawn, tx.SavePolicy(ctx, "web", []byte(`{"name":"web"}`), "o"), tx.SetPolicyGroup(ctx, "g", "web"),
+			err, drawn, again, tx.SavePolicy(ctx, "web", []byte(`{"name":"web"}`), "o"), tx.SetPolicyGroup(ctx, "g", "web"),
 			tx.SaveUpdate(ctx, Update{Target: "x", Name: "own", Extra: true, Digest: "d", Summary: []byte("{}")}),
 			tx.SaveChoice(ctx, Choice{Policy: "web", Target: "x", Selection: "s", Body: []byte("{}"), Changed: 7}),
 		)
@@ -245,7 +246,7 @@ func TestDamagedDumpsRestoreNothing(t *testing.T) {
 			err := Restore(t.Context(), to, bytes.NewReader(b))
 			qt.Check(t, qt.Equals(codeOf(err), "TS7410"), qt.Commentf("%s: %v", name, err))
 		}
-		newer := bytes.Replace(d, []byte(`"schema":2`), []byte(`"schema":99`), 1)
+		newer := bytes.Replace(d, []byte(`"schema":3`), []byte(`"schema":99`), 1)
 		qt.Check(t, qt.Equals(codeOf(Restore(t.Context(), to, bytes.NewReader(newer))), "TS7408"))
 		// Nothing of all that is there, and the database can still be filled.
 		r := open(t, to)
@@ -277,7 +278,7 @@ func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 // error or with rows whose values are of their columns' kinds.
 func FuzzDump(f *testing.F) {
 	seed := func(body string) {
-		head := `{"dump":"tsugi","format":1,"schema":2,"time":0}` + "\n"
+		head := `{"dump":"tsugi","format":1,"schema":3,"time":0}` + "\n"
 		sum := sha256.Sum256([]byte(head + body))
 		f.Add([]byte(head + body + fmt.Sprintf(`{"rows":%d,"sha256":"%s"}`+"\n", strings.Count(body, "\n[")+0, hex.EncodeToString(sum[:]))))
 	}

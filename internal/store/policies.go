@@ -135,6 +135,25 @@ func (r Reader) ChoosersOf(ctx context.Context, target, selection string) ([]str
 	return all, r.s.translate(err)
 }
 
+// Rebuilds says how often choices of targets were asked to be built again, by
+// target and selection.
+func (r Reader) Rebuilds(ctx context.Context) (map[[2]string]int, error) {
+	found, err := r.q.Rebuilds(ctx)
+	all := map[[2]string]int{}
+	for _, row := range found {
+		all[[2]string{row.Target, row.Selection}] = int(row.Times)
+	}
+	return all, r.s.translate(err)
+}
+
+// AddRebuild asks for a choice to be built once more, and says how often that
+// was asked by now.
+func (tx *Tx) AddRebuild(ctx context.Context, target, selection string) (int, error) {
+	tx.changed(KindPolicy, target)
+	n, err := tx.q.AddRebuild(ctx, query.AddRebuildParams{Target: text(target), Selection: selection})
+	return int(n), named(tx.s.translate(err), "rebuild of selection %s", selection)
+}
+
 // AddToLine lets the machines of a policy have a live patch, and says whether
 // they could not before.
 func (tx *Tx) AddToLine(ctx context.Context, livePatch, policy string) (bool, error) {

@@ -4,8 +4,12 @@ package store
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/go-quicktest/qt"
@@ -170,11 +174,8 @@ func TestJobsOfSelections(t *testing.T) {
 		ctx := t.Context()
 		_, err := s.JobOf(ctx, "x", "s1")
 		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
-		for range 2 {
-			_, err := s.CreateJob(ctx, Job{Kind: "build", Target: "x", Selection: "s1"})
-			qt.Assert(t, qt.IsNil(err))
-			c.pass(time.Second)
-		}
+		_, err = s.CreateJob(ctx, Job{Kind: "build", Target: "x", Selection: "s1"})
+		qt.Assert(t, qt.IsNil(err))
 		j, err := s.LeaseJob(ctx, "w", []string{"build"}, c.in(time.Minute))
 		qt.Assert(t, qt.IsNil(err))
 		within(t, s, func(ctx context.Context, tx *Tx) error { return tx.SetJobVersion(ctx, j.ID, "w", 7) })
@@ -185,9 +186,12 @@ func TestJobsOfSelections(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(done.Version, 7))
 		qt.Check(t, qt.Equals(string(done.Omitted), "[1]"))
+		c.pass(time.Second)
+		second, err := s.CreateJob(ctx, Job{Kind: "build", Target: "x", Selection: "s1"})
+		qt.Assert(t, qt.IsNil(err))
 		newest, err := s.JobOf(ctx, "x", "s1")
 		qt.Assert(t, qt.IsNil(err))
-		qt.Check(t, qt.Not(qt.Equals(newest.ID, j.ID)))
+		qt.Check(t, qt.Equals(newest.ID, second.ID))
 	})
 }
 
@@ -206,5 +210,105 @@ func TestGroupsAreCounted(t *testing.T) {
 		qt.Assert(t, qt.HasLen(all, 1))
 		qt.Check(t, qt.Equals(all[0].Machines, 3))
 		qt.Check(t, qt.Equals(all[0].Group, "g"))
+	})
+}
+
+func TestAChoiceIsBuiltByOneJobAtATime(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store, c *clock) {
+		ctx := t.Context()
+		job := Job{Kind: "build", Target: "x", Spec: []byte("{}"), Selection: "s1"}
+		first, err := s.CreateJob(ctx, job)
+		qt.Assert(t, qt.IsNil(err))
+		_, err = s.CreateJob(ctx, job)
+		qt.Check(t, qt.ErrorIs(err, ErrConflict))
+		_, err = s.LeaseJob(ctx, "w", []string{"build"}, c.in(time.Hour))
+		qt.Assert(t, qt.IsNil(err))
+		_, err = s.CreateJob(ctx, job) // one that runs counts too
+		qt.Check(t, qt.ErrorIs(err, ErrConflict))
+		for _, other := range []Job{{Kind: "build", Target: "y", Selection: "s1"}, {Kind: "build", Target: "x", Selection: "s2"}, {Kind: "build", Target: "x"}, {Kind: "build", Target: "x"}} {
+			_, err = s.CreateJob(ctx, other)
+			qt.Check(t, qt.IsNil(err))
+		}
+		qt.Assert(t, qt.IsNil(s.FinishJob(ctx, first.ID, "w", JobResult{State: JobFailed})))
+		_, err = s.CreateJob(ctx, job)
+		qt.Check(t, qt.IsNil(err))
+	})
+}
+
+func TestRebuildsAreCounted(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		for want := 1; want <= 2; want++ {
+			within(t, s, func(ctx context.Context, tx *Tx) error {
+				n, err := tx.AddRebuild(ctx, "x", "s1")
+				qt.Check(t, qt.Equals(n, want))
+				return err
+			})
+		}
+		all, err := s.Rebuilds(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(all, map[[2]string]int{{"x", "s1"}: 2}))
+	})
+}
+
+// What LockPolicies guards is not lost when many change it at once.
+func TestWhoHoldsThePoliciesIsAlone(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		const writers = 8
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				err := s.Update(t.Context(), func(tx *Tx) error {
+					if err := tx.LockPolicies(t.Context()); err != nil {
+						return err
+					}
+					p, err := tx.Policy(t.Context(), "web")
+					if err != nil && !errors.Is(err, ErrNotFound) {
+						return err
+					}
+					return tx.SavePolicy(t.Context(), "web", append(p.Body, 'x'), "ann")
+				})
+				if err != nil {
+					t.Errorf("write: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		p, err := s.Policy(t.Context(), "web")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(string(p.Body), strings.Repeat("x", writers)))
+	})
+}
+
+// Two servers of an older program may have made two jobs of one choice.
+func TestTheThirdSchemaLeavesOneJobOfAChoice(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, dsn string) {
+		older := fstest.MapFS{}
+		for _, n := range []string{"00001_service.sql", "00002_policies.sql"} {
+			b, err := fs.ReadFile(embedded, "migrations/"+n)
+			qt.Assert(t, qt.IsNil(err))
+			older[n] = &fstest.MapFile{Data: b}
+		}
+		s, err := connect(dsn)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(s.migrate(t.Context(), older)))
+		for id, of := range map[string][2]string{"1": {"done", "s"}, "2": {"queued", "s"}, "3": {"running", "s"}, "4": {"queued", "s"}, "5": {"queued", ""}, "6": {"queued", ""}} {
+			_, err := s.write.ExecContext(t.Context(), `INSERT INTO jobs (id, kind, target, title, spec, state, stage, attempt, max_attempts, worker,
+				leased_until, cancel, created, created_by, started, ended, verdict, problem, patch, artifact, selection)
+				VALUES ('`+id+`', 'build', 'x', '', '', '`+of[0]+`', '', 0, 3, '', 0, FALSE, 7, '', 0, 0, '', '', '', '', '`+of[1]+`')`)
+			qt.Assert(t, qt.IsNil(err))
+		}
+		qt.Assert(t, qt.IsNil(s.Close()))
+		s = open(t, dsn)
+		all, err := s.Jobs(t.Context(), JobFilter{})
+		qt.Assert(t, qt.IsNil(err))
+		var got []string
+		for _, j := range all {
+			got = append(got, j.ID+" "+string(j.State))
+		}
+		qt.Check(t, qt.DeepEquals(got, []string{"6 queued", "5 queued", "4 cancelled", "3 cancelled", "2 queued", "1 done"}))
 	})
 }

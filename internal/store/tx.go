@@ -15,9 +15,10 @@ import (
 
 // The rows of counters.
 const (
-	counterFleet   = "fleet"   // is held by what depends on the number of machines or on the tiers
-	counterChanges = "changes" // the last number of the change feed
-	counterTUF     = "tuf"     // the generation of the TUF repository
+	counterFleet    = "fleet"    // is held by what depends on the number of machines or on the tiers
+	counterPolicies = "policies" // is held by what depends on policies, updates and choices staying as they are
+	counterChanges  = "changes"  // the last number of the change feed
+	counterTUF      = "tuf"      // the generation of the TUF repository
 )
 
 // Reader has the methods that only read. Store has them, each on its own; Tx
@@ -98,6 +99,14 @@ func (tx *Tx) publish(ctx context.Context) error {
 // a tier being there.
 func (tx *Tx) fleet(ctx context.Context) error {
 	_, err := tx.q.Draw(ctx, counterFleet)
+	return err
+}
+
+// LockPolicies makes this transaction the only one that changes policies, the
+// groups that have them, updates or choices, or relies on what it read of
+// them. It comes before such reads.
+func (tx *Tx) LockPolicies(ctx context.Context) error {
+	_, err := tx.q.Draw(ctx, counterPolicies)
 	return err
 }
 

@@ -90,3 +90,11 @@ RETURNING version;
 SELECT machine_group, tier, kernel, build_id, count(*) AS machines FROM machines WHERE gone = 0
 GROUP BY machine_group, tier, kernel, build_id
 ORDER BY machine_group, tier, kernel, build_id;
+
+-- name: Rebuilds :many
+SELECT * FROM rebuilds ORDER BY target, selection;
+
+-- name: AddRebuild :one
+INSERT INTO rebuilds (target, selection, times) VALUES (sqlc.arg(target), sqlc.arg(selection), 1)
+ON CONFLICT (target, selection) DO UPDATE SET times = rebuilds.times + 1
+RETURNING times;

@@ -26,6 +26,9 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.addRebuildStmt, err = db.PrepareContext(ctx, addRebuild); err != nil {
+		return nil, fmt.Errorf("error preparing query AddRebuild: %w", err)
+	}
 	if q.addToCounterStmt, err = db.PrepareContext(ctx, addToCounter); err != nil {
 		return nil, fmt.Errorf("error preparing query AddToCounter: %w", err)
 	}
@@ -233,6 +236,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.publishedForStmt, err = db.PrepareContext(ctx, publishedFor); err != nil {
 		return nil, fmt.Errorf("error preparing query PublishedFor: %w", err)
 	}
+	if q.rebuildsStmt, err = db.PrepareContext(ctx, rebuilds); err != nil {
+		return nil, fmt.Errorf("error preparing query Rebuilds: %w", err)
+	}
 	if q.reenrollMachineStmt, err = db.PrepareContext(ctx, reenrollMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query ReenrollMachine: %w", err)
 	}
@@ -331,6 +337,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 
 func (q *Queries) Close() error {
 	var err error
+	if q.addRebuildStmt != nil {
+		if cerr := q.addRebuildStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addRebuildStmt: %w", cerr)
+		}
+	}
 	if q.addToCounterStmt != nil {
 		if cerr := q.addToCounterStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing addToCounterStmt: %w", cerr)
@@ -676,6 +687,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing publishedForStmt: %w", cerr)
 		}
 	}
+	if q.rebuildsStmt != nil {
+		if cerr := q.rebuildsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rebuildsStmt: %w", cerr)
+		}
+	}
 	if q.reenrollMachineStmt != nil {
 		if cerr := q.reenrollMachineStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reenrollMachineStmt: %w", cerr)
@@ -870,6 +886,7 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                      DBTX
 	tx                      *sql.Tx
+	addRebuildStmt          *sql.Stmt
 	addToCounterStmt        *sql.Stmt
 	addToLineStmt           *sql.Stmt
 	allMachinesStmt         *sql.Stmt
@@ -939,6 +956,7 @@ type Queries struct {
 	pruneTUFFilesStmt       *sql.Stmt
 	publicationsStmt        *sql.Stmt
 	publishedForStmt        *sql.Stmt
+	rebuildsStmt            *sql.Stmt
 	reenrollMachineStmt     *sql.Stmt
 	releaseJobStmt          *sql.Stmt
 	reportsStmt             *sql.Stmt
@@ -976,6 +994,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                      tx,
 		tx:                      tx,
+		addRebuildStmt:          q.addRebuildStmt,
 		addToCounterStmt:        q.addToCounterStmt,
 		addToLineStmt:           q.addToLineStmt,
 		allMachinesStmt:         q.allMachinesStmt,
@@ -1045,6 +1064,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		pruneTUFFilesStmt:       q.pruneTUFFilesStmt,
 		publicationsStmt:        q.publicationsStmt,
 		publishedForStmt:        q.publishedForStmt,
+		rebuildsStmt:            q.rebuildsStmt,
 		reenrollMachineStmt:     q.reenrollMachineStmt,
 		releaseJobStmt:          q.releaseJobStmt,
 		reportsStmt:             q.reportsStmt,

@@ -169,6 +169,12 @@ type Publication struct {
 	Published int64
 }
 
+type Rebuild struct {
+	Target    string
+	Selection string
+	Times     int64
+}
+
 type Report struct {
 	Seq      string
 	Machine  string

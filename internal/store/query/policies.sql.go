@@ -11,6 +11,24 @@ import (
 	"context"
 )
 
+const addRebuild = `-- name: AddRebuild :one
+INSERT INTO rebuilds (target, selection, times) VALUES ($1, $2, 1)
+ON CONFLICT (target, selection) DO UPDATE SET times = rebuilds.times + 1
+RETURNING times
+`
+
+type AddRebuildParams struct {
+	Target    string
+	Selection string
+}
+
+func (q *Queries) AddRebuild(ctx context.Context, arg AddRebuildParams) (int64, error) {
+	row := q.queryRow(ctx, q.addRebuildStmt, addRebuild, arg.Target, arg.Selection)
+	var times int64
+	err := row.Scan(&times)
+	return times, err
+}
+
 const addToLine = `-- name: AddToLine :execrows
 INSERT INTO lines (livepatch, policy, added) VALUES ($1, $2, $3)
 ON CONFLICT (livepatch, policy) DO NOTHING
@@ -391,6 +409,33 @@ func (q *Queries) PolicyGroups(ctx context.Context) ([]PolicyGroup, error) {
 	for rows.Next() {
 		var i PolicyGroup
 		if err := rows.Scan(&i.MachineGroup, &i.Policy); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const rebuilds = `-- name: Rebuilds :many
+SELECT target, selection, times FROM rebuilds ORDER BY target, selection
+`
+
+func (q *Queries) Rebuilds(ctx context.Context) ([]Rebuild, error) {
+	rows, err := q.query(ctx, q.rebuildsStmt, rebuilds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Rebuild
+	for rows.Next() {
+		var i Rebuild
+		if err := rows.Scan(&i.Target, &i.Selection, &i.Times); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
