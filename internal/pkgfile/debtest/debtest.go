@@ -7,9 +7,12 @@
 package debtest
 
 import (
+	"archive/tar"
+	"context"
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"testing"
@@ -82,15 +85,25 @@ func Control(t testing.TB, deb string) pkgfile.Paragraph {
 	return p
 }
 
-// File returns one file of a package; name has no leading slash.
+// File returns one file of a package; name has no leading slash. dpkg unpacks
+// it: package pkgfile has tests of its own, and is many times slower under the
+// race detector.
 func File(t testing.TB, deb, name string) []byte {
 	t.Helper()
-	tr, err := Open(t, deb).Data(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tr.Close()
-	for {
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel() // what comes behind the file is of no interest
+		_ = cmd.Wait()
+	}()
+	for tr := tar.NewReader(out); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			t.Fatalf("%s has no file %s", deb, name)
