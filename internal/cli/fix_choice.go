@@ -38,7 +38,7 @@ func (c *fixChoice) flags(cmd *cobra.Command, a *app) {
 	f.StringVar(&c.series, "series", "", "a series of the catalogue, or a directory of fixes (default all series)")
 	f.StringVar(&c.update, "update", "", "the fixes of the update to this source version (6.1.192-1)")
 	f.StringVar(&c.from, "from", "", "the source version that the update starts from")
-	f.StringVar(&c.target, "target", "", "the target that the update starts from, and whose verdicts are shown")
+	f.StringVarP(&c.target, "target", "t", "", "the target that the update starts from, and whose verdicts are shown")
 	_ = cmd.RegisterFlagCompletionFunc("target", a.completeTargets)
 	cmd.MarkFlagsMutuallyExclusive("series", "update")
 	cmd.MarkFlagsMutuallyExclusive("from", "target")

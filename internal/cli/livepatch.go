@@ -44,7 +44,7 @@ func newLivePatchLsCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&f.Tier, "tier", "", "only those of this tier")
-	cmd.Flags().StringVar(&f.Target, "target", "", "only those for this target")
+	cmd.Flags().StringVarP(&f.Target, "target", "t", "", "only those for this target")
 	return cmd
 }
 
