@@ -110,19 +110,19 @@ func (t *Types) named(name string, untagged bool) []btf.Type {
 
 // nameless is the struct or union without a tag that only a typedef
 // ("typedef struct { … } name_t") or a variable ("static struct { … } name[8]")
-// names, or nil.
+// names, or what a pointer of that name leads to, or nil.
 func nameless(t btf.Type) btf.Type {
 	switch v := t.(type) {
 	case *btf.Typedef:
-		t = btf.UnderlyingType(v)
+		t = v.Type
 	case *btf.Var:
-		t = btf.UnderlyingType(v.Type)
-		for a, ok := t.(*btf.Array); ok; a, ok = t.(*btf.Array) {
-			t = btf.UnderlyingType(a.Type)
+		if t = v.Type; ofTypedef(t) {
+			return nil // compared under that name
 		}
 	default:
 		return nil
 	}
+	t, _ = behind(t)
 	if !composite(t) || t.TypeName() != "" {
 		return nil
 	}
@@ -199,7 +199,9 @@ func anyShared(olds, news []btf.Type, equal func(o, p btf.Type) bool) bool {
 	})
 }
 
-func sameShape(o, p btf.Type) bool { return shape(o) == shape(p) }
+func sameShape(o, p btf.Type) bool {
+	return shape(o) == shape(p) && slices.Equal(pointees(o), pointees(p))
+}
 
 func samePlaces(o, p btf.Type) bool {
 	was, _ := btf.Sizeof(o)
@@ -352,7 +354,11 @@ func difference(o, p btf.Type) (detail string, padding bool) {
 		slices.Sort(gone)
 		parts = append(parts, "gone: "+strings.Join(gone, ", "))
 	}
-	padding = was == is && len(moved) == 0 && len(old) == 0
+	far := otherPointees(o, p)
+	if len(far) > 0 {
+		parts = append(parts, "what it points to lies otherwise: "+strings.Join(far, ", "))
+	}
+	padding = was == is && len(moved) == 0 && len(old) == 0 && len(far) == 0
 	if made := madeMembers(p, added); padding && len(made) > 0 {
 		return strings.Join(parts, "; ") + ", which nothing has set up in objects that exist", false
 	}

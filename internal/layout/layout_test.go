@@ -103,6 +103,32 @@ int use(changer *c, int i) { return c->first + c->minor + state[i].b++; }`
 	qt.Check(t, qt.HasLen(Mismatches(orig, orig), 0))
 }
 
+// What only a pointer leads to has no name of its own, and code that follows
+// the pointer depends on it.
+func TestWhatPointersLeadToIsCompared(t *testing.T) {
+	const before = `struct s { int n; struct { int a; int b; } *p; struct { struct { char c; short d; } **q[2]; } in; }; struct s the_s;
+static struct { int e; long f; } *global; typedef struct { int g; short h; } *handle; handle the_handle;
+int use(struct s *s) { return s->p->a + global->e + the_handle->g; }`
+	orig, err := Parse(rawBTF(t, before))
+	qt.Assert(t, qt.IsNil(err))
+	for name, tc := range map[string]struct {
+		old, now string
+		changes  []Change
+	}{
+		"the same":          {"", "", nil},
+		"a member":          {"int a; int b;", "int b; int a;", []Change{{Type: "struct s", Detail: "what it points to lies otherwise: p"}}},
+		"beside a new one":  {"int a; int b; } *p;", "int b; int a; } *p; long l;", []Change{{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; new: l; moved or changed: in; what it points to lies otherwise: p"}}},
+		"arrays, two stars": {"char c; short d;", "char c; char more; short d;", []Change{{Type: "struct s", Detail: "what it points to lies otherwise: in.q"}}},
+		"a variable":        {"int e; long f;", "int e; int more; long f;", []Change{{Type: "struct global", Detail: "new: more", Padding: true}}},
+		"a typedef":         {"int g; short h;", "short h; int g;", []Change{{Type: "struct handle", Detail: "moved or changed: h, g"}}},
+	} {
+		patched, err := Parse(rawBTF(t, strings.ReplaceAll(before, tc.old, tc.now)))
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(Compare(orig, patched), tc.changes), qt.Commentf(name))
+	}
+	qt.Check(t, qt.HasLen(Mismatches(orig, orig), 0))
+}
+
 // Types of one kernel and of its modules are used by several compilers at once.
 func TestModulesOfOneKernelAreIndependent(t *testing.T) {
 	raw := rawBTF(t, `struct s { int a; struct s *n; }; struct s x; int use(struct s *p) { return p->a; }`)
