@@ -212,20 +212,16 @@ func (c *compilation) file(o Object, name string) string {
 
 // plain makes the missing Plain objects.
 func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Reporter) (err error) {
+	missing := c.withoutCommand(objs)
+	if len(missing) == 0 {
+		return nil // without a wait for another program that makes its own
+	}
 	unlock, err := kernel.Lock(ctx, filepath.Join(c.t.Home(), "locks", "build-"+filepath.Base(c.dir)), "build directory", true)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	var missing []Object
-	seen := make(map[string]bool)
-	for _, o := range objs {
-		if _, err := os.Stat(c.file(o, "cmd")); err != nil && !seen[o.Path] {
-			seen[o.Path] = true
-			missing = append(missing, o)
-		}
-	}
-	if missing, err = c.sharedPlain(ctx, missing); err != nil || len(missing) == 0 {
+	if missing, err = c.sharedPlain(ctx, c.withoutCommand(missing)); err != nil || len(missing) == 0 {
 		return err
 	}
 	task := rep.Start("compile originals", int64(len(missing)), progress.Files)
@@ -249,6 +245,22 @@ func (c *compilation) plain(ctx context.Context, objs []Object, rep progress.Rep
 		}
 	}
 	return nil
+}
+
+// withoutCommand lists the objects whose Plain has not been made, each once.
+func (c *compilation) withoutCommand(objs []Object) []Object {
+	var missing []Object
+	seen := make(map[string]bool)
+	for _, o := range objs {
+		if seen[o.Path] {
+			continue
+		}
+		seen[o.Path] = true
+		if _, err := os.Stat(c.file(o, "cmd")); err != nil {
+			missing = append(missing, o)
+		}
+	}
+	return missing
 }
 
 // plainBatch is how many objects one call of make compiles: it walks down the

@@ -122,18 +122,16 @@ func (s *search) compareTexts(ctx context.Context, c *compilation, keep []bool) 
 // known yet, for the command that it records. It returns those that kbuild
 // cannot preprocess.
 func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate, rep progress.Reporter) (failed []Object, err error) {
+	missing := c.withoutPreprocessor(cands)
+	if len(missing) == 0 {
+		return nil, nil // without a wait for another program that makes its own
+	}
 	unlock, err := kernel.Lock(ctx, filepath.Join(c.t.Home(), "locks", "build-"+filepath.Base(c.dir)), "build directory", true)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	var missing []candidate
-	for _, cand := range cands {
-		if _, err := c.preprocessor(cand.Object); err != nil {
-			missing = append(missing, cand)
-		}
-	}
-	if len(missing) == 0 {
+	if missing = c.withoutPreprocessor(missing); len(missing) == 0 {
 		return nil, nil
 	}
 	task := rep.Start("record commands", int64(len(missing)), progress.Files)
@@ -160,6 +158,17 @@ func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate,
 		missing = missing[n:]
 	}
 	return failed, nil
+}
+
+// withoutPreprocessor lists the candidates whose preprocessor's command is not known.
+func (c *compilation) withoutPreprocessor(cands []candidate) []candidate {
+	var missing []candidate
+	for _, cand := range cands {
+		if _, err := c.preprocessor(cand.Object); err != nil {
+			missing = append(missing, cand)
+		}
+	}
+	return missing
 }
 
 // preprocessed is what make calls the preprocessed source of an object.

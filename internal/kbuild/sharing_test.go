@@ -9,12 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 )
@@ -110,4 +113,15 @@ func TestHostsShareObjects(t *testing.T) {
 	forget()
 	_, compiled = host()
 	qt.Check(t, qt.DeepEquals(compiled, both))
+
+	// A survey may hold the build directory for minutes: who has everything
+	// does not wait for it.
+	key, _, _ := strings.Cut(strings.TrimPrefix(pair.Plain, filepath.Join(target.Home(), "objects")+"/"), "/")
+	unlock, err := kernel.Lock(t.Context(), filepath.Join(target.Home(), "locks", "build-"+key), "build directory", true)
+	qt.Assert(t, qt.IsNil(err))
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = kbuild.Compile(ctx, target, f, objs, kbuild.Options{}, progress.Discard)
+	qt.Check(t, qt.IsNil(err))
 }
