@@ -55,7 +55,7 @@ const (
 type PolicyChoice struct {
 	Target    string         `json:"target"`
 	Update    string         `json:"update,omitempty"` // source version up to which fixes are taken
-	Selection string         `json:"selection"`        // digest
+	Selection string         `json:"selection"`        // names what the live patch is made of
 	Fixes     int            `json:"fixes"`
 	CVEs      int            `json:"cves"`
 	Left      map[string]int `json:"left,omitempty"` // fixes that are not taken, by why
@@ -167,7 +167,8 @@ type Update struct {
 // choice again, by what it is told, and must come to the same.
 type JobUpdate struct {
 	Series    []string `json:"series"`    // digests of what is pushed, in order
-	Selection string   `json:"selection"` // digest
+	Selection string   `json:"selection"` // selection.Key
+	Again     int      `json:"again,omitempty"` // part of it: how often the same was asked for anew
 	Policy    Policy   `json:"policy"`
 	At        int64    `json:"at"` // when the choice was made: exclusions count that held then
 	Policies  []string `json:"policies,omitempty"`

@@ -13,5 +13,6 @@ func policies() []Entry {
 		{"TS7906", KindError, "the live patch holds what the policy excludes", "publish it for other policies with --policy, or take the exclusion back: tsugictl policy include"},
 		{"TS7907", KindError, "the worker chooses other fixes than the server", "bring server and workers to the same release"},
 		{"TS7908", KindError, "the policy's text can't be kept", "correct what is named and set it again: tsugictl policy set"},
+		{"TS7909", KindError, "the policy chooses nothing that could be built again", "tsugictl policy show lists what it chooses for each target"},
 	}
 }

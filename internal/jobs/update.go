@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -108,10 +107,13 @@ func (q *Queue) SubmitUpdate(ctx context.Context, target, title string, u api.Jo
 		})
 		return err
 	})
-	if made {
+	if errors.Is(err, store.ErrConflict) { // another server was quicker
+		return false, nil
+	}
+	if made && err == nil {
 		q.Wake()
 	}
-	return made, err
+	return made && err == nil, err
 }
 
 // DropUnwanted cancels what waits to be built for a choice that nobody makes
@@ -152,19 +154,10 @@ func (q *Queue) Series(ctx context.Context, digest string) ([]byte, error) {
 	return q.opt.Series(ctx, digest)
 }
 
-// choice is what a worker makes of a JobUpdate.
-type choice struct {
-	series *series.Series
-	facts  map[string]selection.Fact
-	policy selection.Policy
-	sel    *selection.Selection
-}
-
 // choose fetches what is pushed and makes the choice again. A worker that
 // comes to another one than the server must not build it.
-func choose(ctx context.Context, u *api.JobUpdate, target string, b Backend) (*choice, error) {
-	c := &choice{facts: map[string]selection.Fact{}, policy: PolicyOf(u.Policy)}
-	var parts []*series.Series
+func choose(ctx context.Context, u *api.JobUpdate, target string, b Backend) (*selection.Chosen, error) {
+	var sources []selection.Source
 	for _, digest := range u.Series {
 		text, err := b.Series(ctx, digest)
 		if err != nil {
@@ -177,28 +170,23 @@ func choose(ctx context.Context, u *api.JobUpdate, target string, b Backend) (*c
 		if p.Target != target {
 			return nil, code.New("TS7901", digest, "it is for "+p.Target)
 		}
-		parts = append(parts, s)
-		maps.Copy(c.facts, facts)
+		sources = append(sources, selection.Source{Series: s, Facts: facts})
 	}
-	if len(parts) == 0 {
-		return nil, code.New("TS7901", "", "it names no series")
-	}
-	var err error
-	if c.series, err = selection.Join(parts...); err != nil {
+	c, err := selection.From(sources, PolicyOf(u.Policy), time.UnixMilli(u.At))
+	if err != nil {
 		return nil, err
 	}
-	c.sel = selection.Choose(c.series, c.policy, c.facts, time.UnixMilli(u.At))
-	if c.sel.Digest != u.Selection {
-		return nil, code.New("TS7907", target, fmt.Sprintf("%.12s and not %.12s", c.sel.Digest, u.Selection))
+	if key := selection.Key(c.Selection.Sharing(), u.Again); key != u.Selection {
+		return nil, code.New("TS7907", target, fmt.Sprintf("%.12s and not %.12s", key, u.Selection))
 	}
 	return c, nil
 }
 
 // omitted is what of a choice a build left out.
-func (c *choice) omitted(r *cumulative.Result) []api.LeftFix {
+func omitted(c *selection.Chosen, r *cumulative.Result) []api.LeftFix {
 	var out []api.LeftFix
 	for _, l := range r.Selection.Left {
-		if slices.ContainsFunc(c.sel.Fixes, func(f *series.Fix) bool { return f.ID == l.ID }) {
+		if slices.ContainsFunc(c.Selection.Fixes, func(f *series.Fix) bool { return f.ID == l.ID }) {
 			out = append(out, LeftWire(l))
 		}
 	}
@@ -211,9 +199,9 @@ func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Targ
 	if err != nil {
 		return nil, nil, err
 	}
-	log.Printf("%d of %d fixes, as policy %s chooses them", len(c.sel.Fixes), len(c.series.Fixes), c.policy.Name)
+	log.Printf("%d of %d fixes, as policy %s chooses them", len(c.Selection.Fixes), len(c.Series.Fixes), c.Selection.Policy)
 	req := cumulative.Request{
-		Target: t, Series: c.series, Policy: c.policy, Verdicts: c.facts, Version: l.Version, Now: time.UnixMilli(l.Update.At),
+		Target: t, Series: c.Series, Policy: PolicyOf(l.Update.Policy), Verdicts: c.Facts, Version: l.Version, Now: time.UnixMilli(l.Update.At),
 		Builder: p.opt.Builder, Jobs: p.opt.Jobs, Shared: shared{b}, Replacements: true,
 	}
 	if old != nil && old.Manifest.Target.BuildID == t.BuildID {
@@ -228,7 +216,7 @@ func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Targ
 	if err != nil {
 		return nil, nil, err
 	}
-	left := c.omitted(r)
+	left := omitted(c, r)
 	for _, f := range left {
 		log.Printf("left out: %s %s: %s", f.ID, f.Kind, f.Why)
 	}

@@ -43,7 +43,9 @@ func (s *site) excludes(policy string, cves ...string) {
 	for _, c := range cves {
 		p.Exclusions = append(p.Exclusions, selection.Exclusion{CVE: c, Reason: "r", Owner: "ann"})
 	}
-	qt.Assert(s.t, qt.IsNil(s.pub.SavePolicy(s.t.Context(), p, "ann", "")))
+	qt.Assert(s.t, qt.IsNil(s.pub.ChangePolicy(s.t.Context(), policy, "ann", func(selection.Policy, bool) (selection.Policy, string, error) {
+		return p, "", nil
+	})))
 }
 
 // chooses does what a server does every minute, and says how many jobs it made.
@@ -53,7 +55,7 @@ func (s *site) chooses() (made int) {
 	qt.Assert(s.t, qt.IsNil(err))
 	qt.Assert(s.t, qt.IsNil(s.queue.DropUnwanted(s.t.Context())))
 	for _, w := range wanted {
-		u := api.JobUpdate{Series: w.Updates, Selection: w.Selection, Policy: jobs.PolicyWire(w.Policy), At: w.At.UnixMilli(), Policies: w.Policies}
+		u := api.JobUpdate{Series: w.Updates, Selection: w.Selection, Again: w.Again, Policy: jobs.PolicyWire(w.Policy), At: w.At.UnixMilli(), Policies: w.Policies}
 		yes, err := s.queue.SubmitUpdate(s.t.Context(), w.Target, w.Title, u, w.Pushed)
 		qt.Assert(s.t, qt.IsNil(err))
 		if yes {
@@ -113,8 +115,8 @@ func selects() executor {
 			return nil, err
 		}
 		sel := selection.Choose(s, jobs.PolicyOf(l.Update.Policy), facts, time.UnixMilli(l.Update.At))
-		if sel.Digest != l.Update.Selection {
-			return nil, fmt.Errorf("another choice: %s", sel.Digest)
+		if key := selection.Key(sel.Sharing(), l.Update.Again); key != l.Update.Selection {
+			return nil, fmt.Errorf("another choice: %s", key)
 		}
 		l.Spec.Fixes = []api.JobDiff{{ID: sel.Fixes[0].ID, Diff: string(sel.Fixes[0].Diff.Raw)}}
 		out, err := live(l)

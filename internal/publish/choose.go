@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/selection"
-	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -21,7 +21,8 @@ import (
 // Wanted is a selection for which a live patch has to be built.
 type Wanted struct {
 	Target    string
-	Selection string   // digest
+	Selection string   // selection.Key: what shares it shares the live patch
+	Again     int      // how often it was asked for anew, which the key says too
 	Policies  []string // who chooses it, ordered
 	// Policy is the first of them as it was at At: choosing by it from Updates
 	// gives the selection again.
@@ -32,26 +33,39 @@ type Wanted struct {
 	Title   string
 }
 
-// Chosen is what is kept of a choice beside its digest: what it was made from.
-type Chosen struct {
+// origin is what is kept of a choice beside its key: what it was made from.
+type origin struct {
 	At      int64            `json:"at"`
 	Policy  selection.Policy `json:"policy"`
 	Updates []string         `json:"updates"`
-	Fixes   int              `json:"fixes"`
-	CVEs    int              `json:"cves"`
-	Left    int              `json:"left"`
 }
 
+// errMoved is a choice from what somebody has changed meanwhile.
+var errMoved = errors.New("policies or updates changed meanwhile")
+
 // Choose brings up to date what policies choose of what is pushed, and whose
-// live patches are whose. It returns what nobody has built yet. Doing it again
-// changes nothing; every server may.
+// live patches are whose. It returns what nobody has built yet, and an error
+// for what could not be chosen: one policy or target that can't does not keep
+// the others from it. Doing it again changes nothing; every server may.
 func (s *Service) Choose(ctx context.Context) ([]Wanted, error) {
+	for range maxTries {
+		wanted, err := s.chooseOnce(ctx)
+		if !errors.Is(err, errMoved) {
+			return wanted, err
+		}
+	}
+	return nil, errMoved
+}
+
+func (s *Service) chooseOnce(ctx context.Context) ([]Wanted, error) {
 	now := s.now()
-	made, err := s.choices(ctx, now)
+	ground, err := groundOf(ctx, s.store.Reader)
 	if err != nil {
 		return nil, err
 	}
-	if len(made) == 0 {
+	made := s.choices(ctx, ground, now)
+	due := s.due(ground.policies, now)
+	if len(made) == 0 && len(due) == 0 {
 		if kept, err := s.store.Choices(ctx); err != nil || len(kept) == 0 {
 			return nil, err
 		}
@@ -59,33 +73,104 @@ func (s *Service) Choose(ctx context.Context) ([]Wanted, error) {
 	var wanted []Wanted
 	err = s.change(ctx, func(j *job) error {
 		wanted = nil
+		if err := j.tx.LockPolicies(ctx); err != nil {
+			return err
+		}
+		if now, err := groundOf(ctx, j.tx.Reader); err != nil {
+			return err
+		} else if now.print != ground.print {
+			return errMoved
+		}
+		for name := range due {
+			if err := j.indexesOf(ctx, name); err != nil {
+				return err
+			}
+		}
 		if err := j.saveChoices(ctx, made); err != nil {
 			return err
 		}
-		by := map[[2]string]int{}
-		for _, c := range made {
-			want, err := j.extend(ctx, c)
-			if err != nil {
-				return err
-			}
-			if !want {
-				continue
-			}
-			key := [2]string{c.target, c.sel.Digest}
-			i, ok := by[key]
-			if !ok {
-				i = len(wanted)
-				by[key] = i
-				wanted = append(wanted, Wanted{
-					Target: c.target, Selection: c.sel.Digest, Policy: c.policy, At: c.at, Updates: c.updates, Pushed: c.pushed,
-					Title: title(len(c.sel.Fixes), c.policy.Name),
-				})
-			}
-			wanted[i].Policies = append(wanted[i].Policies, c.policy.Name)
-		}
-		return nil
+		wanted, err = j.extendAll(ctx, made)
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.remember(due)
+	for _, c := range made {
+		if c.err != nil {
+			err = errors.Join(err, fmt.Errorf("policy %s for %s: %w", c.policy.Name, c.target, c.err))
+		}
+	}
 	return wanted, err
+}
+
+// ground is what choices are made from.
+type ground struct {
+	policies map[string]selection.Policy
+	updates  []store.Update
+	rebuilds map[[2]string]int // by target and selection.Sharing
+	print    string            // equal when all of it is
+}
+
+func groundOf(ctx context.Context, r store.Reader) (*ground, error) {
+	g := &ground{}
+	var err error
+	if g.policies, err = Policies(ctx, r); err != nil {
+		return nil, err
+	}
+	if g.updates, err = r.Updates(ctx, ""); err != nil {
+		return nil, err
+	}
+	if g.rebuilds, err = r.Rebuilds(ctx); err != nil {
+		return nil, err
+	}
+	var rebuilds []string
+	for k, n := range g.rebuilds {
+		rebuilds = append(rebuilds, fmt.Sprintf("%s %s %d", k[0], k[1], n))
+	}
+	slices.Sort(rebuilds)
+	b, err := json.Marshal([]any{g.policies, g.updates, rebuilds})
+	g.print = string(b)
+	return g, err
+}
+
+// byTarget are the updates of each target, in their order.
+func (g *ground) byTarget() map[string][]store.Update {
+	out := map[string][]store.Update{}
+	for _, u := range g.updates {
+		out[u.Target] = append(out[u.Target], u)
+	}
+	return out
+}
+
+// due are the policies of which other exclusions are in force than when their
+// indexes were looked at last, with a word for those that are. Time ends
+// exclusions, and what they kept out of an index may be in it again.
+func (s *Service) due(policies map[string]selection.Policy, now time.Time) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]string{}
+	for name, p := range policies {
+		active := ""
+		for _, x := range p.Exclusions {
+			if x.Active(now) {
+				active += x.Name() + "\n"
+			}
+		}
+		if s.active[name] != active {
+			out[name] = active
+		}
+	}
+	return out
+}
+
+func (s *Service) remember(active map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active == nil {
+		s.active = map[string]string{}
+	}
+	maps.Copy(s.active, active)
 }
 
 func title(fixes int, policy string) string {
@@ -95,70 +180,58 @@ func title(fixes int, policy string) string {
 	return fmt.Sprintf("%d fixes for policy %s", fixes, policy)
 }
 
-// choice is what a policy chooses for a target.
+// choice is what a policy chooses for a target, or why it can't.
 type choice struct {
-	policy  selection.Policy
+	*selection.Chosen
+	current selection.Policy // its text of today
+	policy  selection.Policy // the text by which this was chosen first
+	now, at time.Time        // of today, and when it was chosen first
 	target  string
 	updates []string
 	pushed  int64
-	series  *series.Series
-	facts   map[string]selection.Fact
-	sel     *selection.Selection
-	at      time.Time
+	again   int
+	key     string
+	err     error
 }
 
 // choices computes what each policy chooses for each target now.
-func (s *Service) choices(ctx context.Context, now time.Time) ([]choice, error) {
-	policies, err := Policies(ctx, s.store.Reader)
-	if err != nil {
-		return nil, err
-	}
-	updates, err := s.store.Updates(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	byTarget := map[string][]store.Update{}
-	for _, u := range updates {
-		byTarget[u.Target] = append(byTarget[u.Target], u)
-	}
+func (s *Service) choices(ctx context.Context, g *ground, now time.Time) []choice {
 	var out []choice
+	byTarget := g.byTarget()
 	for _, target := range slices.Sorted(maps.Keys(byTarget)) {
-		for _, name := range slices.Sorted(maps.Keys(policies)) {
-			c, err := s.choose(ctx, policies[name], target, byTarget[target], now)
-			if err != nil {
-				return nil, err
-			}
-			if c != nil {
+		for _, name := range slices.Sorted(maps.Keys(g.policies)) {
+			if c := s.choose(ctx, g, g.policies[name], target, byTarget[target], now); c != nil {
 				out = append(out, *c)
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // choose computes what a policy chooses of what is pushed for a target; nil
 // when nothing of that is for it.
-func (s *Service) choose(ctx context.Context, p selection.Policy, target string, updates []store.Update, now time.Time) (*choice, error) {
-	c := &choice{policy: p, target: target, facts: map[string]selection.Fact{}, at: now}
-	var parts []*series.Series
+func (s *Service) choose(ctx context.Context, g *ground, p selection.Policy, target string, updates []store.Update, now time.Time) *choice {
+	c := &choice{policy: p, current: p, target: target, now: now, at: now}
+	var sources []selection.Source
 	for _, u := range ordered(updates, p.Extra) {
+		c.updates, c.pushed = append(c.updates, u.Digest), max(c.pushed, u.Created)
 		got, err := s.pushed(ctx, u.Digest)
 		if err != nil {
-			return nil, fmt.Errorf("update %s of %s: %w", u.Name, target, err)
+			c.err = fmt.Errorf("update %s of %s: %w", u.Name, target, err)
+			return c
 		}
-		c.updates, c.pushed = append(c.updates, u.Digest), max(c.pushed, u.Created)
-		parts = append(parts, got.series)
-		maps.Copy(c.facts, got.facts)
+		sources = append(sources, *got)
 	}
-	if len(parts) == 0 {
-		return nil, nil
+	if len(sources) == 0 {
+		return nil
 	}
-	var err error
-	if c.series, err = selection.Join(parts...); err != nil {
-		return nil, err
+	if c.Chosen, c.err = selection.From(sources, p, now); c.err != nil {
+		return c
 	}
-	c.sel = selection.Choose(c.series, p, c.facts, now)
-	return c, nil
+	sharing := c.Selection.Sharing()
+	c.again = g.rebuilds[[2]string{target, sharing}]
+	c.key = selection.Key(sharing, c.again)
+	return c
 }
 
 // ordered are the updates that a policy chooses from: what is for everybody,
@@ -182,7 +255,7 @@ func ordered(updates []store.Update, extra []string) []store.Update {
 
 // saveChoices stores what changed, and forgets what is no more. A choice that
 // stays keeps its time: exclusions that ended or began since have made no
-// difference to it.
+// difference to it. What could not be chosen now stays as it is stored.
 func (j *job) saveChoices(ctx context.Context, made []choice) error {
 	stored, err := j.tx.Choices(ctx)
 	if err != nil {
@@ -194,27 +267,31 @@ func (j *job) saveChoices(ctx context.Context, made []choice) error {
 	}
 	for i := range made {
 		c := &made[i]
-		key := [2]string{c.policy.Name, c.target}
+		key := [2]string{c.current.Name, c.target}
 		was, ok := old[key]
 		delete(old, key)
-		body, err := c.body()
-		if err != nil {
-			return err
+		if c.err != nil {
+			continue
 		}
-		if ok && was.Selection == c.sel.Digest {
-			var said Chosen
+		c.policy, c.at = c.current, c.now // this may be done twice
+		if ok && was.Selection == c.key {
+			var said origin
 			if json.Unmarshal(was.Body, &said) == nil && slices.Equal(said.Updates, c.updates) {
 				c.at, c.policy = time.UnixMilli(said.At), said.Policy
 				continue
 			}
 		}
-		if err := j.tx.SaveChoice(ctx, store.Choice{Policy: c.policy.Name, Target: c.target, Selection: c.sel.Digest, Body: body, Changed: c.at.UnixMilli()}); err != nil {
+		body, err := json.Marshal(origin{At: c.at.UnixMilli(), Policy: c.policy, Updates: c.updates})
+		if err != nil {
 			return err
 		}
-		if was.Selection == c.sel.Digest {
+		if err := j.tx.SaveChoice(ctx, store.Choice{Policy: c.policy.Name, Target: c.target, Selection: c.key, Body: body, Changed: c.at.UnixMilli()}); err != nil {
+			return err
+		}
+		if was.Selection == c.key {
 			continue
 		}
-		detail := fmt.Sprintf("%s: %d fixes of %d, selection %.12s", c.target, len(c.sel.Fixes), len(c.series.Fixes), c.sel.Digest)
+		detail := fmt.Sprintf("%s: %d fixes of %d, selection %.12s", c.target, len(c.Selection.Fixes), len(c.Series.Fixes), c.key)
 		if err := j.audit(ctx, "server", "policy.choose", c.policy.Name, detail); err != nil {
 			return err
 		}
@@ -227,16 +304,35 @@ func (j *job) saveChoices(ctx context.Context, made []choice) error {
 	return nil
 }
 
-func (c *choice) body() ([]byte, error) {
-	cves := map[string]bool{}
-	for _, f := range c.sel.Fixes {
-		for _, id := range f.CVEs {
-			cves[id] = true
+// extendAll lets the machines of all policies have what their policies choose,
+// and lists what has to be built for that.
+func (j *job) extendAll(ctx context.Context, made []choice) ([]Wanted, error) {
+	var wanted []Wanted
+	by := map[[2]string]int{}
+	for _, c := range made {
+		if c.err != nil {
+			continue
 		}
+		want, err := j.extend(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if !want {
+			continue
+		}
+		key := [2]string{c.target, c.key}
+		i, ok := by[key]
+		if !ok {
+			i = len(wanted)
+			by[key] = i
+			wanted = append(wanted, Wanted{
+				Target: c.target, Selection: c.key, Again: c.again, Policy: c.policy, At: c.at, Updates: c.updates, Pushed: c.pushed,
+				Title: title(len(c.Selection.Fixes), c.policy.Name),
+			})
+		}
+		wanted[i].Policies = append(wanted[i].Policies, c.policy.Name)
 	}
-	return json.Marshal(Chosen{
-		At: c.at.UnixMilli(), Policy: c.policy, Updates: c.updates, Fixes: len(c.sel.Fixes), CVEs: len(cves), Left: len(c.sel.Left),
-	})
+	return wanted, nil
 }
 
 // extend lets the machines of a policy have the live patch of what it chooses,
@@ -248,17 +344,17 @@ func (c *choice) body() ([]byte, error) {
 // the right selection: it is built again under a new number, which is quick,
 // because all objects are there.
 func (j *job) extend(ctx context.Context, c choice) (build bool, err error) {
-	if len(c.sel.Fixes) == 0 {
+	if len(c.Selection.Fixes) == 0 {
 		return false, nil
 	}
 	end, err := j.tx.EndOfLine(ctx, c.policy.Name, c.target)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, err
 	}
-	if end.Selection == c.sel.Digest {
+	if end.Selection == c.key {
 		return false, nil
 	}
-	there, err := j.tx.NewestOf(ctx, c.target, c.sel.Digest)
+	there, err := j.tx.NewestOf(ctx, c.target, c.key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return true, nil
@@ -269,17 +365,77 @@ func (j *job) extend(ctx context.Context, c choice) (build bool, err error) {
 	case there.Version < end.Version:
 		return true, nil
 	}
-	if _, err := j.tx.AddToLine(ctx, there.ID, c.policy.Name); err != nil {
-		return false, err
-	}
 	p, err := j.tx.LivePatch(ctx, there.ID)
 	if err != nil {
+		return false, err
+	}
+	if x, err := holds(p, c.current, j.s.now()); err != nil || x != "" {
+		if x != "" { // equal selections rule this out; machines must not depend on that
+			j.s.log.Error("live patch holds what a policy that chose it excludes", "patch", p.ID, "policy", c.policy.Name, "excluded", x)
+		}
+		return false, err
+	}
+	if _, err := j.tx.AddToLine(ctx, there.ID, c.policy.Name); err != nil {
 		return false, err
 	}
 	if err := j.audit(ctx, "server", "policy.share", c.policy.Name, there.ID); err != nil {
 		return false, err
 	}
 	return false, j.indexes(ctx, p)
+}
+
+// Rebuild has what a policy chooses built again, for one target or for all
+// ("") that anything is pushed for, and with it what shares that choice. It
+// returns the targets.
+func (s *Service) Rebuild(ctx context.Context, policy, target, actor string) ([]string, error) {
+	var targets []string
+	for range maxTries {
+		g, err := groundOf(ctx, s.store.Reader)
+		if err != nil {
+			return nil, err
+		}
+		p, ok := g.policies[policy]
+		if !ok {
+			return nil, code.New("TS7902", policy, "")
+		}
+		keys := map[string]string{}
+		for t, updates := range g.byTarget() {
+			if target != "" && t != target {
+				continue
+			}
+			c := s.choose(ctx, g, p, t, updates, s.now())
+			switch {
+			case c == nil || c.err == nil && len(c.Selection.Fixes) == 0:
+				continue
+			case c.err != nil:
+				return nil, c.err
+			}
+			keys[t] = c.Selection.Sharing()
+		}
+		if targets = slices.Sorted(maps.Keys(keys)); len(targets) == 0 {
+			return nil, code.New("TS7909", policy, target)
+		}
+		err = s.store.Update(ctx, func(tx *store.Tx) error {
+			if err := tx.LockPolicies(ctx); err != nil {
+				return err
+			}
+			if now, err := groundOf(ctx, tx.Reader); err != nil {
+				return err
+			} else if now.print != g.print {
+				return errMoved
+			}
+			for _, t := range targets {
+				if _, err := tx.AddRebuild(ctx, t, keys[t]); err != nil {
+					return err
+				}
+			}
+			return tx.Audit(ctx, store.AuditEntry{Actor: actor, Action: "policy.rebuild", Object: policy, Detail: strings.Join(targets, " ")})
+		})
+		if !errors.Is(err, errMoved) {
+			return targets, err
+		}
+	}
+	return nil, errMoved
 }
 
 // Policies are all policies by name, the default one among them.
@@ -300,17 +456,11 @@ func Policies(ctx context.Context, r store.Reader) (map[string]selection.Policy,
 	return out, nil
 }
 
-// pushedSeries is what was pushed, read.
-type pushedSeries struct {
-	series *series.Series
-	facts  map[string]selection.Fact
-}
-
 // keepPushed is how many of them are kept in memory.
 const keepPushed = 16
 
 // pushed reads what was pushed. Nobody changes what it returns.
-func (s *Service) pushed(ctx context.Context, digest string) (*pushedSeries, error) {
+func (s *Service) pushed(ctx context.Context, digest string) (*selection.Source, error) {
 	s.mu.Lock()
 	got := s.read[digest]
 	s.mu.Unlock()
@@ -325,11 +475,11 @@ func (s *Service) pushed(ctx context.Context, digest string) (*pushedSeries, err
 	if err != nil {
 		return nil, err
 	}
-	got = &pushedSeries{series: all, facts: facts}
+	got = &selection.Source{Series: all, Facts: facts}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.read == nil || len(s.read) >= keepPushed {
-		s.read = map[string]*pushedSeries{}
+		s.read = map[string]*selection.Source{}
 	}
 	s.read[digest] = got
 	return got, nil

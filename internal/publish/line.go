@@ -33,7 +33,7 @@ func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.M
 		var out []string
 		var why string
 		for _, name := range slices.Sorted(maps.Keys(all)) {
-			if x := excluded(m.Fixes, all[name], j.s.now()); x == "" {
+			if x := Excluded(m.Fixes, all[name], j.s.now()); x == "" {
 				out = append(out, name)
 			} else if why == "" || name == trust.DefaultPolicy {
 				why = fmt.Sprintf("policy %s excludes %s", name, x)
@@ -50,7 +50,7 @@ func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.M
 		if !ok {
 			return nil, code.New("TS7902", name, "")
 		}
-		if x := excluded(m.Fixes, policy, j.s.now()); x != "" {
+		if x := Excluded(m.Fixes, policy, j.s.now()); x != "" {
 			return nil, code.New("TS7906", p.ID, fmt.Sprintf("policy %s excludes %s", name, x))
 		}
 	}
@@ -60,25 +60,34 @@ func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.M
 // choosers are the policies that choose the selection of a live patch and have
 // no live patch of it yet.
 func (j *job) choosers(ctx context.Context, p store.LivePatch) ([]string, error) {
-	all, err := j.tx.ChoosersOf(ctx, p.Target, p.Selection)
+	choosing, err := j.tx.ChoosersOf(ctx, p.Target, p.Selection)
+	if err != nil {
+		return nil, err
+	}
+	all, err := Policies(ctx, j.tx.Reader)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for _, policy := range all {
+	for _, policy := range choosing {
 		end, err := j.tx.EndOfLine(ctx, policy, p.Target)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
-		if end.Selection != p.Selection && end.Version < p.Version {
+		// A policy may exclude more by now than when it chose.
+		x, err := holds(p, all[policy], j.s.now())
+		if err != nil {
+			return nil, err
+		}
+		if end.Selection != p.Selection && end.Version < p.Version && x == "" {
 			out = append(out, policy)
 		}
 	}
 	return out, nil
 }
 
-// excluded is what of a live patch's fixes a policy excludes; "" is nothing.
-func excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) string {
+// Excluded is what of a live patch's fixes a policy excludes; "" is nothing.
+func Excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) string {
 	for _, x := range p.Exclusions {
 		if !x.Active(now) {
 			continue
@@ -92,28 +101,30 @@ func excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) strin
 	return ""
 }
 
-// withoutExcluded takes out of a policy's live patches in a tier, which are
-// ordered by version, those that hold what it excludes, as soon as a newer one
-// that does not has come to the tier. Until then machines keep what they have:
-// a policy comes to a tier with the live patch that is built by it.
-func withoutExcluded(patches []store.LivePatch, p selection.Policy, now time.Time) ([]store.LivePatch, error) {
+// holds is Excluded of a live patch that is stored.
+func holds(row store.LivePatch, p selection.Policy, now time.Time) (string, error) {
 	if len(p.Exclusions) == 0 {
-		return patches, nil
+		return "", nil
 	}
-	good := make([]bool, len(patches))
-	last := -1
-	for i, row := range patches {
-		m, err := livepatch.ParseManifest(row.Manifest)
-		if err != nil {
-			return nil, fmt.Errorf("manifest of %s: %w", row.ID, err)
-		}
-		if good[i] = excluded(m.Fixes, p, now) == ""; good[i] {
-			last = i
-		}
+	m, err := livepatch.ParseManifest(row.Manifest)
+	if err != nil {
+		return "", fmt.Errorf("manifest of %s: %w", row.ID, err)
 	}
+	return Excluded(m.Fixes, p, now), nil
+}
+
+// withoutExcluded takes out of a policy's live patches those that hold what it
+// excludes. Machines that have one keep it until a newer one without that
+// comes to their tier, for nobody is led away from what an index does not
+// name; nobody else gets it any more.
+func withoutExcluded(patches []store.LivePatch, p selection.Policy, now time.Time) ([]store.LivePatch, error) {
 	var out []store.LivePatch
-	for i, row := range patches {
-		if good[i] || i > last {
+	for _, row := range patches {
+		x, err := holds(row, p, now)
+		if err != nil {
+			return nil, err
+		}
+		if x == "" {
 			out = append(out, row)
 		}
 	}

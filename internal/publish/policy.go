@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,16 +19,14 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
-// SavePolicy stores a policy. What follows from it is Choose's.
-func (s *Service) SavePolicy(ctx context.Context, p selection.Policy, actor, why string) error {
-	return s.ChangePolicy(ctx, p.Name, actor, func(selection.Policy, bool) (selection.Policy, string, error) { return p, why, nil })
-}
-
 // ChangePolicy gives a policy another text, which f makes of the one that is
 // there, if it is, and says in a few words what it changed. It may be called
 // more than once.
 func (s *Service) ChangePolicy(ctx context.Context, name, actor string, f func(old selection.Policy, there bool) (selection.Policy, string, error)) error {
 	return s.change(ctx, func(j *job) error {
+		if err := j.tx.LockPolicies(ctx); err != nil {
+			return err
+		}
 		all, err := Policies(ctx, j.tx.Reader)
 		if err != nil {
 			return err
@@ -54,9 +53,8 @@ func (s *Service) ChangePolicy(ctx context.Context, name, actor string, f func(o
 		if err := j.audit(ctx, actor, "policy.set", name, why); err != nil {
 			return err
 		}
-		if old.SwapUnused == p.SwapUnused {
-			return nil
-		}
+		// What it excludes is offered to nobody from now on. One that was removed
+		// and is made anew has its old line, and gets indexes for it again.
 		return j.indexesOf(ctx, name)
 	})
 }
@@ -66,6 +64,9 @@ func (s *Service) DeletePolicy(ctx context.Context, name, actor string) error {
 	return s.change(ctx, func(j *job) error {
 		if name == trust.DefaultPolicy {
 			return code.New("TS7903", name, "it is everybody's who has no other").WithFix("give it another text: tsugictl policy set")
+		}
+		if err := j.tx.LockPolicies(ctx); err != nil {
+			return err
 		}
 		groups, err := j.tx.PolicyGroups(ctx)
 		if err != nil {
@@ -112,6 +113,9 @@ func (j *job) indexesOf(ctx context.Context, policy string) error {
 // SetGroups gives groups of machines a policy.
 func (s *Service) SetGroups(ctx context.Context, policy string, groups []string, actor string) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPolicies(ctx); err != nil { // or it might go while a group gets it
+			return err
+		}
 		if policy != trust.DefaultPolicy {
 			if _, err := tx.Policy(ctx, policy); errors.Is(err, store.ErrNotFound) {
 				return code.New("TS7902", policy, "")
@@ -173,35 +177,66 @@ func (s *Service) PushUpdate(ctx context.Context, name string, extra bool, b []b
 	if err := s.put(ctx, pushedName(u.Digest), b); err != nil {
 		return u, err
 	}
-	others, err := s.store.Updates(ctx, p.Target)
-	if err != nil {
-		return u, err
+	for range maxTries {
+		checked, err := s.joins(ctx, u, own)
+		if err != nil {
+			return u, err
+		}
+		err = s.store.Update(ctx, func(tx *store.Tx) error {
+			if err := tx.LockPolicies(ctx); err != nil {
+				return err
+			}
+			now, err := tx.Updates(ctx, p.Target)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(now, func(o store.Update) bool { return o.Name != name && !checked[o.Digest] }) {
+				return errMoved
+			}
+			if err := tx.SaveUpdate(ctx, u); err != nil {
+				return err
+			}
+			detail := fmt.Sprintf("%s: %d fixes, %d CVEs, %.12s", name, sum.Fixes, sum.CVEs, u.Digest)
+			return tx.Audit(ctx, store.AuditEntry{Actor: actor, Action: "update.push", Object: p.Target, Detail: detail})
+		})
+		if !errors.Is(err, errMoved) {
+			return u, err
+		}
 	}
+	return u, errMoved
+}
+
+// joins refuses what has a fix of another series of the target, and says by
+// digest with which it goes.
+func (s *Service) joins(ctx context.Context, u store.Update, own *series.Series) (map[string]bool, error) {
+	others, err := s.store.Updates(ctx, u.Target)
+	if err != nil {
+		return nil, err
+	}
+	checked := map[string]bool{}
 	for _, o := range others {
-		if o.Name == name {
+		if o.Name == u.Name {
 			continue
 		}
 		theirs, err := s.pushed(ctx, o.Digest)
 		if err != nil {
-			return u, err
+			return nil, err
 		}
-		if _, err := selection.Join(own, theirs.series); err != nil {
-			return u, err
+		if _, err := selection.Join(own, theirs.Series); err != nil {
+			return nil, err
 		}
+		checked[o.Digest] = true
 	}
-	return u, s.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.SaveUpdate(ctx, u); err != nil {
-			return err
-		}
-		detail := fmt.Sprintf("%s: %d fixes, %d CVEs, %.12s", name, sum.Fixes, sum.CVEs, u.Digest)
-		return tx.Audit(ctx, store.AuditEntry{Actor: actor, Action: "update.push", Object: p.Target, Detail: detail})
-	})
+	return checked, nil
 }
 
 // DeleteUpdate takes back what was pushed. Live patches that were built from
 // it stay.
 func (s *Service) DeleteUpdate(ctx context.Context, target, name, actor string) error {
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPolicies(ctx); err != nil {
+			return err
+		}
 		if err := tx.DeleteUpdate(ctx, target, name); err != nil {
 			return err
 		}
@@ -213,36 +248,28 @@ func (s *Service) DeleteUpdate(ctx context.Context, target, name, actor string) 
 	return err
 }
 
-// Selected is what a policy chooses for a target, with all it was chosen from.
+// Selected is what a policy chooses for a target, with all it was chosen from,
+// or why that can't be said.
 type Selected struct {
-	Target    string
-	Update    string // source version up to which fixes were taken
-	Series    *series.Series
-	Selection *selection.Selection
-	Facts     map[string]selection.Fact
+	*selection.Chosen
+	Target string
+	Key    string // selection.Key
+	Err    error  // the others are empty then, but for Target
 }
 
 // Select says what a policy chooses at a time for each target that anything is
 // pushed for. The policy need not be stored.
 func (s *Service) Select(ctx context.Context, p selection.Policy, now time.Time) ([]Selected, error) {
-	updates, err := s.store.Updates(ctx, "")
+	g, err := groundOf(ctx, s.store.Reader)
 	if err != nil {
 		return nil, err
 	}
+	byTarget := g.byTarget()
 	var out []Selected
-	for i := 0; i < len(updates); {
-		n := i
-		for n < len(updates) && updates[n].Target == updates[i].Target {
-			n++
+	for _, target := range slices.Sorted(maps.Keys(byTarget)) {
+		if c := s.choose(ctx, g, p, target, byTarget[target], now); c != nil {
+			out = append(out, Selected{Chosen: c.Chosen, Target: target, Key: c.key, Err: c.err})
 		}
-		c, err := s.choose(ctx, p, updates[i].Target, updates[i:n], now)
-		if err != nil {
-			return nil, err
-		}
-		if c != nil {
-			out = append(out, Selected{Target: c.target, Update: c.series.To, Series: c.series, Selection: c.sel, Facts: c.facts})
-		}
-		i = n
 	}
 	return out, nil
 }

@@ -3,7 +3,9 @@
 package publish
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/store/blob"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/updater"
 )
@@ -53,7 +56,9 @@ func (p *plant) policy(name string, change ...func(*selection.Policy)) {
 	for _, f := range change {
 		f(&q)
 	}
-	qt.Assert(p.t, qt.IsNil(p.SavePolicy(p.t.Context(), q, "ann", "")))
+	qt.Assert(p.t, qt.IsNil(p.ChangePolicy(p.t.Context(), name, "ann", func(selection.Policy, bool) (selection.Policy, string, error) {
+		return q, "", nil
+	})))
 }
 
 func without(n int, expires time.Time) func(*selection.Policy) {
@@ -76,23 +81,18 @@ func (p *plant) choose() ([]Wanted, []string) {
 
 // chosen is what a worker chooses by what it is told.
 func (p *plant) chosen(w Wanted) (ids []string) {
-	var parts []*series.Series
-	facts := map[string]selection.Fact{}
+	var sources []selection.Source
 	for _, d := range w.Updates {
 		b, err := p.Pushed(p.t.Context(), d)
 		qt.Assert(p.t, qt.IsNil(err))
 		_, s, known, err := selection.ReadPushed(b)
 		qt.Assert(p.t, qt.IsNil(err))
-		parts = append(parts, s)
-		for id, f := range known {
-			facts[id] = f
-		}
+		sources = append(sources, selection.Source{Series: s, Facts: known})
 	}
-	all, err := selection.Join(parts...)
+	c, err := selection.From(sources, w.Policy, w.At)
 	qt.Assert(p.t, qt.IsNil(err))
-	sel := selection.Choose(all, w.Policy, facts, w.At)
-	qt.Assert(p.t, qt.Equals(sel.Digest, w.Selection))
-	for _, f := range sel.Fixes {
+	qt.Assert(p.t, qt.Equals(selection.Key(c.Selection.Sharing(), w.Again), w.Selection))
+	for _, f := range c.Selection.Fixes {
 		ids = append(ids, f.ID)
 	}
 	return ids
@@ -236,7 +236,19 @@ func TestAPolicyComesToATierWithItsLivePatch(t *testing.T) {
 	edge, _ := p.offers(u, "edge", "")
 	beta, _ := p.offers(u, "beta", "")
 	qt.Check(t, qt.DeepEquals(edge, []int{2}))
+	qt.Check(t, qt.HasLen(beta, 0)) // who has it keeps it; nobody else gets what the policy excludes
+	// When the exclusion has ended, it can be had again.
+	p.policy("default", without(1, p.clock().Add(time.Hour)))
+	_, _ = p.choose()
+	beta, _ = p.offers(u, "beta", "")
+	qt.Check(t, qt.HasLen(beta, 0))
+	p.later(2 * time.Hour)
+	_, _ = p.choose()
+	beta, _ = p.offers(u, "beta", "")
 	qt.Check(t, qt.DeepEquals(beta, []int{1}))
+	p.policy("default", without(1, time.Time{}))
+	beta, _ = p.offers(u, "beta", "")
+	qt.Check(t, qt.HasLen(beta, 0))
 	// A person may not publish by hand what the policy excludes.
 	for _, policies := range [][]string{nil, {"default"}} {
 		_, err = p.Publish(t.Context(), PublishRequest{Artifact: fixing(t, 3, "fix-1"), Actor: "ann", Policies: policies})
@@ -331,4 +343,150 @@ func TestABundleIsForThePoliciesOfItsMachines(t *testing.T) {
 		qt.Check(t, qt.DeepEquals(offers, []int{want}))
 		qt.Check(t, qt.Not(qt.Equals(keys[trust.PatchID(target, want)], "")))
 	}
+}
+
+// A build makes more than the chosen fixes: fixed modules of those that need a
+// reboot, and spare ones that turn out to be needed. Who excludes one of these
+// has a live patch of its own.
+func TestPoliciesThatExcludeOtherwiseDoNotShare(t *testing.T) {
+	p := newPlant(t)
+	p.push("update", false, seriesOf(t, "u", 1, 2, 3), map[string]selection.Fact{"fix-3": {Verdict: selection.NeedsReboot}})
+	p.policy("db", without(3, time.Time{}))
+	p.policy("web", func(q *selection.Policy) { q.Description = "as default" })
+	wanted, said := p.choose()
+	qt.Assert(t, qt.DeepEquals(said, []string{"db: fix-1 fix-2", "default web: fix-1 fix-2"}))
+	qt.Check(t, qt.Not(qt.Equals(wanted[0].Selection, wanted[1].Selection)))
+
+	// The belt: whatever the selection says, nobody is given what he excludes.
+	row, err := p.Publish(t.Context(), PublishRequest{Artifact: fixing(t, 1, "fix-1", "fix-3"), Selection: wanted[0].Selection, Actor: "job:1"})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(row.Policies, 0))
+	_, again := p.choose()
+	qt.Check(t, qt.DeepEquals(again, []string{"default web: fix-1 fix-2"}))
+	row, err = p.db.LivePatch(t.Context(), row.ID)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(row.Policies, 0))
+}
+
+func TestAPolicyThatIsMadeAgainHasItsIndexesAgain(t *testing.T) {
+	p := newPlant(t)
+	u := p.machine()
+	p.push("update", false, seriesOf(t, "u", 1, 2), nil)
+	p.policy("db", without(2, time.Time{}))
+	wanted, _ := p.choose()
+	p.build(wanted[0], 1)
+	was, n := p.offers(u, "edge", "db")
+	qt.Assert(t, qt.DeepEquals(was, []int{1}))
+	qt.Assert(t, qt.IsNil(p.DeletePolicy(t.Context(), "db", "ann")))
+	gone, _ := p.offers(u, "edge", "db")
+	qt.Check(t, qt.HasLen(gone, 0))
+	p.policy("db", without(2, time.Time{}))
+	_, said := p.choose()
+	qt.Check(t, qt.DeepEquals(said, []string{"default: fix-1 fix-2"}))
+	back, m := p.offers(u, "edge", "db")
+	qt.Check(t, qt.DeepEquals(back, []int{1}))
+	qt.Check(t, qt.IsTrue(m > n), qt.Commentf("index %d after %d", m, n))
+}
+
+func TestOneBadUpdateDoesNotStopTheOthers(t *testing.T) {
+	p := newPlant(t)
+	p.push("update", false, seriesOf(t, "u", 1, 2), nil)
+	p.push("own", true, seriesOf(t, "own", 7), nil)
+	p.policy("lab", func(q *selection.Policy) { q.Extra = []string{"own"} })
+	_, said := p.choose()
+	qt.Assert(t, qt.DeepEquals(said, []string{"default: fix-1 fix-2", "lab: fix-1 fix-2 fix-7"}))
+	before, err := p.db.Choices(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+
+	updates, err := p.db.Updates(t.Context(), target)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(p.blobs.Delete(t.Context(), pushedName(updates[1].Digest))))
+	p.policy("default", without(1, time.Time{}))
+	wanted, err := p.replica().Choose(t.Context()) // one that has not read it yet
+	qt.Check(t, qt.ErrorMatches(err, "(?s)policy lab for "+target+": update own .*"))
+	qt.Assert(t, qt.HasLen(wanted, 1))
+	qt.Check(t, qt.DeepEquals(p.chosen(wanted[0]), []string{"fix-2"}))
+	after, err := p.db.Choices(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(after, 2))
+	qt.Check(t, qt.DeepEquals(after[1], before[1])) // what lab chose before stays
+
+	selected, err := p.replica().Select(t.Context(), selection.Policy{Name: "lab", Extra: []string{"own"}}, p.clock())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(selected, 1))
+	qt.Check(t, qt.IsNotNil(selected[0].Err))
+}
+
+func TestAChoiceIsBuiltAgainWhenSomebodyAsks(t *testing.T) {
+	p := newPlant(t)
+	u := p.machine()
+	p.push("update", false, seriesOf(t, "u", 1, 2), nil)
+	p.policy("db", without(2, time.Time{}))
+	p.policy("web", func(q *selection.Policy) { q.Description = "as default" })
+	wanted, _ := p.choose()
+	p.build(wanted[0], 1)
+	old := p.build(wanted[1], 2)
+	_, err := p.Block(t.Context(), old.ID, "oopses", false, "ann")
+	qt.Assert(t, qt.IsNil(err))
+	_, said := p.choose()
+	qt.Assert(t, qt.HasLen(said, 0)) // what is blocked is not built again by itself
+	targets, err := p.Rebuild(t.Context(), "default", "", "ann")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(targets, []string{target}))
+	wanted, said = p.choose()
+	qt.Assert(t, qt.DeepEquals(said, []string{"default web: fix-1 fix-2"})) // those that share it too, and no others
+	qt.Check(t, qt.Equals(wanted[0].Again, 1))
+	row := p.build(wanted[0], 3)
+	qt.Check(t, qt.DeepEquals(row.Policies, []string{"default", "web"}))
+	offers, _ := p.offers(u, "edge", "")
+	qt.Check(t, qt.DeepEquals(offers, []int{3}))
+	_, said = p.choose()
+	qt.Check(t, qt.HasLen(said, 0))
+
+	for policy, want := range map[string]string{"nobody": "TS7902", "db": ""} {
+		_, err = p.Rebuild(t.Context(), policy, target, "ann")
+		qt.Check(t, qt.Equals(string(code.Of(err)), want))
+	}
+	_, err = p.Rebuild(t.Context(), "db", "debian:6.1.0-54-amd64", "ann")
+	qt.Check(t, qt.Equals(code.Of(err), "TS7909"))
+}
+
+// meddler is storage in whose reads something else happens.
+type meddler struct {
+	blob.Store
+	meanwhile func()
+}
+
+func (m *meddler) Open(ctx context.Context, name string) (io.ReadSeekCloser, blob.Info, error) {
+	if do := m.meanwhile; do != nil && strings.HasPrefix(name, updateDir) {
+		m.meanwhile = nil
+		do()
+	}
+	return m.Store.Open(ctx, name)
+}
+
+// Another server may change what a choice is made from while it is made.
+func TestNoChoiceIsMadeFromWhatIsNoMore(t *testing.T) {
+	p := newPlant(t)
+	p.push("update", false, seriesOf(t, "u", 1, 2), nil)
+	m := &meddler{Store: p.blobs, meanwhile: func() { p.policy("default", without(2, time.Time{})) }}
+	s, err := New(Options{Store: p.db, Blobs: m, Keys: p.set.Keys, Now: p.clock})
+	qt.Assert(t, qt.IsNil(err))
+	wanted, err := s.Choose(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(wanted, 1))
+	qt.Check(t, qt.DeepEquals(p.chosen(wanted[0]), []string{"fix-1"}))
+	choices, err := p.db.Choices(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(choices, 1))
+	qt.Check(t, qt.Equals(choices[0].Selection, wanted[0].Selection))
+
+	// Nor is a fix pushed that another series has got meanwhile.
+	p.push("other", true, seriesOf(t, "o", 6), nil)
+	m.meanwhile = func() { p.push("third", true, seriesOf(t, "t", 7), nil) }
+	s.read = nil // it has to read what it checks against
+	b, err := selection.Push(target, seriesOf(t, "own", 7), nil).Bytes()
+	qt.Assert(t, qt.IsNil(err))
+	_, err = s.PushUpdate(t.Context(), "own", true, b, "ann")
+	qt.Check(t, qt.Equals(code.Of(err), "TS7901"))
 }

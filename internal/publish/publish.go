@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 	"github.com/tsugi-project/tsugi/internal/trust"
@@ -76,7 +77,8 @@ type Service struct {
 	pruned  time.Time
 	sealed  map[string]*trust.Key // keys from settings, by id
 	wrapped wrapCache
-	read    map[string]*pushedSeries // by digest
+	read    map[string]*selection.Source // what was pushed, by digest
+	active  map[string]string            // by policy, the exclusions in force that its indexes are made by
 }
 
 // New makes a service. The store and the blobs stay the caller's.
