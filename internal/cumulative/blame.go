@@ -74,6 +74,7 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 			missing[m.Name] = true
 		}
 	}
+	sure := len(ids) > 0
 	if len(ids) == 0 {
 		if id := c.last(func(f *series.Fix) bool { return mentions(f, '-', missing) }); id != "" {
 			ids = append(ids, id)
@@ -88,9 +89,10 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 		brings := c.provider(id, missing)
 		switch {
 		case brings == nil:
+			c.doubt(id, !sure)
 			out = append(out, selection.Left{ID: id, Kind: selection.Failed, Code: p.Code, Why: why})
-		case brings.Kind.Yields():
-			c.back = append(c.back, brings.ID)
+		case brings.Kind.Yields() && c.result.Selection.CanTake(c.req.Series, brings.ID):
+			c.ask(id, brings.ID)
 		default:
 			out = append(out, selection.Left{
 				ID: id, Kind: selection.Dragged, By: brings.ID, Needs: []string{brings.ID}, Why: "it does not compile without it: " + why,
@@ -192,28 +194,27 @@ func (c *construction) lastOf(source string) []string {
 	if ids := c.text.owners(source); len(ids) > 0 {
 		return ids[len(ids)-1:]
 	}
-	if id := c.last(func(f *series.Fix) bool {
-		for _, d := range f.Diff.Files {
-			if path.Ext(d.Path) == ".h" {
-				return true
-			}
-		}
-		return false
-	}); id != "" {
+	if id := c.last(changesHeader); id != "" {
 		return []string{id}
 	}
 	return nil
 }
 
-// blameRefusal finds the fixes that a refusal is about.
+// blameRefusal finds the fixes that a refusal is about. A line tells for sure,
+// in a header too; so does the source, when one fix changed it and no fix
+// changed a header.
 func (c *construction) blameRefusal(r builder.Refusal) []selection.Left {
 	object := cmp.Or(r.Object, objectOf(r.Where))
 	source := strings.TrimSuffix(object, ".o") + ".c"
 	ids := c.text.owners(source)
-	if file, n, ok := strings.Cut(r.Source, ":"); ok && len(ids) != 1 {
+	file, n, placed := strings.Cut(r.Source, ":")
+	sure := len(ids) == 1 && (placed && file == source || !c.headers())
+	if placed && !sure {
 		line, _ := strconv.Atoi(n)
 		if here := c.text.within(file, line, c.end(file, line)); len(here) > 0 {
-			ids = here
+			ids, sure = here, true
+		} else if owners := c.text.owners(file); len(owners) > 0 && file != source {
+			ids = owners
 		}
 	}
 	if len(ids) == 0 {
@@ -229,9 +230,19 @@ func (c *construction) blameRefusal(r builder.Refusal) []selection.Left {
 	}
 	var out []selection.Left
 	for _, id := range ids {
+		c.doubt(id, !sure)
 		out = append(out, selection.Left{ID: id, Kind: selection.Reboot, Code: r.Code, Why: strings.TrimSpace(r.Where + " " + r.Why)})
 	}
 	return out
+}
+
+// headers tells whether a selected fix changes a header.
+func (c *construction) headers() bool {
+	return c.last(changesHeader) != ""
+}
+
+func changesHeader(f *series.Fix) bool {
+	return slices.ContainsFunc(f.Paths(), func(p string) bool { return path.Ext(p) == ".h" })
 }
 
 // objectOf reads the object out of a place such as "fs/ext4/mballoc.o: name".

@@ -2,8 +2,9 @@
 
 // Package cumulative builds one live patch of every fix that a policy chooses
 // from a series. What turns out not to go with the others is left out with its
-// reason, and the rest is built again, until a live patch stands: the same
-// series, policy and target always end in the same one.
+// reason, and the rest is built again, until a live patch stands. The same
+// series, policy and target end in the same one, whether or not a survey told
+// before what can't be live (again.go).
 //
 // A live patch holds everything so far and replaces whatever is loaded, so
 // that nobody needs the ones in between.
@@ -38,7 +39,10 @@ type Request struct {
 	Series *series.Series
 	Policy selection.Policy
 	// Verdicts is what is known of fixes alone, by id; nil when nothing is. It
-	// saves the time to find out, and changes nothing else.
+	// saves the time to find out. What it is not sure of is tried all the same.
+	// A fix that is known to change nothing is not claimed; where nothing is
+	// known, one that changes a header which others of the live patch read may
+	// be. The code is the same.
 	Verdicts map[string]selection.Fact
 	// Previous, if not nil, is the live patch that this one comes after.
 	Previous *livepatch.Manifest
@@ -89,21 +93,25 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Result, er
 	if err := req.Policy.Check(); err != nil {
 		return nil, err
 	}
-	c := &construction{req: req, rep: rep, kernel: req.Kernel}
-	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
-	c.result.Asked = c.result.Selection.Sharing()
+	return choose(req, rep).run(ctx)
+}
+
+func (c *construction) run(ctx context.Context) (*Result, error) {
 	for {
 		if err := c.settle(); err != nil {
 			return nil, err
 		}
 		if len(c.result.Selection.Fixes) == 0 {
+			if c.again() {
+				continue
+			}
 			return c.nothing()
 		}
 		done, err := c.round(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if done {
+		if done && !c.prune() && !c.again() {
 			return c.finish(ctx)
 		}
 	}
@@ -113,9 +121,21 @@ type construction struct {
 	req    Request
 	rep    progress.Reporter
 	kernel *builder.Kernel
-	text   *text    // with the fixes of the selection
-	back   []string // fixes that turned out to be needed
+	build  func(context.Context, builder.Request, progress.Reporter) (*builder.Report, error)
+	text   *text // with the fixes of the selection
+	spares spares
+	second second
 	result Result
+}
+
+// choose begins with what the policy wants.
+func choose(req Request, rep progress.Reporter) *construction {
+	c := &construction{req: req, rep: rep, kernel: req.Kernel, build: builder.Build, spares: newSpares(), second: newSecond()}
+	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
+	c.result.Asked = c.result.Selection.Sharing()
+	c.kin()
+	c.doubtVerdicts()
+	return c
 }
 
 // round builds what is selected now. It reports whether that is the end; if
@@ -127,8 +147,11 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	c.result.Rounds++
 	sel := c.result.Selection
+	if c.stands() {
+		return true, nil
+	}
+	c.result.Rounds++
 	req := builder.Request{
 		Target: c.req.Target, Kernel: c.kernel, Name: c.name(), Version: c.version(), Builder: c.req.Builder,
 		Accept: c.req.Accept, Jobs: c.req.Jobs, MaxObjects: maxObjects, Shared: c.req.Shared, Sign: c.req.Sign, KeepGoing: true,
@@ -138,16 +161,16 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 		d.ID, d.Title, d.CVEs, d.Origin = f.ID, cmp.Or(f.Title, d.Title), f.CVEs, cmp.Or(f.Origin, d.Origin)
 		req.Fixes = append(req.Fixes, &d)
 	}
-	report, err := builder.Build(ctx, req, c.rep)
+	report, err := c.build(ctx, req, c.rep)
 	if err != nil {
-		if len(sel.Leave(c.blameError(err)...)) == 0 {
+		if ctx.Err() != nil || len(c.leave(c.blameError(err)...)) == 0 && !c.giveUp(err) {
 			return false, err
 		}
 		return false, nil
 	}
 	c.result.Report = report
 	if report.Verdict == builder.Live || report.Verdict == builder.NotAffected {
-		return len(sel.Leave(c.idle()...)) == 0, nil
+		return len(c.leave(c.idle()...)) == 0, nil
 	}
 	var out []selection.Left
 	for _, r := range report.Failed {
@@ -160,17 +183,19 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	for _, r := range report.Refusals {
 		out = append(out, c.blameRefusal(r)...)
 	}
-	came := sel.Take(c.req.Series, c.back...)
-	c.back = nil
-	if len(sel.Leave(out...))+came == 0 {
-		return false, code.New("TS1303", report.Name, first(report))
+	came := c.take()
+	if len(c.leave(out...))+came == 0 {
+		p := code.New("TS1303", report.Name, first(report))
+		if !c.giveUp(p) {
+			return false, p
+		}
 	}
 	return false, nil
 }
 
 // idle finds the fixes that change nothing that runs on the target: it does
 // not build their files, or builds the same of them. A live patch does not
-// claim to hold them, unless one that it holds requires them.
+// claim to hold them, unless one that it holds needs them.
 func (c *construction) idle() []selection.Left {
 	unbuilt, changed, same := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, u := range c.result.Report.Unbuilt {
@@ -191,8 +216,11 @@ func (c *construction) idle() []selection.Left {
 	}
 	var out []selection.Left
 	for _, f := range c.result.Selection.Fixes {
+		if required[f.ID] || c.needed(f.ID) {
+			continue
+		}
 		works := slices.ContainsFunc(f.Diff.Files, func(d fix.FileDiff) bool { return !unbuilt[d.Path] && (changed[d.Path] || !same[d.Path]) })
-		if !works && !required[f.ID] {
+		if !works {
 			out = append(out, selection.Left{ID: f.ID, Kind: selection.NotHere, Why: "the target builds nothing else with it"})
 		}
 	}
@@ -207,8 +235,8 @@ func first(r *builder.Report) string {
 	return ""
 }
 
-// settle leaves out what does not apply to the text without what is left out
-// already.
+// settle takes back what fixes need to apply, and leaves out what does not
+// apply to the text without what is left out for good.
 func (c *construction) settle() error {
 	sel := c.result.Selection
 	for {
@@ -218,16 +246,19 @@ func (c *construction) settle() error {
 			err := c.text.apply(f)
 			switch {
 			case err == nil:
-			case textual(err), isRefusal(err):
-				out = append(out, c.misfit(f, err))
-			default:
+			case !textual(err) && !isRefusal(err):
 				return err
+			default:
+				if need := c.below(f); len(need) > 0 {
+					c.ask(f.ID, need...)
+				} else {
+					out = append(out, c.misfit(f, err))
+				}
 			}
 		}
-		if len(out) == 0 {
+		if c.take() == 0 && len(c.leave(out...)) == 0 {
 			return nil
 		}
-		sel.Leave(out...)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-quicktest/qt"
 	"pgregory.net/rapid"
@@ -20,6 +19,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
@@ -92,8 +92,7 @@ func construct(t testing.TB, s *series.Series, without ...string) *construction 
 	for _, id := range without {
 		p.Exclusions = append(p.Exclusions, selection.Exclusion{Fix: id, Reason: "r", Owner: "o"})
 	}
-	c := &construction{req: Request{Target: &kernel.Target{Source: dir}, Series: s, Policy: p}}
-	c.result.Selection = selection.Choose(s, p, nil, time.Time{})
+	c := choose(Request{Target: &kernel.Target{Source: dir}, Series: s, Policy: p}, progress.Discard)
 	qt.Assert(t, qt.IsNil(c.settle()))
 	c.result.Selection.Sort(s)
 	return c
@@ -136,6 +135,13 @@ func TestWhatDoesNotApplyIsDraggedAlong(t *testing.T) {
 
 func TestFixesOfOneFunctionAreTold(t *testing.T) {
 	t.Parallel()
+	t.Run("lines count from the text that the fixes before leave", func(t *testing.T) {
+		t.Parallel()
+		long := strings.Repeat("\tint pad(int);\n", 14)
+		s := chain(t, "#include \"y.h\" => #include \"y.h\"\n"+long, "b *= 2; => b *= 20;", "b *= 7; => b *= 70;")
+		c := construct(t, s, "f1")
+		qt.Check(t, qt.DeepEquals(c.overlaps(), []selection.Overlap{{Fix: "f2", With: "f1", Functions: []string{"lib/x.c: second"}}}))
+	})
 	s := chain(t, "a += 1; => a += 10;", "a += 8; => a += 80;", "b *= 2; => b *= 20;")
 	c := construct(t, s, "f0")
 	qt.Check(t, qt.DeepEquals(c.overlaps(), []selection.Overlap{{Fix: "f1", With: "f0", Functions: []string{"lib/x.c: first"}}}))
@@ -170,8 +176,7 @@ func TestBlameOfMessages(t *testing.T) {
 
 	out = c.blameCompile(code.New("TS3101", "lib/x.c", "lib/x.c:24:11: error: 'NEW' undeclared (first use in this function)"))
 	qt.Check(t, qt.HasLen(out, 0))
-	qt.Check(t, qt.DeepEquals(c.back, []string{"f3"}), qt.Commentf("what it needs comes back"))
-	qt.Check(t, qt.Equals(c.result.Selection.Take(s, c.back...), 1))
+	qt.Check(t, qt.Equals(c.take(), 1), qt.Commentf("what it needs comes back"))
 	qt.Check(t, qt.HasLen(c.result.Selection.Fixes, 4))
 
 	out = c.blameCompile(code.New("TS3101", "lib/z.c", "no line in it"))

@@ -23,10 +23,37 @@ func (c *construction) misfit(f *series.Fix, err error) selection.Left {
 		}
 		return selection.Left{ID: f.ID, Kind: kind, Code: code.Of(err), Why: firstLine(err.Error())}
 	}
+	by := needs[0]
+	for _, id := range needs { // what is only too mild would have come back
+		if i := c.leftAt(id); i >= 0 && !c.result.Selection.Left[i].Kind.Yields() {
+			by = id
+			break
+		}
+	}
 	return selection.Left{
-		ID: f.ID, Kind: selection.Dragged, By: needs[0], Needs: needs, Code: code.Of(err),
+		ID: f.ID, Kind: selection.Dragged, By: by, Needs: needs, Code: code.Of(err),
 		Why: "it does not apply without " + strings.Join(needs, " and "),
 	}
+}
+
+// before lists fixes left out that come before one in the series and change a
+// file of its own.
+func (c *construction) before(f *series.Fix) []*series.Fix {
+	var out []*series.Fix
+	for _, g := range c.req.Series.Fixes {
+		if g.ID == f.ID {
+			break
+		}
+		if c.leftAt(g.ID) >= 0 && sharesFile(f, g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// leftAt is the place of a fix among those left out, or -1.
+func (c *construction) leftAt(id string) int {
+	return slices.IndexFunc(c.result.Selection.Left, func(l selection.Left) bool { return l.ID == id })
 }
 
 // most is how many fixes left out are tried together before all are.
@@ -35,16 +62,7 @@ const most = 3
 // smallest looks for the smallest set of fixes left out with which a fix
 // applies: those that change a file of its own.
 func (c *construction) smallest(f *series.Fix) []string {
-	var back []*series.Fix
-	for _, g := range c.req.Series.Fixes {
-		if g.ID == f.ID {
-			break
-		}
-		i := slices.IndexFunc(c.result.Selection.Left, func(l selection.Left) bool { return l.ID == g.ID })
-		if i >= 0 && sharesFile(f, g) {
-			back = append(back, g)
-		}
-	}
+	back := c.before(f)
 	for n := 1; n <= min(most, len(back)); n++ {
 		if ids := c.try(f, back, nil, n); ids != nil {
 			return ids
@@ -119,18 +137,29 @@ func ids(fs []*series.Fix) []string {
 // overlaps finds selected fixes in whose functions one that the policy leaves
 // out has changes too.
 func (c *construction) overlaps() []selection.Overlap {
-	var out []selection.Overlap
+	var left []*series.Fix
 	for _, l := range c.result.Selection.Left {
-		if l.Kind != selection.Excluded && l.Kind != selection.Dragged {
-			continue
+		if l.Kind == selection.Excluded || l.Kind == selection.Dragged {
+			left = append(left, l.Fix)
 		}
-		theirs := c.functions(l.Fix)
+	}
+	// Lines of a diff count from the text that the fixes before it in the series
+	// leave, whether or not they are selected.
+	all := newText(c.pristine)
+	for _, f := range c.req.Series.Fixes {
+		if slices.ContainsFunc(left, func(l *series.Fix) bool { return sharesFile(f, l) }) {
+			_ = all.apply(f) // one that does not is counted from where it stands
+		}
+	}
+	var out []selection.Overlap
+	for _, l := range left {
+		theirs := functions(all, l)
 		for _, f := range c.result.Selection.Fixes {
-			if !sharesFile(f, l.Fix) {
+			if !sharesFile(f, l) {
 				continue
 			}
 			var both []string
-			for _, fn := range c.functions(f) {
+			for _, fn := range functions(all, f) {
 				if slices.Contains(theirs, fn) {
 					both = append(both, fn)
 				}
@@ -143,12 +172,11 @@ func (c *construction) overlaps() []selection.Overlap {
 	return out
 }
 
-// functions lists what definitions of the pristine source a fix changes, as
-// "path: name", ordered.
-func (c *construction) functions(f *series.Fix) []string {
+// functions lists what definitions a fix changes, as "path: name", ordered.
+func functions(t *text, f *series.Fix) []string {
 	var out []string
 	for _, d := range f.Diff.Files {
-		b, err := c.pristine(d.OldPath)
+		b, err := t.before(d.OldPath, f.ID)
 		if err != nil {
 			continue
 		}

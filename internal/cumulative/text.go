@@ -43,6 +43,17 @@ func (t *text) read(path string) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 
+// before returns a file as it was when a fix came, or as it is now.
+func (t *text) before(path, id string) ([]byte, error) {
+	vs := t.files[path]
+	i := slices.IndexFunc(vs, func(v version) bool { return v.by == id })
+	if i < 0 {
+		return t.read(path)
+	}
+	earlier := text{pristine: t.pristine, files: map[string][]version{path: vs[:i]}}
+	return earlier.read(path)
+}
+
 // apply puts a fix on top, or leaves everything as it was.
 func (t *text) apply(f *series.Fix) error {
 	part, _, err := kbuild.Relevant(f.Diff)

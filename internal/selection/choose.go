@@ -5,6 +5,7 @@ package selection
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -245,36 +246,55 @@ func (s *Selection) Leave(out ...Left) []string {
 }
 
 // Take puts fixes back that were left out for a reason that yields, with what
-// they require, and returns how many came. One that requires what is left out
-// for good stays where it is.
-func (s *Selection) Take(all *series.Series, ids ...string) int {
+// they require, and returns the ids of those that came. One that requires what
+// is left out for good stays where it is.
+func (s *Selection) Take(all *series.Series, ids ...string) []string {
+	return s.back(all, func(l Left) bool { return l.Kind.Yields() }, ids)
+}
+
+// CanTake tells whether Take would put a fix back.
+func (s *Selection) CanTake(all *series.Series, id string) bool {
+	c := *s
+	return len(c.Take(all, id)) > 0
+}
+
+// Again puts fixes back that were left out for whatever reason but that the
+// policy excludes them, and returns the ids of those that came. One comes with
+// all that it requires, or not at all.
+func (s *Selection) Again(all *series.Series, ids ...string) []string {
+	return s.back(all, func(l Left) bool { return l.Kind.Yields() || slices.Contains(ids, l.ID) && l.Kind != Excluded }, ids)
+}
+
+func (s *Selection) back(all *series.Series, may func(Left) bool, ids []string) []string {
 	left := map[string]Left{}
 	for _, l := range s.Left {
 		left[l.ID] = l
 	}
 	taken := map[string]bool{}
-	var take func(id string) bool
-	take = func(id string) bool {
+	// take tells whether a fix could come, and notes it with what it requires.
+	var take func(id string, with map[string]bool) bool
+	take = func(id string, with map[string]bool) bool {
 		l, out := left[id]
-		if !out || taken[id] {
+		if !out || taken[id] || with[id] {
 			return true
 		}
-		if !l.Kind.Yields() {
+		if !may(l) {
 			return false
 		}
-		taken[id] = true
+		with[id] = true
 		for _, need := range l.Fix.Requires {
-			if all.Fix(need) == nil || !take(need) {
-				delete(taken, id)
+			if all.Fix(need) == nil || !take(need, with) {
 				return false
 			}
 		}
 		return true
 	}
 	for _, id := range ids {
-		take(id)
+		if with := map[string]bool{}; take(id, with) {
+			maps.Copy(taken, with)
+		}
 	}
-	s.Left = slices.DeleteFunc(s.Left, func(l Left) bool { return taken[l.ID] })
+	s.Left = slices.DeleteFunc(slices.Clone(s.Left), func(l Left) bool { return taken[l.ID] })
 	in := map[string]bool{}
 	for _, f := range s.Fixes {
 		in[f.ID] = true
@@ -286,7 +306,7 @@ func (s *Selection) Take(all *series.Series, ids ...string) int {
 		}
 	}
 	s.Digest = series.Digest(s.Fixes)
-	return len(taken)
+	return slices.Sorted(maps.Keys(taken))
 }
 
 // Sort puts what was left out into the order of the series.

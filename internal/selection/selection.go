@@ -106,6 +106,9 @@ type Fact struct {
 	Verdict Verdict   `json:"verdict"`
 	Code    code.Code `json:"code,omitempty"` // the first refusal's
 	Why     string    `json:"why,omitempty"`
+	// With are the fixes that it was judged together with, because it does not
+	// compile alone. The verdict may be theirs.
+	With []string `json:"with,omitempty"`
 }
 
 // Verdict is the outcome for one fix, worded as builds word it.
