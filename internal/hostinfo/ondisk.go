@@ -54,29 +54,35 @@ func moduleFiles(dep []byte) map[string]string {
 	return out
 }
 
-// fileBuildID reads the note of an ELF file; "" when there is none or the file
-// is not one.
+// fileBuildID is the build-id of a file; "" when there is none or the file is
+// not ELF.
 func fileBuildID(file string) string {
 	f, err := os.Open(file)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	e, err := elf.NewFile(f)
-	if err != nil {
-		return ""
-	}
-	s := e.Section(".note.gnu.build-id")
-	if s == nil || s.Type == elf.SHT_NOBITS {
-		return ""
-	}
-	note, err := io.ReadAll(io.LimitReader(s.Open(), 4096))
-	if err != nil {
-		return ""
-	}
-	id, err := ParseBuildID(note)
+	id, err := BuildIDOf(f)
 	if err != nil {
 		return ""
 	}
 	return id
+}
+
+// BuildIDOf reads the note of an ELF file; "" without an error when it has
+// none.
+func BuildIDOf(r io.ReaderAt) (string, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return "", err
+	}
+	s := f.Section(".note.gnu.build-id")
+	if s == nil || s.Type == elf.SHT_NOBITS || s.Size > 4096 {
+		return "", nil
+	}
+	note, err := s.Data()
+	if err != nil {
+		return "", err
+	}
+	return ParseBuildID(note)
 }
