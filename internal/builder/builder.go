@@ -169,6 +169,8 @@ type build struct {
 	compared map[pairKey]*compared
 	// moved says of structs which new members went into padding, see fit.go.
 	moved map[string][]layout.Move
+	// zeroed are structs all of whose objects are zeroed when they are made.
+	zeroed map[string]bool
 }
 
 // stage runs one step and notes how long it took.

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,60 +20,187 @@ import (
 // A fix that puts a new member into a struct moves the members behind it, and
 // objects of the old shape exist. Often the struct has padding elsewhere that
 // would hold the new member, and C asks for no order: the declaration is moved
-// there, in memory, and everything compiled once more. So it is when a number
-// goes, which is kept as padding. What then comes out is judged as if the author had written it so: if an old member still moves, the
-// fix is refused as before.
+// there, in memory, and everything compiled once more. So it is when a member
+// goes, which stays where it was. What then comes out is judged as if the author
+// had written it so: if an old member still moves, the fix is refused as before.
 
 // fitStructs does that for the types that the fixes were refused for. It
 // returns the pairs that the report is about.
 func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kbuild.Pair, before Report) ([]kbuild.Pair, error) {
 	moves, all, err := b.fitting(pairs)
-	if err != nil || len(moves) == 0 || b.req.Assess && !all {
+	if err != nil || b.req.Assess && !all {
 		return pairs, err
 	}
-	sources, changed := b.sources, maps.Clone(b.sources)
-	why := map[string][]layout.Move{}
-	for _, typ := range slices.Sorted(maps.Keys(moves)) {
-		for _, path := range slices.Sorted(maps.Keys(changed)) {
-			c := changed[path]
-			text, ok := moveMembers(string(c.Old), string(c.New), typ, moves[typ])
-			if !ok {
-				continue
+	// A second time without the types that were refused again.
+	for range 2 {
+		f := &fitted{build: b, objs: objs, changed: maps.Clone(b.sources), zeroed: map[string]bool{}}
+		why := map[string][]layout.Move{}
+		for _, typ := range slices.Sorted(maps.Keys(moves)) {
+			if f.fit(typ, moves[typ]) {
+				why[typ] = moves[typ]
+			} else if b.req.Assess {
+				return pairs, nil
 			}
-			c.New = []byte(text)
-			changed[path] = c
-			why[typ] = moves[typ]
-			break
 		}
-		if why[typ] == nil && b.req.Assess {
+		if len(why) == 0 {
 			return pairs, nil
 		}
+		again, refused, err := b.tryFit(ctx, f, why, before)
+		if err != nil || refused == nil {
+			return again, err
+		}
+		for typ := range why {
+			if refused[typ] {
+				delete(moves, typ)
+			}
+		}
+		if len(refused) == 0 {
+			break
+		}
 	}
-	if len(why) == 0 {
-		return pairs, nil
-	}
-	parsed, err := asFix(b.report.Name, changed)
+	return pairs, nil
+}
+
+// tryFit compiles and compares everything with what was fitted. If that is
+// not better it leaves the build as it was and tells which types were refused.
+func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.Move, before Report) (again []kbuild.Pair, refused map[string]bool, err error) {
+	parsed, err := asFix(b.report.Name, f.changed)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	first, report, inputs, spare := b.fix, *b.report, b.inputs, b.spare
+	first, sources, report, inputs, spare, zeroed := b.fix, b.sources, *b.report, b.inputs, b.spare, b.zeroed
 	before.Stages, before.Notes, before.Unbuilt = b.report.Stages, slices.Clip(before.Notes), slices.Clip(before.Unbuilt)
 	*b.report, b.inputs, b.spare = before, nil, nil
-	b.fix, b.sources = parsed, changed
-	again, err := b.compile(ctx, objs)
+	b.fix, b.sources, b.zeroed = parsed, f.changed, f.zeroed
+	maps.DeleteFunc(b.compared, func(_ pairKey, c *compared) bool { return len(c.layouts) > 0 })
+	again, err = b.compile(ctx, f.objs)
 	if err == nil {
 		err = b.compare(ctx, again)
 	}
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
-	refused := func(r Refusal) bool { return r.Code == "TS4030" && why[r.Where] != nil }
-	if err != nil || slices.ContainsFunc(b.report.Refusals, refused) || len(b.report.Refusals)+len(b.report.Failed) >= len(report.Refusals)+len(report.Failed) {
-		*b.report, b.inputs, b.spare, b.fix, b.sources = report, inputs, spare, first, sources
-		return pairs, nil
+	refused = map[string]bool{}
+	for _, r := range b.report.Refusals {
+		if r.Code == "TS4030" && why[r.Where] != nil {
+			refused[r.Where] = true
+		}
+	}
+	if err != nil || len(refused) > 0 || len(b.report.Refusals)+len(b.report.Failed) >= len(report.Refusals)+len(report.Failed) {
+		*b.report, b.inputs, b.spare, b.fix, b.sources, b.zeroed = report, inputs, spare, first, sources, zeroed
+		return nil, refused, nil
 	}
 	b.moved = why
-	return again, nil
+	return again, nil, nil
+}
+
+// fitted is the text of fixes in which structs are fitted.
+type fitted struct {
+	*build
+	objs    []kbuild.Object
+	changed map[string]fix.Change
+	texts   []string // all sources that know the structs, as they were
+	zeroed  map[string]bool
+}
+
+// fit moves members of a type, if objects can be without them.
+func (f *fitted) fit(typ string, moves []layout.Move) bool {
+	changed := maps.Clone(f.changed)
+	for _, file := range slices.Sorted(maps.Keys(changed)) {
+		c := changed[file]
+		text, ok := moveMembers(string(c.Old), string(c.New), typ, moves)
+		if !ok {
+			continue
+		}
+		c.New = []byte(text)
+		changed[file] = c
+		zeroed := f.zeroes(typ, file)
+		for _, m := range moves {
+			if m.Kept && (!standsUnused(f.olds(), m, zeroed) || m.What == layout.Lock && !keepAllInits(changed, m.Member)) ||
+				!m.Kept && m.What == layout.Lock && !zeroed {
+				return false
+			}
+		}
+		f.changed, f.zeroed[typ] = changed, zeroed
+		return true
+	}
+	return false
+}
+
+// olds are the files that the fixes change, as they were.
+func (f *fitted) olds() (out []string) {
+	for _, path := range slices.Sorted(maps.Keys(f.sources)) {
+		out = append(out, string(f.sources[path].Old))
+	}
+	return out
+}
+
+// known are those, the sources of all objects that the fixes reach, and the
+// headers beside them. It is false when one can't be read.
+func (f *fitted) known() ([]string, bool) {
+	if f.texts != nil {
+		return f.texts, true
+	}
+	files, dirs := map[string]bool{}, map[string]bool{}
+	for _, o := range f.objs {
+		files[o.Source] = true
+	}
+	for p := range f.sources {
+		files[p] = true
+	}
+	for p := range files {
+		dirs[path.Dir(p)] = true
+	}
+	for dir := range dirs {
+		beside, err := filepath.Glob(filepath.Join(f.req.Target.Source, dir, "*.h"))
+		if err != nil {
+			return nil, false
+		}
+		for _, h := range beside {
+			files[path.Join(dir, filepath.Base(h))] = true
+		}
+	}
+	var texts []string
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		c, ok := f.sources[p]
+		text := c.Old
+		if !ok {
+			var err error
+			if text, err = f.source(p); err != nil {
+				return nil, false
+			}
+		}
+		texts = append(texts, string(text), string(c.New))
+	}
+	f.texts = texts
+	return texts, true
+}
+
+// zeroes reports whether all objects of a type are zeroed when they are made,
+// by old and by new code.
+func (f *fitted) zeroes(typ, file string) bool {
+	if strings.HasPrefix(file, "include/") || strings.Contains(file, "/include/asm/") {
+		return false // anybody may make one
+	}
+	texts, ok := f.known()
+	return ok && alwaysZeroed(texts, typ)
+}
+
+// keepAllInits keeps what sets up a lock in all files. Without any, it may be
+// set up in a way that is not known.
+func keepAllInits(changed map[string]fix.Change, member string) bool {
+	kept := 0
+	for _, file := range slices.Sorted(maps.Keys(changed)) {
+		c := changed[file]
+		text, n, ok := keepInits(c.Old, c.New, member)
+		if !ok {
+			return false
+		}
+		c.New = text
+		changed[file] = c
+		kept += n
+	}
+	return kept > 0
 }
 
 // fitting finds the refused types whose new members have room in padding, and
@@ -135,19 +264,21 @@ func asFix(name string, sources map[string]fix.Change) (*fix.Fix, error) {
 // tellMoved adds what was done to structs to the risks.
 func (b *build) tellMoved() {
 	for _, typ := range slices.Sorted(maps.Keys(b.moved)) {
-		var moved, kept []string
+		risks := map[string][]string{}
 		for _, m := range b.moved[typ] {
-			if m.Kept {
-				kept = append(kept, m.Member)
-			} else {
-				moved = append(moved, m.Member+" behind "+m.After)
+			switch {
+			case !m.Kept:
+				risks["TS8021"] = append(risks["TS8021"], m.Member+" behind "+m.After)
+			case m.What == layout.Lock:
+				risks["TS8030"] = append(risks["TS8030"], m.Member)
+			case m.What == layout.Pointer:
+				risks["TS8031"] = append(risks["TS8031"], m.Member)
+			default:
+				risks["TS8022"] = append(risks["TS8022"], m.Member)
 			}
 		}
-		if len(moved) > 0 {
-			b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New("TS8021", typ, strings.Join(moved, ", "))})
-		}
-		if len(kept) > 0 {
-			b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New("TS8022", typ, strings.Join(kept, ", "))})
+		for _, c := range slices.Sorted(maps.Keys(risks)) {
+			b.report.Risks = append(b.report.Risks, Refusal{Problem: code.New(code.Code(c), typ, strings.Join(risks[c], ", "))})
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // which a declaration can be moved: with conditional parts, or several members
 // in one declaration.
 func moveMembers(old, src, typ string, moves []layout.Move) (string, bool) {
-	plain := blankComments(src)
+	plain := blankDefines(blankComments(src))
 	start, end, ok := structBody(plain, typ)
 	if !ok {
 		return "", false
@@ -24,7 +24,7 @@ func moveMembers(old, src, typ string, moves []layout.Move) (string, bool) {
 	for _, m := range moves {
 		var text, hidden string
 		if m.Kept {
-			was := blankComments(old)
+			was := blankDefines(blankComments(old))
 			from, to, ok := structBody(was, typ)
 			d, found := declaration(was[max(from, 0):max(to, 0)], m.Member)
 			if !ok || !found || d.shared {
@@ -38,6 +38,9 @@ func moveMembers(old, src, typ string, moves []layout.Move) (string, bool) {
 				return "", false
 			}
 			text, hidden = body[from.start:from.end], blank[from.start:from.end]
+			if strings.Contains(text, "#") {
+				return "", false // what it defines would move, too
+			}
 			body, blank = body[:from.start]+body[from.end:], blank[:from.start]+blank[from.end:]
 		}
 		to, ok := span{}, true
@@ -52,18 +55,25 @@ func moveMembers(old, src, typ string, moves []layout.Move) (string, bool) {
 	return src[:start] + body + src[end:], true
 }
 
-// structBody finds what is between the braces of a struct's definition, when
-// nothing in it is conditional.
+// structBody finds what is between the braces of a struct's definition, by its
+// tag or by the typedef that names it, when nothing in it is conditional.
 func structBody(plain, typ string) (start, end int, ok bool) {
-	loc := regexp.MustCompile(`\b` + regexp.QuoteMeta(typ) + `\s*\{`).FindStringIndex(plain)
-	if loc == nil {
+	name := strings.TrimPrefix(typ, "struct ")
+	if loc := regexp.MustCompile(`\bstruct\s+` + regexp.QuoteMeta(name) + `\s*\{`).FindStringIndex(plain); loc != nil {
+		start, end = loc[1], closing(plain, loc[1])
+	} else {
+		named := regexp.MustCompile(`^\}\s*` + regexp.QuoteMeta(name) + `\s*;`)
+		for _, loc := range regexp.MustCompile(`\btypedef\s+struct\s*\{`).FindAllStringIndex(plain, -1) {
+			if e := closing(plain, loc[1]); e >= 0 && named.MatchString(plain[e:]) {
+				start, end = loc[1], e
+				break
+			}
+		}
+	}
+	if start == 0 || end < 0 || strings.Contains(plain[start:end], "#") {
 		return 0, 0, false
 	}
-	end = closing(plain, loc[1])
-	if end < 0 || strings.Contains(plain[loc[1]:end], "#") {
-		return 0, 0, false
-	}
-	return loc[1], end, true
+	return start, end, true
 }
 
 // span is a declaration in the body of a struct, with the line breaks before
@@ -138,6 +148,14 @@ func closing(src string, at int) int {
 		}
 	}
 	return -1
+}
+
+// blankDefines replaces macros' definitions by blanks, which may stand between
+// the members of a struct.
+func blankDefines(plain string) string {
+	return regexp.MustCompile(`(?m)^[ \t]*#[ \t]*define\b(?:.*\\\n)*.*$`).ReplaceAllStringFunc(plain, func(d string) string {
+		return regexp.MustCompile(`[^\n]`).ReplaceAllString(d, " ")
+	})
 }
 
 // blankComments replaces comments, strings and characters by blanks: every

@@ -63,13 +63,24 @@ func TestMembersMove(t *testing.T) {
 	_, ok = moveMembers("struct t { int n; };", gone, "struct s", []layout.Move{{Member: "n", After: "alias", Kept: true}})
 	qt.Check(t, qt.IsFalse(ok))
 
+	// macros between members stay where they are
+	defines := strings.Replace(structSource, "\tu8 valid:1;\n", "\tu8 valid:1;\n#define VALID \\\n\t1;\n", 1)
+	got = moved(defines, "fresh", "last")
+	qt.Check(t, qt.IsTrue(strings.Contains(got, "u8 valid:1;\n#define VALID \\\n\t1;\n")))
+	qt.Check(t, qt.IsTrue(strings.Index(got, "bool last;") < strings.Index(got, "bool fresh;")), qt.Commentf("%s", got))
+
+	// by a typedef
+	const typedef = "typedef struct {\n\tint a;\n} other;\ntypedef struct {\n\tint fresh;\n\tint last;\n} s;\n"
+	qt.Check(t, qt.Equals(moved(typedef, "fresh", "last"), "typedef struct {\n\tint a;\n} other;\ntypedef struct {\n\tint last;\n\tint fresh;\n} s;\n"))
+
 	for name, src := range map[string]string{
-		"no such struct":   strings.ReplaceAll(structSource, "struct s {", "struct t {"),
-		"a condition":      strings.Replace(structSource, "\tbool fresh;\n", "#ifdef X\n\tbool fresh;\n#endif\n", 1),
-		"several in one":   strings.Replace(structSource, "bool fresh;", "bool fresh, more;", 1),
-		"no end":           structSource[:60],
-		"no such member":   strings.Replace(structSource, "bool fresh;", "bool refresh;", 1),
-		"inside of a part": strings.Replace(structSource, "bool fresh;", "struct { bool fresh; } in;", 1),
+		"a macro before it": strings.Replace(structSource, "\tbool fresh;\n", "#define X 1\n\tbool fresh;\n", 1),
+		"no such struct":    strings.ReplaceAll(structSource, "struct s {", "struct t {"),
+		"a condition":       strings.Replace(structSource, "\tbool fresh;\n", "#ifdef X\n\tbool fresh;\n#endif\n", 1),
+		"several in one":    strings.Replace(structSource, "bool fresh;", "bool fresh, more;", 1),
+		"no end":            structSource[:60],
+		"no such member":    strings.Replace(structSource, "bool fresh;", "bool refresh;", 1),
+		"inside of a part":  strings.Replace(structSource, "bool fresh;", "struct { bool fresh; } in;", 1),
 	} {
 		qt.Check(t, qt.Equals(moved(src, "fresh", "last"), ""), qt.Commentf("%s", name))
 	}

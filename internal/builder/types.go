@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -109,6 +110,8 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 	for _, ch := range layout.Compare(was, is) {
 		p := code.New("TS4030", ch.Type, ch.Detail)
 		switch {
+		case len(ch.Locks) > 0 && b.zeroed[ch.Type]:
+			c.padding = append(c.padding, b.place(code.New("TS8032", ch.Type, strings.Join(ch.Locks, ", ")), o))
 		case ch.Padding:
 			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
 		case b.accepts(p):

@@ -14,32 +14,32 @@ import (
 type Move struct {
 	Member, After string
 	Kept          bool
+	What          Sort
 }
 
 // Fit finds room in the padding of the original struct for every member that
-// the patched one has beside the old ones, and lets numbers stay that are gone:
+// the patched one has beside the old ones, and lets members stay that are gone:
 // they take part in nothing any more, and hold the others in their places. The
 // old members have to be what they were. It is true when all find room: with
 // the new members there, the old ones lie where they lay. typ is a name as in
-// Change.Type.
+// Change.Type: a tag, or the typedef of a struct without one.
 //
 // Only structs that hold a pointer are looked at: the others may be what a
-// device, a disk or a network reads, where the order is the meaning. And only
-// numbers and pointers find room: padding of objects that exist is zero where
-// they were zeroed, which is no state that a lock, a list or a reference count
-// could begin with.
+// device, a disk or a network reads, where the order is the meaning. New
+// members find room when they are numbers, pointers or a spinlock of one word:
+// padding of objects that exist is zero where they were zeroed, which is no
+// state that a list or a reference count could begin with. Members that are
+// gone stay when they are numbers, pointers or locks; a list, a timer or a
+// completion has others that wait for it or will follow it, and nobody would
+// end that. The caller has to see that objects can be without what What says.
 func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 	name, ok := strings.CutPrefix(typ, "struct ")
 	if !ok {
 		return nil, false
 	}
-	olds, news := orig.named(name, false), patched.named(name, false)
-	if len(olds) != 1 || len(news) != 1 {
-		return nil, false // which is which would be a guess
-	}
-	o, isStruct := olds[0].(*btf.Struct)
-	p, alsoStruct := news[0].(*btf.Struct)
-	if !isStruct || !alsoStruct || !holdsPointer(o, 0) {
+	o, ok := orig.theStruct(name)
+	p, also := patched.theStruct(name)
+	if !ok || !also || !holdsPointer(o, 0) {
 		return nil, false
 	}
 	added, moves, ok := additions(o, p)
@@ -50,7 +50,8 @@ func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 	for _, m := range added {
 		size, err := btf.Sizeof(m.Type)
 		align := alignment(m.Type, 0)
-		if err != nil || size <= 0 || align == 0 || m.BitfieldSize != 0 || !scalar(m.Type) {
+		what, _ := sortOf(m.Type, 0)
+		if err != nil || size <= 0 || align == 0 || m.BitfieldSize != 0 || !scalar(m.Type) && (what != Lock || !wordLock(m.Type)) {
 			return nil, false
 		}
 		found := false
@@ -60,7 +61,7 @@ func Fit(orig, patched *Types, typ string) ([]Move, bool) {
 			if at+uint32(size) > h.to {
 				continue
 			}
-			moves = append(moves, Move{Member: m.Name, After: h.after})
+			moves = append(moves, Move{Member: m.Name, After: h.after, What: what})
 			h.from, h.after, found = at+uint32(size), m.Name, true
 			break
 		}
@@ -83,10 +84,11 @@ func additions(o, p *btf.Struct) (added []btf.Member, kept []Move, ok bool) {
 	gone := func() bool {
 		for ; k < len(o.Members) && !there[o.Members[k].Name]; k++ {
 			m := o.Members[k]
-			if _, number := btf.UnderlyingType(m.Type).(*btf.Int); !number || m.BitfieldSize != 0 || k > 0 && last == "" {
+			what, known := sortOf(m.Type, 0)
+			if !known || m.BitfieldSize != 0 || k > 0 && last == "" {
 				return false
 			}
-			kept = append(kept, Move{Member: m.Name, After: last, Kept: true})
+			kept = append(kept, Move{Member: m.Name, After: last, Kept: true, What: what})
 			last = m.Name
 		}
 		return true

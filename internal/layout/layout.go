@@ -145,6 +145,9 @@ type Change struct {
 	// pointers, for which zero is a state like another, and lie where
 	// padding was.
 	Padding bool
+	// Locks: it would be Padding but for these new ones, spinlocks of one word, which
+	// are unlocked where objects are zero, and locked for ever where they are not.
+	Locks []string
 }
 
 // Compare reports the structs and unions that both sides have in different
@@ -168,8 +171,9 @@ func compare(orig, patched *Types, untagged bool, equal func(o, p btf.Type) bool
 		if len(olds) == 0 || anyShared(olds, news, equal) {
 			continue
 		}
-		detail, padding := difference(olds[0], news[0])
-		out = append(out, Change{Type: kindName(typ) + " " + name, Detail: detail, Padding: padding})
+		c := difference(olds[0], news[0])
+		c.Type = kindName(typ) + " " + name
+		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Type, b.Type) })
 	return out
@@ -318,7 +322,7 @@ func unwrap(t btf.Type) btf.Type {
 }
 
 // difference words the first difference of two types.
-func difference(o, p btf.Type) (detail string, padding bool) {
+func difference(o, p btf.Type) Change {
 	was, _ := btf.Sizeof(o)
 	is, _ := btf.Sizeof(p)
 	old := map[string]member{}
@@ -358,17 +362,21 @@ func difference(o, p btf.Type) (detail string, padding bool) {
 	if len(far) > 0 {
 		parts = append(parts, "what it points to lies otherwise: "+strings.Join(far, ", "))
 	}
-	padding = was == is && len(moved) == 0 && len(old) == 0 && len(far) == 0
-	if made := madeMembers(p, added); padding && len(made) > 0 {
-		return strings.Join(parts, "; ") + ", which nothing has set up in objects that exist", false
+	c := Change{Detail: strings.Join(parts, "; "), Padding: was == is && len(moved) == 0 && len(old) == 0 && len(far) == 0}
+	if made, locks := madeMembers(p, added); c.Padding && len(made) > 0 {
+		c.Detail += ", which nothing has set up in objects that exist"
+		c.Padding = false
+		if len(locks) == len(made) {
+			c.Locks = locks
+		}
 	}
-	return strings.Join(parts, "; "), padding
+	return c
 }
 
 // madeMembers lists those of some members that are more than numbers and
-// pointers: a lock, a list or a reference count of zeros is no valid one.
-func madeMembers(t btf.Type, names []string) []string {
-	var out []string
+// pointers: a list or a reference count of zeros is no valid one. Those that
+// are locks of one word are told beside.
+func madeMembers(t btf.Type, names []string) (made, locks []string) {
 	var walk func(t btf.Type, depth int)
 	walk = func(t btf.Type, depth int) {
 		var list []btf.Member
@@ -384,14 +392,17 @@ func madeMembers(t btf.Type, names []string) []string {
 				walk(inner, depth+1)
 				continue
 			}
+			if slices.Contains(names, m.Name) && wordLock(m.Type) {
+				locks = append(locks, m.Name)
+			}
 			for a, ok := inner.(*btf.Array); ok; a, ok = inner.(*btf.Array) {
 				inner = btf.UnderlyingType(a.Type)
 			}
 			if slices.Contains(names, m.Name) && !scalar(inner) {
-				out = append(out, m.Name)
+				made = append(made, m.Name)
 			}
 		}
 	}
 	walk(t, 0)
-	return out
+	return made, locks
 }

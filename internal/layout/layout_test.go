@@ -51,6 +51,10 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 			src:     `struct inner { int a; }; struct lock { unsigned char n; }; struct s { long x; int y; struct inner in; unsigned f:3; struct lock held; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{{Type: "struct s", Detail: "new: held, which nothing has set up in objects that exist"}},
 		},
+		"a spinlock in the padding, which is one where objects are zero": {
+			src:     `typedef struct qspinlock { union { int val; char locked; }; } arch_spinlock_t; typedef struct spinlock { arch_spinlock_t raw_lock; } spinlock_t; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct t { long l; int i; spinlock_t held; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct t", Detail: "new: held, which nothing has set up in objects that exist", Locks: []string{"held"}}},
+		},
 		"what has to be set up, in the padding": {
 			src:     `struct kref { int refs; }; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct t { long l; int i; struct kref ref; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
 			changes: []Change{{Type: "struct t", Detail: "new: ref, which nothing has set up in objects that exist"}},

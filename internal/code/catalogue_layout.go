@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package code
+
+// layouts are what may be worth knowing of structs that a fix changes.
+func layouts() []Entry {
+	return []Entry{
+		{
+			"TS8030", KindRisk, "a lock that the fix removes from a struct is kept, and set up as before",
+			"New code does not take it: until the transition is over, old code that holds it and new code can run at the same time; see that they can.",
+		},
+		{
+			"TS8031", KindRisk, "a pointer that the fix removes from a struct is kept",
+			"New code neither sets nor frees what it leads to: objects that old code has set up leave that memory behind, once each.",
+		},
+		{
+			"TS8032", KindRisk, "a struct gets a lock where padding was",
+			"Its objects are all zeroed when they are made, which is an unlocked lock; old code, which runs until the transition is over, does not take it.",
+		},
+	}
+}
