@@ -13,7 +13,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo test fleet exclusions updates short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo demo-update test fleet exclusions updates short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ build: check-go ## bin/tsugictl, tsugi-server, tsugi; static
 
 demo: check-go deps build ## one real fix, from source diff to a fleet's machine
 	demo/run.sh
+
+demo-update: check-go deps build ## a part of a whole update: judged, built, one CVE left out, proven
+	demo/update.sh
 
 test: check-go deps build ## everything, on real kernels too
 	test/kernels.sh

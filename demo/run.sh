@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=demo/versions.env
 source demo/versions.env
+# shellcheck source=demo/story.sh
+source demo/story.sh
 
 tsugictl=${TSUGICTL:-bin/tsugictl}
 out=demo/out
@@ -18,45 +20,16 @@ target=debian:$DEMO_RELEASE
 rm -rf "$out"
 mkdir -p "$out"
 
-bold='' dim='' off=''
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' off=$'\e[0m'; fi
-
-# say COMMAND...: the command as a reader would type it.
-say() {
-	local words=("${@/#"$PWD/"/}")
-	printf '%s$ %s%s\n' "$dim" "${words[*]/#bin\//}" "$off"
-}
-
-# run COMMAND...: shows a command and runs it.
-run() {
-	say "$@"
-	"$@"
-}
-
-# stage TITLE COMMAND...: runs a step of the story and keeps its time.
-times=()
-stage() {
-	local title=$1 start=$EPOCHREALTIME
-	shift
-	printf '\n%s%s%s\n' "$bold" "$title" "$off"
-	"$@"
-	times+=("$(printf '%-44s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
-}
-
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
-begin=$EPOCHREALTIME
 stage "1  The kernel, as Debian ships it" \
 	run "$tsugictl" target add "$target" --version "$DEMO_VERSION"
 stage "2  The fix, from two source packages" \
 	run "$tsugictl" fix derive "$target" "$DEMO_FIXED" -o "$out/ext4.diff"
 stage "3  The live patch" \
 	run "$tsugictl" build "$out/ext4.diff" --target "$target" -o "$out/ext4.tsugi"
-# What the proof says stands in the summary; here only if it does not hold.
-prove() { say "$@"; "$@" >"$out/proof.txt" || { cat "$out/proof.txt"; exit 1; }; }
 stage "4  The proof, in that very kernel" \
-	prove "$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
-
+	prove "$out/proof.txt" "$tsugictl" prove "$out/ext4.tsugi" --reproducer demo/ext4-mballoc.sh
 
 # The service: one process with SQLite, a folder and a CA of its own.
 tsugi_server=${TSUGI_SERVER:-bin/tsugi-server}
@@ -104,6 +77,4 @@ server=
 
 printf '\n%s9  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"
-echo
-for t in "${times[@]}"; do printf '  %s\n' "$t"; done
-printf '  %s%-44s %7.1f s%s\n' "$bold" "in all" "$(bc <<<"$EPOCHREALTIME - $begin")" "$off"
+ending
