@@ -71,15 +71,22 @@ type Machine struct {
 	Target     string     `json:"target,omitempty"` // id of the live patch that it should have
 	Protection Protection `json:"protection"`
 	Reason     string     `json:"reason,omitempty"` // of the protection, one sentence
-	CVEs       []string   `json:"cves,omitempty"`   // fixed live, with GET of one machine only
-	Able       bool       `json:"able"`
-	Problems   []Problem  `json:"problems,omitempty"`
-	Hold       bool       `json:"hold,omitempty"`
-	Cloned     bool       `json:"cloned,omitempty"` // two machines use its identity
-	Enrolled   int64      `json:"enrolled"`
-	Seen       int64      `json:"seen,omitempty"`
-	Booted     int64      `json:"booted,omitempty"`
-	Gone       int64      `json:"gone,omitempty"`
+	CVEs       []string   `json:"cves,omitempty"`   // fixed on it, with GET of one machine only
+	// Needs counts what is open on it by what would end it. Open lists these,
+	// the gravest first: all with GET of one machine, and in lists of machines
+	// with something open what was asked about.
+	Needs map[Need]int `json:"needs,omitempty"`
+	Open  []OpenCVE    `json:"open,omitempty"`
+	// Replacements are where fixed modules stand, with GET of one machine only.
+	Replacements []Replacement `json:"replacements,omitempty"`
+	Able         bool          `json:"able"`
+	Problems     []Problem     `json:"problems,omitempty"`
+	Hold         bool          `json:"hold,omitempty"`
+	Cloned       bool          `json:"cloned,omitempty"` // two machines use its identity
+	Enrolled     int64         `json:"enrolled"`
+	Seen         int64         `json:"seen,omitempty"`
+	Booted       int64         `json:"booted,omitempty"`
+	Gone         int64         `json:"gone,omitempty"`
 }
 
 // MachineChange changes what operators decide about a machine; nil leaves a

@@ -36,6 +36,7 @@ type PolicyInfo struct {
 	ChangedBy string         `json:"changed_by,omitempty"`
 	Ending    []Ending       `json:"ending,omitempty"` // soon
 	Choices   []PolicyChoice `json:"choices,omitempty"`
+	Open      *Exposure      `json:"open,omitempty"` // of its machines, with GET of one policy only
 }
 
 // ChoiceState says how far what a policy chooses for a target has come.
@@ -68,6 +69,12 @@ type PolicyChoice struct {
 	Problem   *Problem       `json:"problem,omitempty"`
 	// Omitted is what the build found not to go with the others.
 	Omitted []LeftFix `json:"omitted,omitempty"`
+	// Keeps is the newest other live patch that machines of the policy may still
+	// run, in tiers that the chosen one is not in, and KeepsExcluded what of it
+	// the policy excludes: nobody is offered that, and only a newer live patch, a
+	// revert or a reboot takes it out.
+	Keeps         string `json:"keeps,omitempty"`
+	KeepsExcluded string `json:"keeps_excluded,omitempty"`
 }
 
 // LeftFix is a fix that is not taken, and why.
@@ -140,6 +147,32 @@ type TargetPreview struct {
 	Shared []string `json:"shared,omitempty"` // policies that choose the same
 	Patch  string   `json:"patch,omitempty"`  // live patch that is there for it
 	Build  bool     `json:"build,omitempty"`  // one would be built
+	// Modules are fixed modules that would come or go, as far as live patches
+	// that are there tell.
+	Modules []ModulePreview `json:"modules,omitempty"`
+	// Stuck says why machines with what the policy has now could not take the
+	// live patch that is there without a reboot.
+	Stuck   string   `json:"stuck,omitempty"`
+	Problem *Problem `json:"problem,omitempty"` // why it can't be said what would be chosen
+}
+
+// ModulePreview is a fixed module that machines would get or lose.
+type ModulePreview struct {
+	Module   string   `json:"module"`
+	Comes    bool     `json:"comes,omitempty"` // it would be there; else it would not any more
+	Fixes    []string `json:"fixes"`           // that it serves
+	CVEs     []string `json:"cves,omitempty"`
+	Machines int      `json:"machines"` // of those concerned that have the fixed build, loaded or on the disk
+}
+
+// Rebuild asks for what a policy chooses to be built again.
+type Rebuild struct {
+	Target string `json:"target,omitempty" maxLength:"255"` // "": each that anything is pushed for
+}
+
+// Rebuilt names the targets for which it will be.
+type Rebuilt struct {
+	Targets []string `json:"targets"`
 }
 
 // Update is what is pushed for a target.
@@ -166,8 +199,8 @@ type Update struct {
 // JobUpdate makes a job one of a choice of pushed fixes. The worker makes the
 // choice again, by what it is told, and must come to the same.
 type JobUpdate struct {
-	Series    []string `json:"series"`    // digests of what is pushed, in order
-	Selection string   `json:"selection"` // selection.Key
+	Series    []string `json:"series"`          // digests of what is pushed, in order
+	Selection string   `json:"selection"`       // selection.Key
 	Again     int      `json:"again,omitempty"` // part of it: how often the same was asked for anew
 	Policy    Policy   `json:"policy"`
 	At        int64    `json:"at"` // when the choice was made: exclusions count that held then

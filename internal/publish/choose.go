@@ -15,6 +15,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/store/blob"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
@@ -43,6 +44,9 @@ type origin struct {
 // errMoved is a choice from what somebody has changed meanwhile.
 var errMoved = errors.New("policies or updates changed meanwhile")
 
+// moved is what people are told of errMoved.
+func moved() error { return code.New("TS7708", "", errMoved.Error()) }
+
 // Choose brings up to date what policies choose of what is pushed, and whose
 // live patches are whose. It returns what nobody has built yet, and an error
 // for what could not be chosen: one policy or target that can't does not keep
@@ -54,7 +58,7 @@ func (s *Service) Choose(ctx context.Context) ([]Wanted, error) {
 			return wanted, err
 		}
 	}
-	return nil, errMoved
+	return nil, moved()
 }
 
 func (s *Service) chooseOnce(ctx context.Context) ([]Wanted, error) {
@@ -435,7 +439,7 @@ func (s *Service) Rebuild(ctx context.Context, policy, target, actor string) ([]
 			return targets, err
 		}
 	}
-	return nil, errMoved
+	return nil, moved()
 }
 
 // Policies are all policies by name, the default one among them.
@@ -488,6 +492,9 @@ func (s *Service) pushed(ctx context.Context, digest string) (*selection.Source,
 // Pushed is what was pushed, as it came.
 func (s *Service) Pushed(ctx context.Context, name string) ([]byte, error) {
 	b, err := s.get(ctx, pushedName(name), selection.MaxPushed)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil, code.New("TS7713", pushedName(name), "it is not there").WithFix("push the update again: tsugictl update push")
+	}
 	if err == nil && digest(b) != name {
 		err = code.New("TS7713", pushedName(name), "")
 	}

@@ -203,7 +203,7 @@ func (s *Service) PushUpdate(ctx context.Context, name string, extra bool, b []b
 			return u, err
 		}
 	}
-	return u, errMoved
+	return u, moved()
 }
 
 // joins refuses what has a fix of another series of the target, and says by
@@ -218,14 +218,15 @@ func (s *Service) joins(ctx context.Context, u store.Update, own *series.Series)
 		if o.Name == u.Name {
 			continue
 		}
+		checked[o.Digest] = true
 		theirs, err := s.pushed(ctx, o.Digest)
-		if err != nil {
-			return nil, err
+		if err != nil { // no reason to take nothing in any more; Choose tells of it
+			s.log.Error("update can't be read", "target", o.Target, "name", o.Name, "err", err)
+			continue
 		}
 		if _, err := selection.Join(own, theirs.Series); err != nil {
 			return nil, err
 		}
-		checked[o.Digest] = true
 	}
 	return checked, nil
 }

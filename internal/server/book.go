@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -68,10 +67,14 @@ func (s *Server) readBook(ctx context.Context) error {
 	}
 	b := &book{groups: map[string]*page{}, other: pages[trust.DefaultPolicy]}
 	for group, policy := range groups {
-		if pages[policy] == nil {
-			return fmt.Errorf("group %s has policy %s, which is not there", group, policy)
+		p := pages[policy]
+		if p == nil {
+			// It must not keep all other machines from hearing of anything. There
+			// is nothing for the policy, so its machines keep what they have.
+			s.log.Error("group has a policy that is not there", "group", group, "policy", policy)
+			p = newPage(selection.Policy{Name: policy}, s.now())
 		}
-		b.groups[group] = pages[policy]
+		b.groups[group] = p
 	}
 	s.book.Store(b)
 	return nil

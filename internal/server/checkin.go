@@ -219,6 +219,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.buildID, m.patch, m.state = words.intern(row.BuildID), words.intern(row.Patch), api.State(words.intern(row.PatchState))
 	m.version, m.able, m.held = int32(row.PatchVersion), row.Able, in.Hold
 	m.policy = words.intern(in.Patch.Policy)
+	m.release, m.modules = words.intern(row.Release), words.intern(moduleWords(in.Replacements))
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice
 	m.seen = max(m.seen, row.Seen)

@@ -5,20 +5,32 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/jobs"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
+// choiceStates are all states of a choice.
+var choiceStates = [...]api.ChoiceState{
+	api.ChoicePublished, api.ChoiceBuilding, api.ChoiceFailed, api.ChoiceBlocked, api.ChoiceEmpty, api.ChoicePending,
+}
+
 // choiceOf says what a policy chooses for a target, and how far that has come.
 func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.Selected) (api.PolicyChoice, error) {
+	if sel.Err != nil {
+		c := api.PolicyChoice{Target: sel.Target, State: api.ChoiceFailed, Problem: problemOf(sel.Err)}
+		return c, s.keepsOf(ctx, p, &c)
+	}
 	c := api.PolicyChoice{
-		Target: sel.Target, Update: sel.Update, Selection: sel.Selection.Digest, Fixes: len(sel.Selection.Fixes),
+		Target: sel.Target, Update: sel.Series.To, Selection: sel.Key, Fixes: len(sel.Selection.Fixes),
 		CVEs: len(cvesOf(sel.Selection.Fixes)), Left: map[string]int{}, State: api.ChoicePending,
 	}
 	for _, l := range sel.Selection.Left {
@@ -26,14 +38,14 @@ func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.S
 	}
 	if c.Fixes == 0 {
 		c.State = api.ChoiceEmpty
-		return c, nil
+		return c, s.keepsOf(ctx, p, &c)
 	}
 	all, err := s.store.ChoosersOf(ctx, sel.Target, c.Selection)
 	if err != nil {
 		return c, err
 	}
 	c.Shared = slices.DeleteFunc(all, func(name string) bool { return name == p.Name })
-	if err := s.stateOf(ctx, p.Name, &c); err != nil {
+	if err := s.stateOf(ctx, p, &c); err != nil {
 		return c, err
 	}
 	if c.Patch != "" {
@@ -46,11 +58,38 @@ func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.S
 			c.State, c.Problem = api.ChoiceBlocked, &api.Problem{Code: "TS7705", Where: row.ID, Why: row.Reason}
 		}
 	}
-	return c, nil
+	return c, s.keepsOf(ctx, p, &c)
+}
+
+// keepsOf says which live patch machines of the policy may still have while
+// what it chooses now is not there or not everywhere, and what of it the
+// policy excludes.
+func (s *Server) keepsOf(ctx context.Context, p selection.Policy, c *api.PolicyChoice) error {
+	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: c.Target})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows { // the newest first
+		if row.ID == c.Patch || row.Blocked != 0 || !slices.Contains(row.Policies, p.Name) || covers(c.Tiers, row.Tiers) {
+			continue
+		}
+		m, err := livepatch.ParseManifest(row.Manifest)
+		if err != nil {
+			return fmt.Errorf("manifest of %s: %w", row.ID, err)
+		}
+		c.Keeps, c.KeepsExcluded = row.ID, publish.Excluded(m.Fixes, p, s.now())
+		return nil
+	}
+	return nil
+}
+
+// covers says whether all of some tiers are among others.
+func covers(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(t string) bool { return !slices.Contains(all, t) })
 }
 
 // stateOf finds the live patch or the job of a choice.
-func (s *Server) stateOf(ctx context.Context, policy string, c *api.PolicyChoice) error {
+func (s *Server) stateOf(ctx context.Context, p selection.Policy, c *api.PolicyChoice) error {
 	job, err := s.store.JobOf(ctx, c.Target, c.Selection)
 	built := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -60,7 +99,7 @@ func (s *Server) stateOf(ctx context.Context, policy string, c *api.PolicyChoice
 		j := jobs.JobOf(job)
 		c.Job, c.Omitted = j.ID, j.Omitted
 	}
-	end, err := s.store.EndOfLine(ctx, policy, c.Target)
+	end, err := s.store.EndOfLine(ctx, p.Name, c.Target)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -72,6 +111,9 @@ func (s *Server) stateOf(ctx context.Context, policy string, c *api.PolicyChoice
 	if err == nil && there.Blocked {
 		c.State, c.Patch = api.ChoiceBlocked, there.ID
 		return nil
+	}
+	if err == nil && there.Version > end.Version {
+		return s.withheld(ctx, p, there.ID, c)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -91,6 +133,56 @@ func (s *Server) stateOf(ctx context.Context, policy string, c *api.PolicyChoice
 		c.State, c.Problem = api.ChoiceFailed, jobs.JobOf(job).Problem
 	}
 	return nil
+}
+
+// withheld is the state of a choice whose live patch is there and not in the
+// policy's line: soon it is, unless it holds what the policy excludes.
+func (s *Server) withheld(ctx context.Context, p selection.Policy, id string, c *api.PolicyChoice) error {
+	row, err := s.store.LivePatch(ctx, id)
+	if err != nil {
+		return err
+	}
+	m, err := livepatch.ParseManifest(row.Manifest)
+	if err != nil {
+		return fmt.Errorf("manifest of %s: %w", id, err)
+	}
+	if x := publish.Excluded(m.Fixes, p, s.now()); x != "" {
+		c.State, c.Problem = api.ChoiceFailed, &api.Problem{Code: "TS7906", Where: id, Why: fmt.Sprintf("policy %s excludes %s", p.Name, x)}
+	}
+	return nil
+}
+
+// countChoices counts what policies choose by how far it has come, and the
+// exclusions that end soon.
+func (s *Server) countChoices(ctx context.Context) (states map[api.ChoiceState]int, ending int, err error) {
+	all, err := publish.Policies(ctx, s.store.Reader)
+	if err != nil {
+		return nil, 0, err
+	}
+	states = map[api.ChoiceState]int{}
+	for _, p := range all {
+		ending += len(endingOf(p, s.now()))
+		selected, err := s.publish.Select(ctx, p, s.now())
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, sel := range selected {
+			c, err := s.choiceOf(ctx, p, sel)
+			if err != nil {
+				return nil, 0, err
+			}
+			states[c.State]++
+		}
+	}
+	return states, ending, nil
+}
+
+// problemOf is an error as it travels.
+func problemOf(err error) *api.Problem {
+	if p, ok := errors.AsType[*code.Problem](err); ok {
+		return &api.Problem{Code: p.Code, What: p.What, Where: p.Where, Why: p.Why, Fix: p.Fix}
+	}
+	return &api.Problem{What: err.Error()}
 }
 
 func cvesOf(fixes []*series.Fix) map[string]bool {

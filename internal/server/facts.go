@@ -107,6 +107,14 @@ func (c *checker) text(where, s string, low, high int) {
 	}
 }
 
+// word checks a name without blanks and equals signs: lists of them are kept
+// as one string.
+func (c *checker) word(where, s string, high int) {
+	if s == "" || len(s) > high || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '=' || r >= 0x7f }) {
+		c.add(where, "not a name of 1 to %d characters", high)
+	}
+}
+
 func (c *checker) hex(where, s string, low, high int) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) < low || len(b) > high || strings.ToLower(s) != s {
@@ -190,6 +198,17 @@ func checkCheckIn(in *api.CheckIn) error {
 	}
 	if c.problems == nil && len(in.Modules) > 0 && modulesDigest(in.Modules) != in.ModulesDigest {
 		c.add("modules_digest", "not that of the modules")
+	}
+	if len(in.Replacements) > api.MaxModules {
+		c.add("replacements", "at most %d modules are expected", api.MaxModules)
+	}
+	for i, r := range in.Replacements[:min(len(in.Replacements), api.MaxModules)] {
+		at := fmt.Sprintf("replacements[%d]", i)
+		c.word(at+".module", r.Module, 64)
+		c.word(at+".state", string(r.State), 32)
+		if r.Problem != nil {
+			c.problem(at+".problem", *r.Problem)
+		}
 	}
 	if len(in.Problems) > 32 {
 		c.add("problems", "at most 32 problems are expected")

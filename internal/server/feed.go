@@ -112,6 +112,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	}
 	if all {
 		s.shelves.clear()
+		s.exposures.clear()
 		s.wakeAll(ctx)
 	}
 	return nil

@@ -58,7 +58,9 @@ type member struct {
 	tier       string
 	group      string
 	buildID    string
+	release    string
 	patch      string // id of its live patch
+	modules    string // moduleWords
 	policy     string // from whose index it is; "" is the default one
 	state      api.State
 	version    int32
@@ -169,6 +171,7 @@ func (f *fleet) put(row store.Machine) *member {
 	m.tier, m.group, m.buildID = f.words.intern(row.Tier), f.words.intern(row.Group), f.words.intern(row.BuildID)
 	m.patch, m.state, m.version = f.words.intern(row.Patch), api.State(f.words.intern(row.PatchState)), int32(row.PatchVersion)
 	m.able, m.hold, m.cloned, m.gone = row.Able, row.Hold, row.Cloned, row.Gone != 0
+	m.release, m.modules = f.words.intern(row.Release), f.words.intern(moduleWords(saved.Replacements))
 	m.held, m.policy = saved.Hold, f.words.intern(saved.Patch.Policy)
 	m.facts = saved.digest()
 	m.recipient = digestOf([]byte(row.Recipient))

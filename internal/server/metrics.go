@@ -31,6 +31,7 @@ type metrics struct {
 	authFailures   prometheus.Counter
 	flushed        prometheus.Counter
 	flushSeconds   prometheus.Histogram
+	chooseFailures prometheus.Counter
 }
 
 func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
@@ -49,6 +50,7 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 		crashBlocks:    counter("crash_blocks_total", "Live patches blocked because a machine went down."),
 		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
 		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
+		chooseFailures: counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
 		flushed:        counter("seen_written_total", "Times of last check-ins written down."),
 		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tsugi_seen_write_seconds", Help: "Writing down the times of last check-ins.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
@@ -90,8 +92,16 @@ type fleetCollector struct {
 	server *Server
 
 	mu   sync.Mutex
-	last map[api.Protection]int
+	last *counted
 	when time.Time
+}
+
+// counted is what takes a look at every machine and every choice.
+type counted struct {
+	protections map[api.Protection]int
+	open        *tally                  // nil: not known
+	choices     map[api.ChoiceState]int // nil: not known
+	ending      int
 }
 
 // A scrape of a large fleet visits every machine: not more often than this.
@@ -114,9 +124,24 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	s := c.server
 	d := desc("machines", "Enrolled machines by protection.", "protection")
-	for p, n := range c.protections(ctx) {
+	n := c.counts(ctx)
+	for p, n := range n.protections {
 		gauge(d, float64(n), string(p))
 	}
+	if n.open != nil {
+		d := desc("machines_open", "Enrolled machines with open CVEs, by what would end them and the highest severity of these.", "need", "severity")
+		for k, n := range n.open.machines {
+			gauge(d, float64(n), k[0], k[1])
+		}
+	}
+	if n.choices != nil {
+		d := desc("policy_choices", "What policies choose for targets, by how far it has come.", "state")
+		for _, state := range choiceStates {
+			gauge(d, float64(n.choices[state]), string(state))
+		}
+		gauge(desc("exclusions_ending", "Exclusions in force that end within two weeks."), float64(n.ending))
+	}
+	gauge(desc("choose_age_seconds", "Time since what policies choose was last brought up to date for all of them."), s.now().Sub(time.UnixMilli(s.chosen.Load())).Seconds())
 	gauge(desc("waiters", "Machines that wait for something new."), float64(s.waiters.number()))
 	gauge(desc("feed_age_seconds", "Time since the change feed was last read."), s.now().Sub(time.UnixMilli(s.feedRead.Load())).Seconds())
 	if counts, err := s.store.CountJobs(ctx); err == nil {
@@ -133,11 +158,23 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (c *fleetCollector) protections(ctx context.Context) map[api.Protection]int {
+func (c *fleetCollector) counts(ctx context.Context) *counted {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last == nil || time.Since(c.when) > fleetCountsFor {
-		c.last, c.when = c.server.countProtections(ctx), time.Now()
+	if c.last != nil && time.Since(c.when) <= fleetCountsFor {
+		return c.last
 	}
-	return c.last
+	s := c.server
+	n := &counted{protections: s.countProtections(ctx)}
+	var err error
+	if n.open, err = s.countExposures(ctx); err != nil {
+		n.open = nil // half a count is worse than none
+		s.log.Warn("open vulnerabilities could not be counted", "err", err)
+	}
+	if n.choices, n.ending, err = s.countChoices(ctx); err != nil {
+		n.choices = nil
+		s.log.Warn("choices of policies could not be counted", "err", err)
+	}
+	c.last, c.when = n, time.Now()
+	return n
 }

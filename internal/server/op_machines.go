@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type machinesInput struct {
 	Group      string `query:"group" maxLength:"100"`
 	Query      string `query:"q" maxLength:"255" doc:"part of the host name or kernel release, or start of the id"`
 	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
+	CVE        string `query:"cve" maxLength:"40" doc:"only machines on which this is open"`
+	Need       string `query:"need" enum:"reboot,module,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
 	Page
 }
 
@@ -45,14 +48,31 @@ func (s *Server) machineOperations(o *operations) {
 		func(ctx context.Context, who operator, in *byID) error { return s.decommission(ctx, in.ID, who.name) })
 }
 
-// machines lists one page. What is asked about protection is computed and not
+// fits says whether a machine is one that is asked for, and leaves of what is
+// open on it what is asked about.
+func (in *machinesInput) fits(m *api.Machine, open []api.OpenCVE) bool {
+	if in.Protection != "" && string(m.Protection) != in.Protection {
+		return false
+	}
+	if in.CVE == "" && in.Need == "" {
+		return true
+	}
+	for _, o := range open {
+		if (in.CVE == "" || o.CVE == in.CVE) && (in.Need == "" || string(o.Need) == in.Need) {
+			m.Open = append(m.Open, o)
+		}
+	}
+	return len(m.Open) > 0
+}
+
+// machines lists one page. What is asked about protection and vulnerabilities is computed and not
 // stored: rows that do not fit are skipped, over a bounded number of them.
 func (s *Server) machines(ctx context.Context, in *machinesInput) (api.List[api.Machine], error) {
 	f := store.MachineFilter{Tier: in.Tier, Query: in.Query, After: in.After, Limit: in.Limit, Gone: in.Protection == string(api.Gone)}
 	if in.Group != "" {
 		f.Group = &in.Group
 	}
-	if in.Protection != "" {
+	if in.Protection != "" || in.CVE != "" || in.Need != "" {
 		f.Limit = api.MaxPage
 	}
 	list := api.List[api.Machine]{Items: []api.Machine{}}
@@ -62,11 +82,11 @@ func (s *Server) machines(ctx context.Context, in *machinesInput) (api.List[api.
 			return list, err
 		}
 		for _, row := range rows {
-			m, err := s.machineOf(ctx, row)
+			m, open, err := s.machineOf(ctx, row)
 			if err != nil {
 				return list, err
 			}
-			if in.Protection != "" && string(m.Protection) != in.Protection {
+			if !in.fits(&m, open) {
 				continue
 			}
 			list.Items = append(list.Items, m)
@@ -87,21 +107,24 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	if err != nil {
 		return api.Machine{}, missing(err, "machine", id)
 	}
-	m, err := s.machineOf(ctx, row)
+	m, open, err := s.machineOf(ctx, row)
 	if err != nil {
 		return m, err
 	}
-	switch m.Patch.State {
-	case api.Applied, api.Healthy:
-		if p, err := s.store.LivePatch(ctx, m.Patch.ID); err == nil {
-			m.CVEs = p.CVEs
+	m.Open, m.Replacements = open, readFacts(row.JSON).Replacements
+	if id := runsNow(m.Patch.ID, m.Patch.State); id != "" {
+		if p, err := s.store.LivePatch(ctx, id); err == nil {
+			isOpen := func(cve string) bool {
+				return slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve })
+			}
+			m.CVEs = slices.DeleteFunc(p.CVEs, isOpen)
 		}
 	}
 	return m, nil
 }
 
-// machineOf is a machine as operators see it.
-func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine, error) {
+// machineOf is a machine as operators see it, and what is open on it.
+func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine, []api.OpenCVE, error) {
 	f := readFacts(row.JSON)
 	m := api.Machine{
 		ID: row.ID, Hostname: row.Hostname, Tier: row.Tier, Group: row.Group, Token: row.Token, OS: row.OS, Agent: row.Agent,
@@ -117,7 +140,7 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 	m.Policy = s.book.Load().of(row.Group).word
 	shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	st := standing{
 		buildID: row.BuildID, patch: row.Patch, state: api.State(row.PatchState), version: row.PatchVersion, able: row.Able,
@@ -130,10 +153,20 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 		st.unable = sentence(f.Problems[0])
 	}
 	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
+	open, err := s.exposed(ctx, situation{
+		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: m.Target, modules: moduleWords(f.Replacements),
+	})
+	if err != nil || row.Gone != 0 {
+		return m, nil, err
+	}
+	m.Needs = needsOf(open)
+	if m.Protection == api.Protected {
+		m.Reason += alsoOpen(open)
+	}
 	if row.Cloned {
 		m.Reason = "two machines use its identity: enrol both again; " + m.Reason
 	}
-	return m, nil
+	return m, open, nil
 }
 
 // sentence is a problem in one line.

@@ -4,11 +4,8 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -43,6 +40,11 @@ type includeInput struct {
 	Body api.Include
 }
 
+type rebuildInput struct {
+	Name string `path:"name" maxLength:"63"`
+	Body api.Rebuild
+}
+
 type previewInput struct {
 	Name string `path:"name" maxLength:"63"`
 	Body api.PolicyQuestion
@@ -64,7 +66,10 @@ func (s *Server) policyOperations(o *operations) {
 			}
 			p := jobs.PolicyOf(in.Body)
 			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
-				return p, changeOf(old, p, there), nil
+				if !there {
+					return p, p.Changes(nil), nil
+				}
+				return p, p.Changes(&old), nil
 			})
 		})
 	quiet(o, op{id: "delete-policy", method: "DELETE", path: "/v1/policies/{name}", summary: "Remove a policy that no group has", may: change},
@@ -73,23 +78,11 @@ func (s *Server) policyOperations(o *operations) {
 		})
 	answer(o, op{id: "exclude-fixes", method: "POST", path: "/v1/policies/{name}/exclude", summary: "Add exclusions to a policy", may: change},
 		func(ctx context.Context, who operator, in *excludeInput) (api.PolicyInfo, error) {
-			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
-				if !there {
-					return old, "", code.New("TS7902", in.Name, "")
-				}
-				p, err := edit(old, in.Body.Exclusions, nil)
-				return p, changeOf(old, p, true), err
-			})
+			return s.changePolicy(ctx, who, in.Name, editOf(in.Name, in.Body.Exclusions, nil))
 		})
 	answer(o, op{id: "include-fixes", method: "POST", path: "/v1/policies/{name}/include", summary: "Take exclusions out of a policy", may: change},
 		func(ctx context.Context, who operator, in *includeInput) (api.PolicyInfo, error) {
-			return s.changePolicy(ctx, who, in.Name, func(old selection.Policy, there bool) (selection.Policy, string, error) {
-				if !there {
-					return old, "", code.New("TS7902", in.Name, "")
-				}
-				p, err := edit(old, nil, in.Body.Names)
-				return p, changeOf(old, p, true), err
-			})
+			return s.changePolicy(ctx, who, in.Name, editOf(in.Name, nil, in.Body.Names))
 		})
 	answer(o, op{id: "set-policy-groups", method: "POST", path: "/v1/policies/{name}/groups", summary: "Give groups of machines this policy", may: change},
 		func(ctx context.Context, who operator, in *setGroups) (api.PolicyInfo, error) {
@@ -102,6 +95,11 @@ func (s *Server) policyOperations(o *operations) {
 				return api.PolicyInfo{}, err
 			}
 			return s.onePolicy(ctx, in.Name)
+		})
+	answer(o, op{id: "rebuild-policy", method: "POST", path: "/v1/policies/{name}/rebuild", summary: "Have what a policy chooses built again, for all that share it", may: change},
+		func(ctx context.Context, who operator, in *rebuildInput) (api.Rebuilt, error) {
+			targets, err := s.publish.Rebuild(ctx, in.Name, in.Body.Target, who.name)
+			return api.Rebuilt{Targets: targets}, err
 		})
 	answer(o, op{id: "preview-policy", method: "POST", path: "/v1/policies/{name}/preview", summary: "What would change for whom with another text of a policy", may: look},
 		func(ctx context.Context, _ operator, in *previewInput) (api.PolicyPreview, error) {
@@ -116,68 +114,19 @@ func (s *Server) changePolicy(ctx context.Context, who operator, name string, f 
 	return s.onePolicy(ctx, name)
 }
 
-// edit adds exclusions to a policy, in the place of those of the same name, and
-// takes others out.
-func edit(p selection.Policy, exclude []api.Exclusion, include []string) (selection.Policy, error) {
-	p.Exclusions = slices.Clone(p.Exclusions)
-	for _, name := range include {
-		i := slices.IndexFunc(p.Exclusions, func(x selection.Exclusion) bool { return x.Name() == name })
-		if i < 0 {
-			return p, code.New("TS7905", p.Name, name)
+// editOf changes the exclusions of a policy that is there.
+func editOf(name string, exclude []api.Exclusion, include []string) func(selection.Policy, bool) (selection.Policy, string, error) {
+	return func(old selection.Policy, there bool) (selection.Policy, string, error) {
+		if !there {
+			return old, "", code.New("TS7902", name, "")
 		}
-		p.Exclusions = slices.Delete(p.Exclusions, i, i+1)
+		p, err := edit(old, exclude, include)
+		return p, p.Changes(&old), err
 	}
-	for _, x := range jobs.PolicyOf(api.Policy{Exclusions: exclude}).Exclusions {
-		i := slices.IndexFunc(p.Exclusions, func(o selection.Exclusion) bool { return o.Name() == x.Name() })
-		if i < 0 {
-			p.Exclusions = append(p.Exclusions, x)
-		} else {
-			p.Exclusions[i] = x
-		}
-	}
-	return p, nil
 }
 
-// changeOf says for the audit log what is another in a policy.
-func changeOf(old, p selection.Policy, there bool) string {
-	var words []string
-	if !there {
-		words = append(words, "new")
-	}
-	say := func(x selection.Exclusion) string {
-		until := "for good"
-		if !x.Expires.IsZero() {
-			until = "until " + x.Expires.UTC().Format(time.DateOnly)
-		}
-		return fmt.Sprintf("%s %s (%s, %s)", x.Name(), until, x.Reason, x.Owner)
-	}
-	find := func(in []selection.Exclusion, name string) (selection.Exclusion, bool) {
-		i := slices.IndexFunc(in, func(x selection.Exclusion) bool { return x.Name() == name })
-		if i < 0 {
-			return selection.Exclusion{}, false
-		}
-		return in[i], true
-	}
-	for _, x := range p.Exclusions {
-		if o, ok := find(old.Exclusions, x.Name()); !ok || !o.Expires.Equal(x.Expires) || o.Reason != x.Reason || o.Owner != x.Owner {
-			words = append(words, "exclude "+say(x))
-		}
-	}
-	for _, x := range old.Exclusions {
-		if _, ok := find(p.Exclusions, x.Name()); !ok {
-			words = append(words, "include "+x.Name())
-		}
-	}
-	note := func(name string, a, b any) {
-		if a != b {
-			words = append(words, fmt.Sprintf("%s %v → %v", name, a, b))
-		}
-	}
-	note("min_severity", old.MinSeverity, p.MinSeverity)
-	note("scope", old.Scope, p.Scope)
-	note("swap_unused", old.SwapUnused, p.SwapUnused)
-	note("extra", strings.Join(old.Extra, " "), strings.Join(p.Extra, " "))
-	return strings.Join(words, ", ")
+func edit(p selection.Policy, exclude []api.Exclusion, include []string) (selection.Policy, error) {
+	return p.Edit(jobs.PolicyOf(api.Policy{Exclusions: exclude}).Exclusions, include)
 }
 
 // roll is who has which policy.
@@ -206,7 +155,7 @@ func (r *roll) policy(group string) string {
 // machines counts those of the groups for which f holds that have a target's
 // kernel ("": any), by tier.
 func (r *roll) machines(target string, f func(group string) bool) (n int, tiers map[string]int) {
-	_, release, _ := strings.Cut(target, ":")
+	release := releaseOf(target)
 	tiers = map[string]int{}
 	for _, c := range r.counts {
 		if (target == "" || c.Release == release) && f(c.Group) {
@@ -259,7 +208,13 @@ func (s *Server) onePolicy(ctx context.Context, name string) (api.PolicyInfo, er
 	if err != nil {
 		return api.PolicyInfo{}, err
 	}
-	return s.policyInfo(ctx, p, r)
+	info, err := s.policyInfo(ctx, p, r)
+	if err != nil {
+		return info, err
+	}
+	open, err := s.countExposures(ctx)
+	info.Open = open.policies[trust.PolicyWord(name)]
+	return info, err
 }
 
 func (s *Server) policyInfo(ctx context.Context, p selection.Policy, r *roll) (api.PolicyInfo, error) {

@@ -23,21 +23,26 @@ import (
 
 func cve(n int) string { return fmt.Sprintf("CVE-2026-%d", 1000+n) }
 
-// pushFixes pushes fixes of one file and one CVE each; the second one needs
-// the first.
-func (s *site) pushFixes(numbers ...int) *api.Update {
-	s.t.Helper()
+// numbered are fixes of one file and one CVE each; the second one needs the first.
+func numbered(t testing.TB, numbers ...int) *series.Series {
 	all := &series.Series{Name: "u", From: "6.1.190-1", To: "6.1.192-1"}
 	for i, n := range numbers {
 		id := fmt.Sprintf("fix-%d", n)
 		d, err := fix.Parse(id, fmt.Appendf(nil, "--- a/fs/%d.c\n+++ b/fs/%d.c\n@@ -1 +1 @@\n-a\n+b\n", n, n))
-		qt.Assert(s.t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(err))
 		f := &series.Fix{Meta: series.Meta{ID: id, CVEs: []string{cve(n)}, Severity: series.High}, Diff: d}
 		if i == 1 {
 			f.Requires = []string{all.Fixes[0].ID}
 		}
 		all.Fixes = append(all.Fixes, f)
 	}
+	return all
+}
+
+// pushFixes pushes numbered fixes.
+func (s *site) pushFixes(numbers ...int) *api.Update {
+	s.t.Helper()
+	all := numbered(s.t, numbers...)
 	b, err := selection.Push(target, all, map[string]selection.Fact{"fix-9": {Verdict: selection.NeedsReboot, Code: "TS5103"}}).Bytes()
 	qt.Assert(s.t, qt.IsNil(err))
 	u, err := s.admin.PushUpdate(s.t.Context(), "update", false, b)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -63,18 +64,37 @@ func (s *Server) preview(ctx context.Context, name string, q api.PolicyQuestion)
 	}
 	theirs := func(group string) bool { return r.policy(group) == name || slices.Contains(q.Groups, group) }
 	for _, sel := range after {
-		var was *selection.Selection
-		if i := slices.IndexFunc(before, func(b publish.Selected) bool { return b.Target == sel.Target }); i >= 0 {
-			was = before[i].Selection
+		t := api.TargetPreview{Target: sel.Target}
+		t.Machines, t.Tiers = r.machines(sel.Target, theirs)
+		if sel.Err != nil {
+			t.Problem = problemOf(sel.Err)
+			out.Targets = append(out.Targets, t)
+			continue
 		}
-		t, err := s.previewOf(ctx, name, sel, was)
-		if err != nil {
+		var was *publish.Selected
+		if i := slices.IndexFunc(before, func(b publish.Selected) bool { return b.Target == sel.Target && b.Err == nil }); i >= 0 {
+			was = &before[i]
+		}
+		if err := s.previewOf(ctx, name, sel, was, &t); err != nil {
 			return out, err
 		}
-		t.Machines, t.Tiers = r.machines(sel.Target, theirs)
+		if err := s.afterwards(ctx, froms(r, old.Name, q.Groups), sel, theirs, &t); err != nil {
+			return out, err
+		}
 		out.Targets = append(out.Targets, t)
 	}
 	return out, nil
+}
+
+// froms are the policies whose live patches the machines have now.
+func froms(r *roll, old string, groups []string) []string {
+	out := []string{old}
+	for _, g := range groups {
+		if p := r.policy(g); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // baseOf is the policy that groups have now, the default one if they have not
@@ -90,19 +110,15 @@ func baseOf(r *roll, groups []string) string {
 	return cmp.Or(base, trust.DefaultPolicy)
 }
 
-func (s *Server) previewOf(ctx context.Context, policy string, sel publish.Selected, was *selection.Selection) (api.TargetPreview, error) {
+func (s *Server) previewOf(ctx context.Context, policy string, sel publish.Selected, was *publish.Selected, t *api.TargetPreview) error {
 	now := sel.Selection
-	t := api.TargetPreview{Target: sel.Target, Update: sel.Update, Fixes: len(now.Fixes), CVEs: len(cvesOf(now.Fixes))}
-	has := map[string]bool{}
-	for _, f := range now.Fixes {
-		has[f.ID] = true
-	}
+	t.Update, t.Fixes, t.CVEs = sel.Series.To, len(now.Fixes), len(cvesOf(now.Fixes))
 	had := map[string]bool{}
 	if was != nil {
-		for _, f := range was.Fixes {
+		for _, f := range was.Selection.Fixes {
 			had[f.ID] = true
 		}
-		t.Same = was.Digest == now.Digest
+		t.Same = was.Key == sel.Key
 	}
 	open := map[string]bool{}
 	for _, l := range now.Left {
@@ -128,7 +144,7 @@ func (s *Server) previewOf(ctx context.Context, policy string, sel publish.Selec
 	for _, x := range now.Idle {
 		t.Idle = append(t.Idle, x.Name())
 	}
-	return t, s.sharing(ctx, policy, sel, &t)
+	return s.sharing(ctx, policy, sel, t)
 }
 
 // gravity orders fixes by how much they matter.
@@ -145,7 +161,7 @@ func (s *Server) sharing(ctx context.Context, policy string, sel publish.Selecte
 	if t.Fixes == 0 {
 		return nil
 	}
-	all, err := s.store.ChoosersOf(ctx, sel.Target, sel.Selection.Digest)
+	all, err := s.store.ChoosersOf(ctx, sel.Target, sel.Key)
 	if err != nil {
 		return err
 	}
@@ -154,7 +170,7 @@ func (s *Server) sharing(ctx context.Context, policy string, sel publish.Selecte
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	there, err := s.store.NewestOf(ctx, sel.Target, sel.Selection.Digest)
+	there, err := s.store.NewestOf(ctx, sel.Target, sel.Key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		t.Build = true
@@ -165,4 +181,124 @@ func (s *Server) sharing(ctx context.Context, policy string, sel publish.Selecte
 		t.Build = !there.Blocked && there.Version < end.Version // machines only go up
 	}
 	return nil
+}
+
+// mostCovers is how many live patches of a target are looked through for the
+// modules that could serve a fix.
+const mostCovers = 20
+
+// afterwards says what becomes of fixed modules, and whether the machines can
+// take the live patch that is there. What no live patch tells, only a build
+// finds out.
+func (s *Server) afterwards(ctx context.Context, from []string, sel publish.Selected, theirs func(group string) bool, t *api.TargetPreview) error {
+	if t.Fixes == 0 {
+		return nil // nothing is built, and machines keep what they have
+	}
+	have := map[string][]string{} // by fix, the fixed modules of today
+	var covers []*cover
+	for _, policy := range from {
+		end, err := s.store.EndOfLine(ctx, policy, sel.Target)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		c, err := s.coverOf(ctx, end.ID)
+		if err != nil {
+			return err
+		}
+		covers = append(covers, c)
+		maps.Copy(have, c.served)
+	}
+	next := map[string][]string{} // by fix, the fixed modules to come
+	if t.Patch != "" && !t.Build {
+		c, err := s.coverOf(ctx, t.Patch)
+		if err != nil {
+			return err
+		}
+		maps.Copy(next, c.served)
+		for _, old := range covers {
+			if why := c.states.Supersedes(&old.states); why != "" && c.id != old.id {
+				t.Stuck = fmt.Sprintf("machines that run %s can't go to %s without a reboot: %s", old.id, c.id, why)
+			}
+		}
+	} else {
+		rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: sel.Target, Limit: mostCovers})
+		if err != nil {
+			return err
+		}
+		for _, row := range slices.Backward(rows) { // the newest has the last word
+			c, err := s.coverOf(ctx, row.ID)
+			if err != nil {
+				return err
+			}
+			maps.Copy(next, c.served)
+		}
+	}
+	t.Modules = s.moduleChanges(sel, have, next, theirs)
+	return nil
+}
+
+// moduleChanges lists what fixed modules would come, and which would go or be
+// there without some fixes.
+func (s *Server) moduleChanges(sel publish.Selected, have, next map[string][]string, theirs func(group string) bool) []api.ModulePreview {
+	reboot := map[string]bool{}
+	by := map[string]selection.Left{}
+	for _, l := range sel.Selection.Left {
+		by[l.ID] = l
+	}
+	found := map[string]*api.ModulePreview{}
+	add := func(module, fix string, comes bool) {
+		key := fmt.Sprint(module, comes)
+		if found[key] == nil {
+			found[key] = &api.ModulePreview{Module: module, Comes: comes, Machines: s.withModule(releaseOf(sel.Target), module, theirs)}
+		}
+		m := found[key]
+		m.Fixes = append(m.Fixes, fix)
+		if f := sel.Series.Fix(fix); f != nil {
+			m.CVEs = append(m.CVEs, f.CVEs...)
+		}
+	}
+	for _, l := range sel.Selection.Left {
+		reboot[l.ID] = l.Root(by).Kind == selection.Reboot
+	}
+	for _, fix := range slices.Sorted(maps.Keys(next)) {
+		if reboot[fix] && have[fix] == nil {
+			for _, m := range next[fix] {
+				add(m, fix, true)
+			}
+		}
+	}
+	for _, fix := range slices.Sorted(maps.Keys(have)) {
+		if !reboot[fix] || next[fix] == nil {
+			for _, m := range have[fix] {
+				add(m, fix, false)
+			}
+		}
+	}
+	out := make([]api.ModulePreview, 0, len(found))
+	for _, m := range found {
+		slices.Sort(m.CVEs)
+		m.CVEs = slices.Compact(m.CVEs)
+		out = append(out, *m)
+	}
+	slices.SortFunc(out, func(a, b api.ModulePreview) int {
+		return cmp.Or(cmp.Compare(a.Module, b.Module), cmp.Compare(len(a.Fixes), len(b.Fixes)))
+	})
+	return out
+}
+
+// withModule counts machines that have the fixed build of a module, loaded or
+// on the disk.
+func (s *Server) withModule(release, module string, of func(group string) bool) int {
+	n := 0
+	s.fleet.each(func(m *member) {
+		m.mu.Lock()
+		group, words, here := m.group, m.modules, m.release == release && !m.gone
+		m.mu.Unlock()
+		if here && words != "" && of(group) && readModuleWords(words)[module].Protects() {
+			n++
+		}
+	})
+	return n
 }

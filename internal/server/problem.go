@@ -77,7 +77,7 @@ func statusOf(c code.Code) int {
 		return http.StatusInternalServerError
 	case "TS7610":
 		return http.StatusServiceUnavailable
-	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906":
+	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909":
 		return http.StatusConflict
 	}
 	if strings.HasPrefix(string(c), "TS74") { // the store or the disk under it

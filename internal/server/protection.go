@@ -86,15 +86,8 @@ func (s *Server) countProtections(ctx context.Context) map[api.Protection]int {
 	}
 	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
 	s.fleet.each(func(m *member) {
-		m.mu.Lock()
-		st := standing{
-			buildID: m.buildID, patch: m.patch, state: m.state, version: int(m.version), able: m.able,
-			hold: m.hold || m.held, seen: m.seen, gone: m.gone,
-		}
-		tier, policy := m.tier, book.of(m.group).word
-		st.moved = m.policy != policy
-		m.mu.Unlock()
-		shelf, err := s.shelves.get(ctx, tier, st.buildID, policy)
+		st, tier, at := m.look(book)
+		shelf, err := s.shelves.get(ctx, tier, st.buildID, at.policy)
 		if err != nil || st.gone {
 			return
 		}
@@ -102,4 +95,18 @@ func (s *Server) countProtections(ctx context.Context) map[api.Protection]int {
 		counts[word]++
 	})
 	return counts
+}
+
+// look is how a machine stands at a moment, its tier, and its situation but for
+// the live patch that it should have.
+func (m *member) look(book *book) (st standing, tier string, at situation) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st = standing{
+		buildID: m.buildID, patch: m.patch, state: m.state, version: int(m.version), able: m.able,
+		hold: m.hold || m.held, seen: m.seen, gone: m.gone,
+	}
+	at = situation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}
+	st.moved = m.policy != at.policy
+	return st, m.tier, at
 }

@@ -38,12 +38,13 @@ type Publisher interface {
 	Bundle(ctx context.Context, ids []string, tier string, recipients []publish.Recipient, actor string) ([]byte, error)
 
 	// Choose brings up to date what policies choose, and says what of it has to
-	// be built.
+	// be built. The error is of what could not be chosen.
 	Choose(ctx context.Context) ([]publish.Wanted, error)
 	// Select is what a policy would choose at a time.
 	Select(ctx context.Context, p selection.Policy, now time.Time) ([]publish.Selected, error)
 	ChangePolicy(ctx context.Context, name, actor string, f func(old selection.Policy, there bool) (selection.Policy, string, error)) error
 	DeletePolicy(ctx context.Context, name, actor string) error
+	Rebuild(ctx context.Context, policy, target, actor string) ([]string, error)
 	SetGroups(ctx context.Context, policy string, groups []string, actor string) error
 	PushUpdate(ctx context.Context, name string, extra bool, b []byte, actor string) (store.Update, error)
 	DeleteUpdate(ctx context.Context, target, name, actor string) error

@@ -63,24 +63,26 @@ type Options struct {
 // Server answers requests. Handler may be used as soon as New has returned;
 // Run does what has to be done beside it.
 type Server struct {
-	opts     Options
-	store    *store.Store
-	blobs    blob.Store
-	publish  Publisher
-	jobs     Jobs
-	log      *slog.Logger
-	now      func() time.Time
-	metrics  *metrics
-	handler  http.Handler
-	fleet    *fleet
-	shelves  shelves
-	book     atomic.Pointer[book]
-	modules  knownModules
-	waiters  waiters
-	failures *failures
-	proven   proven
-	buffers  sync.Pool
-	interval atomic.Int64 // seconds between check-ins
+	opts      Options
+	store     *store.Store
+	blobs     blob.Store
+	publish   Publisher
+	jobs      Jobs
+	log       *slog.Logger
+	now       func() time.Time
+	metrics   *metrics
+	handler   http.Handler
+	fleet     *fleet
+	shelves   shelves
+	exposures exposures
+	book      atomic.Pointer[book]
+	modules   knownModules
+	waiters   waiters
+	failures  *failures
+	proven    proven
+	buffers   sync.Pool
+	interval  atomic.Int64 // seconds between check-ins
+	chosen    atomic.Int64 // when policies were last followed without an error
 
 	uploading chan struct{} // has room for those who publish at a time
 
@@ -129,6 +131,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.feedRead.Store(s.now().UnixMilli())
+	s.chosen.Store(s.now().UnixMilli())
 	if err := s.readSettings(ctx); err != nil {
 		return nil, err
 	}

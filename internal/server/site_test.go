@@ -55,6 +55,7 @@ type site struct {
 	logMu  sync.Mutex
 	shift  atomic.Int64
 	root   []byte
+	keys   publish.Keys
 }
 
 func (s *site) clock() time.Time { return time.Now().Add(time.Duration(s.shift.Load())) }
@@ -72,7 +73,7 @@ func siteOn(t testing.TB, dsn string, change ...func(*Options)) *site {
 		Tiers: []string{"edge", "beta", "candidate", "stable"}, Lifetimes: repo.DefaultLifetimes(), Now: time.Now(),
 	})
 	qt.Assert(t, qt.IsNil(err))
-	s.root = set.Root
+	s.root, s.keys = set.Root, set.Keys
 	s.db, err = store.Open(t.Context(), dsn, store.WithClock(s.clock))
 	qt.Assert(t, qt.IsNil(err))
 	t.Cleanup(func() { qt.Check(t, qt.IsNil(s.db.Close())) })

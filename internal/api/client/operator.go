@@ -15,12 +15,14 @@ import (
 type MachineFilter struct {
 	Tier, Group, Query string
 	Protection         api.Protection
+	CVE                string   // open there
+	Need               api.Need // that would end something that is open there
 	After              string
 	Limit              int
 }
 
 func (f MachineFilter) query() url.Values {
-	return query("tier", f.Tier, "group", f.Group, "q", f.Query, "protection", string(f.Protection), "after", f.After, "limit", number(f.Limit))
+	return query("tier", f.Tier, "group", f.Group, "q", f.Query, "protection", string(f.Protection), "cve", f.CVE, "need", string(f.Need), "after", f.After, "limit", number(f.Limit))
 }
 
 // Whoami tells whose credential this is.

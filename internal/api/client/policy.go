@@ -46,6 +46,11 @@ func (c *Client) SetPolicyGroups(ctx context.Context, policy string, groups []st
 	return post[api.PolicyInfo](ctx, c, http.MethodPost, policyPath(policy, "/groups"), api.PolicyGroups{Groups: groups})
 }
 
+// RebuildPolicy has what a policy chooses built again, for a target or ("") all.
+func (c *Client) RebuildPolicy(ctx context.Context, policy, target string) (*api.Rebuilt, error) {
+	return post[api.Rebuilt](ctx, c, http.MethodPost, policyPath(policy, "/rebuild"), api.Rebuild{Target: target})
+}
+
 // PreviewPolicy says what would change for whom.
 func (c *Client) PreviewPolicy(ctx context.Context, policy string, q api.PolicyQuestion) (*api.PolicyPreview, error) {
 	return post[api.PolicyPreview](ctx, c, http.MethodPost, policyPath(policy, "/preview"), q)

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// situation is all that a machine's open vulnerabilities depend on. Many
+// machines share one.
+type situation struct {
+	release, policy string // the policy's word
+	runs, should    string // ids of live patches; "": none
+	modules         string // moduleWords
+}
+
+// exposures answers for situations, and remembers until something changes.
+type exposures struct {
+	mu     sync.Mutex
+	covers map[string]*cover                            // by id of a live patch: it never changes
+	pushed map[string]map[string]map[string]api.OpenCVE // by policy, release and CVE
+	known  map[situation][]api.OpenCVE
+}
+
+// How much of it is kept.
+const (
+	maxCovers     = 500
+	maxSituations = 20_000
+)
+
+// clear forgets what may have changed.
+func (e *exposures) clear() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pushed, e.known = nil, nil
+}
+
+// moduleWords is where the fixed modules of a machine stand, in one string
+// that many machines share.
+func moduleWords(all []api.Replacement) string {
+	words := make([]string, 0, len(all))
+	for _, r := range all {
+		words = append(words, r.Module+"="+string(r.State))
+	}
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
+
+func readModuleWords(s string) map[string]api.ReplacementState {
+	out := map[string]api.ReplacementState{}
+	for w := range strings.FieldsSeq(s) {
+		name, state, _ := strings.Cut(w, "=")
+		out[name] = api.ReplacementState(state)
+	}
+	return out
+}
+
+// exposed lists what is open in a situation. Nobody changes what it returns.
+func (s *Server) exposed(ctx context.Context, at situation) ([]api.OpenCVE, error) {
+	e := &s.exposures
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if got, ok := e.known[at]; ok {
+		return got, nil
+	}
+	runs, err := s.cover(ctx, at.runs)
+	if err != nil {
+		return nil, err
+	}
+	should, err := s.cover(ctx, at.should)
+	if err != nil {
+		return nil, err
+	}
+	pushed, err := s.pushedFor(ctx, at.policy)
+	if err != nil {
+		return nil, err
+	}
+	got := exposed(runs, should, pushed[at.release], readModuleWords(at.modules))
+	if e.known == nil || len(e.known) >= maxSituations {
+		e.known = map[situation][]api.OpenCVE{}
+	}
+	e.known[at] = got
+	return got, nil
+}
+
+// cover is that of a live patch; nil for none, and for one that this server
+// does not have: a machine may run what somebody loaded by hand. The caller
+// holds the lock.
+func (s *Server) cover(ctx context.Context, id string) (*cover, error) {
+	if id == "" {
+		return nil, nil
+	}
+	e := &s.exposures
+	if c := e.covers[id]; c != nil {
+		return c, nil
+	}
+	row, err := s.store.LivePatch(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	m, err := livepatch.ParseManifest(row.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", id, err)
+	}
+	if e.covers == nil || len(e.covers) >= maxCovers {
+		e.covers = map[string]*cover{}
+	}
+	e.covers[id] = newCover(id, m)
+	return e.covers[id], nil
+}
+
+// coverOf is cover for those who do not hold the lock.
+func (s *Server) coverOf(ctx context.Context, id string) (*cover, error) {
+	s.exposures.mu.Lock()
+	defer s.exposures.mu.Unlock()
+	return s.cover(ctx, id)
+}
+
+// pushedFor is what a policy chooses of what is pushed, by kernel release. The
+// caller holds the lock.
+func (s *Server) pushedFor(ctx context.Context, word string) (map[string]map[string]api.OpenCVE, error) {
+	e := &s.exposures
+	if got, ok := e.pushed[word]; ok {
+		return got, nil
+	}
+	policies, err := publish.Policies(ctx, s.store.Reader)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := policies[cmp.Or(word, trust.DefaultPolicy)]
+	got := map[string]map[string]api.OpenCVE{}
+	if ok {
+		selected, err := s.publish.Select(ctx, p, s.now())
+		if err != nil {
+			return nil, err
+		}
+		for _, sel := range selected {
+			if sel.Err == nil { // what can't be chosen is told by Choose
+				got[releaseOf(sel.Target)] = chosen(sel.Selection)
+			}
+		}
+	}
+	if e.pushed == nil {
+		e.pushed = map[string]map[string]map[string]api.OpenCVE{}
+	}
+	e.pushed[word] = got
+	return got, nil
+}
+
+// releaseOf is the kernel release that a target is named after.
+func releaseOf(target string) string {
+	_, release, _ := strings.Cut(target, ":")
+	return release
+}
+
+// runsNow is the live patch whose fixes a machine has in this state.
+func runsNow(patch string, state api.State) string {
+	if state == api.Applied || state == api.Healthy {
+		return patch
+	}
+	return ""
+}
+
+// needsOf counts what is open by need.
+func needsOf(open []api.OpenCVE) map[api.Need]int {
+	if len(open) == 0 {
+		return nil
+	}
+	out := map[api.Need]int{}
+	for _, o := range open {
+		out[o.Need]++
+	}
+	return out
+}
+
+// alsoOpen says what is open on a machine that has what it should have.
+func alsoOpen(open []api.OpenCVE) string {
+	n := 0
+	needs := needsOf(open)
+	maps.DeleteFunc(needs, func(k api.Need, _ int) bool { return !k.Counts() })
+	for _, k := range needs {
+		n += k
+	}
+	if n == 0 {
+		return ""
+	}
+	var words []string
+	for _, need := range api.Needs() {
+		if needs[need] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", needs[need], need))
+		}
+	}
+	return fmt.Sprintf("; open: %d (%s)", n, strings.Join(words, ", "))
+}
+
+// severityWord names the class that a vulnerability is counted in.
+func severityWord(o api.OpenCVE) string {
+	if o.Exploited {
+		return "exploited"
+	}
+	return cmp.Or(o.Severity, "unknown")
+}
+
+// tally counts machines by what is open on them.
+type tally struct {
+	policies map[string]*api.Exposure // by the policy's word
+	machines map[[2]string]int        // by need and the highest severity of what has it
+}
+
+// countExposures counts the whole fleet, from memory.
+func (s *Server) countExposures(ctx context.Context) (*tally, error) {
+	t := &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}}
+	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
+	var failed error
+	s.fleet.each(func(m *member) {
+		st, tier, at := m.look(book)
+		if st.gone || failed != nil {
+			return
+		}
+		shelf, err := s.shelves.get(ctx, tier, st.buildID, at.policy)
+		if err == nil {
+			var open []api.OpenCVE
+			_, at.should, _ = protection(st, shelf.index, now, interval)
+			if open, err = s.exposed(ctx, at); err == nil {
+				t.add(at.policy, open)
+			}
+		}
+		failed = err
+	})
+	return t, failed
+}
+
+// add counts one machine.
+func (t *tally) add(policy string, open []api.OpenCVE) {
+	worst := map[api.Need]string{} // open is ordered: the first of a need is its worst
+	first := ""
+	for _, o := range open {
+		if worst[o.Need] == "" {
+			worst[o.Need] = severityWord(o)
+		}
+		if first == "" && o.Need.Counts() {
+			first = severityWord(o)
+		}
+	}
+	x := t.policies[policy]
+	if x == nil {
+		x = &api.Exposure{Needs: map[api.Need]int{}, Worst: map[string]int{}}
+		t.policies[policy] = x
+	}
+	for need, severity := range worst {
+		x.Needs[need]++
+		t.machines[[2]string{string(need), severity}]++
+	}
+	if first != "" {
+		x.Machines++
+		x.Worst[first]++
+	}
+}
