@@ -23,6 +23,7 @@ type Situation struct {
 	Disabled      bool // kernel.modules_disabled
 	Lockdown      string
 	SigEnforce    *bool
+	Stays         bool // a module of this name was made to stay in memory
 }
 
 // Meaning makes a problem of the error that loading a live patch ended with.
@@ -47,6 +48,9 @@ func Meaning(name string, err error, s Situation) *code.Problem {
 	case unix.ENOEXEC:
 		return say("TS9303", "")
 	case unix.EEXIST:
+		if s.Stays {
+			return say("TS9306", "it has been loaded since the last boot and stays in memory until the next one, since others may have pointers into it; a newer version can be loaded")
+		}
 		return say("TS9306", "")
 	case unix.ENOMEM:
 		return say("TS9308", "")
@@ -94,7 +98,7 @@ func signatureReason(no unix.Errno, s Situation) string {
 
 // refused looks at the system once more to tell what the error means.
 func (l *Loader) refused(name string, err error, said string) error {
-	s := Situation{Said: said}
+	s := Situation{Said: said, Stays: l.Stays(name)}
 	patches, _, _ := hostinfo.Livepatches(l.root)
 	for _, p := range patches {
 		if p.Transition {

@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -229,12 +232,31 @@ func (l *Loader) Revert(ctx context.Context, name string, o WatchOptions) (Trans
 	return t, l.Remove(ctx, name)
 }
 
+// Stays reports whether the module of a live patch is loaded and has no exit
+// function: the kernel never unloads it, because others may keep pointers into
+// it (package klp, stays.go). Until the next boot no module of its name can be
+// loaded again.
+func (l *Loader) Stays(name string) bool {
+	list, err := os.ReadFile(filepath.Join(l.root, "proc/modules"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(list)) {
+		f := strings.Fields(line)
+		if len(f) > 3 && f[0] == ModuleName(name) {
+			return slices.Contains(strings.Split(f[3], ","), "[permanent]")
+		}
+	}
+	return false
+}
+
 // removeLimit bounds how long the kernel may take to let go of a module whose
 // live patch has left: a worker of its drops the last reference.
 const removeLimit = 10 * time.Second
 
 // Remove unloads the module of a live patch that has left or was replaced. A
-// module that is not there is no error.
+// module that is not there is no error, and neither is one that was made to
+// stay in memory (see Stays): it does nothing any more.
 func (l *Loader) Remove(ctx context.Context, name string) error {
 	for start := time.Now(); ; {
 		err := l.sys.Remove(ModuleName(name))
@@ -243,6 +265,8 @@ func (l *Loader) Remove(ctx context.Context, name string) error {
 			return nil
 		case errors.Is(err, unix.EPERM):
 			return code.New("TS9307", name, "").With(err)
+		case errors.Is(err, unix.EBUSY) && l.Stays(name):
+			return nil
 		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EBUSY):
 			return code.New("TS9313", name, "").With(err)
 		case time.Since(start) >= removeLimit:

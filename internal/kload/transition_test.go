@@ -5,6 +5,7 @@ package kload_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -244,6 +245,29 @@ func TestModulesThatDoNotLeave(t *testing.T) {
 			start := time.Now()
 			qt.Check(t, qt.Equals(code.Of(l.Remove(t.Context(), "tsugi_p")), c.want))
 			qt.Check(t, qt.IsTrue(time.Since(start) < 11*time.Second))
+		})
+	}
+}
+
+// A module without exit function is left where it is: it does nothing, and
+// can't be loaded again.
+func TestAModuleThatStays(t *testing.T) {
+	const modules = "-- proc/modules --\ntsugi_other 16384 0 [permanent], Live 0x0000000000000000 (OEK)\ntsugi_p 16384 0 %s Live 0x0000000000000000 (OEK)\n"
+	for stays, users := range map[bool]string{true: "[permanent],", false: "-"} {
+		synctest.Test(t, func(t *testing.T) {
+			l, root := loader(t, &system{insert: unix.EEXIST, remove: unix.EBUSY}, fmt.Sprintf(modules, users))
+			qt.Check(t, qt.Equals(l.Stays("tsugi-p"), stays))
+			qt.Check(t, qt.IsFalse(l.Stays("tsugi_none")))
+			start := time.Now()
+			err := l.Remove(t.Context(), "tsugi-p")
+			qt.Check(t, qt.Equals(err == nil, stays), qt.Commentf("%v", err))
+			qt.Check(t, qt.Equals(time.Since(start) == 0, stays))
+			err = l.Load(t.Context(), []byte("ko"), "tsugi-p")
+			qt.Check(t, qt.Equals(code.Of(err), "TS9306"))
+			qt.Check(t, qt.Equals(strings.Contains(err.Error(), "until the next one"), stays), qt.Commentf("%v", err))
+			qt.Assert(t, qt.IsNil(os.RemoveAll(filepath.Join(root, dir))))
+			_, err = l.Revert(t.Context(), "tsugi-p", kload.WatchOptions{})
+			qt.Check(t, qt.Equals(err == nil, stays), qt.Commentf("%v", err))
 		})
 	}
 }

@@ -31,6 +31,8 @@ func ready(t *Target, opts Options, inputs []Input) (*Module, []*piece, *linkage
 	}
 	ln := name(t, pieces, own)
 	ln.edits = !opts.Keep
+	m.Stays = stays(pieces)
+	ln.stays = len(m.Stays) > 0
 	if opts.Keep && slices.ContainsFunc(pieces, func(p *piece) bool { return p.edits != nil }) {
 		return nil, nil, nil, code.New("TS5303", opts.Name, "it edits data, and would stand on others that may leave before it")
 	}

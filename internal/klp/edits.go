@@ -13,29 +13,37 @@ import (
 )
 
 // A live patch may edit data of the target in place: a table of operations
-// that gets another function, for instance. Its words are written when the live
-// patch comes (or the module whose data it is), and written back when it goes.
+// that gets another function, for instance.
 //
-//   - Read-only data is written by way of a second mapping, all words of an
-//     object at once while every other CPU stands still.
-//   - What was there is checked before: it must be what the target was built
-//     with, or what the live patch before this one wrote. Else the live patch is
-//     refused, or the word left alone where an administrator may have set it.
-//   - They are written back before the transition that ends the live patch, so
-//     that no task enters a function of it by such a table while the kernel
-//     looks for tasks in them, and the live patch goes only when every task has
-//     been seen outside the code between reading a pointer and calling it.
+//   - What is there is checked before the transition (pre_patch): it must be
+//     what the target was built with, or what the live patch before this one
+//     wrote. Else the live patch is refused, or the word left alone where an
+//     administrator may have set it.
+//   - It is written after the transition (post_patch), when the live patch can
+//     no longer be given up: livepatch frees a module whose load it cancels,
+//     whoever runs in it, and calls nobody before it turns a transition round.
+//     Nothing leads into a live patch by a table before it is there for good.
+//   - Read-only data is written by way of a second mapping, all words at once
+//     while every other CPU stands still; what nobody expected is left alone.
+//   - It is written back before the transition that ends the live patch
+//     (pre_unpatch), and before a module goes.
+//   - Where there was no pointer, the new one stays (TSUGI_STAYS): somebody may
+//     have seen it and not yet called it.
+//   - Who has read a pointer may keep it for as long as they like. A live patch
+//     that puts pointers to its own code anywhere stays in memory until the
+//     next boot (lend.go).
 //   - A live patch that replaces another runs alone: the kernel does not call
 //     the callbacks of what is replaced. It finds the other's table by a
-//     klp_state, takes over the words that both edit, writes back the others,
-//     and undoes all that if it is given up. Every live patch of Tsugi's has
-//     this state, so that the kernel refuses one that knows nothing of it.
+//     klp_state, and when its own transition is over it takes over the words
+//     that both edit and writes back the others. Until then the other one is in
+//     charge, and stays so if this one is given up. Every live patch of Tsugi's
+//     has this state, so that the kernel refuses one that knows nothing of it.
 
 // EditsState is the id of the klp_state by which live patches know each
 // other's edits ("TSUGI" in ASCII), EditsVersion that of struct tsugi_data.
 const (
 	EditsState   = 0x5453554749
-	EditsVersion = 1
+	EditsVersion = 2
 )
 
 // proveEdited compares the variables that are edited with the target's bytes.

@@ -3,8 +3,6 @@
 package klp
 
 const editsIncludes = `#include <linux/mm.h>
-#include <linux/rcupdate.h>
-#include <linux/sched.h>
 #include <linux/stop_machine.h>
 #include <linux/vmalloc.h>
 `
@@ -20,15 +18,15 @@ struct tsugi_edit {
 	u32 size, flags;
 	/* from here on for when it runs */
 	u64 base;	/* without any live patch */
-	u64 before;	/* when this live patch came */
 	u64 value, bits, expect;
 	void *map;
 	u32 state, pending;
+	u64 reserved;
 };
 static_assert(sizeof(struct tsugi_edit) == 96);
 
-enum { TSUGI_IDLE, TSUGI_APPLIED, TSUGI_UNDONE };
-enum { TSUGI_OPTIONAL = 1, TSUGI_ANY = 2, TSUGI_FILLED = 4, TSUGI_EXIT = 8 };
+enum { TSUGI_IDLE, TSUGI_APPLIED, TSUGI_UNDONE, TSUGI_READY };
+enum { TSUGI_OPTIONAL = 1, TSUGI_ANY = 2, TSUGI_FILLED = 4, TSUGI_EXIT = 8, TSUGI_STAYS = 16 };
 
 struct tsugi_list {
 	struct tsugi_edit *edits;
@@ -38,7 +36,7 @@ struct tsugi_list {
 
 struct tsugi_data {
 	unsigned int nr;
-	unsigned int replaced;	/* another live patch is taking over */
+	unsigned int reserved;
 	struct tsugi_list *lists;
 };
 
@@ -86,7 +84,7 @@ static void tsugi_put(const struct tsugi_edit *e, u64 value)
 	}
 }
 
-/* Every other CPU stands still. */
+/* Every other CPU stands still. What nobody expected there is left alone. */
 static int tsugi_poke(void *arg)
 {
 	struct tsugi_data *d = arg;
@@ -99,45 +97,59 @@ static int tsugi_poke(void *arg)
 		if (!e->pending)
 			continue;
 		now = tsugi_get(e);
-		if ((e->flags & TSUGI_OPTIONAL) && ((now ^ e->expect) & e->bits))
-			continue;
-		tsugi_put(e, (now & ~e->bits) | (e->value & e->bits));
+		if (!((now ^ e->expect) & e->bits))
+			tsugi_put(e, (now & ~e->bits) | (e->value & e->bits));
 	}
 	return 0;
 }
 
-/* The data may be read-only: write by way of a second mapping. */
-static int tsugi_commit(struct tsugi_data *d)
+/* The data may be read-only: it is written by way of a second mapping. */
+static int tsugi_map(const struct tsugi_list *l, struct tsugi_edit *e)
+{
+	struct page *page;
+
+	if (e->map)
+		return 0;
+	page = l->object ? vmalloc_to_page(e->at) : virt_to_page(lm_alias(e->at));
+	if (page)
+		e->map = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	return e->map ? 0 : -ENOMEM;
+}
+
+static void tsugi_unmap(struct tsugi_edit *e)
+{
+	if (e->map)
+		vunmap(e->map);
+	e->map = NULL;
+	e->pending = 0;
+}
+
+/* Writes what is wanted and can be mapped. */
+static void tsugi_commit(struct tsugi_data *d, const char *what)
 {
 	struct tsugi_list *l;
 	struct tsugi_edit *e;
 	unsigned int n = 0;
-	int ret = 0;
 
-	tsugi_each(d, l, e) {
-		struct page *page;
-
-		if (!e->pending)
-			continue;
-		n++;
-		page = l->object ? vmalloc_to_page(e->at) : virt_to_page(lm_alias(e->at));
-		e->map = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
-		if (!e->map)
-			ret = -ENOMEM;
-	}
-	if (n && !ret)
-		ret = stop_machine(tsugi_poke, d, NULL);
 	tsugi_each(d, l, e) {
 		if (!e->pending)
 			continue;
+		if (!tsugi_map(l, e)) {
+			n++;
+			continue;
+		}
 		e->pending = 0;
-		if (e->map)
-			vunmap(e->map);
-		e->map = NULL;
+		pr_err("%s: no memory to %s %pS\n", THIS_MODULE->name, what, e->at);
 	}
-	return ret;
+	if (n)
+		stop_machine(tsugi_poke, d, NULL);
+	tsugi_each(d, l, e) {
+		if (e->pending)
+			tsugi_unmap(e);
+	}
 }
 
+/* What a live patch has written at a place. */
 static struct tsugi_edit *tsugi_find(struct tsugi_data *d, const void *at)
 {
 	struct tsugi_list *l;
@@ -145,7 +157,7 @@ static struct tsugi_edit *tsugi_find(struct tsugi_data *d, const void *at)
 
 	if (d) {
 		tsugi_each(d, l, e) {
-			if (e->at == at)
+			if (e->state == TSUGI_APPLIED && e->at == at)
 				return e;
 		}
 	}
@@ -160,33 +172,30 @@ static void tsugi_want(struct tsugi_edit *e, u64 value, u64 bits, u64 expect)
 	e->pending = 1;
 }
 
-/* Prepares an edit; refuses when there is something that was not expected. */
-static int tsugi_begin(struct tsugi_edit *e, struct tsugi_edit *prev)
+/*
+ * Where there was no pointer, the new one stays: code that has found it and
+ * not yet used it would call nothing. It leads into this module, which stays
+ * as well, or to what was there before.
+ */
+static bool tsugi_stays(const struct tsugi_edit *e)
 {
-	u64 now = tsugi_get(e), base = now;
-	bool ok;
+	return (e->flags & TSUGI_STAYS) && !(e->base & e->mask);
+}
 
-	if (prev && prev->state != TSUGI_APPLIED)
-		prev = NULL;
+/* Whether there is what was expected, with a live patch that is there or not. */
+static bool tsugi_expected(struct tsugi_edit *e)
+{
+	struct tsugi_edit *prev = tsugi_find(tsugi_prev, e->at);
+	u64 now = tsugi_get(e), base = now;
+
 	if (prev)
 		base = (now & ~prev->mask) | (prev->base & prev->mask);
-	ok = (e->flags & TSUGI_ANY) || !((base ^ e->old) & e->mask) || !((base ^ e->new) & e->mask) ||
-	     ((e->flags & TSUGI_FILLED) && !(e->old & e->mask));
-	if (prev && ((now ^ prev->new) & prev->mask & e->mask))
-		ok = false;
-	if (!ok && (e->flags & TSUGI_OPTIONAL)) {
-		pr_notice("%s: %pS has been set, and is left as it is\n", THIS_MODULE->name, e->at);
-		return 0;
-	}
-	if (!ok) {
-		pr_err("%s: %pS is not what the kernel was built with\n", THIS_MODULE->name, e->at);
-		return -EBUSY;
-	}
 	e->base = base;
-	e->before = now;
-	e->state = TSUGI_APPLIED;
-	tsugi_want(e, e->new, e->mask, now);
-	return 0;
+	e->expect = now;
+	if (prev && ((now ^ prev->new) & prev->mask & e->mask))
+		return false;
+	return (e->flags & TSUGI_ANY) || !((base ^ e->old) & e->mask) || !((base ^ e->new) & e->mask) ||
+	       ((e->flags & (TSUGI_FILLED | TSUGI_STAYS)) && !(e->old & e->mask));
 }
 
 /* The pointer to a module's exit function lies where only the module tells. */
@@ -199,180 +208,127 @@ static void *tsugi_exit_of(struct klp_object *obj)
 #endif
 }
 
-static int tsugi_apply(struct klp_object *obj, unsigned int object)
+/* Nothing of an object is edited any more, and it may go. */
+static void tsugi_forget(unsigned int object)
+{
+	struct tsugi_list *l;
+	struct tsugi_edit *e;
+
+	tsugi_each(&tsugi_data, l, e) {
+		if (l->object != object)
+			continue;
+		e->state = TSUGI_IDLE;
+		tsugi_unmap(e);
+		if (e->flags & TSUGI_EXIT)
+			e->at = NULL;
+	}
+}
+
+/* Writes an object's data back. */
+static void tsugi_undo(unsigned int object)
+{
+	struct tsugi_list *l;
+	struct tsugi_edit *e;
+
+	tsugi_each(&tsugi_data, l, e) {
+		if (l->object != object || e->state != TSUGI_APPLIED)
+			continue;
+		e->state = TSUGI_UNDONE;
+		if (!tsugi_stays(e))
+			tsugi_want(e, e->base, e->mask, e->new);
+	}
+	tsugi_commit(&tsugi_data, "write back");
+}
+
+/* Writes back what only the live patch before this one has edited. */
+static void tsugi_withdraw(void)
+{
+	struct tsugi_list *l;
+	struct tsugi_edit *p;
+
+	tsugi_each(tsugi_prev, l, p) {
+		struct tsugi_edit *own = tsugi_find(&tsugi_data, p->at);
+		u64 bits = p->mask & ~(own ? own->mask : 0);
+
+		if (p->state == TSUGI_APPLIED && bits && !tsugi_stays(p))
+			tsugi_want(p, p->base, bits, p->new);
+	}
+	tsugi_commit(tsugi_prev, "write back");
+	tsugi_each(tsugi_prev, l, p)
+		p->state = TSUGI_IDLE; /* nobody asks it again */
+}
+
+/* Sees whether an object's data can be edited, and writes nothing yet. */
+static int tsugi_edits_pre_patch(struct klp_object *obj, unsigned int object)
 {
 	struct tsugi_list *l;
 	struct tsugi_edit *e;
 	int ret = 0;
 
-	tsugi_each(&tsugi_data, l, e) {
-		if (l->object == object && (e->flags & TSUGI_EXIT))
-			e->at = tsugi_exit_of(obj);
-	}
-	if (tsugi_data.replaced)
-		return 0; /* the other one's callbacks are for it */
-	tsugi_each(&tsugi_data, l, e) {
-		if (l->object == object && e->state == TSUGI_IDLE && e->at && !ret)
-			ret = tsugi_begin(e, tsugi_find(tsugi_prev, e->at));
-	}
-	if (!ret)
-		ret = tsugi_commit(&tsugi_data);
-	if (!ret)
-		return 0;
-	tsugi_each(&tsugi_data, l, e) {
-		if (l->object == object) {
-			e->state = TSUGI_IDLE;
-			e->pending = 0;
-		}
-	}
-	return ret;
-}
-
-/* Every task has left code that may have read a pointer and not yet used it. */
-static void tsugi_settle(void)
-{
-	synchronize_rcu_tasks();
-}
-
-/* Writes an object's data back, and tells whether there was any. */
-static bool tsugi_undo(unsigned int object, unsigned int state)
-{
-	struct tsugi_list *l;
-	struct tsugi_edit *e;
-	bool any = false;
-
-	tsugi_each(&tsugi_data, l, e) {
-		if (l->object != object || e->state != TSUGI_APPLIED)
-			continue;
-		e->state = state;
-		any = true;
-		tsugi_want(e, tsugi_prev ? e->before : e->base, e->mask, e->new);
-	}
-	if (tsugi_commit(&tsugi_data)) {
-		/* Its functions may still be called: it must never leave. */
-		pr_err("%s: no memory to write data back; the module stays\n", THIS_MODULE->name);
-		__module_get(THIS_MODULE);
-	}
-	return any;
-}
-
-/* Takes what only the live patch before this one edits out, or puts it back. */
-static int tsugi_withdraw(bool back)
-{
-	struct tsugi_list *l;
-	struct tsugi_edit *p;
-	int ret;
-
-	tsugi_prev->replaced = !back;
-	tsugi_each(tsugi_prev, l, p) {
-		struct tsugi_edit *own = tsugi_find(&tsugi_data, p->at);
-		u64 bits = p->mask & ~(own ? own->mask : 0);
-
-		if (back && p->state == TSUGI_IDLE && p->at) /* its module came meanwhile */
-			tsugi_begin(p, NULL);
-		else if (p->state == TSUGI_APPLIED && bits && back)
-			tsugi_want(p, p->new, bits, p->base);
-		else if (p->state == TSUGI_APPLIED && bits)
-			tsugi_want(p, p->base, bits, p->new);
-	}
-	ret = tsugi_commit(tsugi_prev);
-	if (ret && back)
-		pr_err("%s: no memory to put back what %s is without\n", THIS_MODULE->name, "the live patch before");
-	return ret;
-}
-
-static int tsugi_edits_pre_patch(struct klp_object *obj, unsigned int object)
-{
-	struct klp_state *prev;
-	struct tsugi_list *l;
-	struct tsugi_edit *e;
-	int ret;
-
 	if (!object) {
-		tsugi_each(&tsugi_data, l, e) { /* obj is the first of all objects */
-			if (e->flags & TSUGI_EXIT)
-				e->at = tsugi_exit_of(obj + l->object);
-		}
-		prev = klp_get_prev_state(TSUGI_EDITS_STATE);
+		struct klp_state *prev = klp_get_prev_state(TSUGI_EDITS_STATE);
+
 		tsugi_prev = prev ? prev->data : NULL;
-		if (tsugi_prev) {
-			ret = tsugi_withdraw(false);
-			if (ret) {
-				tsugi_withdraw(true);
-				return ret;
-			}
+	}
+	tsugi_each(&tsugi_data, l, e) {
+		if (l->object != object || ret)
+			continue;
+		if (e->flags & TSUGI_EXIT)
+			e->at = tsugi_exit_of(obj);
+		if (!e->at)
+			continue;
+		if (tsugi_expected(e)) {
+			ret = tsugi_map(l, e);
+			e->state = TSUGI_READY;
+		} else if (e->flags & TSUGI_OPTIONAL) {
+			pr_notice("%s: %pS has been set, and is left as it is\n", THIS_MODULE->name, e->at);
+		} else {
+			pr_err("%s: %pS is not what the kernel was built with\n", THIS_MODULE->name, e->at);
+			ret = -EBUSY;
 		}
 	}
-	ret = tsugi_apply(obj, object);
-	if (ret && !object && tsugi_prev)
-		tsugi_withdraw(true);
+	if (ret)
+		tsugi_forget(object);
 	return ret;
 }
 
-/* Another callback has refused: livepatch calls none of the object's then. */
-static void __maybe_unused tsugi_edits_cancel(struct klp_object *obj, unsigned int object)
-{
-	tsugi_undo(object, TSUGI_IDLE);
-	if (!object && tsugi_prev)
-		tsugi_withdraw(true);
-}
-
+/* Every task runs the new code: edits an object's data, or with vmlinux all. */
 static void tsugi_edits_post_patch(struct klp_object *obj, unsigned int object)
 {
 	struct tsugi_list *l;
 	struct tsugi_edit *e;
 
 	tsugi_each(&tsugi_data, l, e) {
-		if (!object)
-			e->before = e->base;
-		if (l->object == object && e->state == TSUGI_UNDONE) { /* it was to go, and stays */
+		if (object && l->object != object)
+			continue;
+		if (e->state == TSUGI_UNDONE) { /* it was to go, and is not */
 			e->state = TSUGI_APPLIED;
-			tsugi_want(e, e->new, e->mask, e->base);
+			if (!tsugi_stays(e))
+				tsugi_want(e, e->new, e->mask, e->base);
+		} else if (e->state == TSUGI_READY && tsugi_expected(e)) {
+			e->state = TSUGI_APPLIED;
+			tsugi_want(e, e->new, e->mask, e->expect);
+		} else if (e->state == TSUGI_READY) {
+			pr_notice("%s: %pS has been set meanwhile, and is left as it is\n", THIS_MODULE->name, e->at);
+			e->state = TSUGI_IDLE;
+			tsugi_unmap(e);
 		}
 	}
-	if (tsugi_commit(&tsugi_data))
-		pr_err("%s: no memory to edit data again\n", THIS_MODULE->name);
-	if (!object && tsugi_prev) {
-		if (tsugi_prev->nr)
-			tsugi_settle();
+	if (!object && tsugi_prev)
+		tsugi_withdraw();
+	tsugi_commit(&tsugi_data, "edit");
+	if (!object)
 		tsugi_prev = NULL;
-	}
-}
-
-static bool tsugi_going(struct klp_object *obj, unsigned int object)
-{
-	struct tsugi_list *l;
-	struct tsugi_edit *e;
-
-	if (!obj->mod || obj->mod->state != MODULE_STATE_GOING)
-		return false;
-	tsugi_each(&tsugi_data, l, e) {
-		if (l->object != object)
-			continue;
-		e->state = TSUGI_IDLE;
-		if (e->flags & TSUGI_EXIT)
-			e->at = NULL;
-	}
-	return true;
 }
 
 static void __maybe_unused tsugi_edits_pre_unpatch(struct klp_object *obj, unsigned int object)
 {
-	if (!tsugi_going(obj, object))
-		tsugi_undo(object, TSUGI_UNDONE);
+	tsugi_undo(object);
 }
 
-static void tsugi_edits_post_unpatch(struct klp_object *obj, unsigned int object)
+static void __maybe_unused tsugi_edits_post_unpatch(struct klp_object *obj, unsigned int object)
 {
-	bool late;
-
-	if (tsugi_going(obj, object))
-		return;
-	late = tsugi_undo(object, TSUGI_IDLE); /* when it never was whole */
-	if (!object && tsugi_prev)
-		tsugi_withdraw(true);
-	/* Once for all objects, whose data was written back before the transition. */
-	if (late || (!object && tsugi_data.nr))
-		tsugi_settle();
+	tsugi_undo(object);
+	tsugi_forget(object);
 }
 `

@@ -39,6 +39,9 @@ type Module struct {
 	Symbols   []Symbol // what the kernel's livepatch core must resolve
 	States    []State
 	Proof     Proof
+	// Stays says why the module can't be unloaded once it is loaded: addresses
+	// of its own that somebody may keep. Empty: it can.
+	Stays []string
 	// Warnings are the lines in which Kbuild or objtool complained about the
 	// module, undefined symbols aside. A clean build has none.
 	Warnings []string

@@ -22,6 +22,7 @@ type linkage struct {
 	aliases map[string]string // global names of replacements and hooks -> local link name
 	clear   bool              // see clear.go
 	edits   bool              // see edits.go
+	stays   bool              // the module has no exit: see stays.go
 	cold    map[string]bool   // link names of what is joined to functions, see cold.go
 }
 

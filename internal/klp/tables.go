@@ -115,8 +115,14 @@ func writeTables(opts Options, pieces []*piece, ln *linkage) (string, error) {
 	}
 	t.printf("\t.replace = %t,\n};\n", !opts.Keep)
 	t.printf("\nstatic int __init tsugi_init(void)\n{\n\treturn klp_enable_patch(&tsugi_patch);\n}\n")
-	t.printf("\n/* Needed for the module to be removable; livepatch allows that only when disabled. */\n")
-	t.printf("static void __exit tsugi_exit(void)\n{\n}\n\nmodule_init(tsugi_init);\nmodule_exit(tsugi_exit);\n")
+	exit := "module_exit(tsugi_exit);\n"
+	if ln.stays {
+		exit = fmt.Sprintf("/* Without an exit function it stays in memory: others may have pointers into it. */\nMODULE_INFO(%s, \"Y\");\n", staysInfo)
+	} else {
+		t.printf("\n/* Needed for the module to be removable; livepatch allows that only when disabled. */\n")
+		t.printf("static void __exit tsugi_exit(void)\n{\n}\n")
+	}
+	t.printf("\nmodule_init(tsugi_init);\n%s", exit)
 	t.printf("MODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n")
 	t.printf("MODULE_DESCRIPTION(%s);\n", quoteC(opts.Description))
 	for _, k := range slices.Sorted(maps.Keys(opts.Info)) {
@@ -183,7 +189,7 @@ func (t *tables) wants(o *object, kind objdiff.HookKind) bool {
 // edits tells whether a callback deals with edits of data: vmlinux's also with
 // those of the live patch before this one.
 func (t *tables) edits(o *object, kind objdiff.HookKind) bool {
-	return t.ln.edits && (len(o.edited()) > 0 || o.name == Vmlinux && kind != objdiff.HookPreUnpatch)
+	return t.ln.edits && (len(o.edited()) > 0 || o.name == Vmlinux && (kind == objdiff.HookPrePatch || kind == objdiff.HookPostPatch))
 }
 
 func (t *tables) clears(o *object) bool { return t.ln.clear && o.name != Vmlinux }
@@ -194,8 +200,8 @@ func (t *tables) clears(o *object) bool { return t.ln.clear && o.name != Vmlinux
 // post_unpatch of the pieces whose pre_patch went well undo them, just as
 // livepatch does for whole objects.
 //
-// Edits of data are made before the authors' callbacks are called, and undone
-// after them. number is the object's in the tables of edits.
+// Edits of data are made before the authors' post_patch is called, and undone
+// after their pre_unpatch. number is the object's in the tables of edits.
 func (t *tables) callbacks(o *object, number int, n *int) error {
 	names := map[*piece]map[objdiff.HookKind]string{}
 	for _, p := range o.pieces {
@@ -256,7 +262,7 @@ func (t *tables) prePatch(o *object, number int, names map[*piece]map[objdiff.Ho
 	var undo []string
 	if t.edits(o, objdiff.HookPrePatch) {
 		t.printf("\tret = tsugi_edits_pre_patch(obj, %d);\n\tif (ret)\n\t\treturn ret;\n", number)
-		undo = append(undo, fmt.Sprintf("tsugi_edits_cancel(obj, %d)", number))
+		undo = append(undo, fmt.Sprintf("tsugi_forget(%d)", number))
 	}
 	for _, p := range o.pieces {
 		if f := names[p][objdiff.HookPrePatch]; f != "" {

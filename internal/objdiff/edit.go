@@ -43,6 +43,7 @@ type word struct {
 	oldAny      bool // what was there can't be named
 	optional    bool // left as it is where somebody has set it already
 	mayBeFilled bool // whoever registers it puts a default where nothing was
+	stays       bool // a pointer where none was, which readers may have tested
 }
 
 // edit finds changed variables that can be edited in place. The others are
@@ -203,7 +204,8 @@ func (r *Result) wordOf(c *comparer, p *atom, f layout.Field) (word, string) {
 		if why := r.pointerEdit(p, f, &w); why != "" {
 			return w, why
 		}
-		w.mayBeFilled = writable && w.oldRef == nil && w.old == 0
+		w.stays = w.oldRef == nil && w.old == 0
+		w.mayBeFilled = writable && w.stays
 		return w, ""
 	}
 	w.old, w.new = w.old&w.mask, w.new&w.mask
@@ -213,7 +215,7 @@ func (r *Result) wordOf(c *comparer, p *atom, f layout.Field) (word, string) {
 		if f.Kind != layout.FieldNumber && f.Kind != layout.FieldBool {
 			return w, "it is no number"
 		}
-		return w, r.remembers(o, p)
+		return w, r.remembers(p)
 	case f.Kind == layout.FieldNumber && wholeRecords[f.Of]:
 		return w, ""
 	case f.Kind != layout.FieldBool:
@@ -221,7 +223,13 @@ func (r *Result) wordOf(c *comparer, p *atom, f layout.Field) (word, string) {
 	case !f.Operations:
 		return w, describes(f)
 	}
-	return w, readAgain(f)
+	if why := readAgain(f); why != "" {
+		return w, why
+	}
+	if !switches[f.Of+"."+lastName(f.Name)] {
+		return w, "a flag in a table may be read twice, before and after, and nobody has looked at the readers of this one"
+	}
+	return w, ""
 }
 
 func describes(f layout.Field) string {
@@ -232,28 +240,53 @@ func describes(f layout.Field) string {
 }
 
 // remembers says why the value of a variable may mean something else by now
-// than how it is set up: "" for settings, which hardly anybody writes, and
-// which administrators may.
-func (r *Result) remembers(o, p *atom) string {
-	if readOnly(o.sec) || strings.HasPrefix(o.sec.Name, ".data..read_mostly") || strings.HasPrefix(o.sec.Name, ".data..ro_after_init") {
-		return ""
-	}
+// than how it is set up: "" for settings that administrators may write at any
+// time, so that the code has to stand that.
+func (r *Result) remembers(p *atom) string {
 	for _, u := range p.users {
 		if u.kind != variable {
 			continue
 		}
-		if u.sec.Name == "__param" {
+		if u.sec.Name == "__param" && paramWritable(u) {
 			return ""
 		}
 		for i := range u.refs {
 			if at := u.refs[i].off; u.refs[i].to.atom == p && at >= u.entry-u.start {
-				if f, ok := r.fieldOf(u, at-(u.entry-u.start)); ok && f.Of == "ctl_table" {
+				if f, ok := r.fieldOf(u, at-(u.entry-u.start)); ok && f.Of == "ctl_table" && r.sysctlWritable(u, f) {
 					return ""
 				}
 			}
 		}
 	}
-	return "it is no setting (a sysctl, a parameter, __read_mostly): what its value means by now is not known"
+	return "it is no setting (a sysctl or parameter that can be written): what its value means by now is not known"
+}
+
+const (
+	writers   = 0o222
+	paramPerm = 24 // struct kernel_param: name, mod, ops, then u16 perm
+)
+
+func paramWritable(u *atom) bool {
+	b := content(u)
+	return len(b) >= paramPerm+2 && binary.LittleEndian.Uint16(b[paramPerm:])&writers != 0
+}
+
+// sysctlWritable looks at the mode of the entry whose data a field is.
+func (r *Result) sysctlWritable(u *atom, data layout.Field) bool {
+	entry, _, ok := cutLast(data.Name, ".")
+	b := content(u)
+	for off := uint64(0); ok && off < uint64(len(b)); {
+		f, found := r.fieldOf(u, off)
+		if !found || f.Size == 0 {
+			off++
+			continue
+		}
+		if f.Name == entry+".mode" && f.Size == 2 && f.Off+2 <= uint64(len(b)) {
+			return binary.LittleEndian.Uint16(b[f.Off:])&writers != 0
+		}
+		off = f.Off + f.Size
+	}
+	return false
 }
 
 // pointerEdit judges a pointer that changes.

@@ -38,11 +38,17 @@ struct thing_ops copied = { .open = first };
 const struct nla_policy policy[2] = { { .type = 1 }, { .type = 2, .len = 8 } };
 int limit __attribute__((section(".data..read_mostly"))) = 5;
 static int depth = 3;
-struct ctl_table { const char *procname; void *data; int maxlen; int (*proc_handler)(void *); };
-struct ctl_table table[] = { { "depth", &depth, 4, other } };
+struct ctl_table { const char *procname; void *data; int maxlen; unsigned short mode; int (*proc_handler)(void *); };
+static int fixed = 3, width = 3, boot = 3;
+struct ctl_table table[] = { { "fixed", &fixed, 4, 0444, other }, { "depth", &depth, 4, 0644, other } };
+struct kernel_param { const char *name; void *mod; const void *ops; const unsigned short perm; signed char level; unsigned char flags; void *arg; };
+static const struct kernel_param width_param __attribute__((used, section("__param"))) = { .name = "width", .perm = 0600, .arg = &width };
+static const struct kernel_param boot_param __attribute__((used, section("__param"))) = { .name = "boot", .perm = 0444, .arg = &boot };
+struct amdgpu_ring_funcs { int type; bool no_user_fence; bool other; int (*emit)(struct thing *); };
+const struct amdgpu_ring_funcs ring = { .emit = first };
 int later;
 static bool quiet;
-int use(struct thing *t) { t->ops = &ops; later++; return limit + quiet + depth; }
+int use(struct thing *t) { t->ops = &ops; later++; return limit + quiet + depth + fixed + width + boot; }
 void hush(void) { quiet = !quiet; }
 void *copies(void) { return kmemdup(&copied, sizeof(copied), 0); }
 `
@@ -65,6 +71,7 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 		risks   []string
 		refused string // part of the reason, with the code
 		words   int
+		flags   uint32
 		changed []string
 	}{
 		"another function": {
@@ -72,6 +79,7 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 		},
 		"a function where none was": {
 			edits: []string{`"w", .open = first`, `"w", .open = first, .close = second`}, risks: []string{"TS8011 writable"}, words: 1,
+			flags: objdiff.EditFilled | objdiff.EditStays,
 		},
 		"a new function, behind one that is replaced for it": {
 			edits: []string{"/*NEW*/", fresh, ".close = second", ".close = third"}, words: 1,
@@ -81,10 +89,14 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 			edits: []string{"/*NEW*/", fresh, ".close = second", ".close = third", "limit + quiet", "limit - quiet"}, words: 1,
 			risks: []string{"TS8004 third", "TS8011 ops"}, changed: []string{"use"},
 		},
-		"a flag among operations":            {edits: []string{".mask = 4", ".mask = 4, .fast = 1"}, risks: []string{"TS8011 ops"}, words: 1},
+		"a flag among operations":            {edits: []string{"ring = {", "ring = { .no_user_fence = 1,"}, risks: []string{"TS8011 ring"}, words: 1},
+		"a flag that nobody has looked at":   {edits: []string{".mask = 4", ".mask = 4, .fast = 1"}, refused: "TS4010 ops.fast: a flag in a table may be read twice"},
 		"the rule of an attribute":           {edits: []string{".len = 8", ".len = 16"}, risks: []string{"TS8011 policy"}, words: 1},
-		"a pointer to data that exists":      {edits: []string{".mask = 4", ".mask = 4, .state = &shared"}, risks: []string{"TS8011 ops"}, words: 1},
-		"an initial value":                   {edits: []string{"= 5;", "= 6;"}, risks: []string{"TS8012 limit"}, words: 1},
+		"a pointer to data that exists":      {edits: []string{".mask = 4", ".mask = 4, .state = &shared"}, risks: []string{"TS8011 ops"}, words: 1, flags: objdiff.EditStays},
+		"what may have sized something":      {edits: []string{"= 5;", "= 6;"}, refused: "TS4010 limit: it is no setting"},
+		"a sysctl that nobody may write":     {edits: []string{"fixed = 3", "fixed = 4"}, refused: "TS4010 fixed: it is no setting"},
+		"a parameter for loading":            {edits: []string{"boot = 3", "boot = 4"}, refused: "TS4010 boot: it is no setting"},
+		"an initial value of a parameter":    {edits: []string{"width = 3", "width = 4"}, risks: []string{"TS8012 width"}, words: 1},
 		"an initial value of a sysctl":       {edits: []string{"depth = 3", "depth = 0"}, risks: []string{"TS8012 depth"}, words: 1},
 		"what may count or remember":         {edits: []string{"int later;", "int later = 7;"}, refused: "TS4010 later: it is no setting"},
 		"a flag that may":                    {edits: []string{"bool quiet;", "bool quiet = 1;"}, refused: "TS4010 quiet: it is no setting"},
@@ -122,6 +134,11 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 			qt.Assert(t, qt.IsNotNil(e.Edits))
 			qt.Check(t, qt.Equals(int(e.Edits.Size), tc.words*objdiff.EditSize))
 			checkEdits(t, e)
+			if !slices.ContainsFunc(tc.risks, func(s string) bool { return strings.HasPrefix(s, "TS8012") }) {
+				qt.Check(t, qt.Equals(binary.LittleEndian.Uint32(e.Edits.Section.Data[36:]), tc.flags))
+			}
+			// A table that leads into a live patch must not outlive it.
+			qt.Check(t, qt.Equals(len(e.Lent) > 0, slices.Contains(tc.risks, "TS8004 third")), qt.Commentf("%q", e.Lent))
 		})
 	}
 }

@@ -43,6 +43,7 @@ func (r *Result) Extract() (*Extract, error) {
 		return nil, err
 	}
 	e.out.Opened = e.r.opened()
+	e.out.Lent = e.r.Lent
 	e.hooks()
 	return e.out, nil
 }

@@ -25,6 +25,7 @@ const (
 	EditAny                         // what was there can't be checked
 	EditFilled                      // something may be where nothing was
 	EditExit                        // it is the module's exit function
+	EditStays                       // a pointer where none was: it is not taken away again
 )
 
 // edits writes the table of edited words. What the words point at is carried
@@ -58,7 +59,7 @@ func (e *emitter) editWord(sec *elfobj.Section, ed *editing, w *word, variable *
 	for _, f := range []struct {
 		on   bool
 		flag uint32
-	}{{w.optional, EditOptional}, {w.oldAny, EditAny}, {w.mayBeFilled, EditFilled}, {ed.exit, EditExit}} {
+	}{{w.optional, EditOptional}, {w.oldAny, EditAny}, {w.mayBeFilled, EditFilled}, {ed.exit, EditExit}, {w.stays, EditStays}} {
 		if f.on {
 			flags |= f.flag
 		}

@@ -30,6 +30,9 @@ type Extract struct {
 	// original object.
 	Edits  *elfobj.Symbol
 	Edited []*elfobj.Symbol
+	// Lent are addresses in File that may be kept longer than a task runs in
+	// it: a module that holds it must never leave memory.
+	Lent []string
 }
 
 // Replacement pairs a function of the original object with its new code.

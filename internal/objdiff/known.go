@@ -86,6 +86,10 @@ func readAgain(f layout.Field) string {
 	return "struct " + f.Of + " is not known as one that the kernel reads again each time"
 }
 
+// switches are flags of such tables that may change under readers: each of them
+// has been looked at, reads it once for what it does, and remembers nothing.
+var switches = map[string]bool{"amdgpu_ring_funcs.no_user_fence": true}
+
 func lastName(path string) string {
 	if _, last, ok := cutLast(path, "."); ok {
 		return last

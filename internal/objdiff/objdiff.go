@@ -85,6 +85,7 @@ type Result struct {
 	Data     []Datum         `json:"data,omitempty"`    // data that the patch brings
 	Special  []Kept          `json:"special,omitempty"` // special section entries that it brings
 	Edits    []Edit          `json:"edits,omitempty"`   // data of the target that it edits in place
+	Lent     []string        `json:"lent,omitempty"`    // addresses of its own that somebody may keep, see lend.go
 	Refusals []*code.Problem `json:"refusals,omitempty"`
 	Risks    []*code.Problem `json:"risks,omitempty"`
 	Notes    []string        `json:"notes,omitempty"`
@@ -160,6 +161,7 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 	r.edit(r.compare())
 	r.include()
 	r.judge()
+	r.Lent = r.lends()
 	r.describe()
 	return r, nil
 }

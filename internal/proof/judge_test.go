@@ -245,6 +245,18 @@ func TestVerdicts(t *testing.T) {
 			fails: "revert TS6107", skips: "late-modules probe cycles revert-shown",
 		},
 		{
+			name: "the module stays in memory", before: crashed(),
+			after: patched().without(stepReverted).without(stepCycles).without(stepProbeAgain).without(stepShown).
+				done(stepReverted, guest.State{Modules: []string{"ext4", "tsugi_p"}, Stays: true}).done(stepCycles, guest.Cycles{Stays: true}).
+				done(stepProbeAgain, vmguest.ScriptResult{}).begin(stepShown).ends(vm.Panicked, oops),
+			skips: "late-modules cycles", detail: map[string]string{"revert": "transition over after 9 ms, the module stays in memory"},
+		},
+		{
+			name: "the module stays in memory, and so does the live patch", before: crashed(),
+			after: patched().without(stepReverted).done(stepReverted, guest.State{Loaded: true, Modules: []string{"tsugi_p"}, Stays: true}).ends(vm.Finished, ""),
+			fails: "revert TS6107", skips: "late-modules probe cycles revert-shown",
+		},
+		{
 			name: "the second cycle fails", before: crashed(),
 			after: patched().without(stepCycles).done(stepCycles, guest.Cycles{Count: 1}, "cycle 2: load patch.ko: device or resource busy", "EBUSY").ends(vm.Finished, ""),
 			fails: "cycles TS6112", skips: "late-modules probe revert-shown",

@@ -76,6 +76,7 @@ type State struct {
 	Replace    string   `json:"replace,omitempty"` // from 6.11 on
 	Objects    []Object `json:"objects,omitempty"`
 	Modules    []string `json:"modules,omitempty"` // all loaded modules
+	Stays      bool     `json:"stays,omitempty"`   // its module is one that the kernel never unloads
 	Taint      string   `json:"taint"`             // /proc/sys/kernel/tainted
 }
 
@@ -88,7 +89,9 @@ type Object struct {
 
 func state(_ context.Context, p Patch) (*State, error) {
 	s := &State{Taint: vmguest.ReadLine("/proc/sys/kernel/tainted")}
-	lp, loaded, err := kload.New(kload.Options{}).Get(p.Name)
+	l := kload.New(kload.Options{})
+	s.Stays = l.Stays(p.Name)
+	lp, loaded, err := l.Get(p.Name)
 	if err != nil {
 		return s, err
 	}

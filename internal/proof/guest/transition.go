@@ -102,10 +102,15 @@ type Cycles struct {
 	Runs   int    `json:"runs,omitempty"`
 	Failed int    `json:"failed,omitempty"`
 	Output string `json:"output,omitempty"`
+	// Stays: the module is in memory until the next boot, and no cycle can be.
+	Stays bool `json:"stays,omitempty"`
 }
 
 func cycle(ctx context.Context, env *vmguest.Env, p Patch) (*Cycles, error) {
-	c := &Cycles{}
+	c := &Cycles{Stays: kload.New(kload.Options{}).Stays(p.Name)}
+	if c.Stays {
+		return c, nil
+	}
 	stop := c.underLoad(ctx, env, p.Load)
 	defer stop()
 	for i := range p.Count {

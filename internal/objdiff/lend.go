@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objdiff
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/insn"
+)
+
+// A live patch may be unloaded once no task runs in it. Pointers are another
+// matter: a work item, an RCU callback, a device's release function, the name
+// of an interrupt may lead into it for as long as the machine runs, and the
+// kernel does not know that. So the module of a live patch that gives away an
+// address of its own is made to stay in memory until the next boot; disabled
+// or replaced, it does nothing there.
+//
+// An address is given away when code takes it (and does not only read or write
+// what is there) and does not hand it to one of the functions below at once.
+
+// borrowers are functions that have done with what they are given when they
+// return. Those that set locks up keep a name and a key only with lockdep.
+var borrowers = map[string]bool{
+	"sort": true, "sort_r": true, "list_sort": true, "bsearch": true, "stop_machine": true, "___ratelimit": true,
+	"strcmp": true, "strncmp": true, "strcasecmp": true, "strncasecmp": true, "strstr": true, "strnstr": true, "strlen": true,
+	"strcpy": true, "strncpy": true, "strlcpy": true, "strscpy": true, "sized_strscpy": true, "strcat": true, "strlcat": true, "strncat": true,
+	"memcmp": true, "memcpy": true, "__memcpy": true, "memmove": true, "__memmove": true, "kstrdup": true, "kmemdup": true, "kmemdup_noprof": true,
+	"kasprintf": true, "devm_kasprintf": true, "match_string": true, "__sysfs_match_string": true, "sysfs_streq": true,
+	"sysfs_emit": true, "sysfs_emit_at": true, "sscanf": true, "__request_module": true, "print_hex_dump": true, "audit_log_format": true,
+	"seq_puts": true, "__seq_puts": true, "seq_write": true, "__mutex_init": true, "__init_rwsem": true, "__init_waitqueue_head": true,
+	"add_taint": true, "panic": true, "_printk_deferred": true, "dev_err_probe": true,
+	"_dev_emerg": true, "_dev_alert": true, "_dev_crit": true, "_dev_err": true, "_dev_warn": true, "_dev_notice": true, "_dev_info": true,
+	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true,
+	"xfs_emerg": true, "xfs_alert": true, "xfs_crit": true, "xfs_err": true, "xfs_warn": true, "xfs_notice": true, "xfs_info": true,
+	"__drm_err": true, "drm_dev_dbg": true, "__drm_dev_dbg": true, "___drm_dbg": true, "__drm_dbg": true, "warn_slowpath_fmt": true,
+}
+
+// borrows reports whether a function gives back what it gets.
+func borrows(name string) bool {
+	name = canonical(name)
+	return borrowers[name] || matchers[name] || strings.HasPrefix(name, "__dynamic_") ||
+		(strings.HasSuffix(name, "printk") || strings.HasSuffix(name, "printf")) && !strings.Contains(name, "trace_")
+}
+
+// lends lists the addresses of its own that the live patch gives away.
+func (r *Result) lends() []string {
+	var out []string
+	say := func(what string, where *atom) {
+		if s := fmt.Sprintf("%s in %s", what, where.family().name()); !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	for _, a := range r.patched.atoms {
+		switch {
+		case !a.included:
+		case a.class.code():
+			r.lentByCode(a, say)
+		case a.kind != function && a.sec.Name != "__dyndbg": // the kernel forgets those when the module goes
+			for i := range a.refs {
+				if what := r.ownAddress(a, &a.refs[i]); what != "" {
+					say(what, a)
+				}
+			}
+		}
+	}
+	for _, e := range r.edits {
+		for i := range e.words {
+			if w := &e.words[i]; w.brings() {
+				say(w.newRef.to.atom.name(), e.atom)
+			}
+		}
+	}
+	return out
+}
+
+// lentByCode looks at the addresses that code takes.
+func (r *Result) lentByCode(a *atom, say func(string, *atom)) {
+	var list []step
+	if a.kind == function && !a.undecoded && r.patched.arch.Decode != nil {
+		list = steps(a, r.patched.arch.Decode)
+	}
+	if list == nil { // replaced instructions and the like, or another architecture
+		for i := range a.refs {
+			if what := r.ownAddress(a, &a.refs[i]); what != "" {
+				say(what, a)
+			}
+		}
+		return
+	}
+	for i := range list {
+		for k := range list[i].ref {
+			f := &list[i].ref[k]
+			what := r.ownAddress(a, f)
+			if what == "" || !list[i].takes(a, f) || list[i].borrowed(list[i+1:]) {
+				continue
+			}
+			say(what, a)
+		}
+	}
+}
+
+// ownAddress names what a reference leads to if that is the live patch's own
+// and the reference is no call.
+func (r *Result) ownAddress(from *atom, f *ref) string {
+	t := f.to
+	switch {
+	case f.branch || f.implicit || t.extern != nil:
+		return ""
+	case t.atom == nil && t.litSec != nil:
+		return "a string"
+	case t.atom == nil || !t.atom.included:
+		return ""
+	case t.atom.class.code():
+		if t.off != 0 || t.atom.state != fresh || t.atom.parent != nil {
+			return "" // a place in a function is for its own jumps; a changed one is named by its original
+		}
+		return t.atom.name()
+	case (&emitter{r: r}).original(from, f):
+		return ""
+	case t.atom.sym == nil:
+		return "a constant"
+	}
+	return t.atom.name()
+}
+
+// takes reports whether an instruction takes an address: others read or write
+// what is there, or compare with it.
+func (s *step) takes(a *atom, f *ref) bool {
+	off := int(int64(f.off-(a.entry-a.start)) - s.at)
+	compares := s.Map == insn.Map1Byte && (s.Opcode == 0x3d || s.Opcode == 0x81 && s.Reg() == 7)
+	switch field, _ := s.FieldAt(off); field {
+	case insn.DispField:
+		return s.Map == insn.Map1Byte && s.Opcode == 0x8d // lea
+	case insn.ImmField:
+		return !compares
+	}
+	return true
+}
+
+// borrowed reports whether the address that an instruction takes is an argument
+// of a borrower, which is called next, and goes nowhere else.
+func (s *step) borrowed(rest []step) bool {
+	reg, ok := s.argument()
+	if !ok {
+		return false
+	}
+	for i := range rest {
+		switch n := &rest[i]; n.Kind {
+		case insn.Call:
+			if len(n.ref) != 1 {
+				return false
+			}
+			switch t := n.ref[0].to; {
+			case t.extern != nil:
+				return borrows(t.extern.Name)
+			case t.atom != nil:
+				return borrows(t.atom.name())
+			}
+			return false
+		case insn.Jump, insn.CondJump, insn.Ret, insn.IndirectJump, insn.IndirectCall:
+			return false
+		default:
+			if reg >= 0 && n.mentions(reg) {
+				return false
+			}
+		}
+	}
+	return false
+}
+
+const (
+	rexR = 4
+	rexX = 2
+	rexB = 1
+)
+
+func register(low, rex, bit byte) int {
+	if rex&bit != 0 {
+		low |= 8
+	}
+	return int(low)
+}
+
+// argument says in which register an instruction puts an argument, -1 for the
+// stack.
+func (s *step) argument() (int, bool) {
+	if s.Enc != insn.Legacy || s.Map != insn.Map1Byte {
+		return 0, false
+	}
+	reg := 0
+	switch {
+	case s.Opcode == 0x68:
+		return -1, true
+	case s.Opcode >= 0xb8 && s.Opcode <= 0xbf:
+		reg = register(s.Opcode&7, s.REX, rexB)
+	case s.Opcode == 0xc7 && s.Mod() == 3:
+		reg = register(s.RM(), s.REX, rexB)
+	case s.Opcode == 0x8d:
+		reg = register(s.Reg(), s.REX, rexR)
+	}
+	return reg, slices.Contains([]int{7, 6, 2, 1, 8, 9}, reg) // rdi, rsi, rdx, rcx, r8, r9: gone after the call
+}
+
+// mentions reports whether an instruction may have to do with a register.
+func (s *step) mentions(reg int) bool {
+	op := s.Opcode
+	switch {
+	case s.Enc != insn.Legacy:
+		return true
+	case s.HasModRM:
+		group := s.Map == insn.Map1Byte && (op >= 0x80 && op <= 0x83 || op&0xfe == 0xc0 || op&0xfe == 0xc6 || op&0xfc == 0xd0 || op&0xf6 == 0xf6)
+		if !group && register(s.Reg(), s.REX, rexR) == reg || s.Mod() == 3 && register(s.RM(), s.REX, rexB) == reg {
+			return true
+		}
+		if s.Mod() == 3 || s.RIPRel {
+			return false
+		}
+		if s.HasSIB {
+			return register(s.SIB&7, s.REX, rexB) == reg || register(s.SIB>>3&7, s.REX, rexX) == reg
+		}
+		return register(s.RM(), s.REX, rexB) == reg
+	case s.Map != insn.Map1Byte:
+		return true // cpuid and its like
+	case op >= 0x50 && op <= 0x5f, op >= 0x90 && op <= 0x97, op >= 0xb0 && op <= 0xbf:
+		return register(op&7, s.REX, rexB) == reg
+	case op >= 0xa4 && op <= 0xa7, op >= 0xaa && op <= 0xaf: // strings
+		return reg == 1 || reg == 6 || reg == 7
+	}
+	return false
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objdiff_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+)
+
+const lendBase = `
+extern int _printk(const char *, ...);
+extern int strcmp(const char *, const char *);
+extern int request_irq(unsigned int, int (*)(void *), const char *, void *);
+extern void call_rcu(void *, int (*)(void *));
+extern void sort(void *, unsigned long, unsigned long, int (*)(const void *, const void *), void *);
+extern int other(void *);
+struct device { const char *name; int (*release)(void *); const int *table; };
+/*NEW*/
+static int old(void *p) { return other(p) + 1; }
+int probe(struct device *d, const char *s, int n)
+{
+	other(d);
+	/*HERE*/
+	return other(d);
+}
+void *taken(void) { return old; }
+`
+
+// TestAddressesThatAreGivenAway: what somebody may keep when no task runs in
+// the live patch any more keeps its module in memory.
+func TestAddressesThatAreGivenAway(t *testing.T) {
+	t.Parallel()
+	const function = "static __attribute__((noinline)) int fresh(void *p) { return other(p) + 2; }"
+	const number = "static const int numbers[] = { 1, 2, 3, 4, 5, 6, 7, 8 };"
+	orig := build(t, lendBase, kernelish...)
+	for name, tc := range map[string]struct {
+		add, here string
+		want      []string
+	}{
+		"nothing":                    {here: "d->name = s;"},
+		"what is printed":            {here: `_printk("%s\n", s);`},
+		"what is compared":           {here: `if (!strcmp(s, "x")) return 0;`},
+		"a call":                     {add: function, here: "n += fresh(d); d->table = (void *)(long)n;"},
+		"what the target has":        {here: "d->release = other;"},
+		"a function of the object":   {here: "d->release = old;"},
+		"a function that is stored":  {add: function, here: "d->release = fresh;", want: []string{"fresh in probe"}},
+		"one that is called later":   {add: function, here: "call_rcu(d, fresh);", want: []string{"fresh in probe"}},
+		"one that is called at once": {add: "static int cmp(const void *a, const void *b) { return *(char *)a - *(char *)b; }", here: "sort(d, 1, n, cmp, 0);"},
+		"a name":                     {here: `request_irq(n, other, "tsugi", d);`, want: []string{"a string in probe"}},
+		"a name and a message":       {here: `const char *x = "tsugi"; _printk(x); d->name = x;`, want: []string{"a string in probe"}},
+		"a name first":               {here: `const char *x = "tsugi"; d->name = x; _printk(x);`, want: []string{"a string in probe"}},
+		"either of two":              {here: `_printk(n ? "on" : "off");`, want: []string{"a string in probe"}},
+		"a table that is read":       {add: number, here: "n = numbers[n & 7]; _printk(s, n);"},
+		"a table that is kept":       {add: number, here: "d->table = numbers;", want: []string{"numbers in probe"}},
+		"a table of functions":       {add: function + "static int (*const calls[])(void *) = { fresh, other };", here: "n += calls[n & 1](d); _printk(s, n);", want: []string{"fresh in calls"}},
+		"a comparison":               {add: function, here: "if (d->release == fresh) n = fresh(d); _printk(s, n);"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := strings.NewReplacer("/*NEW*/", tc.add, "/*HERE*/", tc.here).Replace(lendBase)
+			r, err := objdiff.Diff(orig, build(t, src, kernelish...), objdiff.Options{})
+			qt.Assert(t, qt.IsNil(err))
+			qt.Assert(t, qt.HasLen(r.Refusals, 0), qt.Commentf("%v", r.Refusals))
+			qt.Assert(t, qt.IsTrue(slices.Contains(names(r.Changed), "probe")))
+			e, err := r.Extract()
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.DeepEquals(e.Lent, tc.want))
+		})
+	}
+}
