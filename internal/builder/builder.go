@@ -92,6 +92,9 @@ type Report struct {
 	Proven klp.Proof   `json:"proven"` // source against running code
 	Module *ModuleInfo `json:"module,omitempty"`
 	Stages []Stage     `json:"stages"`
+	// Rest are objects that were not looked at, because the others decide. Only
+	// with Request.Assess.
+	Rest kbuild.Rest `json:"rest,omitzero"`
 	Notes  []string    `json:"notes,omitempty"`
 
 	// Artifact is the live patch; nil unless Verdict is live and it was asked for.
@@ -191,8 +194,8 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		do   func() error
 	}{
 		{"read fix", func() error { return b.combine() }},
-		{"assess sources", func() (err error) { known, err = b.assessSources(ctx); return err }},
-		{"find objects", func() (err error) { objs, err = b.reach(ctx, false); return err }},
+		{"assess few", func() (err error) { known, err = b.assessFew(ctx); return err }},
+		{"find objects", func() (err error) { objs, _, err = b.reach(ctx, scope{}); return err }},
 		{"compile", func() (err error) { before = *b.report; pairs, err = b.compile(ctx, objs); return err }},
 		{"compare", func() error { return b.compare(ctx, pairs) }},
 		{"fit structs", func() (err error) { _, err = b.fitStructs(ctx, objs, pairs, before); return err }},

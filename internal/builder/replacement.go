@@ -74,7 +74,7 @@ func Replace(ctx context.Context, req ReplaceRequest, rep progress.Reporter) ([]
 	if err := b.combine(); err != nil {
 		return nil, err
 	}
-	objs, err := b.reach(ctx, false)
+	objs, _, err := b.reach(ctx, scope{})
 	if err != nil {
 		return nil, err
 	}

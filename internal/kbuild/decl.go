@@ -30,6 +30,7 @@ const (
 	tagName                    // of a struct, union or enum: it stands behind that word
 	typeName                   // of a typedef
 	memberName                 // of a struct's or union's member
+	macroName                  // of a macro, like plainName
 )
 
 func named(kind nameKind, words ...string) []name {
@@ -130,7 +131,7 @@ func (s *declScanner) directive(l string) {
 		s.conds = s.conds[:n-1]
 	case "define", "undef":
 		word := firstWord(rest)
-		d := decl{kind: macroDecl, text: l, under: s.under(), names: named(plainName, word)}
+		d := decl{kind: macroDecl, text: l, under: s.under(), names: named(macroName, word)}
 		if word == "" {
 			d.kind, d.names = opaque, nil
 		}
@@ -282,7 +283,7 @@ func isAttribute(w string) bool {
 		"__latent_entropy", "__bitwise", "__noreturn", "__visible", "__private", "__nocast", "__sched",
 		"notrace", "noinline", "noinstr", "asmlinkage", "__visible_for_testing", "__meminit", "__net_init",
 		"__alias", "__realloc_size", "__returns_nonnull", "__no_sanitize_address", "__initdata", "__refdata",
-		"__nonstring", "fastcall", "__kprobes", "__used", "__unused", "__tsugi":
+		"__nonstring", "__kprobes", "__used", "__unused":
 		return true
 	}
 	return false

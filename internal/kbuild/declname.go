@@ -89,6 +89,9 @@ func (d *decl) function(toks []string) {
 			if i == 1 { // a macro that makes something, and no type before it
 				return
 			}
+			if end+1 < len(toks) && toks[end+1] == "(" { // a macro that makes the name
+				return
+			}
 		case i+2 < len(toks) && toks[i+1] == "*" && isName(toks[i+2]):
 			names = append(names, toks[i+2])
 		}
@@ -182,6 +185,11 @@ func (d *decl) typedef(toks []string) {
 }
 
 func (d *decl) variable(toks []string) {
+	for i := range toks[1:] {
+		if toks[i+1] == "(" && isName(toks[i]) { // a macro that makes the name
+			return
+		}
+	}
 	if names := declarators(toks); len(names) > 0 {
 		d.kind, d.names = varDecl, named(plainName, names...)
 	}

@@ -14,7 +14,9 @@ type glue struct {
 	parts [][]string // what its user has to bring: one of these lists; none: anything
 }
 
-// glues lists the macros that can make a word.
+// glues lists the macros that can make a word of parts. A word that comes whole
+// from who uses the macro, with nothing beside it, stands in a text that is
+// asked for that word anyway (of a tag, see usesTag).
 func (n *narrowing) glues(word string) []glue {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -28,6 +30,11 @@ func (n *narrowing) glues(word string) []glue {
 		}
 		all, ok := fillings(shape, word, n.w.known)
 		if !ok {
+			continue
+		}
+		many := len(all) == 0
+		all = slices.DeleteFunc(all, func(f []string) bool { return slices.Contains(f, word) })
+		if len(all) == 0 && !many {
 			continue
 		}
 		var parts [][]string

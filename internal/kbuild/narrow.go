@@ -36,6 +36,7 @@ type narrowing struct {
 	chains map[string]*chain
 
 	taggers map[string]bool // macros that make the tag of a type of an argument
+	pasters map[string]bool // macros that make words of parts
 	shadows []uint32        // files of the names of created ones
 }
 
@@ -80,11 +81,13 @@ func (t *declTable) fill(decls []decl) {
 func newNarrowing(t *kernel.Target, w *words, changes []fix.Change) *narrowing {
 	n := &narrowing{
 		t: t, w: w, changed: make(map[string]*headerChange),
-		glued: make(map[string][]glue), chains: make(map[string]*chain), taggers: make(map[string]bool),
+		glued: make(map[string][]glue), chains: make(map[string]*chain), taggers: make(map[string]bool), pasters: make(map[string]bool),
 	}
 	for _, p := range w.Pastes {
 		if p.Shape == tagger {
 			n.taggers[p.Macro] = true
+		} else {
+			n.pasters[p.Macro] = true
 		}
 	}
 	created := make(map[string]bool)
@@ -381,20 +384,26 @@ func (s *search) narrow(ctx context.Context) (err error) {
 // when a file is not among the indexed ones, or a created one takes the place
 // of another.
 func (n *narrowing) readsOf(c *compilation, o Object) (bitset, bool) {
-	var reads bitset
-	if list, err := c.originalReads(o); err == nil {
-		reads = newBitset(len(n.w.Names))
+	r := n.w.readings.of(o, func() (reading, bool) {
+		b, err := c.readCommand(o)
+		if err != nil {
+			return reading{}, false
+		}
+		list, err := c.parseCommand(o, b)
+		if err != nil {
+			return reading{}, false
+		}
+		reads := newBitset(len(n.w.Names))
 		for _, f := range list {
 			k, ok := n.w.number[f]
 			if !ok && !strings.HasPrefix(f, "include/config/") && isCode(f) {
-				return nil, false
+				return reading{}, true
 			}
 			if ok {
 				reads.add(k)
 			}
 		}
-	} else {
-		reads = n.w.mayRead(o.Source)
-	}
-	return reads, !reads.any(n.shadows)
+		return reading{reads, true}, true
+	}, func() bitset { return n.w.mayRead(o.Source) })
+	return r.files, r.known && !r.files.any(n.shadows)
 }

@@ -84,8 +84,8 @@ func FuzzDeclarations(f *testing.F) {
 			if d.kind == opaque && len(d.names) > 0 || d.kind == protoDecl && len(d.names) == 0 {
 				t.Fatalf("%+v", d)
 			}
-			for k := plainName; k <= memberName; k++ {
-				if _, everyone := n.react(&d, name{word, k}); everyone && d.kind != opaque && d.kind != includeDecl {
+			for k := plainName; k <= macroName; k++ {
+				if _, everyone := n.react(&d, name{word, k}); everyone && d.kind != opaque && d.kind != includeDecl && d.kind != macroDecl {
 					t.Fatalf("%+v", d)
 				}
 			}

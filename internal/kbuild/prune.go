@@ -3,6 +3,7 @@
 package kbuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,59 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
+
+// some prunes the candidates; with few, part after part of them until that
+// many were found.
+func (s *search) some(ctx context.Context, files []FileOutcome, few int) (Rest, error) {
+	if few == 0 || len(s.candidates) <= few {
+		return Rest{}, s.prune(ctx, files)
+	}
+	all := s.candidates
+	known := make(map[Object]bool)
+	for _, cand := range all {
+		_, err := os.Stat(filepath.Join(filepath.Dir(s.m.dir), strings.ReplaceAll(cand.Path, "..", "__"), "cmd"))
+		known[cand.Object] = err == nil
+	}
+	rank := func(c candidate) int {
+		n := 0
+		if c.Module != "" {
+			n += 2
+		}
+		if !known[c.Object] {
+			n++
+		}
+		return n
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(rank(a), rank(b)) })
+	enough := len(s.objects) + few
+	asked := 0
+	for len(s.objects) < enough && asked < len(all) && asked < few*textsPerFew {
+		n := min(max(few, asked), len(all)-asked)
+		s.candidates = all[asked : asked+n]
+		if err := s.prune(ctx, files); err != nil {
+			return Rest{}, err
+		}
+		asked += n
+	}
+	return Rest{
+		Any:    asked < len(all),
+		Kernel: slices.ContainsFunc(all[asked:], func(c candidate) bool { return c.Module == "" && !s.seen[c.Object] }),
+	}, nil
+}
+
+// settle says what became of the files that candidates include.
+func (s *search) settle(files []FileOutcome, rest Rest) {
+	for i := range files {
+		f := &files[i]
+		switch {
+		case f.Outcome != Ignored || f.Why != "":
+		case rest.Any:
+			f.Outcome, f.Why = Built, "not all objects that include it were looked at"
+		default:
+			f.Outcome, f.Why = NoEffect, fmt.Sprintf("%d objects include it, none sees a difference", f.Pruned)
+		}
+	}
+}
 
 // prune preprocesses the candidates before and after the fix and keeps those
 // whose text differs where it matters. An object that fails to preprocess is
@@ -67,11 +121,6 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 		for _, n := range cand.by {
 			files[n].Pruned--
 			s.add([]Object{cand.Object}, &files[n])
-		}
-	}
-	for i := range files {
-		if f := &files[i]; f.Outcome == Ignored && f.Why == "" {
-			f.Outcome, f.Why = NoEffect, fmt.Sprintf("%d objects include it, none sees a difference", f.Pruned)
 		}
 	}
 	return nil

@@ -20,6 +20,15 @@ type Reached struct {
 	Objects []Object      // to be compiled, by path
 	Files   []FileOutcome // what became of each file of the fix, in its order
 	Notes   []string      // hunks that were applied elsewhere or with less context
+	// Rest are objects that include a changed file and were not asked whether
+	// they see the change: with SourcesOnly and Few.
+	Rest Rest
+}
+
+// Rest says what objects were not asked.
+type Rest struct {
+	Any    bool `json:"any"`
+	Kernel bool `json:"kernel,omitempty"` // of the kernel proper are among them
 }
 
 // FileOutcome says what a changed file means for the target.
@@ -49,7 +58,14 @@ type ReachOptions struct {
 	// SourcesOnly leaves out the objects that only include a changed file.
 	// When those of the fix's own .c files can't be live, no others matter.
 	SourcesOnly bool
+	// Few, if not 0, ends the search when so many objects are found that see
+	// the change by including a changed file, those of the kernel proper first.
+	// Where they can't be live, no others matter.
+	Few int
 }
+
+// textsPerFew is how many objects are preprocessed at most for each of a few.
+const textsPerFew = 8
 
 // manyUsers is from how many files on the whole kernel's index is asked.
 const manyUsers = 40
@@ -102,12 +118,16 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 		if err := s.narrow(ctx); err != nil {
 			return nil, err
 		}
-		if limit := textsPerObject * opt.MaxObjects; len(s.candidates)-len(s.seen) > limit {
+		if limit := textsPerObject * opt.MaxObjects; opt.Few == 0 && len(s.candidates)-len(s.seen) > limit {
 			return nil, code.New("TS3106", t.Name, fmt.Sprintf("%d objects may see it, the limit is %d", len(s.candidates), limit))
 		}
-		if err := s.prune(ctx, r.Files); err != nil {
+		if r.Rest, err = s.some(ctx, r.Files, opt.Few); err != nil {
 			return nil, err
 		}
+		s.settle(r.Files, r.Rest)
+	}
+	if opt.SourcesOnly {
+		r.Rest = Rest{Any: true, Kernel: true}
 	}
 	for _, c := range changes {
 		r.Notes = append(r.Notes, c.Notes...)

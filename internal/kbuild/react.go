@@ -3,15 +3,19 @@
 package kbuild
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
+
+// tagCall is where a macro's call makes the tag of a type.
+var tagCall = regexp.MustCompile(`\b(struct|union|enum)\s+\w+\s*\(`)
 
 // react tells which names of a declaration change their meaning when a name
 // that it mentions does, or that whoever reads it may notice.
 func (n *narrowing) react(d *decl, x name) (names []name, everyone bool) {
 	if slices.ContainsFunc(d.names, func(b name) bool { return b.word == x.word }) {
-		return nil, false // it does not use the name, it brings it
+		return n.stands(d, x) // it does not use the name, it brings it
 	}
 	if x.kind == tagName && d.kind != opaque && !n.usesTag(d.under+" "+d.text, x.word) {
 		return nil, false
@@ -28,7 +32,7 @@ func (n *narrowing) react(d *decl, x name) (names []name, everyone bool) {
 	case macroDecl, inlineDecl, varDecl, enumDecl:
 		return d.names, false
 	}
-	if x.kind == plainName || x.kind == memberName || mentions([]byte(d.under), x.word) {
+	if x.kind == plainName || x.kind == macroName || x.kind == memberName || mentions([]byte(d.under), x.word) {
 		return d.names, false
 	}
 	toks := withoutAttributes(tokens(withoutConds(d.text)))
@@ -44,8 +48,44 @@ func (n *narrowing) react(d *decl, x name) (names []name, everyone bool) {
 	return d.members(toks, x)
 }
 
+// stands tells what a macro means for a declaration that has its name: then
+// another name is declared, the one that the macro stands for. "#define
+// mtype_add IPSET_TOKEN(MTYPE, _add)" makes of "static int mtype_add(…)" a
+// function that nobody calls mtype_add. A macro of its own name only says that
+// there is one, and one with parameters is the other branch of an #if, unless
+// it makes words of parts.
+func (n *narrowing) stands(d *decl, x name) (names []name, everyone bool) {
+	if d.kind != macroDecl || x.kind == macroName {
+		return nil, false
+	}
+	body, ok := strings.CutPrefix(d.text, "# define "+x.word)
+	switch {
+	case !ok:
+		return nil, false
+	case strings.HasPrefix(body, "("):
+		return nil, n.pastes(body)
+	}
+	toks := tokens(body)
+	for len(toks) > 2 && toks[0] == "(" && closing(toks, 0) == len(toks)-1 {
+		toks = toks[1 : len(toks)-1]
+	}
+	switch {
+	case len(toks) == 1 && isName(toks[0]) && toks[0] != x.word:
+		return named(plainName, toks[0]), false
+	}
+	return nil, len(toks) > 1 && isName(toks[0]) && toks[1] == "("
+}
+
+// pastes tells whether a text makes words of parts, itself or by a macro in it.
+func (n *narrowing) pastes(text string) bool {
+	found := strings.Contains(text, "##")
+	eachWord([]byte(text), func(w []byte) { found = found || n.pasters[string(w)] })
+	return found
+}
+
 // usesTag tells whether a text has a word as the tag of a type: behind struct,
-// union or enum, or anywhere beside a macro that puts it there.
+// union or enum, or anywhere beside a macro that puts it there, or a macro's
+// call that stands behind struct.
 func (n *narrowing) usesTag(text, word string) bool {
 	before, bare := "", false
 	found := false
@@ -62,7 +102,7 @@ func (n *narrowing) usesTag(text, word string) bool {
 		return found
 	}
 	eachWord([]byte(text), func(w []byte) { found = found || n.taggers[string(w)] })
-	return found
+	return found || tagCall.MatchString(text)
 }
 
 // usage is how a declaration uses a type.

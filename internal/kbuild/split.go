@@ -208,16 +208,30 @@ func (c *compilation) ways(o Object, name string) ways {
 // originalReads lists what the compiler of the original object reads, its
 // source first of all.
 func (c *compilation) originalReads(o Object) ([]string, error) {
+	b, err := c.readCommand(o)
+	if err == nil {
+		var reads []string
+		if reads, err = c.parseCommand(o, b); err == nil {
+			return reads, nil
+		}
+	}
+	return nil, code.New("TS3108", o.Path, "its list of files is not known").With(err)
+}
+
+// readCommand reads what kbuild recorded of an object, or of its preprocessed
+// source.
+func (c *compilation) readCommand(o Object) ([]byte, error) {
 	b, err := os.ReadFile(c.file(o, "cmd"))
 	if err != nil {
 		b, err = os.ReadFile(c.file(o, "icmd"))
 	}
-	if err != nil {
-		return nil, code.New("TS3108", o.Path, "").With(err)
-	}
+	return b, err
+}
+
+func (c *compilation) parseCommand(o Object, b []byte) ([]string, error) {
 	reads, err := parseReads(b, c.t.Source)
-	if err != nil || !slices.Contains(reads, o.Source) {
-		return nil, code.New("TS3108", o.Path, "its list of files is not known").With(err)
+	if err == nil && !slices.Contains(reads, o.Source) {
+		err = errors.New("its source is not among the files that were read")
 	}
-	return reads, nil
+	return reads, err
 }

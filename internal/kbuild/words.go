@@ -37,9 +37,57 @@ type words struct {
 	shapes map[string][]int // shape -> indices of Pastes
 	edges  [][]uint32       // what each file includes
 
+	readings readings
+
 	mu     sync.Mutex
 	tables map[uint32]*declTable
 	held   int // bytes of text in tables
+}
+
+// readings keeps which files objects read, for one fix after the other.
+type readings struct {
+	mu   sync.Mutex
+	read map[string]reading // what their compiler read
+	may  map[string]bitset  // what sources that were not compiled yet may read
+}
+
+type reading struct {
+	files bitset
+	known bool
+}
+
+// of returns what an object reads; exact finds what its compiler did, if it
+// ran already, and may what is possible.
+func (r *readings) of(o Object, exact func() (reading, bool), may func() bitset) reading {
+	r.mu.Lock()
+	found, ok := r.read[o.Path]
+	r.mu.Unlock()
+	if ok {
+		return found
+	}
+	if found, ok = exact(); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.read == nil {
+			r.read = make(map[string]reading)
+		}
+		r.read[o.Path] = found
+		delete(r.may, o.Source)
+		return found
+	}
+	r.mu.Lock()
+	files, ok := r.may[o.Source]
+	r.mu.Unlock()
+	if !ok {
+		files = may()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.may == nil {
+			r.may = make(map[string]bitset)
+		}
+		r.may[o.Source] = files
+	}
+	return reading{files, true}
 }
 
 // hashWord is FNV-1a.

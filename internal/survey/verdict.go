@@ -36,6 +36,8 @@ type Verdict struct {
 	Objects []Object             `json:"objects,omitempty"`
 	Unbuilt []builder.Unbuilt    `json:"unbuilt,omitempty"`
 	Changes []livepatch.Function `json:"functions,omitempty"` // replaced functions
+	// Partial: not all objects were looked at, because the others decide.
+	Partial bool `json:"partial,omitempty"`
 	// With are the fixes that it was taken together with.
 	With  []Requirement `json:"with,omitempty"`
 	Milli int64         `json:"ms"` // how long it took
@@ -98,7 +100,8 @@ func fromReport(r *builder.Report) *Verdict {
 			onlyModules = o.Module != "" && (onlyModules || !slices.ContainsFunc(v.Objects[:i], func(b Object) bool { return b.Changed }))
 		}
 	}
-	v.Served = v.Outcome == Reboot && onlyModules
+	v.Served = v.Outcome == Reboot && onlyModules && !r.Rest.Kernel
+	v.Partial = r.Rest.Any
 	return v
 }
 
