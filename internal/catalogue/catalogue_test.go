@@ -115,15 +115,15 @@ func TestFeeds(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 
-	res, err := c.Feed(t.Context(), srv.Client(), []string{filepath.Join(dir, "cves"), srv.URL + "/all.zip", srv.URL + "/kev.json"}, progress.Discard)
+	res, err := c.Feed(t.Context(), srv.Client(), []string{filepath.Join(dir, "cves"), srv.URL + "/all.zip", srv.URL + "/kev.json"}, false, progress.Discard)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Check(t, qt.Equals(res, FeedResult{Read: 4, Added: 3, Exploited: 1}))
+	qt.Check(t, qt.DeepEquals(res, FeedResult{Read: 4, Added: 3, Exploited: 1}))
 	before, err := os.ReadFile(c.recordsPath("2026"))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(strings.Count(string(before), "\n"), 2))
-	res, err = c.Feed(t.Context(), srv.Client(), []string{filepath.Join(dir, "cves"), write("kev.json", kevText)}, progress.Discard)
+	res, err = c.Feed(t.Context(), srv.Client(), []string{filepath.Join(dir, "cves"), write("kev.json", kevText)}, false, progress.Discard)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Check(t, qt.Equals(res, FeedResult{Read: 3, Exploited: 1}))
+	qt.Check(t, qt.DeepEquals(res, FeedResult{Read: 3, Exploited: 1}))
 	after, err := os.ReadFile(c.recordsPath("2026"))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(string(after), string(before)))
@@ -135,7 +135,7 @@ func TestFeeds(t *testing.T) {
 		{write("bad.zip", "PK\x03\x04 and then no more"), "TS1209"},
 		{write("bad.json", "{}"), "TS1213"},
 	} {
-		_, err := c.Feed(t.Context(), srv.Client(), []string{bad.source}, progress.Discard)
+		_, err := c.Feed(t.Context(), srv.Client(), []string{bad.source}, false, progress.Discard)
 		qt.Check(t, qt.Equals(string(code.Of(err)), bad.code), qt.Commentf("%s: %v", bad.source, err))
 	}
 
@@ -198,7 +198,7 @@ func TestGit(t *testing.T) {
 	c := open(t)
 	feed := filepath.Join(t.TempDir(), "x.json")
 	qt.Assert(t, qt.IsNil(os.WriteFile(feed, []byte("["+record("CVE-2026-10001", highVector, upstream)+","+record("CVE-2026-10002", lowVector, two)+"]"), 0o644)))
-	_, err := c.Feed(t.Context(), http.DefaultClient, []string{feed}, progress.Discard)
+	_, err := c.Feed(t.Context(), http.DefaultClient, []string{feed}, false, progress.Discard)
 	qt.Assert(t, qt.IsNil(err))
 
 	fixes, err := c.Git(t.Context(), GitRequest{Dir: dir, Commits: []string{first + "..main"}}, progress.Discard)

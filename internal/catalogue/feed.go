@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -34,27 +35,32 @@ type FeedResult struct {
 	Added     int `json:"added"`     // of CVEs that nothing was known of
 	Changed   int `json:"changed"`   // of CVEs of which something else was known
 	Exploited int `json:"exploited"` // records of known exploited ones among those read
+	// Bad are the texts that were left out because they can't be understood.
+	Bad []*code.Problem `json:"bad,omitempty"`
 }
 
 // Feed reads CVE records, OSV records and the KEV catalogue from files,
 // directories (every *.json below them), zip archives and http(s) addresses
 // of any of these, and keeps what they tell. Nothing is kept when a source
-// can't be read. Errors: TS1209 for a source, TS1213 for a record.
-func (c *Catalogue) Feed(ctx context.Context, client *http.Client, sources []string, rep progress.Reporter) (FeedResult, error) {
+// can't be read, or a record in it; with skipBad, records that can't be
+// understood are left out, each text with all that is in it, and told.
+// Errors: TS1209 for a source, TS1213 for a record.
+func (c *Catalogue) Feed(ctx context.Context, client *http.Client, sources []string, skipBad bool, rep progress.Reporter) (FeedResult, error) {
 	var res FeedResult
 	var all []cve.Record
 	take := func(name string, text []byte) error {
 		if err := kernel.Interrupted(ctx); err != nil {
 			return err
 		}
-		rs, err := cve.Read(name, text)
+		rs, err := readRecords(name, text)
+		if p, is := errors.AsType[*code.Problem](err); is && skipBad && p.Code == "TS1213" {
+			res.Bad = append(res.Bad, p)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		for _, r := range rs {
-			if !validYear(year(r.ID)) {
-				return code.New("TS1213", name, fmt.Sprintf("CVE id %.40q", r.ID))
-			}
 			if r.Exploited {
 				res.Exploited++
 			}
@@ -71,6 +77,20 @@ func (c *Catalogue) Feed(ctx context.Context, client *http.Client, sources []str
 	var err error
 	res.Added, res.Changed, err = c.addRecords(ctx, all)
 	return res, err
+}
+
+// readRecords reads a feed's text, the ids of which may name files.
+func readRecords(name string, text []byte) ([]cve.Record, error) {
+	rs, err := cve.Read(name, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rs {
+		if !validYear(year(r.ID)) {
+			return nil, code.New("TS1213", name, fmt.Sprintf("CVE id %.40q", r.ID))
+		}
+	}
+	return rs, nil
 }
 
 func readSource(ctx context.Context, client *http.Client, src string, rep progress.Reporter, take func(string, []byte) error) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/cumulative"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/selection"
+	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
@@ -59,28 +60,36 @@ func seriesText(r seriesResult) string {
 	return b.String()
 }
 
-// chosen sums up what is held and what is not.
+// chosen sums up what is held and what is not. A CVE of which one fix is open
+// is open, whatever else is held of it.
 func chosen(r seriesResult) [][2]string {
-	held, open := map[string]bool{}, map[string]bool{}
-	for _, f := range r.Selection.Fixes {
-		for _, c := range f.CVEs {
-			held[c] = true
-		}
-	}
-	high := 0
+	held, possible := map[string]bool{}, map[string]bool{}
+	open, high := map[string]bool{}, map[string]bool{}
 	for _, o := range r.Open {
 		for _, c := range o.CVEs {
-			if !open[c] && (o.Severity == "high" || o.Severity == "critical") {
-				high++
-			}
 			open[c] = true
+			high[c] = high[c] || o.Severity == "high" || o.Severity == "critical"
 		}
+	}
+	var metas []*series.Meta
+	for _, f := range r.Selection.Fixes {
+		metas = append(metas, &f.Meta)
+		for _, c := range f.CVEs {
+			held[c] = !open[c]
+		}
+	}
+	for _, d := range series.Doubts(metas) {
+		possible[d.CVE] = !open[d.CVE]
 	}
 	n := 0
 	if r.Verdict == builder.Live {
 		n = len(r.Selection.Fixes)
 	}
-	pairs := [][2]string{{"holds", fmt.Sprintf("%s, %s", ui.Count(n, "fix"), ui.Count(len(held), "CVE"))}}
+	holds := fmt.Sprintf("%s, %s", ui.Count(n, "fix"), ui.Count(count(held), "CVE"))
+	if n := count(possible); n > 0 {
+		holds += fmt.Sprintf(", %d of them by a possible attribution", n)
+	}
+	pairs := [][2]string{{"holds", holds}}
 	if r.Artifact != nil {
 		var served []string
 		for _, f := range r.Artifact.Manifest.Fixes {
@@ -91,9 +100,19 @@ func chosen(r seriesResult) [][2]string {
 		pairs = append(pairs, [2]string{"where not loaded", strings.Join(served, ", ")})
 	}
 	if len(open) > 0 {
-		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %d of them high or critical", ui.Count(len(open), "CVE"), high)})
+		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %d of them high or critical", ui.Count(len(open), "CVE"), count(high))})
 	}
 	return pairs
+}
+
+func count(set map[string]bool) int {
+	n := 0
+	for _, is := range set {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 func offerText(o selection.Offer) string {
@@ -110,6 +129,14 @@ func offerText(o selection.Offer) string {
 	return "dragged along: " + b.String()
 }
 
+// opens names the CVEs that a fix leaves open when it goes.
+func opens(l selection.Left) string {
+	if l.Fix == nil {
+		return ""
+	}
+	return someOf(l.Fix.CVEs, 2)
+}
+
 // leftTable lists what is left out, the policy's doing first. What has no
 // effect on the target needs no line.
 func leftTable(left []selection.Left) string {
@@ -118,7 +145,7 @@ func leftTable(left []selection.Left) string {
 	for _, k := range order {
 		for _, l := range left {
 			if l.Kind == k {
-				rows = append(rows, []string{string(k), l.ID, ui.Dim(string(l.Code)), ui.Dim(clip(strings.ReplaceAll(l.Why, "\n", " "), 100))})
+				rows = append(rows, []string{string(k), l.ID, opens(l), ui.Dim(string(l.Code)), ui.Dim(clip(strings.ReplaceAll(l.Why, "\n", " "), 100))})
 			}
 		}
 	}
@@ -134,7 +161,7 @@ func leftTable(left []selection.Left) string {
 	}
 	text := ""
 	if len(rows) > 0 {
-		text = "\n" + ui.Indent(ui.Table(slices.Clone([]string{"left out", "fix", "code", "why"}), rows), 2)
+		text = "\n" + ui.Indent(ui.Table(slices.Clone([]string{"left out", "fix", "opens", "code", "why"}), rows), 2)
 	}
 	if len(rest) > 0 {
 		text += "  " + ui.Dim("and "+strings.Join(rest, ", ")) + "\n"

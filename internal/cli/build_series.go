@@ -32,7 +32,7 @@ type choiceOptions struct {
 	policy       string
 	all          bool
 	previous     string
-	replacements bool
+	fixedModules bool
 }
 
 func (o *choiceOptions) register(f *pflag.FlagSet) {
@@ -42,12 +42,12 @@ func (o *choiceOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.policy, "policy", "", "file with the policy to choose by")
 	f.BoolVar(&o.all, "all", false, "take fixes without a CVE or an advisory too")
 	f.StringVar(&o.previous, "previous", "", "live patch that this one comes after: its version and states are carried on")
-	f.BoolVar(&o.replacements, "replacements", false, "with it, build fixed modules for machines that have not loaded them")
+	f.BoolVar(&o.fixedModules, "fixed-modules", false, "build fixed modules beside it, for machines that have not loaded them")
 }
 
 // chooses tells whether the fixes are a series to choose from.
 func (o *choiceOptions) chooses(args []string) bool {
-	if o.update != "" || len(o.exclude) > 0 || o.policy != "" || o.all || o.previous != "" || o.replacements {
+	if o.update != "" || len(o.exclude) > 0 || o.policy != "" || o.all || o.previous != "" || o.fixedModules {
 		return true
 	}
 	for _, a := range args {
@@ -70,7 +70,7 @@ func (a *app) buildSeries(ctx context.Context, args []string, o buildOptions) er
 	}
 	req := cumulative.Request{
 		Policy: p, Now: time.Now(), Name: o.name, Version: o.version, Builder: command.Maker(),
-		Accept: o.accept, Jobs: o.jobs, Replacements: o.choice.replacements,
+		Accept: o.accept, Jobs: o.jobs, Replacements: o.choice.fixedModules,
 	}
 	if !o.versionSet && o.choice.previous != "" {
 		req.Version = 0
@@ -199,7 +199,7 @@ func (a *app) readSeries(args []string) (*series.Series, error) {
 			all.Fixes = append(all.Fixes, s.Fixes...)
 			continue
 		}
-		f, err := a.seriesFix(arg)
+		f, err := a.readSeriesFix(arg)
 		if err != nil {
 			return nil, err
 		}
@@ -212,23 +212,6 @@ func (a *app) readSeries(args []string) (*series.Series, error) {
 		}
 	}
 	return all, nil
-}
-
-// seriesFix reads a diff with what its header or its sidecar says of it.
-func (a *app) seriesFix(file string) (*series.Fix, error) {
-	text, err := a.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var sidecar []byte
-	if beside := strings.TrimSuffix(file, filepath.Ext(file)) + ".yaml"; file != "-" {
-		if _, err := os.Stat(beside); err == nil {
-			if sidecar, err = a.ReadFile(beside); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return series.ParseFix(file, text, sidecar)
 }
 
 func (a *app) previous(file string) (*livepatch.Manifest, error) {

@@ -64,13 +64,45 @@ func (c *fixChoice) versions(store *kernel.Store) (from, to string, err error) {
 		return c.from, c.update, nil
 	}
 	if c.target == "" {
-		return "", "", command.Usage(program+" fix", "--update needs --from VERSION or --target NAME")
+		targets, err := store.List()
+		if err != nil {
+			return "", "", err
+		}
+		from, err := onlySource(targets, c.update)
+		return from, c.update, err
 	}
 	t, err := store.Get(c.target)
 	if err != nil {
 		return "", "", err
 	}
 	return t.SourceVersion, c.update, nil
+}
+
+// onlySource is the source version that an update starts from on this
+// computer, when its targets leave no choice: those of the same kernel series
+// have one source in common that is another than the update's.
+func onlySource(targets []*kernel.Target, to string) (string, error) {
+	var from []string
+	for _, t := range targets {
+		if v := t.SourceVersion; v != to && kernelSeries(v) == kernelSeries(to) && !slices.Contains(from, v) {
+			from = append(from, v)
+		}
+	}
+	if len(from) == 1 {
+		return from[0], nil
+	}
+	slices.Sort(from)
+	why := "--update needs --from VERSION or --target NAME"
+	if len(from) > 1 {
+		why += "; targets here have " + strings.Join(from, " and ")
+	}
+	return "", command.Usage(program+" fix", why)
+}
+
+// kernelSeries is "6.1" of "6.1.190-1".
+func kernelSeries(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
 // chosenFixes reads the chosen series.

@@ -19,7 +19,7 @@ import (
 func newFixLsCommand(a *app) *cobra.Command {
 	var c fixChoice
 	var q filterFlags
-	var left bool
+	var left, doubtful bool
 	cmd := &cobra.Command{
 		Use:     "ls [ID]...",
 		Aliases: []string{"list"},
@@ -35,12 +35,14 @@ about them on that kernel.`,
 			if err := q.check("ls", c); err != nil {
 				return err
 			}
-			return a.fixLs(cmd.Context(), c, q, left)
+			return a.fixLs(cmd.Context(), c, q, left, doubtful)
 		},
 	}
 	c.flags(cmd, a)
 	q.flags(cmd)
 	cmd.Flags().BoolVar(&left, "unattributed", false, "list the changelog's entries that no fix was found for instead")
+	cmd.Flags().BoolVar(&doubtful, "doubtful", false, "list the CVEs of which it is not sure that the fixes are theirs instead")
+	cmd.MarkFlagsMutuallyExclusive("unattributed", "doubtful")
 	return cmd
 }
 
@@ -63,10 +65,17 @@ func lineOf(s *series.Series, f *series.Fix, verdicts map[string]selection.Fact)
 	}
 }
 
-func (a *app) fixLs(ctx context.Context, c fixChoice, q filterFlags, left bool) error {
+func (a *app) fixLs(ctx context.Context, c fixChoice, q filterFlags, left, doubtful bool) error {
 	all, err := a.chosenFixes(ctx, c)
 	if err != nil {
 		return err
+	}
+	if doubtful {
+		doubts := []series.Doubt{}
+		for _, s := range all {
+			doubts = append(doubts, s.Doubts()...)
+		}
+		return a.Show("doubts", doubts, func() string { return doubtTable(doubts) })
 	}
 	if left {
 		entries := []series.Entry{}

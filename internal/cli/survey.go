@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/command"
-	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/survey"
 )
 
@@ -21,6 +20,7 @@ import (
 type surveyOptions struct {
 	target     string
 	from, to   string
+	series     string
 	html       string
 	json       string
 	jobs       int
@@ -33,24 +33,29 @@ type surveyOptions struct {
 func newSurveyCommand(a *app) *cobra.Command {
 	var o surveyOptions
 	cmd := &cobra.Command{
-		Use:   "survey [DIFF]...",
+		Use:   "survey [DIFF|DIRECTORY]...",
 		Short: "Say of every fix and CVE of an update whether it can be live",
-		Long: `survey walks the fixes of a distribution's update, or those of the diffs that
-are named, and judges each one as build would: live, reboot (with the reason)
-or not affected. It groups them by CVE and counts the reasons.
+		Long: `survey walks the fixes of a distribution's update, of a series of the
+catalogue, or of the diffs and directories of fixes that are named, and judges
+each one as build would: live, reboot (with the reason) or not affected. It
+groups them by CVE and counts the reasons.
 
 Verdicts are kept: a survey that was interrupted goes on where it was, and a
 repeated one takes seconds. After an update of Tsugi they are found again, from
 objects that were compiled before.`,
 		Example: `  tsugictl survey --from 6.1.190-1 --to 6.1.192-1 --target debian:6.1.0-54-amd64
   tsugictl survey --to 6.1.192-1 -t debian:6.1.0-54-amd64 --html survey.html
-  tsugictl survey fixes/*.diff -t debian:6.1.0-54-amd64 --json`,
+  tsugictl survey --series stable -t debian:6.1.0-54-amd64
+  tsugictl survey fixes/ -t debian:6.1.0-54-amd64 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.survey(cmd.Context(), args, o) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.target, "target", "t", "", "kernel to survey for, as target ls names it (needed)")
 	f.StringVar(&o.from, "from", "", "source version that the update begins at (default the target's)")
 	f.StringVar(&o.to, "to", "", "source version that the update ends at")
+	f.StringVar(&o.to, "update", "", "the same as --to, as build and fix have it")
+	f.StringVar(&o.series, "series", "", "a series of the catalogue")
+	cmd.MarkFlagsMutuallyExclusive("to", "update", "series")
 	f.StringVar(&o.catalogue, "catalogue", "", "directory of the catalogue of fixes (default catalogue below the home)")
 	f.StringVar(&o.html, "html", "", "write the report as a page of its own to this file")
 	f.StringVar(&o.json, "json-file", "", "write the report as JSON to this file")
@@ -66,10 +71,10 @@ func (a *app) survey(ctx context.Context, args []string, o surveyOptions) error 
 	switch {
 	case o.target == "":
 		return command.Usage(program+" survey", "--target is needed")
-	case o.to == "" && len(args) == 0:
-		return command.Usage(program+" survey", "--to, or diffs to survey, are needed")
-	case o.to != "" && len(args) > 0:
-		return command.Usage(program+" survey", "--to and diffs exclude each other")
+	case o.to == "" && o.series == "" && len(args) == 0:
+		return command.Usage(program+" survey", "--to, --series, or diffs to survey, are needed")
+	case (o.to != "" || o.series != "") && len(args) > 0:
+		return command.Usage(program+" survey", "--to, --series and diffs exclude each other")
 	}
 	if err := command.CheckOutput(o.html, o.json); err != nil {
 		return err
@@ -114,17 +119,4 @@ func engineDigest() (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
-}
-
-// filesSeries makes a series of diffs that a person named.
-func (a *app) filesSeries(paths []string) (*series.Series, error) {
-	s := &series.Series{Name: "fixes"}
-	for _, p := range paths {
-		f, err := a.readFix(p)
-		if err != nil {
-			return nil, err
-		}
-		s.Fixes = append(s.Fixes, &series.Fix{Meta: series.Meta{ID: f.ID, Title: f.Title, CVEs: f.CVEs, Origin: f.Origin}, Diff: f})
-	}
-	return s, nil
 }

@@ -13,35 +13,33 @@ import (
 	"github.com/tsugi-project/tsugi/internal/survey"
 )
 
-// surveyed is the series to survey: an update, or what a person named.
+// surveyed is the series to survey: an update, one of the catalogue, or what a
+// person named.
 func (a *app) surveyed(ctx context.Context, store *kernel.Store, t *kernel.Target, args []string, o surveyOptions) (*series.Series, error) {
-	if o.to == "" {
-		return a.filesSeries(args)
+	if o.to == "" && o.series == "" {
+		return a.readSeries(args)
 	}
-	if o.from != "" && o.from != t.SourceVersion { // before sources are fetched for nothing
+	if o.to != "" && o.from != "" && o.from != t.SourceVersion { // before sources are fetched for nothing
 		return nil, survey.OtherSource(t, o.from)
 	}
 	c, err := catalogue.Open(cmp.Or(o.catalogue, filepath.Join(store.Home(), "catalogue")))
 	if err != nil {
 		return nil, err
 	}
+	if o.series != "" {
+		return c.Series(o.series)
+	}
 	return c.Update(ctx, store, t.SourceVersion, o.to, a.Progress())
 }
 
 // knownFacts are the verdicts of surveys that were made of a series before, by
-// this very program; none is no error, for a build finds out by itself. What
-// fixes were found to need is written into the series.
+// this very program; none is no error, for a build finds out by itself.
 func knownFacts(store *kernel.Store, t *kernel.Target, s *series.Series) (*survey.Facts, error) {
 	engine, err := engineDigest()
 	if err != nil {
 		return nil, err
 	}
-	f, err := survey.Known(survey.Request{Target: t, Series: s, Dir: surveysDir(store), Engine: engine})
-	if err != nil {
-		return nil, err
-	}
-	f.Join(s)
-	return f, nil
+	return survey.Known(survey.Request{Target: t, Series: s, Dir: surveysDir(store), Engine: engine})
 }
 
 // surveysDir is where verdicts are kept.

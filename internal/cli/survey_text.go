@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/survey"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
@@ -41,6 +42,7 @@ func surveyText(r *survey.Report, all bool) string {
 	if rows := fixRows(r, all); len(rows) > 0 {
 		b.WriteString("\n" + ui.Indent(ui.Table([]string{"fix", "verdict", "why"}, rows), 2))
 	}
+	b.WriteString(doubtText(r.Doubts(), all))
 	if n := len(r.Unattributed); n > 0 {
 		b.WriteString("\n  " + ui.Dim(fmt.Sprintf("%d entries of the changelog could not be attributed to a fix", n)) + "\n")
 	}
@@ -51,6 +53,32 @@ func surveyText(r *survey.Report, all bool) string {
 		b.WriteString("\n  " + ui.Dim(ui.Count(s.Changed, "verdict")+" is not what an earlier engine found") + "\n")
 	}
 	return b.String()
+}
+
+// doubtText lists CVEs of which it is not sure that the fixes are theirs: the
+// most severe, and with all each of them.
+func doubtText(doubts []series.Doubt, all bool) string {
+	if len(doubts) == 0 {
+		return ""
+	}
+	show := doubts
+	if !all {
+		show = show[:min(10, len(show))]
+	}
+	text := "\n" + ui.Indent(doubtTable(show), 2)
+	if n := len(doubts) - len(show); n > 0 {
+		text += "  " + ui.Dim(fmt.Sprintf("and %d more; tsugictl fix ls --doubtful lists them, fix edit --attribute settles one", n)) + "\n"
+	}
+	return text
+}
+
+// doubtTable is a line for each.
+func doubtTable(doubts []series.Doubt) string {
+	rows := make([][]string, len(doubts))
+	for i, d := range doubts {
+		rows[i] = []string{d.CVE, cmp.Or(string(d.Severity), "-"), someOf(d.Fixes, 2), clip(d.Subject, 60), ui.Dim(clip(d.Why, 80))}
+	}
+	return ui.Table([]string{"attribution to look at", "severity", "fixes", "entry", "why"}, rows)
 }
 
 func tallyRow(name string, t survey.Tally) []string {

@@ -111,7 +111,6 @@ func (a *app) pushedSeries(ctx context.Context, args []string, p pushFlags) (*se
 	}
 	switch {
 	case facts != nil:
-		facts.Join(s)
 	case t != nil:
 		if facts, err = knownFacts(store, t, s); err != nil {
 			return nil, nil, err

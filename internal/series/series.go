@@ -15,6 +15,7 @@
 package series
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -105,6 +106,63 @@ func (m *Meta) PossibleCVEs() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// Doubt is a CVE of which it is not sure that the fixes that carry it are its
+// own: a person should look at them.
+type Doubt struct {
+	CVE      string   `json:"cve"`
+	Severity Severity `json:"severity,omitempty"` // the worst of the fixes
+	Fixes    []string `json:"fixes"`
+	Subject  string   `json:"subject,omitempty"` // of the changelog's entry
+	Why      string   `json:"why,omitempty"`
+}
+
+// Doubts lists the CVEs that have nothing but possible attributions, the most
+// severe first.
+func Doubts(fixes []*Meta) []Doubt {
+	at := map[string]*Doubt{}
+	sure := map[string]bool{}
+	for _, f := range fixes {
+		possible := f.PossibleCVEs()
+		for _, c := range f.CVEs {
+			if !slices.Contains(possible, c) {
+				sure[c] = true
+				continue
+			}
+			d := at[c]
+			if d == nil {
+				d = &Doubt{CVE: c}
+				at[c] = d
+			}
+			d.Fixes = append(d.Fixes, f.ID)
+			if f.Severity.Rank() > d.Severity.Rank() {
+				d.Severity = f.Severity
+			}
+			if i := slices.IndexFunc(f.Entries, func(e Entry) bool { return slices.Contains(e.CVEs, c) }); d.Subject == "" {
+				d.Subject, d.Why = f.Entries[i].Subject, f.Entries[i].Why
+			}
+		}
+	}
+	var out []Doubt
+	for c, d := range at {
+		if !sure[c] {
+			out = append(out, *d)
+		}
+	}
+	slices.SortFunc(out, func(a, b Doubt) int {
+		return cmp.Or(cmp.Compare(b.Severity.Rank(), a.Severity.Rank()), cmp.Compare(a.CVE, b.CVE))
+	})
+	return out
+}
+
+// Doubts lists those of the series.
+func (s *Series) Doubts() []Doubt {
+	metas := make([]*Meta, len(s.Fixes))
+	for i, f := range s.Fixes {
+		metas[i] = &f.Meta
+	}
+	return Doubts(metas)
 }
 
 // Series is fixes in the order in which they are applied.

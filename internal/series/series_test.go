@@ -260,3 +260,19 @@ func TestPossibleCVEs(t *testing.T) {
 	}}
 	qt.Check(t, qt.DeepEquals(m.PossibleCVEs(), []string{"CVE-2026-0002"}), qt.Commentf("the first is stated, the others have a better entry"))
 }
+
+func TestDoubts(t *testing.T) {
+	possible := func(c string) Entry {
+		return Entry{Subject: "x: " + c, CVEs: []string{c}, Confidence: Possible, Why: "it fits, and others do"}
+	}
+	s := &Series{Fixes: []*Fix{
+		{Meta: Meta{ID: "a", Severity: Low, CVEs: []string{"CVE-2026-0001", "CVE-2026-0002"}, Entries: []Entry{possible("CVE-2026-0001"), possible("CVE-2026-0002")}}},
+		{Meta: Meta{ID: "b", Severity: High, CVEs: []string{"CVE-2026-0002"}, Entries: []Entry{possible("CVE-2026-0002")}}},
+		{Meta: Meta{ID: "c", CVEs: []string{"CVE-2026-0003"}, Entries: []Entry{possible("CVE-2026-0003")}}},
+		{Meta: Meta{ID: "d", CVEs: []string{"CVE-2026-0003"}}},
+	}}
+	qt.Check(t, qt.DeepEquals(s.Doubts(), []Doubt{
+		{CVE: "CVE-2026-0002", Severity: High, Fixes: []string{"a", "b"}, Subject: "x: CVE-2026-0002", Why: "it fits, and others do"},
+		{CVE: "CVE-2026-0001", Severity: Low, Fixes: []string{"a"}, Subject: "x: CVE-2026-0001", Why: "it fits, and others do"},
+	}), qt.Commentf("the third has a fix of its own"))
+}

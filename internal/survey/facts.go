@@ -4,7 +4,6 @@ package survey
 
 import (
 	"encoding/json"
-	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/selection"
@@ -15,9 +14,6 @@ import (
 // before anything is built.
 type Facts struct {
 	Verdicts map[string]selection.Fact `json:"verdicts"` // by id of the fix
-	// Joined are fixes that a fix was found to need beside those that the series
-	// says it requires, by id.
-	Joined map[string][]string `json:"joined,omitempty"`
 }
 
 // Known returns what surveys that were made before, by the same program, found
@@ -50,7 +46,7 @@ func (r *Report) Facts() *Facts {
 }
 
 func newFacts() *Facts {
-	return &Facts{Verdicts: map[string]selection.Fact{}, Joined: map[string][]string{}}
+	return &Facts{Verdicts: map[string]selection.Fact{}}
 }
 
 func (f *Facts) add(id string, v *Verdict) {
@@ -61,24 +57,12 @@ func (f *Facts) add(id string, v *Verdict) {
 	if len(v.Reasons) > 0 {
 		fact.Code, fact.Why = v.Reasons[0].Code, v.Reasons[0].line()
 	}
-	f.Verdicts[id] = fact
+	// What it was taken together with may be more than it needs, so that it is
+	// not what the fix requires: a build finds that out.
 	for _, x := range v.With {
-		if x.Name != "" {
-			f.Joined[id] = append(f.Joined[id], x.ID)
-		}
+		fact.With = append(fact.With, x.ID)
 	}
-}
-
-// Join writes what fixes were found to need into the series, so that a choice
-// takes them along.
-func (f *Facts) Join(s *series.Series) {
-	for _, x := range s.Fixes {
-		for _, id := range f.Joined[x.ID] {
-			if !slices.Contains(x.Requires, id) {
-				x.Requires = append(x.Requires, id)
-			}
-		}
-	}
+	f.Verdicts[id] = fact
 }
 
 // ReadReport reads what tsugictl survey --json or --json-file wrote.

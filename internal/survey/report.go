@@ -211,6 +211,16 @@ func group(fixes []Fix) []CVE {
 	return out
 }
 
+// Doubts lists the CVEs of which it is not sure that these fixes are theirs,
+// the most severe first.
+func (r *Report) Doubts() []series.Doubt {
+	metas := make([]*series.Meta, len(r.Fixes))
+	for i := range r.Fixes {
+		metas[i] = &r.Fixes[i].Meta
+	}
+	return series.Doubts(metas)
+}
+
 // entry takes the subject and the confidence of the changelog's entry; of
 // several confidences the least.
 func (c *CVE) entry(f Fix, id string) {

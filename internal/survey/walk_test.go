@@ -19,6 +19,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
@@ -182,7 +183,8 @@ func TestWhatTheCompilerMissesIsJoined(t *testing.T) {
 	qt.Assert(t, qt.IsTrue(slices.Contains(built, "user+helper")), qt.Commentf("%v", built))
 	qt.Assert(t, qt.Equals(r.Fixes[0].Outcome, Live))
 	qt.Assert(t, qt.DeepEquals(r.Fixes[0].With, []Requirement{{"helper", "more_room"}}))
-	qt.Assert(t, qt.DeepEquals(r.Facts().Joined, map[string][]string{"user": {"helper"}}))
+	qt.Assert(t, qt.DeepEquals(r.Facts().Verdicts["user"], selection.Fact{Verdict: selection.IsLive, With: []string{"helper"}}))
+	qt.Assert(t, qt.HasLen(req.Series.Fix("user").Requires, 0), qt.Commentf("a guess is no requirement"))
 
 	// The verdict holds as long as what it was joined with does.
 	_, built, err = k.run(t.Context(), req)
@@ -275,7 +277,6 @@ func TestRequiredFixesAreTakenAlong(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.DeepEquals(built, []string{"a", "a+b", "a+b+c"}), qt.Commentf("in the order of the series"))
 	qt.Assert(t, qt.DeepEquals(r.Fixes[2].With, []Requirement{{ID: "b"}, {ID: "a"}}))
-	qt.Assert(t, qt.HasLen(r.Facts().Joined, 0), qt.Commentf("the series says so already"))
 }
 
 func TestAnEngineThatStopsIsAVerdict(t *testing.T) {
