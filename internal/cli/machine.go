@@ -23,20 +23,41 @@ group and hold are decided here and need nothing done on the machine.`,
 
 func newMachineLsCommand(a *app) *cobra.Command {
 	var f client.MachineFilter
-	var word string
+	var word, need string
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List machines: which is protected, and if not, why not",
-		Example: "  tsugictl machine ls\n  tsugictl machine ls --protection failing\n  tsugictl machine ls --tier beta --search web",
-		Args:    cobra.NoArgs,
+		Long: `ls lists machines. With --cve it lists those on which that vulnerability is
+open, and says what would end it there; with --need those on which anything is
+open that this would end:
+
+  reboot      no live patch can do it: boot the updated kernel
+  module      another build of a module is loaded than the fixed one: unload it
+  live-patch  a live patch with the fix is there, and the machine does not run it
+  build       the fix is pushed; no live patch with it is in the machine's tier
+  policy      the machine's policy leaves it out
+  possible    a fix is there that is possibly, not surely, this vulnerability's
+
+A machine that is protected has the newest live patch that it should have. What
+that can't end is open there all the same.`,
+		Example: `  tsugictl machine ls
+  tsugictl machine ls --protection failing
+  tsugictl machine ls --cve CVE-2026-31431
+  tsugictl machine ls --need reboot --tier stable`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.Protection = api.Protection(word)
+			f.Protection, f.Need = api.Protection(word), api.Need(need)
 			return askAll(a, "machines", func(c *client.Client, after string) (*api.List[api.Machine], error) {
 				f.After = after
 				return c.Machines(cmd.Context(), f)
 			}, func(all []api.Machine) string {
-				if len(all) == 0 {
+				switch {
+				case len(all) == 0 && f.CVE != "":
+					a.Term.Say("%s is open on no machine, as far as the machines' live patches and what is pushed tell", f.CVE)
+				case (f.CVE != "" || need != "") && len(all) > 0:
+					return openTable(all)
+				case len(all) == 0:
 					a.Term.Say("no machines; tsugictl token new makes a token to enrol some with")
 				}
 				return machineTable(all)
@@ -47,6 +68,8 @@ func newMachineLsCommand(a *app) *cobra.Command {
 	fl.StringVar(&f.Tier, "tier", "", "only machines of this tier")
 	fl.StringVar(&f.Group, "group", "", "only machines of this group")
 	fl.StringVar(&f.Query, "search", "", "only machines with this in their host name, id or kernel release")
+	fl.StringVar(&f.CVE, "cve", "", "only machines on which this vulnerability is open")
+	fl.StringVar(&need, "need", "", "only machines with something open that this would end: reboot, module, live-patch, build, policy or possible")
 	fl.StringVar(&word, "protection", "", "only protected, outdated, unprotected, not-covered, failing or silent ones")
 	return cmd
 }
@@ -59,6 +82,49 @@ func machineTable(machines []api.Machine) string {
 		}
 	}
 	return ui.Table([]string{"host", "machine", "tier", "kernel", "live patch", "", "seen", ""}, rows)
+}
+
+// openTable lists machines with what was asked about.
+func openTable(machines []api.Machine) string {
+	var rows [][]string
+	for _, m := range machines {
+		for i, o := range m.Open {
+			if i == maxShown {
+				rows = append(rows, []string{m.Hostname, "", "", ui.Dim(fmt.Sprintf("and %d more", len(m.Open)-i))})
+				break
+			}
+			rows = append(rows, []string{m.Hostname, m.ID, m.Tier, m.Kernel.Release, patchOf(m.Patch), o.CVE, severityOf(o), needOf(o.Need), clip(o.Why, 90)})
+		}
+	}
+	return ui.Table([]string{"host", "machine", "tier", "kernel", "live patch", "CVE", "severity", "needs", ""}, rows)
+}
+
+func severityOf(o api.OpenCVE) string {
+	if o.Exploited {
+		return ui.Bad(strings.TrimSpace(o.Severity + " exploited"))
+	}
+	return o.Severity
+}
+
+func needOf(n api.Need) string {
+	switch {
+	case !n.Counts():
+		return ui.Dim(string(n))
+	case n == api.NeedReboot || n == api.NeedModule:
+		return ui.Warn(string(n))
+	}
+	return string(n)
+}
+
+// needs says in a few words what is open on a machine, or on machines.
+func needs(all map[api.Need]int) string {
+	var words []string
+	for _, n := range api.Needs() {
+		if all[n] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", all[n], needOf(n)))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 func newMachineShowCommand(a *app) *cobra.Command {
@@ -101,6 +167,7 @@ func machineText(m *api.Machine) string {
 		[2]string{"policy", m.Policy},
 		[2]string{"agent", m.Agent},
 		[2]string{"can be patched", able},
+		[2]string{"open CVEs need", needs(m.Needs)},
 		[2]string{"enrolled", when(m.Enrolled)},
 		[2]string{"seen", when(m.Seen)},
 		[2]string{"booted", when(m.Booted)},
@@ -112,10 +179,43 @@ func machineText(m *api.Machine) string {
 	for i := range m.Problems {
 		b.WriteString("\n" + told(&m.Problems[i]) + "\n")
 	}
+	if len(m.Open) > 0 {
+		b.WriteString("\n" + openCVEs(m.Open))
+	}
+	if len(m.Replacements) > 0 {
+		rows := make([][]string, len(m.Replacements))
+		for i, r := range m.Replacements {
+			why := ""
+			if r.Problem != nil {
+				why = strings.TrimSpace(string(r.Problem.Code) + " " + r.Problem.What)
+			}
+			state := ui.Warn(string(r.State))
+			if r.State.Protects() {
+				state = ui.Good(string(r.State))
+			}
+			rows[i] = []string{r.Module, state, why}
+		}
+		b.WriteString("\n" + ui.Table([]string{"fixed module", "", ""}, rows))
+	}
 	if len(m.CVEs) > 0 {
-		b.WriteString("\n" + ui.Flow("fixed live  ", m.CVEs, ","))
+		b.WriteString("\n" + ui.Flow("fixed       ", m.CVEs, ","))
 	}
 	return b.String()
+}
+
+// openCVEs lists what is open on a machine.
+func openCVEs(all []api.OpenCVE) string {
+	shown := all[:min(len(all), maxShown)]
+	rows := make([][]string, len(shown))
+	for i, o := range shown {
+		why := strings.TrimSpace(o.Code + " " + o.Why)
+		rows[i] = []string{o.CVE, severityOf(o), needOf(o.Need), clip(why, 90)}
+	}
+	text := ui.Table([]string{"open", "severity", "needs", ""}, rows)
+	if more := len(all) - len(shown); more > 0 {
+		text += ui.Dim(fmt.Sprintf("and %d more: --json has them", more)) + "\n"
+	}
+	return text
 }
 
 func newMachineSetCommand(a *app) *cobra.Command {

@@ -24,10 +24,10 @@ func newPolicyCommand(a *app) *cobra.Command {
 		`A policy says which fixes of what is pushed (tsugictl update push) the machines
 of some groups get: it excludes CVEs, with a reason, an owner and a day on which
 that ends by itself; it sets a least severity; it takes fixes of one's own.
-Machines whose group has no policy have "default". Policies that choose the same
-fixes share one live patch.`,
+Machines whose group has no policy have "default". Policies that choose and
+leave out the same share one live patch.`,
 		newPolicyLsCommand(a), newPolicyShowCommand(a), newPolicySetCommand(a), newPolicyExcludeCommand(a),
-		newPolicyIncludeCommand(a), newPolicyPreviewCommand(a), newPolicyRmCommand(a))
+		newPolicyIncludeCommand(a), newPolicyPreviewCommand(a), newPolicyRebuildCommand(a), newPolicyRmCommand(a))
 }
 
 func newPolicyLsCommand(a *app) *cobra.Command {
@@ -129,6 +129,9 @@ func policyText(p *api.PolicyInfo) string {
 		[2]string{"extra", strings.Join(p.Extra, ", ")},
 		[2]string{"swaps modules", yes},
 	)
+	if p.Open != nil {
+		text += ui.Pairs([2]string{"open on", exposure(p.Open)})
+	}
 	if p.Changed != 0 {
 		text += ui.Pairs([2]string{"changed", when(p.Changed) + " by " + p.ChangedBy})
 	}
@@ -143,6 +146,20 @@ func policyText(p *api.PolicyInfo) string {
 		text += "\n" + choiceText(c)
 	}
 	return text
+}
+
+// exposure says on how many machines something is open, and what that needs.
+func exposure(x *api.Exposure) string {
+	if x.Machines == 0 {
+		return ui.Good("no machine") + ", but for what the policy leaves out"
+	}
+	var worst []string
+	for _, s := range []string{"exploited", "critical", "high", "medium", "low", "unknown"} {
+		if n := x.Worst[s]; n > 0 {
+			worst = append(worst, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	return fmt.Sprintf("%s (at worst: %s); machines by need: %s", ui.Count(x.Machines, "machine"), strings.Join(worst, ", "), needs(x.Needs))
 }
 
 // ends says when an exclusion ends.
@@ -189,6 +206,13 @@ func choiceText(c api.PolicyChoice) string {
 		[2]string{"shared with", strings.Join(c.Shared, ", ")},
 		[2]string{"job", c.Job},
 	)
+	if c.Keeps != "" {
+		text += "machines that this has not come to keep " + c.Keeps
+		if c.KeepsExcluded != "" {
+			text += fmt.Sprintf(", which holds %s; nobody else is offered it, and tsugictl livepatch revert or a reboot takes it out", ui.Warn(c.KeepsExcluded))
+		}
+		text += ".\n"
+	}
 	if c.Problem != nil {
 		text += told(c.Problem)
 	}
@@ -213,6 +237,29 @@ func notTakenTable(all []api.LeftFix) string {
 		rows[i] = []string{"  " + l.ID, strings.Join(l.CVEs, " "), severity, l.Kind, clip(why, 90)}
 	}
 	return ui.Table([]string{"  fix", "CVEs", "severity", "why", ""}, rows)
+}
+
+func newPolicyRebuildCommand(a *app) *cobra.Command {
+	var target string
+	cmd := &cobra.Command{
+		Use:   "rebuild POLICY",
+		Short: "Have what a policy chooses built again",
+		Long: `rebuild makes a new job and a new version of what a policy chooses: because the
+live patch of it is blocked, because a build failed for a reason that is
+mended, or because a newer release of Tsugi can do more. Policies that share the
+choice get the new live patch too.`,
+		Example: "  tsugictl policy rebuild default\n  tsugictl policy rebuild databases --target debian:6.1.0-54-amd64",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(a, "rebuild", func(c *client.Client) (*api.Rebuilt, error) {
+				return c.RebuildPolicy(cmd.Context(), args[0], target)
+			}, func(r *api.Rebuilt) string {
+				return "built again for " + strings.Join(r.Targets, ", ") + ": tsugictl job ls\n"
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&target, "target", "t", "", "only for this kernel (default all that anything is pushed for)")
+	return cmd
 }
 
 func newPolicyRmCommand(a *app) *cobra.Command {

@@ -51,6 +51,10 @@ func targetPreview(t api.TargetPreview) string {
 		[2]string{"shared with", strings.Join(t.Shared, ", ")},
 		[2]string{"answers to none", strings.Join(t.Idle, ", ")},
 	))
+	if t.Problem != nil {
+		b.WriteString(told(t.Problem) + "\n")
+		return b.String()
+	}
 	if t.Same {
 		b.WriteString("Nothing would change.\n")
 	}
@@ -68,11 +72,38 @@ func targetPreview(t api.TargetPreview) string {
 	if len(t.Open) > 0 {
 		fmt.Fprintf(&b, "stays open, %s:\n%s", ui.Count(t.OpenCVEs, "CVE"), firstOf(t.Open))
 	}
+	for _, m := range t.Modules {
+		b.WriteString(modulePreview(m))
+	}
+	if t.Stuck != "" {
+		b.WriteString(ui.Warn(t.Stuck) + "\n")
+	}
 	return b.String()
+}
+
+// modulePreview says what becomes of a fixed module.
+func modulePreview(m api.ModulePreview) string {
+	what := strings.Join(m.Fixes, ", ")
+	if len(m.CVEs) > 0 {
+		what = strings.Join(m.CVEs, ", ")
+	}
+	if m.Comes {
+		return fmt.Sprintf("fixed module %s would come for %s, to machines that have not loaded it\n", m.Module, what)
+	}
+	return fmt.Sprintf("fixed module %s would go, or be there without %s: %s it\n", m.Module, what, ui.Count(m.Machines, "machine")+" of these "+verb(m.Machines))
+}
+
+func verb(n int) string {
+	if n == 1 {
+		return "has"
+	}
+	return "have"
 }
 
 func previewPatch(t api.TargetPreview) string {
 	switch {
+	case t.Problem != nil:
+		return ui.Bad("not known")
 	case t.Fixes == 0:
 		return ui.Dim("none: no fix is chosen")
 	case t.Build:

@@ -490,3 +490,29 @@ func TestNoChoiceIsMadeFromWhatIsNoMore(t *testing.T) {
 	_, err = s.PushUpdate(t.Context(), "own", true, b, "ann")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7901"))
 }
+
+func TestWhatIsPushedGoesWhenItIsReplaced(t *testing.T) {
+	p := newPlant(t)
+	has := func(digest string) bool {
+		_, err := p.Pushed(t.Context(), digest)
+		return err == nil
+	}
+	var digests []string
+	for i := range 3 {
+		p.push("update", false, seriesOf(t, "u", i+1), nil)
+		updates, err := p.db.Updates(t.Context(), target)
+		qt.Assert(t, qt.IsNil(err))
+		digests = append(digests, updates[0].Digest)
+	}
+	// The second is still asked for by a job.
+	job, err := p.db.CreateJob(t.Context(), store.Job{Kind: "build", Target: target, Selection: "s", Spec: fmt.Appendf(nil, `{"update":{"series":[%q]}}`, digests[1])})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(p.Prune(t.Context())))
+	qt.Check(t, qt.DeepEquals([]bool{has(digests[0]), has(digests[1]), has(digests[2])}, []bool{true, true, true})) // not yet: somebody may be reading it
+	p.later(8 * 24 * time.Hour)
+	qt.Assert(t, qt.IsNil(p.Prune(t.Context())))
+	qt.Check(t, qt.DeepEquals([]bool{has(digests[0]), has(digests[1]), has(digests[2])}, []bool{false, true, true}))
+	qt.Assert(t, qt.IsNil(p.db.CancelJob(t.Context(), job.ID)))
+	qt.Assert(t, qt.IsNil(p.Prune(t.Context())))
+	qt.Check(t, qt.DeepEquals([]bool{has(digests[0]), has(digests[1]), has(digests[2])}, []bool{false, false, true}))
+}
