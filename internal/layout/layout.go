@@ -204,7 +204,7 @@ func anyShared(olds, news []btf.Type, equal func(o, p btf.Type) bool) bool {
 }
 
 func sameShape(o, p btf.Type) bool {
-	return shape(o) == shape(p) && slices.Equal(pointees(o), pointees(p))
+	return shape(o) == shape(p) && len(otherPointees(o, p)) == 0
 }
 
 func samePlaces(o, p btf.Type) bool {
@@ -360,7 +360,7 @@ func difference(o, p btf.Type) Change {
 	}
 	far := otherPointees(o, p)
 	if len(far) > 0 {
-		parts = append(parts, "what it points to lies otherwise: "+strings.Join(far, ", "))
+		parts = append(parts, "what they point to is another or lies otherwise: "+strings.Join(far, ", "))
 	}
 	c := Change{Detail: strings.Join(parts, "; "), Padding: was == is && len(moved) == 0 && len(old) == 0 && len(far) == 0}
 	if made, locks := madeMembers(p, added); c.Padding && len(made) > 0 {

@@ -110,7 +110,7 @@ int use(changer *c, int i) { return c->first + c->minor + state[i].b++; }`
 // What only a pointer leads to has no name of its own, and code that follows
 // the pointer depends on it.
 func TestWhatPointersLeadToIsCompared(t *testing.T) {
-	const before = `struct s { int n; struct { int a; int b; } *p; struct { struct { char c; short d; } **q[2]; } in; }; struct s the_s;
+	const before = `struct away; struct other; struct s { int n; struct away *away; struct { int a; int b; } *p; struct { struct { char c; short d; } **q[2]; } in; }; struct s the_s;
 static struct { int e; long f; } *global; typedef struct { int g; short h; } *handle; handle the_handle;
 int use(struct s *s) { return s->p->a + global->e + the_handle->g; }`
 	orig, err := Parse(rawBTF(t, before))
@@ -120,9 +120,11 @@ int use(struct s *s) { return s->p->a + global->e + the_handle->g; }`
 		changes  []Change
 	}{
 		"the same":          {"", "", nil},
-		"a member":          {"int a; int b;", "int b; int a;", []Change{{Type: "struct s", Detail: "what it points to lies otherwise: p"}}},
-		"beside a new one":  {"int a; int b; } *p;", "int b; int a; } *p; long l;", []Change{{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; new: l; moved or changed: in; what it points to lies otherwise: p"}}},
-		"arrays, two stars": {"char c; short d;", "char c; char more; short d;", []Change{{Type: "struct s", Detail: "what it points to lies otherwise: in.q"}}},
+		"a member":          {"int a; int b;", "int b; int a;", []Change{{Type: "struct s", Detail: "what they point to is another or lies otherwise: p"}}},
+		"beside a new one":  {"int a; int b; } *p;", "int b; int a; } *p; long l;", []Change{{Type: "struct s", Detail: "its size goes from 40 to 48 bytes; new: l; moved or changed: in; what they point to is another or lies otherwise: p"}}},
+		"arrays, two stars": {"char c; short d;", "char c; char more; short d;", []Change{{Type: "struct s", Detail: "what they point to is another or lies otherwise: in.q"}}},
+		"another struct":    {"struct away *away;", "struct other *away;", []Change{{Type: "struct s", Detail: "what they point to is another or lies otherwise: away"}}},
+		"what is not known": {"struct away *away;", "void *away;", nil},
 		"a variable":        {"int e; long f;", "int e; int more; long f;", []Change{{Type: "struct global", Detail: "new: more", Padding: true}}},
 		"a typedef":         {"int g; short h;", "short h; int g;", []Change{{Type: "struct handle", Detail: "moved or changed: h, g"}}},
 	} {

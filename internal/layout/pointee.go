@@ -8,16 +8,19 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// A struct or union without a tag has no name under which it could be compared
-// on its own. When only a pointer leads to it ("struct x { struct { int a; } *p; }")
-// its layout is nowhere in that of the struct around it, but code that follows the pointer
-// depends on it all the same.
+// Where a pointer lies says nothing of what it leads to. A struct with a tag is
+// compared on its own; but when a member comes to lead to another one, objects
+// that exist hold pointers to the former. And a struct or union without a tag
+// has no name under which it could be compared: when only a pointer leads to it
+// ("struct x { struct { int a; } *p; }") it is part of the struct around it.
 
-// pointee is what a member's pointer leads to, when that has no tag.
+// pointee is what a member's pointer leads to: the tag of a struct or union, or
+// the shape of one that has none.
 type pointee struct{ member, shape string }
 
 // pointees lists those of a struct or union, through arrays, further pointers
-// and members without a tag. The depth is bounded against types that contain
+// and members without a tag. Pointers to numbers, functions and nothing in
+// particular are left out. The depth is bounded against types that contain
 // themselves.
 func pointees(t btf.Type) []pointee {
 	var out []pointee
@@ -36,13 +39,18 @@ func pointees(t btf.Type) []pointee {
 				name += "." + m.Name
 			}
 			inner, pointed := behind(m.Type)
-			if !composite(inner) || inner.TypeName() != "" || depth >= 8 {
-				continue
+			switch f, forward := inner.(*btf.Fwd); {
+			case forward && pointed:
+				out = append(out, pointee{name, f.Name})
+			case !composite(inner) || depth >= 8:
+			case pointed && inner.TypeName() != "":
+				out = append(out, pointee{name, inner.TypeName()})
+			case inner.TypeName() == "":
+				if pointed {
+					out = append(out, pointee{name, shape(inner)})
+				}
+				walk(inner, name, depth+1)
 			}
-			if pointed {
-				out = append(out, pointee{name, shape(inner)})
-			}
-			walk(inner, name, depth+1)
 		}
 	}
 	walk(t, "", 0)
@@ -89,7 +97,7 @@ func ofTypedef(t btf.Type) bool {
 }
 
 // otherPointees names the members that both types have and whose pointers lead
-// to something without a tag that differs.
+// to something else.
 func otherPointees(o, p btf.Type) []string {
 	was := map[string]string{}
 	for _, x := range pointees(o) {
