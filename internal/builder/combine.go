@@ -30,7 +30,7 @@ func (b *build) combine() error {
 	}
 	var last *fix.Fix
 	for _, f := range b.req.Fixes {
-		part, outcomes, err := kbuild.Relevant(f)
+		part, outcomes, err := kbuild.Relevant(b.req.Target, f)
 		if err != nil {
 			return err
 		}

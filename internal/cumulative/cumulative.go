@@ -240,7 +240,7 @@ func first(r *builder.Report) string {
 func (c *construction) settle() error {
 	sel := c.result.Selection
 	for {
-		c.text = newText(c.pristine)
+		c.text = newText(c.req.Target, c.pristine)
 		var out []selection.Left
 		for _, f := range sel.Fixes {
 			err := c.text.apply(f)

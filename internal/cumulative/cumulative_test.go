@@ -220,7 +220,7 @@ func TestBlameFollowsLines(t *testing.T) {
 			now = append(now, line{fmt.Sprintf("line %d", i), ""})
 		}
 		before := render()
-		x := newText(func(path string) ([]byte, error) {
+		x := newText(nil, func(path string) ([]byte, error) {
 			if path == "lib/x.c" {
 				return []byte(before), nil
 			}

@@ -93,7 +93,7 @@ func (c *construction) try(f *series.Fix, from, with []*series.Fix, n int) []str
 // goes tells whether a fix applies where some fixes are put back, each in its
 // place in the series.
 func (c *construction) goes(f *series.Fix, back []*series.Fix) bool {
-	t := newText(c.pristine)
+	t := newText(c.req.Target, c.pristine)
 	for _, g := range c.req.Series.Fixes {
 		if g.ID == f.ID {
 			return t.does(f)
@@ -145,7 +145,7 @@ func (c *construction) overlaps() []selection.Overlap {
 	}
 	// Lines of a diff count from the text that the fixes before it in the series
 	// leave, whether or not they are selected.
-	all := newText(c.pristine)
+	all := newText(c.req.Target, c.pristine)
 	for _, f := range c.req.Series.Fixes {
 		if slices.ContainsFunc(left, func(l *series.Fix) bool { return sharesFile(f, l) }) {
 			_ = all.apply(f) // one that does not is counted from where it stands

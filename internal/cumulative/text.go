@@ -11,12 +11,14 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
 // text is the source as fixes leave it, one after the other, and remembers
 // which fix brought a line.
 type text struct {
+	target   *kernel.Target
 	pristine func(path string) ([]byte, error)
 	files    map[string][]version
 }
@@ -27,8 +29,8 @@ type version struct {
 	text []byte
 }
 
-func newText(read func(path string) ([]byte, error)) *text {
-	return &text{pristine: read, files: map[string][]version{}}
+func newText(target *kernel.Target, read func(path string) ([]byte, error)) *text {
+	return &text{target: target, pristine: read, files: map[string][]version{}}
 }
 
 // read returns a file as it is now.
@@ -50,13 +52,13 @@ func (t *text) before(path, id string) ([]byte, error) {
 	if i < 0 {
 		return t.read(path)
 	}
-	earlier := text{pristine: t.pristine, files: map[string][]version{path: vs[:i]}}
+	earlier := text{target: t.target, pristine: t.pristine, files: map[string][]version{path: vs[:i]}}
 	return earlier.read(path)
 }
 
 // apply puts a fix on top, or leaves everything as it was.
 func (t *text) apply(f *series.Fix) error {
-	part, _, err := kbuild.Relevant(f.Diff)
+	part, _, err := kbuild.Relevant(t.target, f.Diff)
 	if err != nil || len(part.Files) == 0 {
 		return err
 	}
@@ -76,7 +78,7 @@ func (t *text) apply(f *series.Fix) error {
 
 // does tells whether a fix could be put on top.
 func (t *text) does(f *series.Fix) bool {
-	part, _, err := kbuild.Relevant(f.Diff)
+	part, _, err := kbuild.Relevant(t.target, f.Diff)
 	if err != nil {
 		return false
 	}

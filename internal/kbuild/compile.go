@@ -88,7 +88,7 @@ func Compile(ctx context.Context, t *kernel.Target, f *fix.Fix, objs []Object, o
 	if opt.Jobs <= 0 {
 		opt.Jobs = runtime.NumCPU()
 	}
-	relevant, _, err := Relevant(f)
+	relevant, _, err := Relevant(t, f)
 	if err != nil {
 		return nil, err
 	}

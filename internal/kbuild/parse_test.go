@@ -163,7 +163,7 @@ func TestSortOut(t *testing.T) {
 		{"arch/arm64/boot/dts/x.dtsi", code1, true, ""},
 		{"tools/testing/selftests/x.c", code1, true, ""},
 		{"fs/ext4/Makefile", code1, false, "TS3103"},
-		{"fs/ext4/Kconfig", code1, true, ""},
+		{"fs/ext4/Kconfig", code1, false, "TS3103"},
 		{"fs/ext4/Makefile", hunk(" a", "-# old", "+# new", "+"), true, ""},
 		{"fs/ext4/Makefile", hunk(" a \\", "-# old"), false, "TS3103"},
 		{"Makefile", hunk(" VERSION = 6", "-SUBLEVEL = 190", "+SUBLEVEL = 192"), true, ""},
@@ -178,7 +178,7 @@ func TestSortOut(t *testing.T) {
 		{"rust/kernel/lib.rs", code1, false, "TS3105"},
 		{"drivers/x/firmware.bin", code1, false, "TS3105"},
 	} {
-		why, err := sortOut(fix.FileDiff{Path: c.path, OldPath: c.path, Hunks: c.hunks})
+		why, err := sortOut(nil, fix.FileDiff{Path: c.path, OldPath: c.path, Hunks: c.hunks})
 		qt.Check(t, qt.Equals(why != "", c.ignore), qt.Commentf("%s: %s", c.path, why))
 		qt.Check(t, qt.Equals(string(code.Of(err)), c.code), qt.Commentf("%s", c.path))
 	}

@@ -84,7 +84,7 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 	if opt.MaxObjects <= 0 {
 		opt.MaxObjects = 500
 	}
-	relevant, outcomes, err := Relevant(f)
+	relevant, outcomes, err := Relevant(t, f)
 	if err != nil {
 		return nil, err
 	}
@@ -144,15 +144,16 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 
 // Relevant returns the part of a fix that can matter to a kernel of this
 // architecture: without documentation, tests, other architectures and the
-// like, which a target's source need not even hold. The outcomes are those of
-// all files of the fix, in its order; files of the part have none yet.
-// Refusals are TS3103 to TS3105.
-func Relevant(f *fix.Fix) (*fix.Fix, []FileOutcome, error) {
+// like, which a target's source need not even hold, and without changes of the
+// build that mean nothing to this one. The outcomes are those of all files of
+// the fix, in its order; files of the part have none yet. Refusals are TS3103
+// to TS3105.
+func Relevant(t *kernel.Target, f *fix.Fix) (*fix.Fix, []FileOutcome, error) {
 	part := *f
 	part.Files = nil
 	var outcomes []FileOutcome
 	for _, d := range f.Files {
-		why, err := sortOut(d)
+		why, err := sortOut(t, d)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -274,16 +275,16 @@ func (s *search) candidate(o Object, number int, out *FileOutcome) {
 }
 
 // sortOut finds by its path a file that no object is made of. It returns why a file can be ignored, or the refusal of one that cannot be.
-func sortOut(d fix.FileDiff) (ignore string, err error) {
+func sortOut(t *kernel.Target, d fix.FileDiff) (ignore string, err error) {
 	for _, p := range []string{d.OldPath, d.Path} {
-		if ignore, err = sortOutPath(p, d); err != nil || ignore == "" {
+		if ignore, err = sortOutPath(t, p, d); err != nil || ignore == "" {
 			return ignore, err
 		}
 	}
 	return ignore, nil
 }
 
-func sortOutPath(p string, d fix.FileDiff) (ignore string, err error) {
+func sortOutPath(t *kernel.Target, p string, d fix.FileDiff) (ignore string, err error) {
 	base, top := path.Base(p), strings.Split(p, "/")[0]
 	switch {
 	case top == "Documentation", top == "LICENSES", top == "samples", top == "debian":
@@ -301,16 +302,9 @@ func sortOutPath(p string, d fix.FileDiff) (ignore string, err error) {
 		return "", code.New("TS3105", p, notRunning(p))
 	}
 	switch {
-	case base == "Makefile" || base == "Kbuild" || strings.HasPrefix(base, "Makefile.") || strings.HasPrefix(base, "Kconfig") ||
-		strings.HasPrefix(base, "Kbuild."):
-		if onlyComments(d) {
-			return "only comments of the build change", nil
-		}
-		if p == "Makefile" && onlyVersion(d) {
-			return "only the version of the source changes", nil
-		}
-		if strings.HasPrefix(base, "Kconfig") {
-			return "the configuration of this target is what it is", nil
+	case isBuildFile(p):
+		if why := changesNothingOf(t, d); why != "" {
+			return why, nil
 		}
 		return "", code.New("TS3103", p, "")
 	case path.Ext(p) == ".S":

@@ -49,7 +49,7 @@ func Remake(ctx context.Context, t *kernel.Target, f *fix.Fix, modules []string,
 	if t.Source == t.Build {
 		return nil, code.New("TS3112", t.Name, "it was built in its source directory")
 	}
-	relevant, _, err := Relevant(f)
+	relevant, _, err := Relevant(t, f)
 	if err != nil {
 		return nil, err
 	}
