@@ -60,14 +60,21 @@ func definition(text, name string) int {
 	if name == "" {
 		return 0
 	}
-	word := regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`)
+	word, part := regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`), name
 	for _, prefix := range []string{"__do_sys_", "__se_sys_", "__x64_sys_"} {
 		if call, ok := strings.CutPrefix(name, prefix); ok {
+			part = call
 			word = regexp.MustCompile(`\bSYSCALL_DEFINE[0-6]\(` + regexp.QuoteMeta(call) + `\b`)
 		}
 	}
 	first := 0
+	if !strings.Contains(text, part) {
+		return 0
+	}
 	for i, line := range strings.Split(text, "\n") {
+		if !strings.Contains(line, part) { // far quicker than the expression
+			continue
+		}
 		at := word.FindStringIndex(line)
 		if at == nil {
 			continue

@@ -74,8 +74,12 @@ func Rebuild(ctx context.Context, t *kernel.Target, old *livepatch.Patch, opt Re
 	if err != nil {
 		return nil, err
 	}
+	k, err := NewKernel(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	report, err := Build(ctx, Request{
-		Target: t, Fixes: live, Name: m.Name, Version: m.Version, Builder: m.Builder, MaxObjects: anyNumber,
+		Target: t, Kernel: k, Fixes: live, Name: m.Name, Version: m.Version, Builder: m.Builder, MaxObjects: anyNumber,
 		Accept: everyRefusal(), Jobs: opt.Jobs, Shared: opt.Shared,
 	}, rep)
 	if err != nil {
@@ -95,8 +99,16 @@ func Rebuild(ctx context.Context, t *kernel.Target, old *livepatch.Patch, opt Re
 	next.Functions, next.Callbacks, next.Modules, next.States = made.Functions, made.Callbacks, made.Modules, made.States
 	next.Compiler, next.Target = made.Compiler, made.Target
 	r.compareManifest(m, &next)
+	again := fixedModules{old: old, all: all, made: map[string]Replaced{}, build: func(fixes []*fix.Fix, modules []string) ([]Replaced, error) {
+		return Replace(ctx, ReplaceRequest{Target: t, Fixes: fixes, Modules: modules, Jobs: opt.Jobs, Shared: opt.Shared, Kernel: k}, rep)
+	}}
 	if r.Patch, err = remade(old, next, ko, func(repl livepatch.Replacement) ([]byte, error) {
-		return r.replacement(ctx, t, old, repl, all, opt, rep)
+		made, err := again.of(repl)
+		if err != nil {
+			return nil, err
+		}
+		was, _ := old.Payload(repl.Module)
+		return r.compareModule("module "+repl.Module.Name, was, made), nil
 	}); err != nil {
 		return nil, err
 	}
@@ -252,19 +264,46 @@ func (r *Rebuilt) compareManifest(was, is *livepatch.Manifest) {
 	}
 }
 
-// replacement builds one fixed module of a live patch again, with those that
-// are served by the same fixes.
-func (r *Rebuilt) replacement(ctx context.Context, t *kernel.Target, old *livepatch.Patch, repl livepatch.Replacement, all []*fix.Fix, opt RebuildOptions, rep progress.Reporter) ([]byte, error) {
-	var fixes []*fix.Fix
-	modules := []string{repl.Name}
+// fixedModules builds the fixed modules of a live patch again: those that the
+// same fixes serve at once, as they were made.
+type fixedModules struct {
+	old   *livepatch.Patch
+	all   []*fix.Fix // of the manifest's fixes
+	build func(fixes []*fix.Fix, modules []string) ([]Replaced, error)
+	made  map[string]Replaced // by module
+}
+
+// of returns one of them.
+func (f *fixedModules) of(repl livepatch.Replacement) ([]byte, error) {
+	if m, ok := f.made[repl.Name]; ok {
+		return m.KO, nil
+	}
+	fixes, modules := f.group(repl.Name)
+	made, err := f.build(fixes, modules)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range made {
+		f.made[m.Name] = m
+	}
+	m, ok := f.made[repl.Name]
+	if !ok {
+		return nil, fmt.Errorf("module %s was not built again with %s", repl.Name, strings.Join(modules, ", "))
+	}
+	return m.KO, nil
+}
+
+// group is all that is served together with one module: modules, and fixes in
+// their order.
+func (f *fixedModules) group(module string) (fixes []*fix.Fix, modules []string) {
+	modules = []string{module}
 	for again := true; again; {
-		again = false
-		fixes = nil
-		for i, ref := range old.Manifest.Fixes {
+		again, fixes = false, nil
+		for i, ref := range f.old.Manifest.Fixes {
 			if !slices.ContainsFunc(ref.Modules, func(m string) bool { return slices.Contains(modules, m) }) {
 				continue
 			}
-			fixes = append(fixes, all[i])
+			fixes = append(fixes, f.all[i])
 			for _, m := range ref.Modules {
 				if !slices.Contains(modules, m) {
 					modules = append(modules, m)
@@ -273,14 +312,5 @@ func (r *Rebuilt) replacement(ctx context.Context, t *kernel.Target, old *livepa
 			}
 		}
 	}
-	made, err := Replace(ctx, ReplaceRequest{Target: t, Fixes: fixes, Modules: modules, Jobs: opt.Jobs, Shared: opt.Shared}, rep)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(made, func(m Replaced) bool { return m.Name == repl.Name })
-	if i < 0 {
-		return nil, fmt.Errorf("module %s was not built again with %s", repl.Name, strings.Join(modules, ", "))
-	}
-	was, _ := old.Payload(repl.Module)
-	return r.compareModule("module "+repl.Module.Name, was, made[i].KO), nil
+	return fixes, modules
 }
