@@ -62,32 +62,25 @@ func (c *construction) groups(ctx context.Context) ([]group, error) {
 		live[o] = true
 	}
 	var out []group
-	for _, l := range c.result.Selection.Left {
-		f := l.Fix
-		if l.Kind != selection.Reboot || len(f.CVEs) == 0 && len(f.Advisories) == 0 || len(f.Requires) > 0 {
-			continue
-		}
-		r, err := kbuild.Reach(ctx, c.req.Target, f.Diff, kbuild.ReachOptions{MaxObjects: maxObjects, Tree: c.kernel.Tree(), SourcesOnly: true}, c.rep)
+	for _, fixes := range candidates(c.result.Selection.Left) {
+		modules, err := c.modulesOf(ctx, fixes)
 		if err != nil {
-			if code.Of(err) == "" {
-				return nil, err
-			}
+			return nil, err
+		}
+		if len(modules) == 0 {
 			continue
 		}
-		modules := map[string]bool{}
-		for _, o := range r.Objects {
-			modules[o.Module] = true
-		}
-		if len(modules) == 0 || modules[""] {
-			continue
-		}
-		g := group{[]*series.Fix{f}, slices.Sorted(maps.Keys(modules))}
+		g := group{fixes, modules}
 		out = slices.DeleteFunc(out, func(o group) bool {
 			if !slices.ContainsFunc(o.modules, func(m string) bool { return slices.Contains(g.modules, m) }) {
 				return false
 			}
-			g.fixes = append(o.fixes, g.fixes...)
 			g.modules = append(g.modules, o.modules...)
+			for _, f := range o.fixes {
+				if !slices.Contains(g.fixes, f) {
+					g.fixes = append(g.fixes, f)
+				}
+			}
 			return true
 		})
 		slices.Sort(g.modules)
@@ -106,6 +99,64 @@ func (c *construction) groups(ctx context.Context) ([]group, error) {
 	}
 	slices.SortFunc(out, func(a, b group) int { return cmp.Compare(a.modules[0], b.modules[0]) })
 	return out, nil
+}
+
+// candidates are the fixes of vulnerabilities that can't be live, each with what
+// it requires: fixed modules serve them together or not at all. What requires a
+// fix that is live, or that the policy leaves out, is none of them: the live
+// one is not in the module, the other one must not be.
+func candidates(left []selection.Left) [][]*series.Fix {
+	by := make(map[string]selection.Left, len(left))
+	for _, l := range left {
+		by[l.ID] = l
+	}
+	var out [][]*series.Fix
+	for _, l := range left {
+		if len(l.Fix.CVEs) == 0 && len(l.Fix.Advisories) == 0 {
+			continue
+		}
+		seen := map[string]bool{}
+		var all []*series.Fix
+		var take func(id string) bool
+		take = func(id string) bool {
+			if seen[id] {
+				return true
+			}
+			seen[id] = true
+			n, ok := by[id]
+			if !ok || n.Root(by).Kind != selection.Reboot {
+				return false
+			}
+			all = append(all, n.Fix)
+			return !slices.ContainsFunc(n.Fix.Requires, func(id string) bool { return !take(id) })
+		}
+		if take(l.ID) {
+			out = append(out, all)
+		}
+	}
+	return out
+}
+
+// modulesOf are the modules that some fixes change, ordered; none when they
+// change anything else too, or when that can't be found out.
+func (c *construction) modulesOf(ctx context.Context, fixes []*series.Fix) ([]string, error) {
+	modules := map[string]bool{}
+	for _, f := range fixes {
+		r, err := kbuild.Reach(ctx, c.req.Target, f.Diff, kbuild.ReachOptions{MaxObjects: maxObjects, Tree: c.kernel.Tree(), SourcesOnly: true}, c.rep)
+		if err != nil {
+			if code.Of(err) == "" {
+				return nil, err
+			}
+			return nil, nil
+		}
+		for _, o := range r.Objects {
+			modules[o.Module] = true
+		}
+	}
+	if modules[""] {
+		return nil, nil
+	}
+	return slices.Sorted(maps.Keys(modules)), nil
 }
 
 // add puts fixed modules and the fixes that they serve into the artifact.
