@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
@@ -121,6 +122,49 @@ func TestShapesOfGluedWords(t *testing.T) {
 	qt.Check(t, qt.IsFalse(ok))
 }
 
+// indexed writes files as the source of a target, and indexes their words.
+func indexed(t *testing.T, dir string, files map[string]string) (*kernel.Target, *words) {
+	t.Helper()
+	for name, text := range files {
+		p := filepath.Join(dir, name)
+		qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Dir(p), 0o755)))
+		qt.Assert(t, qt.IsNil(os.WriteFile(p, []byte(text), 0o644)))
+	}
+	target := &kernel.Target{Source: dir, Build: dir}
+	g := &includes{}
+	var err error
+	g.Files, err = scanTree(t.Context(), dir, []string{"."}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	g.index()
+	w := &words{}
+	var names []string
+	for n := range files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	qt.Assert(t, qt.IsNil(w.make(t.Context(), target, names, progress.Discard)))
+	w.connect(g)
+	return target, w
+}
+
+// noticing lists the sources that may notice a change.
+func noticing(t *testing.T, n *narrowing, files map[string]string) string {
+	t.Helper()
+	var got []string
+	for name := range files {
+		if filepath.Ext(name) != ".c" {
+			continue
+		}
+		yes, err := n.notices(name, n.w.mayRead(name))
+		qt.Assert(t, qt.IsNil(err))
+		if yes {
+			got = append(got, strings.TrimSuffix(name, ".c"))
+		}
+	}
+	slices.Sort(got)
+	return strings.Join(got, " ")
+}
+
 // TestWhoNoticesAChangedHeader asks the narrowing about one object after the
 // other, all of which include the header.
 func TestWhoNoticesAChangedHeader(t *testing.T) {
@@ -150,25 +194,7 @@ func TestWhoNoticesAChangedHeader(t *testing.T) {
 		"glued.c":   "#include <u.h>\nint *v = &OPS(f);\n",
 		"without.c": "struct s { int own; } v;\n",
 	}
-	for name, text := range files {
-		p := filepath.Join(dir, name)
-		qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Dir(p), 0o755)))
-		qt.Assert(t, qt.IsNil(os.WriteFile(p, []byte(text), 0o644)))
-	}
-	target := &kernel.Target{Source: dir, Build: dir}
-	g := &includes{}
-	var err error
-	g.Files, err = scanTree(t.Context(), dir, []string{"."}, progress.Discard)
-	qt.Assert(t, qt.IsNil(err))
-	g.index()
-	w := &words{}
-	var names []string
-	for n := range files {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	qt.Assert(t, qt.IsNil(w.make(t.Context(), target, names, progress.Discard)))
-	w.connect(g)
+	target, w := indexed(t, dir, files)
 	file := filepath.Join(dir, "words")
 	qt.Assert(t, qt.IsNil(w.save(file)))
 	again := &words{}
@@ -191,22 +217,81 @@ func TestWhoNoticesAChangedHeader(t *testing.T) {
 		now := strings.Replace(old, c.old, c.new, 1)
 		qt.Assert(t, qt.IsTrue(now != old))
 		n := newNarrowing(target, w, []fix.Change{{Path: "include/h.h", Old: []byte(old), New: []byte(now)}})
-		var got []string
-		for name := range files {
-			if filepath.Ext(name) != ".c" {
-				continue
-			}
-			yes, err := n.notices(name, w.mayRead(name))
-			qt.Assert(t, qt.IsNil(err))
-			if yes {
-				got = append(got, strings.TrimSuffix(name, ".c"))
-			}
-		}
-		slices.Sort(got)
+		got := noticing(t, n, files)
 		if c.want == "*" {
-			qt.Check(t, qt.HasLen(got, len(files)-3), qt.Commentf("%s", c.new))
+			qt.Check(t, qt.HasLen(strings.Fields(got), len(files)-3), qt.Commentf("%s", c.new))
 			continue
 		}
-		qt.Check(t, qt.Equals(strings.Join(got, " "), c.want), qt.Commentf("%s", c.new))
+		qt.Check(t, qt.Equals(got, c.want), qt.Commentf("%s", c.new))
 	}
+}
+
+// TestNamesThatMacrosMake has headers as arch/x86/kvm/mmu/paging_tmpl.h and
+// net/netfilter/ipset/ip_set_bitmap_gen.h: nobody says the names that are
+// written in them, beside a macro of the headers that everyone reads, which
+// glues words as __compiletime_assert does.
+func TestNamesThatMacrosMake(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"include/base.h": "#define __glue(prefix, suffix) prefix ## suffix\n#define glue(a) __glue(check_, a)\n#define READ(x) ({ glue(1); x; })\n",
+		"paging_tmpl.h": "#define guest_walker guest_walker64\n#if PTTYPE == 64\n#define FNAME(name) paging64_##name\n#else\n#define FNAME(name) paging32_##name\n#endif\n" +
+			"struct guest_walker { int level; };\nstatic int FNAME(fetch)(struct guest_walker *w) { return 1; }\nstatic int FNAME(table)[] = { 3 };\n#undef FNAME\n",
+		"mmu.c":    "#include <base.h>\n/* FNAME */\n#define PTTYPE 64\n#include \"paging_tmpl.h\"\nint (*f)(void *) = paging64_fetch;\n",
+		"ip_set.h": "#define TOKEN2(a, b) a##b\n#define TOKEN(a, b) TOKEN2(a, b)\n",
+		"bitmap_gen.h": "#define mtype_add TOKEN(MTYPE, _add)\n#define mtype_set TOKEN(MTYPE, _set)\n#define mtype MTYPE\n" +
+			"struct mtype { int size; };\nstatic int mtype_add(int a) { return 5; }\nstatic const void *mtype_set = mtype_add;\n",
+		"bitmap_ip.c":   "#include <base.h>\n#include \"ip_set.h\"\n#define MTYPE bitmap_ip\n#include \"bitmap_gen.h\"\nconst void *x = bitmap_ip_set;\n",
+		"tagcall.c":     "#include <base.h>\n#include \"ip_set.h\"\n#include <tag.h>\nstruct TOKEN(here,) v;\n",
+		"include/tag.h": "struct here { int a; };\nextern int away;\n",
+		"none.c":        "#include <base.h>\n#include <tag.h>\nint none(void) { return READ(1); }\n",
+	}
+	target, w := indexed(t, t.TempDir(), files)
+	for _, c := range []struct{ header, old, new, want string }{
+		{"paging_tmpl.h", "return 1;", "return 2;", "mmu"},
+		{"paging_tmpl.h", "{ 3 }", "{ 4 }", "mmu"},
+		{"paging_tmpl.h", "int level;", "long level;", "mmu"},
+		{"bitmap_gen.h", "return 5;", "return 6;", "bitmap_ip"},
+		{"bitmap_gen.h", "int size;", "long size;", "bitmap_ip"},
+		{"include/tag.h", "int a;", "long a;", "tagcall"},
+		{"include/tag.h", "extern int away;", "", ""},
+	} {
+		old := files[c.header]
+		n := newNarrowing(target, w, []fix.Change{{Path: c.header, Old: []byte(old), New: []byte(replaceOnce(t, old, c.old, c.new))}})
+		qt.Check(t, qt.Equals(noticing(t, n, files), c.want), qt.Commentf("%s: %s", c.header, c.new))
+	}
+}
+
+func TestWhatRunsBesideTheKernelIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"include/clock.h":                   "static inline int scale(int a) { return a; }\nint late(void);\nint boots(void);\n",
+		"arch/x86/entry/vdso/vclock.c":      "#include <clock.h>\nint v(void) { return scale(1); }\n",
+		"arch/x86/boot/compressed/misc.c":   "#include <clock.h>\nint m(void) { return boots(); }\n",
+		"drivers/firmware/efi/libstub/fi.c": "#include <clock.h>\nint n;\n",
+	}
+	target, w := indexed(t, t.TempDir(), files)
+	var ask []reader
+	for f := range files {
+		if filepath.Ext(f) == ".c" {
+			qt.Check(t, qt.IsTrue(runsBeside(f)))
+			ask = append(ask, reader{f, "include/clock.h"})
+		}
+	}
+	for _, c := range []struct {
+		old, new string
+		seen     bool // by an object of the kernel
+		code     string
+	}{
+		{"return a", "return a + 1", false, "TS3105"},
+		{"return a", "return a + 1", true, "TS3105"}, // the vDSO stays as it is
+		{"int late(void);", "", false, ""},
+		{"int boots(void);", "long boots(void);", true, ""}, // it has run
+		{"int boots(void);", "long boots(void);", false, "TS3105"},
+	} {
+		old := files["include/clock.h"]
+		n := newNarrowing(target, w, []fix.Change{{Path: "include/clock.h", Old: []byte(old), New: []byte(replaceOnce(t, old, c.old, c.new))}})
+		err := n.elsewhere(ask, map[string]bool{"include/clock.h": c.seen})
+		qt.Check(t, qt.Equals(string(code.Of(err)), c.code), qt.Commentf("%s", c.new))
+	}
+	qt.Check(t, qt.IsFalse(runsBeside("scripts/mod/modpost.c")))
 }

@@ -129,6 +129,11 @@ func Reach(ctx context.Context, t *kernel.Target, f *fix.Fix, opt ReachOptions, 
 	if opt.SourcesOnly {
 		r.Rest = Rest{Any: true, Kernel: true}
 	}
+	if !opt.SourcesOnly && opt.Few == 0 {
+		if err := s.runElsewhere(ctx, r.Files); err != nil {
+			return nil, err
+		}
+	}
 	for _, c := range changes {
 		r.Notes = append(r.Notes, c.Notes...)
 	}
@@ -179,6 +184,7 @@ type search struct {
 	seen       map[Object]bool
 	candidates []candidate // only by way of an include
 	byObject   map[Object]int
+	elsewhere  []reader // by way of an include, code that is not the running kernel's
 }
 
 // candidate is an object that includes changed files.
@@ -225,7 +231,11 @@ func (s *search) file(ctx context.Context, number int, out *FileOutcome) error {
 		}
 	}
 	for _, u := range users {
-		if path.Ext(u) != ".c" && path.Ext(u) != ".S" || notRunning(u) != "" {
+		if path.Ext(u) != ".c" && path.Ext(u) != ".S" {
+			continue
+		}
+		if notRunning(u) != "" {
+			s.elsewhere = append(s.elsewhere, reader{u, out.Path})
 			continue
 		}
 		if c, ok := strings.CutSuffix(u, ".S"); ok && s.graph.has(c+".c") {

@@ -171,7 +171,8 @@ func (tree *Tree) index(ctx context.Context, rep progress.Reporter) (*words, err
 	return w, nil
 }
 
-// fromSources lists the files that built objects may read, sorted.
+// fromSources lists the files that built objects may read, and code that is
+// part of the kernel's image and not of the running kernel, sorted.
 func (g *includes) fromSources(objs map[string][]Object) []string {
 	seen := make(map[string]bool)
 	var todo []string
@@ -190,6 +191,11 @@ func (g *includes) fromSources(objs map[string][]Object) []string {
 	}
 	for _, f := range implicit() {
 		add(f)
+	}
+	for f := range g.Files {
+		if ext := path.Ext(f); (ext == ".c" || ext == ".S") && runsBeside(f) {
+			add(f)
+		}
 	}
 	for i := 0; i < len(todo); i++ {
 		for _, op := range g.Files[todo[i]] {
@@ -315,7 +321,7 @@ func (w *words) make(ctx context.Context, t *kernel.Target, names []string, rep 
 	return nil
 }
 
-const wordsFormat = "tsugi-words-1\n"
+const wordsFormat = "tsugi-words-2\n"
 
 func (w *words) save(file string) error {
 	var b bytes.Buffer
