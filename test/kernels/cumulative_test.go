@@ -128,12 +128,18 @@ func versionsOf(t testing.TB, k *kernel.Target) map[string]*cumulative.Result {
 	// a fix on a fix, and the one below excluded takes it along
 	on := stacked(t, k, one, onOne, same)
 	v["v3"] = chosen(t, k, 3, &v["v2"].Artifact.Manifest, on, "one")
+	// a fix on a fix, both held
+	v["v4"] = chosen(t, k, 4, &v["v2"].Artifact.Manifest, stacked(t, k, one, onOne, same, state(1)))
 	// a fix corrected later, a higher version of the state
 	corrected := step{"one", edit{path: cmdline, old: puts, new: puts + says(" uno")}}
 	v["v9"] = chosen(t, k, 9, &v["v2"].Artifact.Manifest, stacked(t, k, corrected, same, state(2)))
+	// a fix withdrawn later, by one that takes it back
+	withdrawn := step{"withdrawn", edit{path: cmdline, old: says(" one"), new: ""}}
+	v["v10"] = chosen(t, k, 10, &v["v9"].Artifact.Manifest, stacked(t, k, one, same, state(2), withdrawn))
 
 	qt.Check(t, qt.DeepEquals(held(v["v2"]), []string{"one", "same-function", "state"}))
 	qt.Check(t, qt.DeepEquals(held(v["v3"]), []string{"same-function"}))
+	qt.Check(t, qt.DeepEquals(held(v["v4"]), []string{"one", "on-one", "same-function", "state"}))
 	qt.Check(t, qt.DeepEquals(v["v3"].Selection.Offers(), []selection.Offer{
 		{Excluded: []string{"one"}, Dragged: []string{"on-one"}, Keep: []selection.Keep{{Fix: "on-one", Keep: []string{"one"}}}},
 	}))
@@ -162,15 +168,17 @@ func TestVersionsReplaceEachOther(t *testing.T) {
 	for _, c := range []struct{ load, shows string }{
 		{"v1", plain + " one"},
 		{"v2", "both " + plain + " one"},
+		{"v4", "both " + plain + " two"},
 		{"v9", "both " + plain + " uno"},
+		{"v10", "both " + plain},
 	} {
 		m.load(c.load)
 		qt.Check(t, qt.Equals(m.sh("cat /proc/cmdline"), c.shows), qt.Commentf("%s", c.load))
 		qt.Check(t, qt.Equals(m.sh("ls /sys/kernel/livepatch"), v[c.load].Report.Name), qt.Commentf("it alone is there"))
 	}
 	// The kernel itself refuses what the manifest says can't replace it.
-	qt.Check(t, qt.Not(qt.Equals(m.try("insmod /tsugi/v3.ko"), 0)), qt.Commentf("v3 does not know the state of v9"))
-	m.revert("v9")
+	qt.Check(t, qt.Not(qt.Equals(m.try("insmod /tsugi/v3.ko"), 0)), qt.Commentf("v3 does not know the state of v10"))
+	m.revert("v10")
 	qt.Check(t, qt.Equals(m.sh("cat /proc/cmdline"), plain))
 	// From the first to the ninth, with nothing between them.
 	m.load("v1")
@@ -250,18 +258,21 @@ for i in $(seq 600); do
 done
 `
 
+// unload takes a module out unless it is one that stays in memory.
+const unload = `{ grep -q "^$o .*permanent" /proc/modules || rmmod $o; }`
+
 // load loads a live patch and waits until it is alone.
 func (m *machine) load(name string) {
 	m.t.Helper()
 	m.sh("insmod /tsugi/" + name + ".ko" + settled + `
 for d in $(ls /sys/kernel/livepatch); do [ $d = ` + m.names[name] + ` ] || sleep 1; done
-for o in $(lsmod | awk '/^tsugi_/ { print $1 }'); do [ $o = ` + m.names[name] + ` ] || rmmod $o; done`)
+for o in $(lsmod | awk '/^tsugi_/ { print $1 }'); do [ $o = ` + m.names[name] + ` ] || ` + unload + `; done`)
 }
 
 func (m *machine) revert(name string) {
 	m.t.Helper()
 	n := m.names[name]
-	m.sh("echo 0 >/sys/kernel/livepatch/" + n + "/enabled" + settled + "while [ -e /sys/kernel/livepatch/" + n + " ]; do :; done; rmmod " + n)
+	m.sh("echo 0 >/sys/kernel/livepatch/" + n + "/enabled" + settled + "while [ -e /sys/kernel/livepatch/" + n + " ]; do :; done; o=" + n + "; " + unload)
 }
 
 // markers are fixes that show in the module by their words, in functions that
