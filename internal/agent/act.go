@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -34,7 +35,7 @@ func (a *Agent) act(ctx context.Context) error {
 		}
 		return err
 	}
-	defer a.tend(ctx, host)
+	defer a.tend(ctx)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) {
 		m.decision = &d
@@ -113,7 +114,9 @@ func (a *Agent) localFailed(p api.Patch, err error) {
 	})
 }
 
-// decide asks package policy.
+// decide asks package policy. An index that is not that of the policy and tier
+// which this machine has now forbids, and offers nothing: what it would bring
+// may be what the new policy leaves out.
 func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 	s, _ := a.journal.view()
 	f := policy.Facts{
@@ -121,17 +124,30 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 		Quarantined: slices.Sorted(maps.Keys(s.Quarantined)), Reverted: slices.Sorted(maps.Keys(s.ByHand)),
 		Hold: s.Hold, Off: host.Off, InWindow: a.cfg.InWindow(now),
 	}
+	waits := ""
 	a.see(func(m *moment) {
 		f.Index = m.index
 		line := ""
-		if m.index != nil {
-			line = m.index.Policy
+		if x := m.index; x != nil {
+			line = x.Policy
+			if as := m.assignment; as != nil && as.Sequence > 0 && (as.Policy != x.Policy || as.Tier != x.Tier) {
+				had := *x
+				had.Patches = slices.DeleteFunc(slices.Clone(x.Patches), func(o trust.Offer) bool { return o.Version != f.Current })
+				f.Index, waits = &had, "tier "+as.Tier+ofPolicy(as.Policy)
+			}
 		}
 		f.Floor = s.Floors[floorKey(host.Kernel.BuildID, line)]
 		f.Moved = m.index != nil && f.Current > 0 && s.Current.Patch.Policy != line
 		f.Hold = f.Hold || m.assignment != nil && m.assignment.Hold
 	})
-	return policy.Decide(f)
+	d := policy.Decide(f)
+	if waits != "" && d.Action == policy.Keep && !f.Off {
+		d.Reason = "waits for the signed index of " + waits
+		if f.Current > 0 {
+			d.Reason = fmt.Sprintf("version %d stays; this machine %s", f.Current, d.Reason)
+		}
+	}
+	return d
 }
 
 // current is the version that is applied in this boot.
@@ -331,7 +347,7 @@ func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key str
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.open(cipher, key, o)
+	p, err := a.unseal(cipher, key, o)
 	if err != nil {
 		return nil, err
 	}

@@ -112,9 +112,11 @@ type moment struct {
 	// single ones are kept out, by name and digest.
 	modulesErr     *code.Problem
 	blockedModules map[string]*code.Problem
-	// giveWay are modules that a newer live patch changes in the kernel: their
-	// fixed builds stay out, for it is the shipped build that it knows.
-	giveWay map[string]bool
+	// unfitModules are those that the module on the disk speaks against; they are
+	// looked at again each time.
+	unfitModules map[string]*code.Problem
+	modulesDue   time.Time // end of the watch over a fixed module
+	giveWay      *giveWay
 	local   *api.Patch // a file that root wants applied and that could not be yet
 	renew   bool       // the cache is for the identity of before
 	running bool       // as a daemon

@@ -31,6 +31,9 @@ func (a *Agent) Start(ctx context.Context) {
 	x := a.cachedIndex(host.Kernel.BuildID)
 	a.see(func(m *moment) { m.index = x })
 	err = a.recover(ctx, host)
+	if gerr := a.guardModules(host); err == nil {
+		err = gerr
+	}
 	if err == nil && !host.Off {
 		err = a.again(ctx, host)
 	}
@@ -39,7 +42,7 @@ func (a *Agent) Start(ctx context.Context) {
 		a.log.Error("start", "err", p)
 		a.see(func(m *moment) { m.problem = p })
 	}
-	a.tend(ctx, host)
+	a.tend(ctx)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision = &d })
 }
@@ -140,7 +143,7 @@ func (a *Agent) again(ctx context.Context, h *Host) error {
 	var x *trust.Index
 	a.see(func(m *moment) { x = m.index })
 	if x != nil {
-		if why := policy.Barred(x, p.Version); why != "" {
+		if why := policy.Barred(x, p.Version, p.Policy); why != "" {
 			a.log.Warn("not applied again", "patch", p.ID, "why", why)
 			return a.noteOnce(h, p, api.Blocked, code.New("TS9415", p.ID, why))
 		}

@@ -39,12 +39,12 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 	if err := source.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	x, err := source.Index(ctx, info.Tier, host.Kernel.BuildID, "")
+	x, err := source.Index(ctx, info.Tier, host.Kernel.BuildID, info.Policy)
 	if err != nil {
 		return nil, err
 	}
 	if x == nil {
-		return nil, code.New("TS9429", "", "it holds nothing for kernel "+host.Kernel.Release+" in tier "+info.Tier)
+		return nil, code.New("TS9429", "", "it holds nothing for kernel "+host.Kernel.Release+" in tier "+info.Tier+ofPolicy(info.Policy))
 	}
 	if err := a.keepIndex(x); err != nil {
 		return nil, err
@@ -58,6 +58,13 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 		return nil, nil
 	}
 	return &s.Current.Patch, nil
+}
+
+func ofPolicy(policy string) string {
+	if policy == "" {
+		return ""
+	}
+	return " and policy " + policy
 }
 
 // applyFrom brings the live patch that policy chooses from the bundle into the

@@ -40,8 +40,9 @@ type Card struct {
 	Functions []livepatch.Function `json:"functions"`
 	Selection *livepatch.Selection `json:"selection,omitempty"`
 	Open      []livepatch.OpenFix  `json:"open,omitempty"`
+	Callbacks []string             `json:"callbacks,omitempty"` // objects that it has callbacks for
 	// Replacements are its fixed modules.
-	Replacements []Fixture `json:"replacements,omitempty"`
+	Replacements []FixedBuild `json:"replacements,omitempty"`
 	// States are its klp_states. A live patch of format 1 does not say them.
 	States []livepatch.State `json:"states,omitempty"`
 	Format int               `json:"format,omitempty"` // of the manifest
@@ -49,9 +50,9 @@ type Card struct {
 	policy string // from whose index it is applied
 }
 
-// Fixture is a fixed module, with its own build-id: by it the loaded module is
+// FixedBuild is a fixed module, with its own build-id: by it the loaded module is
 // known.
-type Fixture struct {
+type FixedBuild struct {
 	livepatch.Replacement
 	Fixed string `json:"fixed_build_id"`
 }
@@ -72,18 +73,24 @@ func (c *Card) functions() []string {
 	return names
 }
 
+// objects are vmlinux and the modules that the live patch changes in the kernel.
+func (c *Card) objects() []string {
+	m := livepatch.Manifest{Functions: c.Functions, Callbacks: c.Callbacks}
+	return m.Objects()
+}
+
 func newCard(o trust.Offer, tier string, p *livepatch.Patch, cipher []byte, key string) (*Card, error) {
 	m := &p.Manifest
 	c := &Card{
 		Offer: o, Tier: tier, Cipher: digest(cipher), Key: key, Target: m.Target, Fixes: m.Fixes, Functions: m.Functions,
-		Selection: m.Selection, Open: m.Open, States: m.States, Format: m.Format,
+		Selection: m.Selection, Open: m.Open, Callbacks: m.Callbacks, States: m.States, Format: m.Format,
 	}
 	for _, r := range m.Replacements {
 		id, err := moduleBuildID(p.Payload(r.Module))
 		if err != nil {
 			return nil, code.New("TS9431", r.Name, "").With(err)
 		}
-		c.Replacements = append(c.Replacements, Fixture{r, id})
+		c.Replacements = append(c.Replacements, FixedBuild{r, id})
 	}
 	return c, nil
 }
@@ -180,13 +187,13 @@ func (a *Agent) cached(id string) (*livepatch.Patch, *Card, error) {
 	if c.Key == "" {
 		p, err = readOffer(cipher, c.Offer)
 	} else {
-		p, err = a.open(cipher, c.Key, c.Offer)
+		p, err = a.unseal(cipher, c.Key, c.Offer)
 	}
 	return p, c, err
 }
 
-// open decrypts a live patch and checks that it is what the offer says.
-func (a *Agent) open(cipher []byte, key string, o trust.Offer) (*livepatch.Patch, error) {
+// unseal decrypts a live patch and checks that it is what the offer says.
+func (a *Agent) unseal(cipher []byte, key string, o trust.Offer) (*livepatch.Patch, error) {
 	secret, err := a.secret()
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ type Coverage struct {
 	// not counted.
 	Fixed int `json:"fixed"`
 	Total int `json:"total"`
+	// Possible are those of the fixed ones of which it is not sure that what was
+	// applied is their fix: they are counted, and told as what they are.
+	Possible []string `json:"possible,omitempty"`
 	// Open are the others, the most severe first.
 	Open []OpenVulnerability `json:"open,omitempty"`
 	// Modules are where the fixed modules stand that the live patch brought.
@@ -34,6 +37,7 @@ const OpenModule = "module"
 // OpenVulnerability is a vulnerability that this machine has.
 type OpenVulnerability struct {
 	CVE       string    `json:"cve"`
+	Possible  bool      `json:"possible,omitempty"` // it is not sure that this is its fix
 	Severity  string    `json:"severity,omitempty"`
 	Exploited bool      `json:"exploited,omitempty"`
 	Fix       string    `json:"fix"` // id
@@ -48,15 +52,19 @@ func rank(severity string) int {
 	return slices.Index([]string{"", "low", "medium", "high", "critical"}, severity)
 }
 
-// Sentence sums it up: "protected from 143 of 151; 2 of the rest are high".
+// Sentence sums it up: "protected from 143 of 151 (4 of them by a possible
+// attribution); 2 of the rest are high".
 // It is "" where nothing has a number.
 func (c *Coverage) Sentence() string {
 	if c == nil || c.Total == 0 {
 		return ""
 	}
-	rest := len(c.Open)
-	if rest == 0 {
-		return fmt.Sprintf("protected from all %d", c.Total)
+	possible := ""
+	if n := len(c.Possible); n > 0 {
+		possible = fmt.Sprintf(" (%d of them by a possible attribution)", n)
+	}
+	if len(c.Open) == 0 {
+		return fmt.Sprintf("protected from all %d", c.Total) + possible
 	}
 	count := map[string]int{}
 	exploited := 0
@@ -87,7 +95,7 @@ func (c *Coverage) Sentence() string {
 	if len(parts) == 0 {
 		parts = append(parts, "none of the rest is known to be high")
 	}
-	return fmt.Sprintf("protected from %d of %d; %s", c.Fixed, c.Total, strings.Join(parts, ", "))
+	return fmt.Sprintf("protected from %d of %d%s; %s", c.Fixed, c.Total, possible, strings.Join(parts, ", "))
 }
 
 // Reboot lists the open vulnerabilities that a reboot into the updated kernel
@@ -110,28 +118,36 @@ func coverage(c *Card, modules []api.Replacement) *Coverage {
 	}
 	open := map[string]OpenVulnerability{}
 	all := map[string]bool{}
-	add := func(o OpenVulnerability, cves []string) {
+	add := func(o OpenVulnerability, cves, possible []string) {
 		for _, id := range cves {
 			all[id] = true
-			o.CVE = id
-			old, there := open[id]
-			if !there || o.Kind != livepatch.OpenExcluded && old.Kind == livepatch.OpenExcluded || rank(o.Severity) > rank(old.Severity) {
+			o.CVE, o.Possible = id, slices.Contains(possible, id)
+			if old, there := open[id]; there {
+				open[id] = worse(old, o)
+			} else {
 				open[id] = o
 			}
 		}
 	}
+	var held []livepatch.FixRef
 	for _, f := range c.Fixes {
 		why := lacking(f, modules)
 		if why == "" {
 			for _, id := range f.CVEs {
 				all[id] = true
 			}
+			held = append(held, f)
 			continue
 		}
-		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: OpenModule, Why: why}, f.CVEs)
+		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: OpenModule, Why: why}, f.CVEs, f.Possible)
 	}
 	for _, f := range c.Open {
-		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: f.Kind, Code: f.Code, Why: f.Why}, f.CVEs)
+		add(OpenVulnerability{Severity: f.Severity, Exploited: f.Exploited, Fix: f.ID, Title: f.Title, Kind: f.Kind, Code: f.Code, Why: f.Why}, f.CVEs, f.Possible)
+	}
+	for _, id := range livepatch.Doubtful(held) {
+		if _, is := open[id]; !is {
+			out.Possible = append(out.Possible, id)
+		}
 	}
 	for _, o := range open {
 		out.Open = append(out.Open, o)
@@ -141,6 +157,23 @@ func coverage(c *Card, modules []api.Replacement) *Coverage {
 	})
 	out.Total = len(all)
 	out.Fixed = out.Total - len(out.Open)
+	return out
+}
+
+// worse is what to tell of a vulnerability of which two fixes are open: one that
+// was left out on purpose is told only when the other was too, because a reboot
+// ends the other.
+func worse(a, b OpenVulnerability) OpenVulnerability {
+	out, other := a, b
+	aOut, bOut := a.Kind == livepatch.OpenExcluded, b.Kind == livepatch.OpenExcluded
+	if aOut && !bOut || aOut == bOut && rank(b.Severity) > rank(a.Severity) {
+		out, other = b, a
+	}
+	if rank(other.Severity) > rank(out.Severity) {
+		out.Severity = other.Severity
+	}
+	out.Exploited = a.Exploited || b.Exploited
+	out.Possible = a.Possible && b.Possible
 	return out
 }
 
@@ -163,6 +196,31 @@ func lacking(f livepatch.FixRef, modules []api.Replacement) string {
 	return ""
 }
 
+// problemOfModule is why a fixed module is kept out, or nil.
+func problemOfModule(s *State, m *moment, r FixedBuild) *code.Problem {
+	if p := badProblem(s, r); p != nil {
+		return unwire(p)
+	}
+	key := r.Name + r.Module.Digest
+	return cmp.Or(m.blockedModules[key], m.unfitModules[key])
+}
+
+func badProblem(s *State, r FixedBuild) *api.Problem { return s.Bad[badKey(r.Name, r.Module.Digest)].Problem }
+
+// leftModules are the fixed modules on the disk while their live patch is not
+// applied: it is on its way, or waits.
+func leftModules(s *State, h *Host) []api.Replacement {
+	var out []api.Replacement
+	for _, f := range s.Modules[h.Kernel.BuildID].Files {
+		st := api.Replacement{Module: f.Name, State: api.OnDisk}
+		if loaded, is := loadedModule(h, f.Name); is {
+			st.State = pick(loaded.BuildID == f.BuildID, api.LoadedNow, api.InUse)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
 // replacements is where the fixed modules of a live patch stand.
 func replacements(c *Card, s *State, m *moment) []api.Replacement {
 	if m.host == nil {
@@ -174,11 +232,11 @@ func replacements(c *Card, s *State, m *moment) []api.Replacement {
 		f, there := have.file(r.Name)
 		there = there && !have.Changing && f.Digest == r.Module.Digest
 		loaded, is := loadedModule(m.host, r.Name)
-		problem := m.blockedModules[r.Name+r.Module.Digest]
+		problem := problemOfModule(s, m, r)
 		st := api.Replacement{Module: r.Name}
 		switch {
 		case is && loaded.BuildID == r.Fixed:
-			st.State = api.LoadedNow
+			st.State, st.Problem = api.LoadedNow, wire(unwire(badProblem(s, r)))
 		case problem != nil:
 			st.State, st.Problem = api.NotHere, wire(problem)
 		case is:

@@ -29,6 +29,8 @@ type Fix struct {
 	ID       string   `json:"id"`
 	Title    string   `json:"title,omitempty"`
 	CVEs     []string `json:"cves"`
+	// Possible are those of CVEs of which it is not sure that this is their fix.
+	Possible []string `json:"possible,omitempty"`
 	Severity string   `json:"severity,omitempty"`
 	// Modules are the fixed modules that it needs, each on the disk or loaded.
 	// A fix with some and none of its functions replaced is had by them alone.
@@ -62,10 +64,24 @@ func (a *Agent) Fixed() (*Fixed, error) {
 	out.Open = coverage(c, modules).Open
 	for _, f := range c.Fixes {
 		if lacking(f, modules) == "" {
-			out.Fixes = append(out.Fixes, Fix{ID: f.ID, Title: f.Title, CVEs: append([]string{}, f.CVEs...), Severity: f.Severity, Modules: f.Modules})
+			out.Fixes = append(out.Fixes, Fix{ID: f.ID, Title: f.Title, CVEs: append([]string{}, f.CVEs...), Possible: f.Possible, Severity: f.Severity, Modules: f.Modules})
 		}
 	}
 	return out, nil
+}
+
+// Doubtful reports whether it is not sure of any fix here that it is that of a
+// vulnerability.
+func (f *Fixed) Doubtful(cve string) bool {
+	some := false
+	for _, x := range f.Fixes {
+		if slices.Contains(x.CVEs, cve) {
+			if some = true; !slices.Contains(x.Possible, cve) {
+				return false
+			}
+		}
+	}
+	return some
 }
 
 // IsOpen reports whether this machine has a vulnerability.

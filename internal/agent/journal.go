@@ -43,18 +43,19 @@ type Record struct {
 	Sent   []string    `json:"sent,omitempty"`   // ids of reports that the server has stored
 	Hold   *bool       `json:"hold,omitempty"`
 	ByHand *bool       `json:"by_hand,omitempty"` // with Patch: a person took it out, or lets it in again
-	Clear  string      `json:"clear,omitempty"`   // id of a live patch whose quarantine ends
+	Clear  string      `json:"clear,omitempty"`   // id of a live patch whose quarantine ends, or name of a fixed module
 	Stop   bool        `json:"stop,omitempty"`    // the agent ended in good order
 	// Modules is what is about to be, or is now, below updates/tsugi.
-	Modules *Modules `json:"modules,omitempty"`
-	Base    *State   `json:"base,omitempty"` // everything before this line
+	Modules *Modules   `json:"modules,omitempty"`
+	Bad     *BadModule `json:"bad_module,omitempty"` // a fixed module is kept out
+	Base    *State     `json:"base,omitempty"`       // everything before this line
 	// Patch of ByHand.
 	Patch *api.Patch `json:"patch,omitempty"`
 }
 
 func (r *Record) kinds() int {
 	n := 0
-	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Modules != nil, r.Base != nil} {
+	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Modules != nil, r.Bad != nil, r.Base != nil} {
 		if set {
 			n++
 		}
@@ -124,7 +125,7 @@ func ParseJournal(b []byte) (s *State, good int64, err error) {
 	return s, good, nil
 }
 
-// journal is the open file. Only one process has it open (see lock.go).
+// journal is the open file. Only one process has it open (see lockDir).
 type journal struct {
 	disk  Disk
 	now   func() time.Time

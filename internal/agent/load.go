@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,15 @@ import (
 // The order of steps is what survives the loss of power: nothing is loaded
 // before the intent is on the medium, and the intent ends only when the live
 // patch is healthy, or is known not to be in the kernel.
-func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error {
+func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) (err error) {
 	defer a.large()()
+	defer func() {
+		// Fixed modules stay out of the way of a live patch that waits for one to
+		// be unloaded, or for tasks, and of no other that failed.
+		if err != nil && code.Of(err) != "TS9214" && code.Of(err) != "TS9501" {
+			a.see(func(m *moment) { m.giveWay = nil })
+		}
+	}()
 	p, card, err := a.cached(id)
 	if err == nil {
 		err = fits(p, h.Kernel)
@@ -31,11 +39,8 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 	}
 	card.policy = a.policyOf(h, id, again)
 	ref := card.ref()
-	if h, err = a.makeWay(ctx, h, p); err != nil {
+	if h, err = a.admit(ctx, h, p, id); err != nil {
 		return err
-	}
-	if problems := a.opts.System.Preflight(ctx, p, a.ours(h)); len(problems) > 0 {
-		return refusal(problems)
 	}
 	if !again {
 		if err := a.note(h, ref, api.Preflighted); err != nil {
@@ -61,6 +66,31 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) error 
 		old = c.Patch.Name
 	}
 	return a.transition(ctx, h, card, old, visit{card: card, again: again, since: began})
+}
+
+// admit finds out whether this host can take a live patch, and gets the fixed
+// modules out of its way when they are all that it still waits for.
+func (a *Agent) admit(ctx context.Context, h *Host, p *livepatch.Patch, id string) (*Host, error) {
+	problems := a.opts.System.Preflight(ctx, p, a.ours(h))
+	s, _ := a.journal.view()
+	_, loaded := inTheWay(s, h, p)
+	others := slices.DeleteFunc(slices.Clone(problems), func(p *code.Problem) bool {
+		return p.Code == "TS9214" && slices.Contains(loaded, p.Where)
+	})
+	if len(others) > 0 {
+		return h, refusal(others)
+	}
+	h, moved, err := a.makeWay(ctx, h, p, id)
+	if err != nil {
+		return h, err
+	}
+	if moved {
+		problems = a.opts.System.Preflight(ctx, p, a.ours(h))
+	}
+	if len(problems) > 0 {
+		return h, refusal(problems)
+	}
+	return h, nil
 }
 
 // policyOf is the policy from whose index a live patch is loaded: the one that

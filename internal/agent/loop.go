@@ -66,10 +66,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// stopped notes that the daemon ended in good order while a live patch was
-// not confirmed: the kernel was alive, so a boot after this is no crash.
+// stopped notes that the daemon ended in good order while a live patch or a
+// fixed module was not confirmed: the kernel was alive, so a boot after this is no crash.
 func (a *Agent) stopped() {
-	if s, _ := a.journal.view(); s.Intent != nil && !s.Intent.Stopped {
+	if s, _ := a.journal.view(); s.Intent != nil && !s.Intent.Stopped || s.unsettled() {
 		if err := a.journal.add(&Record{Stop: true}); err != nil {
 			a.log.Error("journal", "err", err)
 		}
@@ -150,6 +150,9 @@ func (a *Agent) due(now time.Time) time.Time {
 	defer a.mu.Unlock()
 	if r := a.now.retry; r.After(now) {
 		at = r
+	}
+	if w := a.now.modulesDue; w.After(now) && (at.IsZero() || w.Before(at)) {
+		at = w
 	}
 	if d := a.now.decision; d != nil && d.Action == policy.Wait {
 		if w := a.cfg.NextWindow(now); !w.IsZero() && (at.IsZero() || w.Before(at)) {
@@ -299,18 +302,23 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 
 // standingModules is what a check-in says about fixed modules.
 func (a *Agent) standingModules(s *State, h *Host) []api.Replacement {
-	if a.current(s, h) == 0 {
-		return nil
-	}
-	c, err := a.card(s.Current.Patch.ID)
-	if err != nil || c == nil || len(c.Replacements) == 0 {
-		return nil
+	var card *Card
+	if a.current(s, h) > 0 {
+		c, err := a.card(s.Current.Patch.ID)
+		if err != nil || c == nil || len(c.Replacements) == 0 {
+			return nil
+		}
+		card = c
 	}
 	var out []api.Replacement
 	a.see(func(m *moment) {
 		now := *m
 		now.host = h
-		out = replacements(c, s, &now)
+		if card == nil {
+			out = leftModules(s, h)
+			return
+		}
+		out = replacements(card, s, &now)
 	})
 	return out
 }

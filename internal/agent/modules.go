@@ -5,18 +5,17 @@ package agent
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
-	"maps"
-	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/hostinfo"
-	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/policy"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // A live patch may bring fixed builds of modules, for machines on which the
@@ -26,6 +25,9 @@ import (
 // agent's alone: what is in it follows from the journal and the card of the
 // live patch, is checked at each check-in, and goes with the live patch. Another
 // kernel has a directory of its own.
+//
+// This file says what should be there, modules_put.go makes it so, and
+// modules_guard.go watches what came of it.
 
 // Modules are the fixed modules that are, or are about to be, on the disk for
 // one kernel.
@@ -36,6 +38,13 @@ type Modules struct {
 	// Files are then those that shall be there in the end.
 	Changing bool          `json:"changing,omitempty"`
 	Files    []FixedModule `json:"files,omitempty"` // ordered by Name
+	// Swap is set while a module is unloaded to be loaded again.
+	Swap *Swap `json:"swap,omitempty"`
+	// Boot is the last boot that began with files that are not confirmed, and
+	// that has neither lasted nor ended in good order; Downs is how many in a
+	// row ended so before it.
+	Boot  string `json:"boot,omitempty"`
+	Downs int    `json:"downs,omitempty"`
 }
 
 // FixedModule is one of them.
@@ -46,6 +55,12 @@ type FixedModule struct {
 	Digest  string `json:"sha256"`  // of the file
 	BuildID string `json:"fixed"`   // its own
 	Shipped string `json:"shipped"` // SHA-256 of the file whose place it takes
+	// Put is when it came, in milliseconds since 1970. Boot is the boot in which
+	// it was first seen loaded, since Seen, and is not confirmed yet; Sure: it is.
+	Put  int64  `json:"put,omitempty"`
+	Boot string `json:"boot,omitempty"`
+	Seen int64  `json:"seen,omitempty"`
+	Sure bool   `json:"sure,omitempty"`
 }
 
 // file returns the entry of a module.
@@ -57,34 +72,34 @@ func (m *Modules) file(name string) (FixedModule, bool) {
 	return m.Files[i], true
 }
 
+// open reports whether one of the files is not confirmed.
+func (m *Modules) open() bool { return slices.ContainsFunc(m.Files, func(f FixedModule) bool { return !f.Sure }) }
+
 // moduleBuildID reads the build-id of a module's bytes.
 func moduleBuildID(ko []byte, ok bool) (string, error) {
 	if !ok {
 		return "", errors.New("it is not in the file")
 	}
-	f, err := elf.NewFile(bytes.NewReader(ko))
-	if err != nil {
-		return "", err
+	id, err := hostinfo.BuildIDOf(bytes.NewReader(ko))
+	if err == nil && id == "" {
+		err = errors.New("it does not say which build it is")
 	}
-	s := f.Section(".note.gnu.build-id")
-	if s == nil || s.Type == elf.SHT_NOBITS || s.Size > 4096 {
-		return "", errors.New("it does not say which build it is")
-	}
-	note, err := s.Data()
-	if err != nil {
-		return "", err
-	}
-	return hostinfo.ParseBuildID(note)
+	return id, err
 }
 
 // tend makes the fixed modules on the disk those that this machine should
 // have now. The caller has its turn. Errors are kept for status; nothing else
-// waits for them.
-func (a *Agent) tend(ctx context.Context, h *Host) {
+// waits for them. It reads the machine itself: a transition may have taken
+// minutes, and a module may have been loaded meanwhile.
+func (a *Agent) tend(ctx context.Context) {
 	if a.opts.Modules == nil {
 		return
 	}
-	if err := a.tendModules(ctx, h); err != nil && ctx.Err() == nil {
+	h, err := a.host(ctx)
+	if err == nil {
+		err = a.tendModules(ctx, h)
+	}
+	if err != nil && ctx.Err() == nil {
 		p := problemOf("TS9432", "", err)
 		a.log.Warn("fixed modules", "err", p)
 		a.see(func(m *moment) { m.modulesErr = p })
@@ -101,12 +116,22 @@ func (a *Agent) tendModules(ctx context.Context, h *Host) error {
 	if err := a.sweep(ctx, h, s); err != nil {
 		return err
 	}
+	if err := a.unswapped(ctx, h); err != nil {
+		return err
+	}
+	if err := a.watchModules(ctx, h); err != nil {
+		return err
+	}
+	s, _ = a.journal.view()
 	have := s.Modules[h.Kernel.BuildID]
 	healthy, confirmed := s.Healthy[h.Kernel.BuildID]
 	switch {
 	case h.Off, !confirmed, a.cfg.Modules.Off:
 		return a.setModules(ctx, h, have, "", nil, nil)
 	case s.Current == nil || s.Current.Boot != h.BootID || s.Current.Patch.ID != healthy.ID:
+		if a.goneForGood(s, healthy) {
+			return a.setModules(ctx, h, have, "", nil, nil)
+		}
 		// It is on its way, or another one is: what is there stays until that
 		// one is confirmed, and what a package replaced goes.
 		return a.dropStale(ctx, h, have)
@@ -115,31 +140,54 @@ func (a *Agent) tendModules(ctx context.Context, h *Host) error {
 	if err != nil || card == nil {
 		return err
 	}
-	want := a.eligible(h, card, have)
-	if have.Changing || have.Patch != healthy.ID || !maps.Equal(digests(have.Files), want) || a.disturbed(h, have) {
+	want := a.eligible(h, s, card, have)
+	if have.Changing || have.Patch != healthy.ID || !sameFiles(have.Files, want) || a.disturbed(h, have) {
 		return a.install(ctx, h, healthy.ID, card, have, want)
 	}
 	return nil
 }
 
+// goneForGood: nothing that happens by itself brings this live patch back.
+func (a *Agent) goneForGood(s *State, p api.Patch) bool {
+	_, quarantined := s.Quarantined[p.ID]
+	_, byHand := s.ByHand[p.ID]
+	var x *trust.Index
+	a.see(func(m *moment) { x = m.index })
+	if quarantined || byHand || x != nil && policy.Barred(x, p.Version, p.Policy) != "" {
+		return true
+	}
+	names, err := a.disk.List(patchDir)
+	return err == nil && !slices.Contains(names, strings.TrimPrefix(cipherFile(p.ID), patchDir+"/"))
+}
+
 // eligible are the digests of the modules of a live patch that may lie on this
 // machine's disk, by name: those that are not loaded, or not any other than the
-// fixed build, and those of which a file of ours is there already. Modules that
-// a fix has in common are there together
-// or not at all: they may depend on each other's fix.
-func (a *Agent) eligible(h *Host, card *Card, have Modules) map[string]string {
-	var blocked map[string]*code.Problem
-	var giveWay map[string]bool
-	a.see(func(m *moment) { blocked, giveWay = m.blockedModules, m.giveWay })
-	swap := a.maySwap()
+// fixed build. A module that stands alone stays where it is when its shipped
+// build is loaded, by the initramfs for one: what loads next is the fixed one.
+// Modules that a fix has in common are there together or not at all: they may
+// depend on each other's fix. Under a hold nothing is added.
+func (a *Agent) eligible(h *Host, s *State, card *Card, have Modules) map[string]string {
+	var kept map[string]*code.Problem
+	a.see(func(m *moment) { kept = m.blockedModules })
+	way := a.givingWay(h, s)
+	swap, held := a.maySwap(s), a.held(s)
+	unfit := map[string]*code.Problem{}
 	out := map[string]string{}
 	for _, group := range groups(card) {
 		fit := true
 		for _, r := range group {
-			_, ours := have.file(r.Name)
+			f, ours := have.file(r.Name)
+			same := ours && f.Digest == r.Module.Digest
 			loaded, is := loadedModule(h, r.Name)
-			free := !is || ours || loaded.BuildID == r.Fixed || swap && a.opts.Modules.InUse(r.Name) == ""
-			fit = fit && free && blocked[r.Name+r.Module.Digest] == nil && !giveWay[r.Name]
+			free := !is || loaded.BuildID == r.Fixed || ours && len(group) == 1 || swap && a.opts.Modules.InUse(r.Name) == ""
+			_, bad := s.Bad[badKey(r.Name, r.Module.Digest)]
+			fit = fit && free && (same || !held) && !bad && kept[r.Name+r.Module.Digest] == nil && !slices.Contains(way, r.Name)
+			if fit {
+				// Whether it is the package's is looked at each time: that may change.
+				if p := a.unlike(h, r); p != nil {
+					unfit[r.Name+r.Module.Digest], fit = p, false
+				}
+			}
 		}
 		for _, r := range group {
 			if fit {
@@ -147,11 +195,41 @@ func (a *Agent) eligible(h *Host, card *Card, have Modules) map[string]string {
 			}
 		}
 	}
+	a.see(func(m *moment) { m.unfitModules = unfit })
+	return out
+}
+
+// unlike says why the module on the disk is not the one that a fixed module is
+// for.
+func (a *Agent) unlike(h *Host, r FixedBuild) *code.Problem {
+	shipped, err := a.opts.Modules.Shipped(h.Kernel.Release, r.Path)
+	switch {
+	case err != nil:
+		return problemOf("TS9432", r.Name, err)
+	case shipped.BuildID != r.BuildID:
+		return code.New("TS9434", r.Name, fmt.Sprintf("the file has build-id %s; the fixed module is for %s", clip(shipped.BuildID, 12), clip(r.BuildID, 12)))
+	}
+	return nil
+}
+
+// givingWay are the modules that another live patch changes in the kernel,
+// which is on its way or waits for them to be unloaded: it knows their shipped
+// builds.
+func (a *Agent) givingWay(h *Host, s *State) []string {
+	var out []string
+	a.see(func(m *moment) {
+		if w := m.giveWay; w != nil && (m.pending != nil && m.pending.ID == w.to || m.local != nil && m.local.ID == w.to) {
+			out = slices.Clone(w.modules)
+		}
+	})
+	if s.Intent != nil && s.Intent.Boot == h.BootID {
+		out = append(out, a.cardOf(s.Intent.Patch).objects()...)
+	}
 	return out
 }
 
 // groups puts the modules together that a fix has in common.
-func groups(card *Card) [][]Fixture {
+func groups(card *Card) [][]FixedBuild {
 	leader := map[string]string{}
 	var find func(string) string
 	find = func(n string) string {
@@ -170,7 +248,7 @@ func groups(card *Card) [][]Fixture {
 			}
 		}
 	}
-	var out [][]Fixture
+	var out [][]FixedBuild
 	at := map[string]int{}
 	for _, r := range card.Replacements {
 		l := find(r.Name)
@@ -185,39 +263,60 @@ func groups(card *Card) [][]Fixture {
 	return out
 }
 
-func loadedModule(h *Host, name string) (api.Module, bool) {
-	i := slices.IndexFunc(h.Modules, func(m api.Module) bool { return m.Name == name })
-	if i < 0 {
-		return api.Module{}, false
+// groupOf are the names of the modules that share a fix with one, and its own.
+func groupOf(card *Card, name string) []string {
+	for _, group := range groups(card) {
+		var names []string
+		for _, r := range group {
+			names = append(names, r.Name)
+		}
+		if slices.Contains(names, name) {
+			return names
+		}
 	}
-	return h.Modules[i], true
+	return []string{name}
 }
 
-func digests(files []FixedModule) map[string]string {
-	out := map[string]string{}
+// sameFiles compares what is there with what should be, by name and digest.
+func sameFiles(files []FixedModule, want map[string]string) bool {
 	for _, f := range files {
-		out[f.Name] = f.Digest
+		if want[f.Name] != f.Digest {
+			return false
+		}
 	}
-	return out
+	return len(files) == len(want)
 }
 
-// maySwap: the policy of the index, or who runs this machine, lets modules be
-// swapped that are loaded and not in use.
-func (a *Agent) maySwap() bool {
+// held: somebody wants this machine to stay as it is.
+func (a *Agent) held(s *State) bool {
+	held := s.Hold
+	a.see(func(m *moment) { held = held || m.assignment != nil && m.assignment.Hold })
+	return held
+}
+
+// swapAllowed: the policy of the index, or who runs this machine, lets modules
+// be swapped that are loaded and not in use.
+func (a *Agent) swapAllowed() bool {
 	on := a.cfg.Modules.SwapUnused
 	a.see(func(m *moment) { on = on || m.index != nil && m.index.SwapUnused })
 	return on
 }
 
-// disturbed reports whether the disk is not what the journal says, or the
-// kernel's package has replaced a module since.
+// maySwap: and now is the time for it. A swap changes the running kernel, as a
+// live patch does, and waits for what a live patch waits for.
+func (a *Agent) maySwap(s *State) bool {
+	return a.swapAllowed() && !a.held(s) && a.cfg.InWindow(time.Now())
+}
+
+// disturbed reports whether the disk is not what the journal says, modprobe is
+// not led to it, or the kernel's package has replaced a module since.
 func (a *Agent) disturbed(h *Host, have Modules) bool {
 	there, err := a.opts.Modules.There(h.Kernel.Release)
 	if err != nil || len(there) != len(have.Files) {
 		return true
 	}
 	for _, f := range have.Files {
-		if there[f.File] != f.Digest || a.stale(h, f) {
+		if t := there[f.File]; t.Digest != f.Digest || !t.Found || a.stale(h, f) {
 			return true
 		}
 	}
@@ -225,252 +324,34 @@ func (a *Agent) disturbed(h *Host, have Modules) bool {
 }
 
 // stale: the kernel's package has another module now than the one that was
-// replaced, which was upgraded or removed.
+// replaced, which was upgraded or removed, or the machine has a build of its own.
 func (a *Agent) stale(h *Host, f FixedModule) bool {
 	now, err := a.opts.Modules.Shipped(h.Kernel.Release, f.Path)
 	return err != nil || now.Digest != f.Shipped
 }
 
-// dropStale takes away what no longer belongs to the kernel's package.
-func (a *Agent) dropStale(ctx context.Context, h *Host, have Modules) error {
-	keep := slices.DeleteFunc(slices.Clone(have.Files), func(f FixedModule) bool { return a.stale(h, f) })
-	if len(keep) == len(have.Files) && !have.Changing {
-		return nil
-	}
-	return a.setModules(ctx, h, have, have.Patch, keep, nil)
-}
-
-// install puts the wanted modules of a live patch on the disk, and takes away
-// what is there beside them.
-func (a *Agent) install(ctx context.Context, h *Host, id string, card *Card, have Modules, want map[string]string) error {
-	files, blobs, err := a.material(ctx, h, id, card, want)
-	if err != nil {
-		return err
-	}
-	if err := a.setModules(ctx, h, have, id, files, blobs); err != nil {
-		return err
-	}
-	for _, f := range files {
-		loaded, is := loadedModule(h, f.Name)
-		if !is || loaded.BuildID == f.BuildID || !a.maySwap() || a.opts.Modules.InUse(f.Name) != "" {
-			continue
-		}
-		if err := a.opts.Modules.Swap(ctx, f.Name); err != nil {
-			a.blockModule(f, problemOf("TS9433", f.Name, err))
-			s, _ := a.journal.view()
-			left := slices.DeleteFunc(slices.Clone(files), func(o FixedModule) bool { return o.Name == f.Name })
-			// Without the fixed build on the disk the shipped one loads again.
-			err = errors.Join(err, a.setModules(ctx, h, s.Modules[h.Kernel.BuildID], id, left, nil), a.opts.Modules.Restore(ctx, f.Name))
-			return err
-		}
-		if err := a.event(h, "module "+f.Name+" was swapped for its fixed build"); err != nil {
-			return err
-		}
-		if _, err := a.host(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// material reads the wanted modules out of the live patch, and leaves out what
-// this machine would not load: a module that can't be loaded is worse than one
-// that has a fault.
-func (a *Agent) material(ctx context.Context, h *Host, id string, card *Card, want map[string]string) ([]FixedModule, map[string][]byte, error) {
-	if len(want) == 0 {
-		return nil, nil, nil
-	}
-	defer a.large()()
-	p, _, err := a.cached(id)
-	if err != nil {
-		return nil, nil, err
-	}
-	var files []FixedModule
-	blobs := map[string][]byte{}
-	for _, group := range groups(card) {
-		var part []FixedModule
-		fit := true
-		for _, r := range group {
-			if want[r.Name] == "" {
-				fit = false
-				break
-			}
-			f, ko, err := a.prepare(ctx, h, p, r)
-			if err != nil {
-				a.blockModule(FixedModule{Name: r.Name, Digest: r.Module.Digest}, problemOf("TS9432", r.Name, err))
-				fit = false
-				break
-			}
-			part = append(part, f)
-			blobs[f.File] = ko
-		}
-		if fit {
-			files = append(files, part...)
-		}
-	}
-	slices.SortFunc(files, func(x, y FixedModule) int { return strings.Compare(x.Name, y.Name) })
-	maps.DeleteFunc(blobs, func(file string, _ []byte) bool {
-		return !slices.ContainsFunc(files, func(f FixedModule) bool { return f.File == file })
-	})
-	return files, blobs, nil
-}
-
-func (a *Agent) prepare(ctx context.Context, h *Host, p *livepatch.Patch, r Fixture) (FixedModule, []byte, error) {
-	ko, ok := p.Payload(r.Module)
-	if !ok {
-		return FixedModule{}, nil, code.New("TS9431", r.Name, "it is not in the file")
-	}
-	shipped, err := a.opts.Modules.Shipped(h.Kernel.Release, r.Path)
-	if err != nil {
-		return FixedModule{}, nil, err
-	}
-	if shipped.BuildID != r.BuildID {
-		return FixedModule{}, nil, code.New("TS9434", r.Name, fmt.Sprintf("the file has build-id %s; the fixed module is for %s", clip(shipped.BuildID, 12), clip(r.BuildID, 12)))
-	}
-	if problems := a.opts.Modules.Fit(ctx, r.Replacement, ko); len(problems) > 0 {
-		return FixedModule{}, nil, refusal(problems)
-	}
-	return FixedModule{Name: r.Name, File: path.Base(r.Path), Path: r.Path, Digest: r.Module.Digest, BuildID: r.Fixed, Shipped: shipped.Digest}, ko, nil
-}
-
-// makeWay takes the fixed modules from the disk that a live patch is about to
-// change in the kernel: it knows the functions of the shipped build and where
-// they lie, and would meet the fixed one when that loads. One that is loaded
-// already is what preflight refuses, until it is unloaded or the next boot has
-// loaded the shipped one.
-func (a *Agent) makeWay(ctx context.Context, h *Host, p *livepatch.Patch) (*Host, error) {
-	if a.opts.Modules == nil {
-		return h, nil
-	}
-	s, _ := a.journal.view()
-	have := s.Modules[h.Kernel.BuildID]
-	changes := p.Manifest.Objects()
-	meets := func(f FixedModule) bool { return slices.Contains(changes, f.Name) }
-	if !slices.ContainsFunc(have.Files, meets) {
-		return h, nil
-	}
-	a.see(func(m *moment) {
-		m.giveWay = map[string]bool{}
-		for _, o := range changes {
-			m.giveWay[o] = true
-		}
-	})
-	left := slices.DeleteFunc(slices.Clone(have.Files), meets)
-	if err := a.setModules(ctx, h, have, have.Patch, left, nil); err != nil {
-		return h, err
-	}
-	for _, f := range have.Files {
-		loaded, is := loadedModule(h, f.Name)
-		if !meets(f) || !is || loaded.BuildID != f.BuildID || !a.maySwap() || a.opts.Modules.InUse(f.Name) != "" {
-			continue
-		}
-		if err := a.opts.Modules.Swap(ctx, f.Name); err != nil {
-			return h, err
-		}
-		if err := a.event(h, "module "+f.Name+" was swapped for the shipped build"); err != nil {
-			return h, err
-		}
-	}
-	return a.host(ctx)
-}
-
-// blockModule keeps a fixed module out until the agent starts again or another
-// build of it comes.
-func (a *Agent) blockModule(f FixedModule, p *code.Problem) {
-	a.log.Warn("fixed module", "module", f.Name, "err", p)
-	a.see(func(m *moment) {
-		if m.blockedModules == nil {
-			m.blockedModules = map[string]*code.Problem{}
-		}
-		m.blockedModules = maps.Clone(m.blockedModules)
-		m.blockedModules[f.Name+f.Digest] = p
-	})
-}
-
-// setModules journals what shall be there, makes it so, and journals that it
-// is. After a loss of power in between the next look finds Changing set and
-// does it again.
-func (a *Agent) setModules(ctx context.Context, h *Host, have Modules, id string, files []FixedModule, blobs map[string][]byte) error {
-	there, err := a.opts.Modules.There(h.Kernel.Release)
-	if err != nil {
-		return err
-	}
-	if !have.Changing && have.Patch == id && slices.Equal(have.Files, files) && maps.Equal(there, byFile(files)) {
-		return nil
-	}
-	if len(there) == 0 && len(files) == 0 && len(have.Files) == 0 && !have.Changing {
-		return nil
-	}
-	next := Modules{Kernel: h.Kernel, Patch: id, Changing: true, Files: files}
-	if err := a.journal.add(&Record{Modules: &next}); err != nil {
-		return err // no intent, no change
-	}
-	add := map[string][]byte{}
-	var keep []string
-	for _, f := range files {
-		keep = append(keep, f.File)
-		if b, ok := blobs[f.File]; ok && there[f.File] != f.Digest {
-			add[f.File] = b
-		}
-	}
-	if err := a.opts.Modules.Put(ctx, h.Kernel.Release, add, keep); err != nil {
-		return err
-	}
-	done := next
-	done.Changing = false
-	if err := a.journal.add(&Record{Modules: &done}); err != nil {
-		return err
-	}
-	a.Kick() // the server hears of it at once
-	if names := moduleNames(files); names != moduleNames(have.Files) {
-		return a.event(h, cmpWord("fixed modules on the disk: ", names, "no fixed modules on the disk any more"))
-	}
-	return nil
-}
-
-func cmpWord(prefix, names, none string) string {
-	if names == "" {
-		return none
-	}
-	return prefix + names
-}
-
-func moduleNames(files []FixedModule) string {
+// taken are fixed modules that are loaded although their files were taken away
+// and nothing brings them now: what was recalled or reverted still runs, or
+// comes back with each boot out of an initramfs.
+func taken(s *State, h *Host, card *Card) []string {
 	var out []string
-	for _, f := range files {
-		out = append(out, f.Name)
+	have := s.Modules[h.Kernel.BuildID]
+	for _, f := range s.Former[h.Kernel.BuildID] {
+		loaded, is := loadedModule(h, f.Name)
+		wanted := slices.ContainsFunc(have.Files, func(o FixedModule) bool { return o.BuildID == f.BuildID }) ||
+			card != nil && slices.ContainsFunc(card.Replacements, func(r FixedBuild) bool { return r.Fixed == f.BuildID })
+		if is && loaded.BuildID == f.BuildID && !wanted {
+			out = append(out, f.Name)
+		}
 	}
-	return strings.Join(out, ", ")
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
-func byFile(files []FixedModule) map[string]string {
-	out := map[string]string{}
-	for _, f := range files {
-		out[f.File] = f.Digest
+func loadedModule(h *Host, name string) (api.Module, bool) {
+	i := slices.IndexFunc(h.Modules, func(m api.Module) bool { return m.Name == name })
+	if i < 0 {
+		return api.Module{}, false
 	}
-	return out
-}
-
-// sweep takes away what was put there for kernels that are not installed any
-// more, so that nothing of them stays, and for a build of this release that no
-// longer runs: its modules are not for this one.
-func (a *Agent) sweep(ctx context.Context, h *Host, s *State) error {
-	for _, id := range slices.Sorted(maps.Keys(s.Modules)) {
-		m := s.Modules[id]
-		if id == h.Kernel.BuildID || m.Kernel.Release != h.Kernel.Release && a.opts.Modules.Installed(m.Kernel.Release) {
-			continue
-		}
-		gone := Modules{Kernel: m.Kernel, Changing: true}
-		if err := a.journal.add(&Record{Modules: &gone}); err != nil {
-			return err
-		}
-		if err := a.opts.Modules.Put(ctx, m.Kernel.Release, nil, nil); err != nil {
-			return err
-		}
-		gone.Changing = false
-		if err := a.journal.add(&Record{Modules: &gone}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.Modules[i], true
 }

@@ -37,12 +37,12 @@ func (m memModules) Shipped(_, path string) (ShippedModule, error) {
 	return ShippedModule{}, code.New("TS9434", path, "")
 }
 
-func (m memModules) There(string) (map[string]string, error) {
+func (m memModules) There(string) (map[string]FileThere, error) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	out := map[string]string{}
+	out := map[string]FileThere{}
 	for n, b := range m.w.fixed {
-		out[n] = digest(b)
+		out[n] = FileThere{digest(b), slices.Contains(m.w.dep, n)}
 	}
 	return out, nil
 }
@@ -61,16 +61,24 @@ func (m memModules) Put(_ context.Context, _ string, add map[string][]byte, keep
 			return err
 		}
 	}
+	if w.depmod != nil {
+		return w.depmod
+	}
+	stays := func(n string) bool { return slices.Contains(keep, n) && !w.noFind[n] }
 	effect, err := w.step()
 	if effect {
-		w.dep = slices.DeleteFunc(slices.Sorted(maps.Keys(w.fixed)), func(n string) bool { return !slices.Contains(keep, n) })
+		w.dep = slices.DeleteFunc(slices.Sorted(maps.Keys(w.fixed)), func(n string) bool { return !stays(n) })
 	}
 	if err != nil {
 		return err
 	}
+	var unfound []string
 	for _, n := range slices.Sorted(maps.Keys(w.fixed)) {
-		if slices.Contains(keep, n) {
+		if stays(n) {
 			continue
+		}
+		if slices.Contains(keep, n) {
+			unfound = append(unfound, n)
 		}
 		effect, err := w.step()
 		if effect {
@@ -79,6 +87,9 @@ func (m memModules) Put(_ context.Context, _ string, add map[string][]byte, keep
 		if err != nil {
 			return err
 		}
+	}
+	if len(unfound) > 0 {
+		return &Unfound{unfound, code.New("TS9435", strings.Join(unfound, ", "), "")}
 	}
 	return nil
 }
@@ -93,26 +104,46 @@ func (m memModules) Fit(_ context.Context, r livepatch.Replacement, ko []byte) [
 func (m memModules) InUse(name string) string {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
+	if _, is := loadedModule(&m.w.host, name); !is {
+		return "it is not loaded"
+	}
 	return m.w.users[name]
 }
 
-func (m memModules) Swap(_ context.Context, name string) error {
-	m.w.mu.Lock()
-	defer m.w.mu.Unlock()
-	if m.w.noSwap != nil {
-		m.w.unload(name)
-		return m.w.noSwap
+// Swap unloads and loads; neither can be interrupted once it has begun, and the
+// power can go between them.
+func (m memModules) Swap(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	if use := m.InUse(name); use != "" {
+		return code.New("TS9433", name, use)
+	}
+	m.w.mu.Lock()
 	m.w.unload(name)
-	m.w.modprobe(name)
-	return nil
+	m.w.swapped = append(m.w.swapped, name)
+	during := m.w.swaps
+	m.w.mu.Unlock()
+	if during != nil {
+		during(name)
+	}
+	m.w.mu.Lock()
+	if err := m.w.noSwap; err != nil && slices.Contains(m.w.dep, name+".ko") {
+		m.w.mu.Unlock()
+		return err
+	}
+	m.w.mu.Unlock()
+	return m.Restore(ctx, name)
 }
 
 func (m memModules) Restore(_ context.Context, name string) error {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	m.w.modprobe(name)
-	return nil
+	effect, err := m.w.step()
+	if _, is := loadedModule(&m.w.host, name); effect && !is {
+		m.w.modprobe(name)
+	}
+	return err
 }
 
 func (w *world) unload(name string) {
@@ -126,6 +157,10 @@ func (w *world) modprobe(name string) {
 		var err error
 		if id, err = moduleBuildID(w.fixed[name+".ko"], true); err != nil {
 			w.t.Error(err)
+		}
+		if w.panicky[name] {
+			w.off = true
+			w.downs++
 		}
 	}
 	w.host.Modules = append(slices.Clone(w.host.Modules), api.Module{Name: name, BuildID: id})
@@ -376,9 +411,10 @@ func TestALivePatchNeverMeetsAFixedModule(t *testing.T) {
 	for name, c := range map[string]struct {
 		loaded, swap bool
 		atLoad       string // what is loaded when the newer one is
+		refused      bool
 	}{
 		"not loaded":          {},
-		"loaded":              {loaded: true, atLoad: "fixed"},
+		"loaded":              {loaded: true, atLoad: "fixed", refused: true},
 		"loaded, and swapped": {loaded: true, swap: true, atLoad: "shipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -400,16 +436,29 @@ func TestALivePatchNeverMeetsAFixedModule(t *testing.T) {
 						if m, is := loadedModule(&w.host, "one"); is && p.Manifest.Version == 2 {
 							at = map[bool]string{true: "shipped", false: "fixed"}[m.BuildID == idOf("shipped one")]
 						}
-						if p.Manifest.Version == 2 && w.fixed["one.ko"] != nil {
-							t.Error("its file is there when the live patch is judged")
-						}
 					}
 				})
 				w.offer(2, bring("two", "v1"), changes("one"))
 				later()
 				qt.Check(t, qt.Equals(at, c.atLoad))
-				qt.Check(t, qt.Equals(a.Status().Applied.Version, 2))
 				qt.Check(t, qt.DeepEquals(w.onDisk(), []string{"two.ko"}))
+				if c.refused {
+					qt.Check(t, qt.Equals(a.Status().Applied.Version, 1))
+					qt.Check(t, qt.IsTrue(slices.ContainsFunc(a.Status().Problems, func(p code.Problem) bool { return p.Code == "TS9214" })))
+					w.set(func() { w.unload("one"); w.modprobe("one") }) // by somebody, or by a boot
+					time.Sleep(15 * time.Minute)
+					later()
+				}
+				qt.Check(t, qt.Equals(a.Status().Applied.Version, 2), qt.Commentf("%+v", a.Status().Problems))
+				qt.Check(t, qt.DeepEquals(w.onDisk(), []string{"two.ko"}))
+
+				// It changes one, the next brings one again.
+				w.offer(3, bring("one", "v3"), bring("two", "v1"))
+				later()
+				qt.Check(t, qt.Equals(a.Status().Applied.Version, 3))
+				if !c.loaded {
+					qt.Check(t, qt.DeepEquals(w.onDisk(), []string{"one.ko", "two.ko"}))
+				}
 			})
 		})
 	}
@@ -488,16 +537,16 @@ func TestAVulnerabilityWithOneOpenFixIsOpen(t *testing.T) {
 func TestEachPolicyHasItsFloor(t *testing.T) {
 	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
-		w.offer(1)
-		o2 := w.offer(2)
+		o1 := w.offer(1)
+		w.offer(2)
 		a, stop := w.start()
 		defer stop()
 		later()
 		qt.Assert(t, qt.Equals(a.Status().Applied.Version, 2))
-		w.publish(func(x *trust.Index) {
-			x.Policy = "web"
-			x.Patches = slices.DeleteFunc(x.Patches, func(o trust.Offer) bool { return o.ID == o2.ID })
-		})
+		w.publishTo("web", func(x *trust.Index) { x.Patches = []trust.Offer{o1} })
+		later()
+		qt.Assert(t, qt.Equals(a.Status().Applied.Version, 2), qt.Commentf("the index of another policy"))
+		w.set(func() { w.policy = "web"; w.bump() })
 		later()
 		s, _ := a.journal.view()
 		qt.Check(t, qt.Equals(s.Current.Patch.Version, 1))
@@ -505,5 +554,22 @@ func TestEachPolicyHasItsFloor(t *testing.T) {
 		qt.Check(t, qt.DeepEquals(s.Floors, map[string]int{testBuildID: 2, testBuildID + "/web": 1}))
 		time.Sleep(time.Minute)
 		qt.Check(t, qt.Equals(a.Status().Protection, api.Protected), qt.Commentf("%s", a.Status().Reason))
+
+		// Back in the first policy nothing below version 2 is loaded, whatever the
+		// index offers.
+		w.set(func() {
+			x := *w.index
+			x.Patches, x.Sequence = []trust.Offer{o1}, x.Sequence+1
+			w.index, w.policy = &x, ""
+			delete(w.patches, "tsugi_v1")
+			w.bump()
+		})
+		later()
+		_, err := a.Clear(t.Context(), "all")
+		qt.Check(t, qt.IsNil(err))
+		qt.Check(t, qt.IsNil(a.Refresh(t.Context())))
+		later()
+		qt.Check(t, qt.HasLen(w.loaded(), 0))
+		qt.Check(t, qt.StringContains(a.Status().Reason, "only a signed revert leads back"))
 	})
 }

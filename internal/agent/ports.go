@@ -75,27 +75,46 @@ type ShippedModule struct {
 	BuildID string // "" when it has none
 }
 
+// FileThere is a file in updates/tsugi.
+type FileThere struct {
+	Digest string // SHA-256
+	Found  bool   // modules.dep leads to it
+}
+
+// Unfound is the error of a Put after which modprobe would not load some of the
+// files. Those are gone again, all others are as they should be.
+type Unfound struct {
+	Files   []string
+	Problem *code.Problem
+}
+
+func (u *Unfound) Error() string { return u.Problem.Error() }
+func (u *Unfound) Unwrap() error { return u.Problem }
+
 // ModuleDisk keeps fixed modules where this machine loads modules from: files in
 // /lib/modules/RELEASE/updates/tsugi.
 type ModuleDisk interface {
 	// Installed reports whether a kernel of this release is still there.
 	Installed(release string) bool
 	// Shipped finds a module of the kernel's own package by its path below
-	// /lib/modules/RELEASE without what compression adds to its name.
+	// /lib/modules/RELEASE without what compression adds to its name. A machine
+	// that has a build of the module of its own has none.
 	Shipped(release, path string) (ShippedModule, error)
-	// There are the digests of the files that are there, by name.
-	There(release string) (map[string]string, error)
+	// There are the files that are there, by name.
+	There(release string) (map[string]FileThere, error)
 	// Put adds or replaces files and takes away all that are not in keep, in an
 	// order in which modprobe finds a module at any moment. When it returns nil,
-	// that is on the medium and modprobe finds what was put there.
+	// that is on the medium and modprobe finds all that is there; see Unfound.
 	Put(ctx context.Context, release string, add map[string][]byte, keep []string) error
 	// Fit finds out why this kernel would not load ko in the place of a module.
 	Fit(ctx context.Context, r livepatch.Replacement, ko []byte) []*code.Problem
-	// InUse says what uses a loaded module, or "".
+	// InUse says what uses a loaded module or may use it; "" is evidence that
+	// nothing does.
 	InUse(name string) string
-	// Swap unloads a module that nothing uses, and loads what is on the disk.
+	// Swap unloads a module that nothing uses, and loads what is on the disk. A
+	// context that has ended keeps it from beginning, and does not end it.
 	Swap(ctx context.Context, name string) error
-	// Restore loads a module that a Swap has left unloaded.
+	// Restore loads a module that a Swap has left unloaded, whatever ctx says.
 	Restore(ctx context.Context, name string) error
 }
 
@@ -152,6 +171,7 @@ type Crypt interface {
 
 // BundleInfo is what a bundle says about itself.
 type BundleInfo struct {
-	Tier string
-	Keys map[string]string // content keys wrapped for this machine, by live patch
+	Tier   string
+	Policy string // of this machine; "" is the default one
+	Keys   map[string]string // content keys wrapped for this machine, by live patch
 }

@@ -32,8 +32,11 @@ type State struct {
 	Quarantined map[string]api.Patch `json:"quarantined,omitempty"` // by id
 	ByHand      map[string]api.Patch `json:"by_hand,omitempty"`     // by id
 	Hold        bool                 `json:"hold,omitempty"`
-	// Modules are the fixed modules on the disk, by build-id of the kernel.
-	Modules map[string]Modules `json:"modules,omitempty"`
+	// Modules are the fixed modules on the disk, by build-id of the kernel; Former
+	// are those that were, and Bad those that are kept out, by badKey.
+	Modules map[string]Modules        `json:"modules,omitempty"`
+	Former  map[string][]FormerModule `json:"former_modules,omitempty"`
+	Bad     map[string]BadModule      `json:"bad_modules,omitempty"`
 	Pending []api.Report       `json:"pending,omitempty"` // in order
 	Dropped int                `json:"dropped,omitempty"` // reports given up because too many waited
 	History []api.Report       `json:"history,omitempty"`
@@ -70,6 +73,7 @@ func newState() *State {
 	return &State{
 		Floors: map[string]int{}, Healthy: map[string]api.Patch{},
 		Quarantined: map[string]api.Patch{}, ByHand: map[string]api.Patch{}, Modules: map[string]Modules{},
+		Former: map[string][]FormerModule{}, Bad: map[string]BadModule{},
 	}
 }
 
@@ -77,7 +81,7 @@ func (s *State) clone() *State {
 	c := *s
 	c.Floors, c.Healthy = maps.Clone(s.Floors), maps.Clone(s.Healthy)
 	c.Quarantined, c.ByHand = maps.Clone(s.Quarantined), maps.Clone(s.ByHand)
-	c.Modules = maps.Clone(s.Modules)
+	c.Modules, c.Former, c.Bad = maps.Clone(s.Modules), maps.Clone(s.Former), maps.Clone(s.Bad)
 	c.Pending, c.History = slices.Clone(s.Pending), slices.Clone(s.History)
 	if s.Intent != nil {
 		i := *s.Intent
@@ -113,6 +117,12 @@ func (s *State) add(r *Record) {
 		if s.Modules == nil {
 			s.Modules = fresh.Modules
 		}
+		if s.Former == nil {
+			s.Former = fresh.Former
+		}
+		if s.Bad == nil {
+			s.Bad = fresh.Bad
+		}
 	case r.Report != nil:
 		s.report(r.Report)
 	case r.Sent != nil:
@@ -125,16 +135,77 @@ func (s *State) add(r *Record) {
 		delete(s.ByHand, r.Patch.ID)
 	case r.Clear != "":
 		delete(s.Quarantined, r.Clear)
-	case r.Modules != nil && !r.Modules.Changing && len(r.Modules.Files) == 0:
-		delete(s.Modules, r.Modules.Kernel.BuildID)
+		maps.DeleteFunc(s.Bad, func(_ string, b BadModule) bool { return b.Name == r.Clear })
+	case r.Bad != nil:
+		s.Bad[badKey(r.Bad.Name, r.Bad.Digest)] = *r.Bad
 	case r.Modules != nil:
-		s.Modules[r.Modules.Kernel.BuildID] = *r.Modules
+		s.modules(r.Modules)
 	case r.Stop:
 		if s.Intent != nil {
 			s.Intent.Stopped = true
 		}
+		for id, m := range s.Modules {
+			m.Files = slices.Clone(m.Files)
+			for i := range m.Files {
+				m.Files[i].Boot, m.Files[i].Seen = "", 0
+			}
+			m.Boot, m.Downs = "", 0
+			s.Modules[id] = m
+		}
 	}
 	s.Seq = r.Seq
+}
+
+// unsettled reports whether a loss of power now would speak against a fixed
+// module.
+func (s *State) unsettled() bool {
+	for _, m := range s.Modules {
+		if m.Boot != "" || slices.ContainsFunc(m.Files, func(f FixedModule) bool { return f.Boot != "" }) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBad reports whether a fixed module of this name is kept out.
+func (s *State) isBad(name string) bool {
+	for _, b := range s.Bad {
+		if b.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// maxFormer bounds what is remembered of fixed modules that are gone.
+const maxFormer = 256
+
+// modules takes what is on the disk now, and remembers what was there before.
+func (s *State) modules(m *Modules) {
+	id := m.Kernel.BuildID
+	former := slices.Clone(s.Former[id])
+	for _, old := range s.Modules[id].Files {
+		f := FormerModule{Name: old.Name, BuildID: old.BuildID}
+		still := slices.ContainsFunc(m.Files, func(n FixedModule) bool { return n.BuildID == old.BuildID })
+		if !still && !slices.Contains(former, f) {
+			former = append(former, f)
+		}
+	}
+	if n := len(former) - maxFormer; n > 0 {
+		former = slices.Delete(former, 0, n)
+	}
+	if len(former) > 0 {
+		s.Former[id] = former
+	}
+	if m.Changing || len(m.Files) > 0 || m.Swap != nil {
+		s.Modules[id] = *m
+		return
+	}
+	delete(s.Modules, id)
+	maps.DeleteFunc(s.Former, func(k string, _ []FormerModule) bool {
+		_, there := s.Modules[k]
+		return k != id && !there // of kernels from before
+	})
 }
 
 func (s *State) report(r *api.Report) {

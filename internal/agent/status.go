@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -32,6 +33,8 @@ type Status struct {
 	// stands that anything was done with.
 	Applied    *AppliedStatus `json:"applied,omitempty"`
 	Patch      *api.Patch     `json:"patch,omitempty"`
+	// Modules are the fixed modules on the disk while no live patch is applied.
+	Modules []api.Replacement `json:"modules,omitempty"`
 	Decision   string         `json:"decision,omitempty"`
 	Offer      *trust.Offer   `json:"offer,omitempty"` // what the decision waits for
 	Retry      int64          `json:"retry,omitempty"`
@@ -64,7 +67,7 @@ type ServerStatus struct {
 type AppliedStatus struct {
 	api.Patch
 	Transition int64    `json:"transition_ms,omitempty"`
-	CVEs       []string `json:"cves,omitempty"`
+	CVEs       []string `json:"cves,omitempty"` // without those that are fixed by a possible attribution
 	Fixes      []string `json:"fixes,omitempty"`
 	Functions  int      `json:"functions,omitempty"`
 	// Coverage is what of the update is fixed here; CVEs are those.
@@ -109,13 +112,21 @@ func (a *Agent) Status() Status {
 		for _, p := range h.Problems {
 			add(p, "")
 		}
-		if a.current(s, h) > 0 {
+		var card *Card
+		if a.current(s, h) == 0 {
+			out.Modules = leftModules(s, h)
+		} else {
+			card, _ = a.card(s.Current.Patch.ID) // appliedStatus copes without
 			out.Applied = a.appliedStatus(s, &m)
 			for _, r := range out.Applied.modules() {
 				if r.Problem != nil {
 					add(unwire(r.Problem), "")
 				}
 			}
+		}
+		if names := taken(s, h, card); len(names) > 0 {
+			add(code.New("TS9438", strings.Join(names, ", "), "").
+				WithFix("unload it, or reboot; if it is there again after a boot it is in the initramfs: update-initramfs -u -k "+h.Kernel.Release+" (or dracut -f)"), "")
 		}
 	}
 	if d := m.decision; d != nil {
@@ -175,12 +186,12 @@ func (s *AppliedStatus) modules() []api.Replacement {
 	return s.Coverage.Modules
 }
 
-// fixedCVEs are the vulnerabilities that are fixed here, in order.
+// fixedCVEs are the vulnerabilities that are fixed here for sure, in order.
 func fixedCVEs(c *Card, cover *Coverage) []string {
 	var ids []string
 	for _, f := range c.Fixes {
 		for _, id := range f.CVEs {
-			if !slices.ContainsFunc(cover.Open, func(o OpenVulnerability) bool { return o.CVE == id }) {
+			if !slices.Contains(cover.Possible, id) && !slices.ContainsFunc(cover.Open, func(o OpenVulnerability) bool { return o.CVE == id }) {
 				ids = append(ids, id)
 			}
 		}

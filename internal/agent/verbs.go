@@ -222,7 +222,7 @@ func (a *Agent) Revert(ctx context.Context) (*api.Patch, error) {
 		// The transition to a newer one was reversed; the older is still there.
 		err = a.takeOut(ctx, host, cur.Patch, "by hand")
 	}
-	a.tend(ctx, host)
+	a.tend(ctx)
 	a.decided(host)
 	a.Kick()
 	return p, err
@@ -256,7 +256,8 @@ func (a *Agent) Hold(ctx context.Context, on bool) error {
 	return a.event(host, word)
 }
 
-// Clear ends the quarantine of a live patch. "journal" puts a damaged journal
+// Clear ends the quarantine of a live patch, or lets a fixed module in again
+// by its name. "journal" puts a damaged journal
 // aside, and "all" ends every quarantine.
 func (a *Agent) Clear(ctx context.Context, what string) ([]string, error) {
 	ctx, end, err := a.begin(ctx)
@@ -275,7 +276,12 @@ func (a *Agent) Clear(ctx context.Context, what string) ([]string, error) {
 	ids := []string{what}
 	if what == "all" {
 		ids = slices.Sorted(maps.Keys(s.Quarantined))
-	} else if _, ok := s.Quarantined[what]; !ok {
+		for _, b := range s.Bad {
+			ids = append(ids, b.Name)
+		}
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+	} else if _, ok := s.Quarantined[what]; !ok && !s.isBad(what) {
 		return nil, code.New("TS9419", what, quarantineList(s))
 	}
 	for _, id := range ids {
@@ -296,6 +302,10 @@ func (a *Agent) Clear(ctx context.Context, what string) ([]string, error) {
 
 func quarantineList(s *State) string {
 	ids := slices.Sorted(maps.Keys(s.Quarantined))
+	for _, b := range s.Bad {
+		ids = append(ids, b.Name)
+	}
+	slices.Sort(ids)
 	if len(ids) == 0 {
 		return "nothing is in quarantine"
 	}
@@ -405,7 +415,11 @@ func (a *Agent) mayApply(s *State, h *Host, o trust.Offer, local bool) error {
 	floor := s.Floors[floorKey(h.Kernel.BuildID, "")]
 	if x != nil {
 		floor = s.Floors[floorKey(h.Kernel.BuildID, x.Policy)]
-		if why := policy.Barred(x, o.Version); why != "" {
+		line := x.Policy
+		if was, ok := s.Healthy[h.Kernel.BuildID]; ok && was.ID == o.ID {
+			line = was.Policy // it was here before, of that one
+		}
+		if why := policy.Barred(x, o.Version, line); why != "" {
 			return code.New("TS9415", o.ID, why)
 		}
 		offered = slices.ContainsFunc(x.Patches, func(p trust.Offer) bool { return p.Digest == o.Digest })

@@ -57,12 +57,20 @@ type world struct {
 	fixed   map[string][]byte
 	dep     []string          // names of fixed ones that modules.dep leads to
 	users   map[string]string // of loaded modules
-	noSwap  error
+	noSwap  error             // what loading the fixed build in a swap ends in
+	swapped []string          // modules that were unloaded to be loaded again
+	swaps   func(name string) // called when a module is unloaded and not yet loaded
+	noFind  map[string]bool   // fixed ones that modprobe is not led to
+	depmod  error             // what depmod ends in
+	panicky map[string]bool   // fixed modules that take the machine down as they load
 
 	onPreflight func(p *livepatch.Patch)
 
 	host    Host
-	index   *trust.Index
+	index   *trust.Index      // of tier and policy
+	others  []*trust.Index    // of other tiers and policies
+	policy  string            // that the server assigns
+	bundled string            // policy that a bundle has for this machine
 	poison  string            // id of a report that the server does not take
 	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
@@ -251,6 +259,11 @@ func (s memSystem) Preflight(_ context.Context, p *livepatch.Patch, _ []*livepat
 	if b := s.w.blockers[p.Manifest.Name]; b != nil {
 		return []*code.Problem{b}
 	}
+	for _, o := range p.Manifest.Objects() {
+		if m, is := loadedModule(&s.w.host, o); is && m.BuildID != s.w.shipped["kernel/"+o+".ko"].BuildID {
+			return []*code.Problem{code.New("TS9214", o, "")}
+		}
+	}
 	return nil
 }
 
@@ -410,14 +423,14 @@ func (s memServer) CheckIn(_ context.Context, c api.CheckIn, etag string) (*api.
 		return nil, now, nil
 	}
 	as := &api.Assignment{
-		Machine: "m", Tier: s.w.tier, Interval: 600, Keys: maps.Clone(s.w.keys), Hold: s.w.held, Want: s.w.want,
+		Machine: "m", Tier: s.w.tier, Policy: s.w.policy, Interval: 600, Keys: maps.Clone(s.w.keys), Hold: s.w.held, Want: s.w.want,
 		Time: time.Now().Add(-s.w.skew).UnixMilli(),
 	}
 	if len(c.Modules) > 0 {
 		as.Want = nil
 	}
-	if s.w.index != nil {
-		as.Sequence = s.w.index.Sequence
+	if x := s.w.indexOf(s.w.tier, s.w.policy); x != nil {
+		as.Sequence = x.Sequence
 	}
 	return as, now, nil
 }
@@ -471,20 +484,34 @@ func (s memServer) Refresh(context.Context) error {
 	return errors.Join(s.ask(), s.w.stale)
 }
 
-func (s memServer) Index(context.Context, string, string, string) (*trust.Index, error) {
+// indexOf is the index of a tier and a policy, or nil. The caller holds the lock.
+func (w *world) indexOf(tier, policy string) *trust.Index {
+	for _, x := range append([]*trust.Index{w.index}, w.others...) {
+		if x != nil && x.Tier == tier && x.Policy == policy {
+			return x
+		}
+	}
+	return nil
+}
+
+func (s memServer) Index(_ context.Context, tier, _, policy string) (*trust.Index, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.w.index == nil {
+	found := s.w.indexOf(tier, policy)
+	if found == nil {
 		return nil, s.ask()
 	}
-	x := *s.w.index
+	x := *found
 	x.Patches, x.Blocked = slices.Clone(x.Patches), slices.Clone(x.Blocked)
 	return &x, s.ask()
 }
 
-func (s memServer) Cached(string, string, string) (*trust.Index, time.Time, error) {
+func (s memServer) Cached(tier, buildID, policy string) (*trust.Index, time.Time, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	if c := s.w.cached; c == nil || c.Tier != tier || c.Policy != policy || c.Target.BuildID != buildID {
+		return nil, time.Time{}, nil
+	}
 	return s.w.cached, time.Time{}, nil
 }
 
@@ -516,7 +543,7 @@ func (l memLink) Open(*Machine) (Server, Source, error) {
 }
 
 func (l memLink) Bundle(context.Context, []byte, string) (Source, *BundleInfo, error) {
-	return memServer(l), &BundleInfo{Tier: l.w.tier, Keys: l.w.keys}, nil
+	return memServer(l), &BundleInfo{Tier: l.w.tier, Policy: l.w.bundled, Keys: l.w.keys}, nil
 }
 
 func (l memLink) Forget() error { return nil }
@@ -582,6 +609,17 @@ func (w *world) publish(change func(x *trust.Index)) {
 	x.Sequence++
 	change(&x)
 	w.index = &x
+	w.bump()
+}
+
+// publishTo makes the index of another policy.
+func (w *world) publishTo(policy string, change func(x *trust.Index)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x := *w.index
+	x.Policy, x.Patches, x.Revert, x.Blocked = policy, slices.Clone(x.Patches), nil, nil
+	change(&x)
+	w.others = append(w.others, &x)
 	w.bump()
 }
 

@@ -40,6 +40,9 @@ func agent() []Entry {
 		{"TS9433", KindError, "a module that is not in use could not be swapped for its fixed build", "nothing is to be done: the shipped module was loaded again; the fixed one comes with the next boot into a new kernel"},
 		{"TS9434", KindError, "the module on the disk is not the one that the fixed module is for", "reboot into the installed kernel: its package was changed while this one ran"},
 		{"TS9435", KindError, "modprobe does not find the fixed modules", "let depmod search updates (see depmod.d(5)), or turn fixed modules off: tsugi config set modules.off true"},
+		{"TS9436", KindError, "the machine went down before a fixed module was confirmed", "see whether the module or the power was the reason; let it in again with: tsugi clear MODULE"},
+		{"TS9437", KindError, "the kernel complained about a fixed module", "unload it or reboot: the shipped one loads then; let the fixed one in again with: tsugi clear MODULE"},
+		{"TS9438", KindError, "a fixed module that was taken back still runs", "unload it, or reboot"},
 		// TS95xx: health and the crash guard
 		{"TS9501", KindError, "the transition did not end in time and was reversed", "the agent tries again by itself while it runs; end or restart the named tasks to let it through"},
 		{"TS9502", KindError, "the live patch could not be taken out", "end or restart the named tasks; it is tried again by itself, and the next boot is without it"},

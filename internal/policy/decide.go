@@ -193,7 +193,12 @@ func none(f Facts, bar int) string {
 	return fmt.Sprintf("version %d is older than version %d, which this machine had: only a signed revert leads back", newest.Version, bar)
 }
 
-// Barred says why the index forbids a version, or "".
-func Barred(x *trust.Index, version int) string {
+// Barred says why the index forbids a version that came from the index of a
+// policy, or "". A revert of one policy is none of another's versions, unless
+// both have it; a block is everybody's.
+func Barred(x *trust.Index, version int, policy string) string {
+	if b := blocked(x, version); b == nil && policy != x.Policy && !offered(x, version) {
+		return ""
+	}
 	return refused(Facts{Index: x}, &trust.Offer{Version: version})
 }

@@ -236,5 +236,5 @@ func (l Link) Bundle(_ context.Context, file []byte, recipient string) (agent.So
 	if err != nil {
 		return nil, nil, err
 	}
-	return u, &agent.BundleInfo{Tier: b.Info.Tier, Keys: keys}, nil
+	return u, &agent.BundleInfo{Tier: b.Info.Tier, Policy: b.Info.Policy(recipient), Keys: keys}, nil
 }
