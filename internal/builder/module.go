@@ -98,6 +98,9 @@ func (b *build) placeOnly() error {
 // tell puts what is replaced, and what was proven of it, into the report.
 func (b *build) tell(m *klp.Module) {
 	b.report.Proven = m.Proof
+	if n := len(m.Stays); n > 0 {
+		b.report.Notes = append(b.report.Notes, fmt.Sprintf("the module stays in memory until the next boot, since others may keep addresses of it (%d, first %s)", n, m.Stays[0]))
+	}
 	for _, f := range m.Functions {
 		b.report.Functions = append(b.report.Functions, livepatch.Function{
 			Object: f.Object, Name: f.Name, SymPos: f.SymPos, Change: f.Change, Source: strings.TrimSuffix(f.File, ".o") + ".c",

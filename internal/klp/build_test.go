@@ -228,6 +228,15 @@ func TestKernelsThatLeaveAddressesBehind(t *testing.T) {
 		qt.Assert(t, qt.IsFalse(strings.Contains(source, "tsugi_post_unpatch_vmlinux")))
 		_, named := ln.klp["text_poke"]
 		qt.Assert(t, qt.Equals(named, c.want))
+
+		// A callback that refuses the module must not leave its addresses:
+		// the kernel would refuse it for good.
+		for _, p := range pieces {
+			p.hooks = append(p.hooks, hook{objdiff.HookPrePatch, p.funcs[0].new})
+		}
+		source, err = writeTables(Options{Name: "x"}, pieces, ln)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.Equals(strings.Contains(source, "\tif (ret) {\n\t\ttsugi_clear_relocs(obj);\n\t\treturn ret;\n"), c.want))
 	}
 }
 

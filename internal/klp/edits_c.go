@@ -18,10 +18,10 @@ struct tsugi_edit {
 	u32 size, flags;
 	/* from here on for when it runs */
 	u64 base;	/* without any live patch */
+	u64 reserved;
 	u64 value, bits, expect;
 	void *map;
 	u32 state, pending;
-	u64 reserved;
 };
 static_assert(sizeof(struct tsugi_edit) == 96);
 

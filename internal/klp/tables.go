@@ -260,8 +260,15 @@ func (t *tables) callbacks(o *object, number int, n *int) error {
 func (t *tables) prePatch(o *object, number int, names map[*piece]map[objdiff.HookKind]string) {
 	t.printf("\nstatic int tsugi_pre_patch_%s(struct klp_object *obj)\n{\n\tint ret;\n\n", o.ident())
 	var undo []string
+	if t.clears(o) { // livepatch has written the module's addresses, and calls nobody when this fails
+		undo = append(undo, "tsugi_clear_relocs(obj)")
+	}
 	if t.edits(o, objdiff.HookPrePatch) {
-		t.printf("\tret = tsugi_edits_pre_patch(obj, %d);\n\tif (ret)\n\t\treturn ret;\n", number)
+		t.printf("\tret = tsugi_edits_pre_patch(obj, %d);\n\tif (ret) {\n", number)
+		for _, u := range undo {
+			t.printf("\t\t%s;\n", u)
+		}
+		t.printf("\t\treturn ret;\n\t}\n")
 		undo = append(undo, fmt.Sprintf("tsugi_forget(%d)", number))
 	}
 	for _, p := range o.pieces {

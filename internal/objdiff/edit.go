@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/insn"
 	"github.com/tsugi-project/tsugi/internal/layout"
 )
 
@@ -101,6 +102,11 @@ func (r *Result) editOf(c *comparer, p *atom) (*editing, string) {
 	}
 	for _, f := range fields {
 		w, why := r.wordOf(c, p, f)
+		if why == "" && w.newRef != nil {
+			if u := r.orig.takenApart(o); u != "" {
+				why = u + " reads it member by member, and may keep them"
+			}
+		}
 		if why != "" {
 			return nil, fieldName(p, f) + ": " + why
 		}
@@ -372,6 +378,46 @@ func copiedBy(a *atom) string {
 		}
 	}
 	return ""
+}
+
+// takenApart names a function that reads members of a table by its name, as the
+// copy of a struct does. Calls by them and comparisons do not count.
+func (o *object) takenApart(a *atom) string {
+	for _, u := range a.users {
+		if !u.class.code() {
+			continue
+		}
+		if o.arch.Decode == nil || u.kind != function || u.undecoded {
+			return u.family().name()
+		}
+		list := steps(u, o.arch.Decode)
+		moves := slices.ContainsFunc(list, func(s step) bool {
+			return s.Map == insn.Map1Byte && s.Prefix&insn.Rep != 0 && (s.Opcode == 0xa4 || s.Opcode == 0xa5) // rep movs
+		})
+		for i := range list {
+			for k := range list[i].ref {
+				f := &list[i].ref[k]
+				if f.to.atom == a && (moves && list[i].takes(u, f) || list[i].reads(u, f)) {
+					return u.family().name()
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// reads reports whether an instruction loads what a reference leads to into a
+// register.
+func (s *step) reads(a *atom, f *ref) bool {
+	field, _ := s.FieldAt(int(int64(f.off-(a.entry-a.start)) - s.at))
+	switch {
+	case field != insn.DispField || s.Kind == insn.IndirectCall || s.Kind == insn.IndirectJump:
+		return false
+	case s.Enc == insn.Legacy && s.Map == insn.Map1Byte:
+		op := s.Opcode
+		return op != 0x8d && (op < 0x38 || op > 0x3d) && op != 0x84 && op != 0x85 && (op < 0x80 || op > 0x83 || s.Reg() != 7)
+	}
+	return true
 }
 
 // brings reports whether a word points at a function that is new.

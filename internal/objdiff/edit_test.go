@@ -46,6 +46,11 @@ static const struct kernel_param width_param __attribute__((used, section("__par
 static const struct kernel_param boot_param __attribute__((used, section("__param"))) = { .name = "boot", .perm = 0444, .arg = &boot };
 struct amdgpu_ring_funcs { int type; bool no_user_fence; bool other; int (*emit)(struct thing *); };
 const struct amdgpu_ring_funcs ring = { .emit = first };
+struct thing_ops apart = { .open = first }, whole = { .open = first };
+struct thing_ops twin;
+int parts(struct thing *t) { twin.open = apart.open; return other(t) + 7; }
+int clones(struct thing_ops *to, struct thing *t) { *to = whole; return other(to) + other(t); }
+int calls(struct thing *t) { return apart.close ? apart.close(t) : 0; }
 int later;
 static bool quiet;
 int use(struct thing *t) { t->ops = &ops; later++; return limit + quiet + depth + fixed + width + boot; }
@@ -107,6 +112,8 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 		"what a device was set up by":        {edits: []string{".id = 2", ".id = 2, .queue = 1"}, refused: "TS4010 setup[1].queue: struct thing_setup describes"},
 		"what sysfs read when it made files": {edits: []string{"group = { }", "group = { .is_visible = second }"}, refused: "TS4010 group.is_visible: sysfs reads it"},
 		"what has been copied":               {edits: []string{"copied = { .open = first", "copied = { .open = second"}, refused: "TS4010 copies makes copies of it"},
+		"what is read member by member":      {edits: []string{"apart = { .open = first", "apart = { .open = second"}, refused: "TS4010 apart.open: parts reads it member by member"},
+		"what is copied as a whole":          {edits: []string{"whole = { .open = first", "whole = { .open = second"}, refused: "TS4010 whole.open: clones reads it member by member"},
 		"what grows":                         {edits: []string{"setup[2]", "setup[3]"}, refused: "TS4011 size changes"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,12 +15,12 @@ import (
 
 // byPointer are how the names of types end that the kernel keeps by pointer
 // for as long as what they describe is there.
-var byPointer = []string{"_ops", "_operations", "_funcs", "_fops", "_driver", "_proto", "_protocol", "_algorithm"}
+var byPointer = []string{"_ops", "_operations", "_funcs", "_fops", "_driver", "_protocol", "_algorithm"}
 
 // byPointerToo are such types with other names.
 var byPointerToo = map[string]bool{
 	"bus_type": true, "class": true, "device_type": true, "file_system_type": true, "ctl_table": true, "notifier_block": true,
-	"proto": true, "kobj_type": true, "tracer": true, "nf_conntrack_helper": true, "xt_target": true, "xt_match": true,
+	"kobj_type": true, "tracer": true, "nf_conntrack_helper": true, "xt_target": true, "xt_match": true,
 	"nft_expr_type": true, "scsi_host_template": true, "packet_type": true, "bin_attribute": true, "device_attribute": true,
 	"kobj_attribute": true, "sysrq_key_op": true, "rtc_class_ops": true, "crypto_type": true, "sctp_af": true, "sctp_pf": true,
 }
@@ -37,6 +37,9 @@ var atSetup = map[string]string{
 	"platform_suspend_ops":      "it is read when it is set",
 	"clk_ops":                   "what a clock can do was settled when it was registered",
 	"perf_guest_info_callbacks": "it is copied",
+	"proto":                     "sockets with TLS or in a sockmap have copies of it",
+	"proto_ops":                 "sockets with TLS or in a sockmap have copies of it",
+	"trusted_key_ops":           "static calls were made of it when it was set",
 }
 
 // atSetupFields are fields of tables kept by pointer that are read only when

@@ -56,12 +56,41 @@ static void *c_start(`},
 	{"fs/proc/consoles.c", "", ".show\t= show_console_dev", ".show\t= e2e_show"},
 }
 
+// opensPipe keeps a task that opens a pipe which nobody writes to in the old code.
+var opensPipe = edit{"fs/pipe.c", "static int fifo_open(struct inode *inode, struct file *filp)", "spin_lock(&inode->i_lock);", "pr_info_once(\"tsugi e2e: pipe\\n\");\n\tspin_lock(&inode->i_lock);"}
+
+// givenUp loads a live patch whose transition that task holds up, turns it
+// round, and tells what is in the table meanwhile and then.
+const givenUp = `
+heads() { fdisk -l /dev/tsugi/scratch | grep -o '[0-9]* heads'; }
+p=/sys/kernel/livepatch/tsugi_e2e_data_3
+if [ ! -e /sys/module/tsugi_e2e_data_3 ]; then
+	mkfifo /tmp/held && { cat /tmp/held >/dev/null & } || exit 3
+	n=0; until grep -q fifo_open /proc/$!/stack; do n=$((n + 1)); [ $n -lt 300 ] || exit 4; sleep 0.1; done
+	insmod /tsugi/third.ko || exit 5
+	echo "held $(cat $p/transition): $(heads)"
+	echo 0 >$p/enabled || exit 6
+	n=0; while [ -e $p ]; do n=$((n + 1)); [ $n -lt 1200 ] || exit 7; sleep 0.1; done
+	echo >/tmp/held
+	echo "given up: $(heads)"
+fi
+`
+
 // TestDataIsEditedAndComesBack: one live patch edits tables in read-only memory,
 // an initial value and a module's exit function; the next takes over all but
 // one; when it is reverted, all is as the kernel was built. A module that comes
-// later is edited as it comes.
+// later is edited as it comes. The transition of a third one is turned round,
+// with and without another there: it has edited nothing. Since tables lead into
+// them, their modules stay in memory.
 func TestDataIsEditedAndComesBack(t *testing.T) {
-	k := target(t, testenv.Demo)
+	for _, pin := range []string{testenv.Demo, testenv.IBT} {
+		t.Run(pin, func(t *testing.T) { dataIsEdited(t, pin) })
+	}
+}
+
+func dataIsEdited(t *testing.T, pin string) {
+	k := target(t, pin)
+	third := live(t, k, "tsugi_e2e_data_3", editOf(t, k, "data", append(dataEdits("4", "55")[1:3:3], opensPipe)...))
 	first := live(t, k, "tsugi_e2e_data_1", editOf(t, k, "data", append(dataEdits("2", "77"), consoleEdits...)...))
 	second := live(t, k, "tsugi_e2e_data_2", editOf(t, k, "data", dataEdits("3", "99")...))
 	for _, code := range []string{"TS8004", "TS8011", "TS8012", "TS8015"} {
@@ -72,7 +101,8 @@ func TestDataIsEditedAndComesBack(t *testing.T) {
 		q.Previous = proof.PatchRef{Name: "tsugi_e2e_data_1"}
 		q.PreviousModule = first.Artifact.Module()
 		q.Disks = []vm.Disk{{Name: "scratch", Size: 16 << 20}}
-		q.Reproducer = `echo "hardlinks $(cat /proc/sys/fs/protected_hardlinks)"
+		q.Files = []vm.File{{Path: "/tsugi/third.ko", Data: third.Artifact.Module()}}
+		q.Reproducer = givenUp + `echo "hardlinks $(cat /proc/sys/fs/protected_hardlinks)"
 echo "consoles $(grep -c 'tsugi e2e' /proc/consoles)"
 fdisk -l /dev/tsugi/scratch | grep -o '[0-9]* heads'
 dmesg -c >/dev/null
@@ -80,8 +110,10 @@ rmmod em_text && modprobe em_text && rmmod em_text && modprobe em_text
 dmesg | grep -o 'tsugi e2e: em_text leaves.*'
 [ "$(cat /proc/sys/fs/protected_hardlinks)" = 3 ]`
 	})
-	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, "hardlinks 1\nconsoles 0\n16 heads\n"))
-	qt.Check(t, qt.Equals(p.After.Reproducer.Output, "hardlinks 3\nconsoles 0\n99 heads\ntsugi e2e: em_text leaves 99\ntsugi e2e: em_text leaves 99\n"))
+	qt.Check(t, qt.Equals(p.Before.Reproducer.Output, "held 1: 16 heads\ngiven up: 16 heads\nhardlinks 1\nconsoles 0\n16 heads\n"))
+	qt.Check(t, qt.Equals(p.After.Reproducer.Output, "held 1: 99 heads\ngiven up: 99 heads\nhardlinks 3\nconsoles 0\n99 heads\ntsugi e2e: em_text leaves 99\ntsugi e2e: em_text leaves 99\n"))
+	revert, _ := p.Check(proof.CheckRevert)
+	qt.Check(t, qt.StringContains(revert.Detail, "stays in memory"))
 	back, _ := p.Check(proof.CheckRevertShown)
 	qt.Check(t, qt.Equals(back.Status, proof.Pass), qt.Commentf("%s", back.Detail))
 	notes := slices.DeleteFunc(slices.Clone(p.Log.Notes), func(l string) bool { return !strings.Contains(l, "tsugi e2e:") })

@@ -286,8 +286,8 @@ i=0; while [ $i -lt 20 ]; do /bin/busybox true; i=$((i + 1)); done
 echo 0 >$t/instances/e2e/events/sched/sched_process_fork/enable
 [ "$(grep -c 'sched_process_fork: comm=sh' $t/instances/e2e/trace)" -ge 20 ] || { echo "no forks traced"; exit 1; }
 ip link set lo up
-timeout 10 nc -l -p 7777 </dev/null >/dev/null & sleep 1
-echo hello | timeout 10 nc 127.0.0.1 7777
+timeout 60 nc -l -p 7777 </dev/null >/dev/null &
+i=0; until echo hello | timeout 10 nc 127.0.0.1 7777 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ] || break; sleep 0.2; done
 cd /sys/bus/virtio/drivers/virtio_blk || exit 1
 for d in virtio*; do echo $d >unbind && echo $d >bind || exit 1; done
 status=0
