@@ -172,8 +172,8 @@ type build struct {
 	compared map[pairKey]*compared
 	// moved says of structs which new members went into padding, see fit.go.
 	moved map[string][]layout.Move
-	// zeroed are structs all of whose objects are zeroed when they are made.
-	zeroed map[string]bool
+	// objects says what is known of a struct's objects, see fit.go.
+	objects map[string]objects
 }
 
 // stage runs one step and notes how long it took.

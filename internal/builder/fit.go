@@ -24,39 +24,30 @@ import (
 // goes, which stays where it was. What then comes out is judged as if the author
 // had written it so: if an old member still moves, the fix is refused as before.
 
+// objects is what the source tells of the objects of a struct.
+type objects struct {
+	zeroed bool // all are when they are made
+	room   int  // bytes that belong to each, 0 if no more than its size is known
+}
+
 // fitStructs does that for the types that the fixes were refused for. It
 // returns the pairs that the report is about.
 func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kbuild.Pair, before Report) ([]kbuild.Pair, error) {
-	moves, all, err := b.fitting(pairs)
-	if err != nil || b.req.Assess && !all {
-		return pairs, err
-	}
-	// A second time without the types that were refused again.
+	left := map[string]bool{} // types that were refused again
 	for range 2 {
-		f := &fitted{build: b, objs: objs, changed: maps.Clone(b.sources), zeroed: map[string]bool{}}
-		why := map[string][]layout.Move{}
-		for _, typ := range slices.Sorted(maps.Keys(moves)) {
-			if f.fit(typ, moves[typ]) {
-				why[typ] = moves[typ]
-			} else if b.req.Assess {
-				return pairs, nil
-			}
-		}
-		if len(why) == 0 {
-			return pairs, nil
+		f := &fitted{build: b, objs: objs, changed: maps.Clone(b.sources), known: maps.Clone(b.objects)}
+		why, all, err := f.fitAll(pairs, left)
+		if err != nil || len(why) == 0 || b.req.Assess && !all {
+			return pairs, err
 		}
 		again, refused, err := b.tryFit(ctx, f, why, before)
 		if err != nil || refused == nil {
 			return again, err
 		}
-		for typ := range why {
-			if refused[typ] {
-				delete(moves, typ)
-			}
-		}
 		if len(refused) == 0 {
 			break
 		}
+		maps.Copy(left, refused)
 	}
 	return pairs, nil
 }
@@ -68,10 +59,10 @@ func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.M
 	if err != nil {
 		return nil, nil, err
 	}
-	first, sources, report, inputs, spare, zeroed := b.fix, b.sources, *b.report, b.inputs, b.spare, b.zeroed
+	first, sources, report, inputs, spare, known := b.fix, b.sources, *b.report, b.inputs, b.spare, b.objects
 	before.Stages, before.Notes, before.Unbuilt = b.report.Stages, slices.Clip(before.Notes), slices.Clip(before.Unbuilt)
 	*b.report, b.inputs, b.spare = before, nil, nil
-	b.fix, b.sources, b.zeroed = parsed, f.changed, f.zeroed
+	b.fix, b.sources, b.objects = parsed, f.changed, f.known
 	maps.DeleteFunc(b.compared, func(_ pairKey, c *compared) bool { return len(c.layouts) > 0 })
 	again, err = b.compile(ctx, f.objs)
 	if err == nil {
@@ -87,7 +78,7 @@ func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.M
 		}
 	}
 	if err != nil || len(refused) > 0 || len(b.report.Refusals)+len(b.report.Failed) >= len(report.Refusals)+len(report.Failed) {
-		*b.report, b.inputs, b.spare, b.fix, b.sources, b.zeroed = report, inputs, spare, first, sources, zeroed
+		*b.report, b.inputs, b.spare, b.fix, b.sources, b.objects = report, inputs, spare, first, sources, known
 		return nil, refused, nil
 	}
 	b.moved = why
@@ -99,32 +90,85 @@ type fitted struct {
 	*build
 	objs    []kbuild.Object
 	changed map[string]fix.Change
-	texts   []string // all sources that know the structs, as they were
-	zeroed  map[string]bool
+	texts   []string // all sources that know the structs, as they were and as they are
+	known   map[string]objects
+}
+
+// fitAll fits the types that were refused, but for some, and tells whether these are
+// all that was refused.
+func (f *fitted) fitAll(pairs []kbuild.Pair, but map[string]bool) (moves map[string][]layout.Move, all bool, err error) {
+	moves, all = map[string][]layout.Move{}, true
+	for _, r := range f.report.Refusals {
+		if r.Code != "TS4030" || but[r.Where] {
+			all = false
+			continue
+		}
+		i := slices.IndexFunc(pairs, func(p kbuild.Pair) bool { return p.Path == r.Object })
+		if i < 0 || moves[r.Where] != nil {
+			continue
+		}
+		was, is, err := typesOf(pairs[i])
+		if err != nil {
+			return nil, false, err
+		}
+		m, ok := f.fit(was, is, r.Where)
+		if all = all && ok; ok {
+			moves[r.Where] = m
+		} else if f.req.Assess {
+			return nil, false, nil
+		}
+	}
+	return moves, all, nil
 }
 
 // fit moves members of a type, if objects can be without them.
-func (f *fitted) fit(typ string, moves []layout.Move) bool {
-	changed := maps.Clone(f.changed)
-	for _, file := range slices.Sorted(maps.Keys(changed)) {
-		c := changed[file]
-		text, ok := moveMembers(string(c.Old), string(c.New), typ, moves)
-		if !ok {
-			continue
-		}
-		c.New = []byte(text)
-		changed[file] = c
-		zeroed := f.zeroes(typ, file)
-		for _, m := range moves {
-			if m.Kept && (!standsUnused(f.olds(), m, zeroed) || m.What == layout.Lock && !keepAllInits(changed, m.Member)) ||
-				!m.Kept && m.What == layout.Lock && !zeroed {
-				return false
-			}
-		}
-		f.changed, f.zeroed[typ] = changed, zeroed
-		return true
+func (f *fitted) fit(was, is *layout.Types, typ string) ([]layout.Move, bool) {
+	file := f.definedIn(typ)
+	if file == "" {
+		return nil, false
 	}
-	return false
+	about := objects{zeroed: f.zeroes(typ, file)}
+	moves, ok := layout.Fit(was, is, typ, 0)
+	if size, known := was.Size(strings.TrimPrefix(typ, "struct ")); !ok && known {
+		about.room = f.room(typ, file, size)
+		moves, ok = layout.Fit(was, is, typ, about.room)
+	}
+	if !ok {
+		return nil, false
+	}
+	changed := maps.Clone(f.changed)
+	c := changed[file]
+	text, ok := moveMembers(string(c.Old), string(c.New), typ, moves)
+	if !ok {
+		return nil, false
+	}
+	c.New = []byte(text)
+	changed[file] = c
+	for _, m := range moves {
+		switch {
+		case m.Kept && !standsUnused(f.olds(), m, about.zeroed),
+			m.Kept && m.What == layout.Lock && !keepAllInits(changed, m.Member),
+			!m.Kept && m.What == layout.Lock && !about.zeroed,
+			!m.Kept && f.counted(m.Member):
+			return nil, false
+		}
+	}
+	f.changed = changed
+	if f.known == nil {
+		f.known = map[string]objects{}
+	}
+	f.known[typ] = about
+	return moves, true
+}
+
+// definedIn is the changed file that defines a type, "" if there is none.
+func (f *fitted) definedIn(typ string) string {
+	for _, file := range slices.Sorted(maps.Keys(f.changed)) {
+		if _, _, ok := structBody(blankDefines(blankComments(string(f.changed[file].New))), typ); ok {
+			return file
+		}
+	}
+	return ""
 }
 
 // olds are the files that the fixes change, as they were.
@@ -135,9 +179,9 @@ func (f *fitted) olds() (out []string) {
 	return out
 }
 
-// known are those, the sources of all objects that the fixes reach, and the
+// readers are those, the sources of all objects that the fixes reach, and the
 // headers beside them. It is false when one can't be read.
-func (f *fitted) known() ([]string, bool) {
+func (f *fitted) readers() ([]string, bool) {
 	if f.texts != nil {
 		return f.texts, true
 	}
@@ -179,10 +223,10 @@ func (f *fitted) known() ([]string, bool) {
 // zeroes reports whether all objects of a type are zeroed when they are made,
 // by old and by new code.
 func (f *fitted) zeroes(typ, file string) bool {
-	if strings.HasPrefix(file, "include/") || strings.Contains(file, "/include/asm/") {
-		return false // anybody may make one
+	if anybodys(file) {
+		return false
 	}
-	texts, ok := f.known()
+	texts, ok := f.readers()
 	return ok && alwaysZeroed(texts, typ)
 }
 
@@ -201,32 +245,6 @@ func keepAllInits(changed map[string]fix.Change, member string) bool {
 		kept += n
 	}
 	return kept > 0
-}
-
-// fitting finds the refused types whose new members have room in padding, and
-// tells whether that is all that was refused.
-func (b *build) fitting(pairs []kbuild.Pair) (moves map[string][]layout.Move, all bool, err error) {
-	moves, all = map[string][]layout.Move{}, true
-	for _, r := range b.report.Refusals {
-		if r.Code != "TS4030" {
-			all = false
-			continue
-		}
-		i := slices.IndexFunc(pairs, func(p kbuild.Pair) bool { return p.Path == r.Object })
-		if i < 0 || moves[r.Where] != nil {
-			continue
-		}
-		was, is, err := typesOf(pairs[i])
-		if err != nil {
-			return nil, false, err
-		}
-		if m, ok := layout.Fit(was, is, r.Where); ok {
-			moves[r.Where] = m
-		} else {
-			all = false
-		}
-	}
-	return moves, all, nil
 }
 
 // typesOf reads the types of both compiles of an object.

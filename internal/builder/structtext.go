@@ -85,7 +85,7 @@ type span struct {
 
 // declaration finds the one that declares a member, in a body without comments.
 func declaration(body, member string) (span, bool) {
-	name := regexp.MustCompile(`\b` + regexp.QuoteMeta(member) + `\s*(\[[^;{}]*\]\s*|\)\s*\([^;{}]*\)\s*|__\w+(\([^;{}]*\))?\s*)*$`)
+	name := regexp.MustCompile(`\b` + regexp.QuoteMeta(member) + `\s*(:\s*\w+\s*$|\[[^;{}]*\]\s*|\)\s*\([^;{}]*\)\s*|__\w+(\([^;{}]*\))?\s*)*$`)
 	depth, start := 0, 0
 	for i := range len(body) {
 		switch body[i] {

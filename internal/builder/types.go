@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -108,9 +109,14 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 		}
 	}
 	for _, ch := range layout.Compare(was, is) {
+		if slices.ContainsFunc(ch.Added, b.counted) {
+			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + ", which counts what is, and has not counted what was before"}
+		}
 		p := code.New("TS4030", ch.Type, ch.Detail)
-		switch {
-		case len(ch.Locks) > 0 && b.zeroed[ch.Type]:
+		switch known := b.objects[ch.Type]; {
+		case ch.Grown > 0 && known.room >= ch.Grown && (len(ch.Locks) == 0 || known.zeroed):
+			c.padding = append(c.padding, b.place(code.New("TS8033", ch.Type, fmt.Sprintf("%s; %d bytes belong to each", ch.Detail, known.room)), o))
+		case ch.Grown == 0 && len(ch.Locks) > 0 && known.zeroed:
 			c.padding = append(c.padding, b.place(code.New("TS8032", ch.Type, strings.Join(ch.Locks, ", ")), o))
 		case ch.Padding:
 			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
@@ -121,4 +127,14 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 		}
 	}
 	return nil
+}
+
+// counted reports whether the fixed sources count a member down.
+func (b *build) counted(member string) bool {
+	for _, c := range b.sources {
+		if countsFrom([]string{string(c.New)}, member) {
+			return true
+		}
+	}
+	return false
 }

@@ -29,22 +29,38 @@ import (
 //     leaves that memory alone, for good.
 //   - A lock has its initialisation kept (see keepInits).
 func standsUnused(olds []string, m layout.Move, zeroed bool) bool {
-	use := regexp.MustCompile(`((?:\w+(?:\[[^\[\]]*\])?(?:->|\.))*)((?:->|\.)?)` + regexp.QuoteMeta(m.Member) + `\b`)
-	for _, old := range olds {
-		text := blankComments(old)
-		for _, at := range use.FindAllStringSubmatchIndex(text, -1) {
-			before, after, base := text[:at[0]], text[at[1]:], text[at[2]:at[3]]
+	return eachUse(olds, m.Member, func(u use) bool {
+		switch m.What {
+		case layout.Number, layout.Counter:
+			return !counts(u.before, u.after)
+		case layout.Pointer:
+			return zeroed && u.base != "" && (writes(u.before, u.after) || idle(u.before, u.after) || setBefore(u.text, len(u.before), u.base+m.Member))
+		}
+		return true
+	})
+}
+
+// countsFrom reports whether some code counts a member down. In objects that
+// exist a new one has not been counted up.
+func countsFrom(texts []string, member string) bool {
+	return !eachUse(texts, member, func(u use) bool { return !counts(u.before, u.after) })
+}
+
+// use is a place where a text names a member of something.
+type use struct{ text, before, after, base string }
+
+// eachUse calls a function for the uses of a member until it is false, and
+// reports whether it never was.
+func eachUse(texts []string, member string, ok func(use) bool) bool {
+	named := regexp.MustCompile(`((?:\w+(?:\[[^\[\]]*\])?(?:->|\.))*)((?:->|\.)?)` + regexp.QuoteMeta(member) + `\b`)
+	for _, text := range texts {
+		text = blankComments(text)
+		for _, at := range named.FindAllStringSubmatchIndex(text, -1) {
+			base := text[at[2]:at[3]]
 			if base == "" && at[4] == at[5] {
 				continue // a name of its own
 			}
-			ok := true
-			switch m.What {
-			case layout.Number, layout.Counter:
-				ok = !counts(before, after)
-			case layout.Pointer:
-				ok = zeroed && base != "" && (writes(before, after) || idle(before, after) || setBefore(text, at[0], base+m.Member))
-			}
-			if !ok {
+			if !ok(use{text, text[:at[0]], text[at[1]:], base}) {
 				return false
 			}
 		}

@@ -20,14 +20,27 @@ var zeroing = regexp.MustCompile(`^(devm_)?(k[zc]alloc|kvzalloc|kvcalloc|vzalloc
 	`^(ieee802154_alloc_hw|ieee80211_alloc_hw|wiphy_new|alloc_etherdev(_mqs?)?|alloc_netdev(_mqs?)?|alloc_candev|memstick_alloc_host|mmc_alloc_host|scsi_host_alloc|(devm_)?iio_device_alloc)$`)
 
 // harmless lists what takes the size of a struct and makes no object of it.
-var harmless = regexp.MustCompile(`^(memset|BUILD_BUG_ON(_MSG)?|static_assert|sizeof|offsetof)$`)
+var harmless = regexp.MustCompile(`^(memset|BUILD_BUG_ON(_MSG)?|NL_ASSERT_DUMP_CTX_FITS|static_assert|sizeof|offsetof)$`)
 
 var sizeTaken = regexp.MustCompile(`\b(sizeof|struct_size(?:_t)?)\s*(\(|\*?\s*\w)`)
+
+// allocation is a place where the source makes objects of a struct.
+type allocation struct {
+	by    string // the function
+	alone bool   // of exactly one
+}
 
 // alwaysZeroed reports whether the sources make objects of a struct, and all of
 // them zeroed. typ is "struct NAME" of a tag or of a typedef; the sources are
 // all that know the struct.
 func alwaysZeroed(sources []string, typ string) bool {
+	made, ok := allocations(sources, typ)
+	return ok && len(made) > 0
+}
+
+// allocations lists where the sources make objects of a struct. It is false
+// when they may make others that are not zeroed.
+func allocations(sources []string, typ string) ([]allocation, bool) {
 	name := regexp.QuoteMeta(strings.TrimPrefix(typ, "struct "))
 	pointer := regexp.MustCompile(`(?:\bstruct\s+` + name + `|\b` + name + `)\s*\*[\s*]*(?:const\s+|__\w+\s+|restrict\s+)*(\w+)`)
 	value := regexp.MustCompile(`(?:\bstruct\s+` + name + `|(?:^|[^\w>.])` + name + `)\s+(?:__\w+\s+)?\w+\s*(?:[;=,)\[:]|__)`)
@@ -42,10 +55,10 @@ func alwaysZeroed(sources []string, typ string) bool {
 			pointers[m[1]] = true
 		}
 	}
-	made := false
+	var made []allocation
 	for _, text := range plain {
 		if value.MatchString(text) || cache.MatchString(text) {
-			return false // inside of something else, on a stack, from a cache
+			return nil, false // inside of something else, on a stack, from a cache
 		}
 		for _, at := range sizeTaken.FindAllStringSubmatchIndex(text, -1) {
 			word, arg := text[at[2]:at[3]], operand(text[at[4]:])
@@ -61,13 +74,28 @@ func alwaysZeroed(sources []string, typ string) bool {
 			}
 			switch f := caller(text, at[0]); {
 			case zeroing.MatchString(f):
-				made = true
+				made = append(made, allocation{f, word == "sizeof" && alone(text, f, at[0], at[4])})
 			case !harmless.MatchString(f):
-				return false
+				return nil, false
 			}
 		}
 	}
-	return made
+	return made, true
+}
+
+// alone reports whether sizeof and its operand are all of the argument that
+// tells a function how much to allocate.
+func alone(text, function string, at, operandAt int) bool {
+	before := regexp.MustCompile(`\b` + function + `\s*\(\s*$`)
+	if strings.HasPrefix(function, "devm_") {
+		before = regexp.MustCompile(`\b` + function + `\s*\(\s*[\w>.&\-]+\s*,\s*$`)
+	}
+	rest := text[operandAt:]
+	if !strings.HasPrefix(rest, "(") || !before.MatchString(text[max(0, at-96):at]) {
+		return false
+	}
+	end := strings.Index(rest, operand(rest)) + len(operand(rest))
+	return strings.HasPrefix(strings.Join(strings.Fields(rest[end:min(len(rest), end+16)]), ""), "),")
 }
 
 // operand is what stands behind sizeof, without the parentheses around it.

@@ -17,5 +17,9 @@ func layouts() []Entry {
 			"TS8032", KindRisk, "a struct gets a lock where padding was",
 			"Its objects are all zeroed when they are made, which is an unlocked lock; old code, which runs until the transition is over, does not take it.",
 		},
+		{
+			"TS8033", KindRisk, "a struct grows into memory that belongs to its objects",
+			"What lies behind objects that exist is zero, and nobody's: the allocator rounds sizes up. See that new code stands zeros in the new members. A machine that was booted with slub_debug should not take it.",
+		},
 	}
 }

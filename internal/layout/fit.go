@@ -24,31 +24,37 @@ type Move struct {
 // the new members there, the old ones lie where they lay. typ is a name as in
 // Change.Type: a tag, or the typedef of a struct without one.
 //
-// Only structs that hold a pointer are looked at: the others may be what a
-// device, a disk or a network reads, where the order is the meaning. New
+// Only structs that hold a pointer or an atomic are looked at: the others may be
+// what a device, a disk or a network reads, where the order is the meaning. New
 // members find room when they are numbers, pointers or a spinlock of one word:
 // padding of objects that exist is zero where they were zeroed, which is no
 // state that a list or a reference count could begin with. Members that are
 // gone stay when they are numbers, pointers or locks; a list, a timer or a
 // completion has others that wait for it or will follow it, and nobody would
 // end that. The caller has to see that objects can be without what What says.
-func Fit(orig, patched *Types, typ string) ([]Move, bool) {
+//
+// room is how many bytes are known to belong to each object of the struct, when
+// that is more than its size: then there is room behind the last member.
+func Fit(orig, patched *Types, typ string, room int) ([]Move, bool) {
 	name, ok := strings.CutPrefix(typ, "struct ")
 	if !ok {
 		return nil, false
 	}
 	o, ok := orig.theStruct(name)
 	p, also := patched.theStruct(name)
-	if !ok || !also || !holdsPointer(o, 0) {
+	if !ok || !also || !holdsPointer(o, 0) && !holdsAtomic(o, 0) {
 		return nil, false
 	}
 	added, moves, ok := additions(o, p)
 	if !ok {
 		return nil, false
 	}
-	holes := holes(o)
+	holes := holes(o, uint32(max(room, 0)))
 	for _, m := range added {
 		size, err := btf.Sizeof(m.Type)
+		if empty(m.Type) {
+			continue
+		}
 		align := alignment(m.Type, 0)
 		what, _ := sortOf(m.Type, 0)
 		if err != nil || size <= 0 || align == 0 || m.BitfieldSize != 0 || !scalar(m.Type) && (what != Lock || !wordLock(m.Type)) {
@@ -85,7 +91,7 @@ func additions(o, p *btf.Struct) (added []btf.Member, kept []Move, ok bool) {
 		for ; k < len(o.Members) && !there[o.Members[k].Name]; k++ {
 			m := o.Members[k]
 			what, known := sortOf(m.Type, 0)
-			if !known || m.BitfieldSize != 0 || k > 0 && last == "" {
+			if !known || k > 0 && last == "" {
 				return false
 			}
 			kept = append(kept, Move{Member: m.Name, After: last, Kept: true, What: what})
@@ -124,15 +130,20 @@ type hole struct {
 }
 
 // holes lists padding behind members that have a name and bytes of their own.
-func holes(s *btf.Struct) []hole {
+// Behind the last one it goes as far as objects do.
+func holes(s *btf.Struct, room uint32) []hole {
 	var out []hole
 	for i, m := range s.Members {
+		last := i+1 == len(s.Members)
 		size, err := btf.Sizeof(m.Type)
-		if err != nil || size <= 0 || m.Name == "" || m.BitfieldSize != 0 {
+		if err != nil || size <= 0 || m.Name == "" || m.BitfieldSize != 0 && !last {
 			continue
 		}
-		from, to := uint32(m.Offset)/8+uint32(size), s.Size
-		if i+1 < len(s.Members) {
+		from, to := uint32(m.Offset)/8+uint32(size), max(s.Size, room)
+		if m.BitfieldSize != 0 {
+			from = (uint32(m.Offset) + uint32(m.BitfieldSize) + 7) / 8
+		}
+		if !last {
 			if s.Members[i+1].BitfieldSize != 0 {
 				continue
 			}
@@ -187,6 +198,21 @@ func widest(list []btf.Member, depth int) uint32 {
 		most = max(most, a)
 	}
 	return most
+}
+
+// holdsAtomic reports whether an atomic or a lock is among a type's members: what
+// several processors of one machine use is no format.
+func holdsAtomic(s *btf.Struct, depth int) bool {
+	for _, m := range s.Members {
+		if what, ok := sortOf(m.Type, 0); ok && (what == Counter || what == Lock) {
+			return true
+		}
+		inner, pointed := behind(m.Type)
+		if c, ok := inner.(*btf.Struct); ok && !pointed && depth < 8 && holdsAtomic(c, depth+1) {
+			return true
+		}
+	}
+	return false
 }
 
 // holdsPointer reports whether a pointer is among a type's members, at any

@@ -19,33 +19,41 @@ func TestNewMembersFindRoomInPadding(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after string
 		moves         []Move
+		room          int
 	}{
-		"a byte before the hole":              {before, "void *p; char fresh; int n; char valid; void *q; int count;", []Move{{Member: "fresh", After: "valid"}}},
-		"an int goes to the larger hole":      {before, "void *p; int fresh; int n; char valid; void *q; int count;", []Move{{Member: "fresh", After: "count"}}},
-		"two share one":                       {before, "void *p; char a; short b; int n; char valid; void *q; int count;", []Move{{Member: "a", After: "valid"}, {Member: "b", After: "a"}}},
-		"in the order of the fix":             {before, "void *p; short b; char a; int n; char valid; void *q; int count;", []Move{{Member: "b", After: "valid"}, {Member: "a", After: "count"}}},
-		"too large":                           {before, "void *p; long fresh; int n; char valid; void *q; int count;", nil},
-		"an old one that changes":             {before, "void *p; char fresh; int n; short valid; void *q; int count;", nil},
-		"a number that goes stays":            {before, "void *p; int n; void *q; int count;", []Move{{Member: "valid", After: "n", Kept: true}}},
-		"the first one that goes":             {"int n; void *q; int count;", "void *q; int count;", []Move{{Member: "n", Kept: true}}},
-		"one comes and one goes":              {before, "void *p; char fresh; char valid; void *q; int count;", []Move{{Member: "n", After: "p", Kept: true}, {Member: "fresh", After: "valid"}}},
-		"a pointer that goes":                 {before, "void *p; int n; char valid; int count;", []Move{{Member: "q", After: "valid", Kept: true, What: Pointer}}},
-		"a lock that goes":                    {"void *p; struct mutex m; int n;", "void *p; int n;", []Move{{Member: "m", After: "p", Kept: true, What: Lock}}},
-		"a counter that goes":                 {"void *p; atomic_t m; long n;", "void *p; long n;", []Move{{Member: "m", After: "p", Kept: true, What: Counter}}},
-		"numbers that go":                     {"void *p; struct { int a; char b[3]; } m; long n;", "void *p; long n;", []Move{{Member: "m", After: "p", Kept: true}}},
-		"a reference count that goes":         {"void *p; struct kref m; long n;", "void *p; long n;", nil},
-		"a list that goes":                    {"void *p; struct { void *next, *prev; } m; long n;", "void *p; long n;", nil},
-		"a bit that goes":                     {"void *p; int a:1; int b:1; long n;", "void *p; int b:1; long n;", nil},
-		"a lock that comes":                   {"void *p; int n; void *q;", "void *p; spinlock_t m; int n; void *q;", []Move{{Member: "m", After: "n", What: Lock}}},
-		"a large lock that comes":             {"void *p; int n; void *q;", "void *p; struct mutex m; int n; void *q;", nil},
-		"another lock that comes":             {"void *p; int n; void *q;", "void *p; rwlock_t m; int n; void *q;", nil},
-		"old ones that change places":         {before, "void *p; char fresh; char valid; int n; void *q; int count;", nil},
-		"a bit":                               {before, "void *p; int n; unsigned fresh:1; char valid; void *q; int count;", nil},
-		"no name":                             {before, "void *p; union { char x; }; int n; char valid; void *q; int count;", nil},
-		"what zero is no state of":            {before, "void *p; struct { int refs; } fresh; int n; char valid; void *q; int count;", nil},
-		"none is new":                         {before, before, nil},
-		"nothing but numbers may be a format": {"int n; char valid; int m;", "int n; char fresh; char valid; int m;", nil},
-		"a struct with room at its end":       {"struct in i; void *p; int n;", "struct in i; int fresh; void *p; int n;", []Move{{Member: "fresh", After: "n"}}},
+		"a byte before the hole":              {before: before, after: "void *p; char fresh; int n; char valid; void *q; int count;", moves: []Move{{Member: "fresh", After: "valid"}}},
+		"an int goes to the larger hole":      {before: before, after: "void *p; int fresh; int n; char valid; void *q; int count;", moves: []Move{{Member: "fresh", After: "count"}}},
+		"two share one":                       {before: before, after: "void *p; char a; short b; int n; char valid; void *q; int count;", moves: []Move{{Member: "a", After: "valid"}, {Member: "b", After: "a"}}},
+		"in the order of the fix":             {before: before, after: "void *p; short b; char a; int n; char valid; void *q; int count;", moves: []Move{{Member: "b", After: "valid"}, {Member: "a", After: "count"}}},
+		"too large":                           {before: before, after: "void *p; long fresh; int n; char valid; void *q; int count;", moves: nil},
+		"an old one that changes":             {before: before, after: "void *p; char fresh; int n; short valid; void *q; int count;", moves: nil},
+		"a number that goes stays":            {before: before, after: "void *p; int n; void *q; int count;", moves: []Move{{Member: "valid", After: "n", Kept: true}}},
+		"the first one that goes":             {before: "int n; void *q; int count;", after: "void *q; int count;", moves: []Move{{Member: "n", Kept: true}}},
+		"one comes and one goes":              {before: before, after: "void *p; char fresh; char valid; void *q; int count;", moves: []Move{{Member: "n", After: "p", Kept: true}, {Member: "fresh", After: "valid"}}},
+		"a pointer that goes":                 {before: before, after: "void *p; int n; char valid; int count;", moves: []Move{{Member: "q", After: "valid", Kept: true, What: Pointer}}},
+		"a lock that goes":                    {before: "void *p; struct mutex m; int n;", after: "void *p; int n;", moves: []Move{{Member: "m", After: "p", Kept: true, What: Lock}}},
+		"a counter that goes":                 {before: "void *p; atomic_t m; long n;", after: "void *p; long n;", moves: []Move{{Member: "m", After: "p", Kept: true, What: Counter}}},
+		"numbers that go":                     {before: "void *p; struct { int a; char b[3]; } m; long n;", after: "void *p; long n;", moves: []Move{{Member: "m", After: "p", Kept: true}}},
+		"a bit that goes":                     {before: "void *p; int a:1; int b:1; long n;", after: "void *p; int b:1; long n;", moves: []Move{{Member: "a", After: "p", Kept: true}}},
+		"counters that go":                    {before: "atomic_t a, b[2], c;", after: "atomic_t a, c;", moves: []Move{{Member: "b", After: "a", Kept: true, What: Counter}}},
+		"what is configured away":             {before: "void *p; int n; void *q;", after: "void *p; struct {} none; int m; int n; void *q;", moves: []Move{{Member: "m", After: "n"}}},
+		"room behind":                         {before: "void *p; void *q;", after: "void *p; long l; void *q; int n;", room: 32, moves: []Move{{Member: "l", After: "q"}, {Member: "n", After: "l"}}},
+		"room behind a bit":                   {before: "void *p; int n; unsigned a:1, b:1;", after: "void *p; void *q; char c; int n; unsigned a:1, b:1;", room: 32, moves: []Move{{Member: "q", After: "b", What: Pointer}, {Member: "c", After: "q"}}},
+		"too little room behind":              {before: "void *p; void *q;", after: "void *p; long l; void *q; int n;", room: 27},
+		"room behind what has no end":         {before: "void *p; char q[];", after: "void *p; long l; char q[];", room: 64},
+		"padding before room":                 {before: before, after: "void *p; int n; char valid; void *q; int count; short s; long l;", room: 40, moves: []Move{{Member: "s", After: "valid"}, {Member: "l", After: "count"}}},
+		"a reference count that goes":         {before: "void *p; struct kref m; long n;", after: "void *p; long n;", moves: nil},
+		"a list that goes":                    {before: "void *p; struct { void *next, *prev; } m; long n;", after: "void *p; long n;", moves: nil},
+		"a lock that comes":                   {before: "void *p; int n; void *q;", after: "void *p; spinlock_t m; int n; void *q;", moves: []Move{{Member: "m", After: "n", What: Lock}}},
+		"a large lock that comes":             {before: "void *p; int n; void *q;", after: "void *p; struct mutex m; int n; void *q;", moves: nil},
+		"another lock that comes":             {before: "void *p; int n; void *q;", after: "void *p; rwlock_t m; int n; void *q;", moves: nil},
+		"old ones that change places":         {before: before, after: "void *p; char fresh; char valid; int n; void *q; int count;", moves: nil},
+		"a bit":                               {before: before, after: "void *p; int n; unsigned fresh:1; char valid; void *q; int count;", moves: nil},
+		"no name":                             {before: before, after: "void *p; union { char x; }; int n; char valid; void *q; int count;", moves: nil},
+		"what zero is no state of":            {before: before, after: "void *p; struct { int refs; } fresh; int n; char valid; void *q; int count;", moves: nil},
+		"none is new":                         {before: before, after: before, moves: nil},
+		"nothing but numbers may be a format": {before: "int n; char valid; int m;", after: "int n; char fresh; char valid; int m;", moves: nil},
+		"a struct with room at its end":       {before: "struct in i; void *p; int n;", after: "struct in i; int fresh; void *p; int n;", moves: []Move{{Member: "fresh", After: "n"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,16 +61,16 @@ func TestNewMembersFindRoomInPadding(t *testing.T) {
 			qt.Assert(t, qt.IsNil(err))
 			patched, err := Parse(rawBTF(t, fmt.Sprintf(src, tc.after)))
 			qt.Assert(t, qt.IsNil(err))
-			moves, ok := Fit(orig, patched, "struct s")
+			moves, ok := Fit(orig, patched, "struct s", tc.room)
 			qt.Assert(t, qt.Equals(ok, tc.moves != nil), qt.Commentf("%v", moves))
 			if ok {
 				qt.Assert(t, qt.DeepEquals(moves, tc.moves))
 			}
 			// by a typedef, it is the same
-			again, ok := Fit(orig, patched, "struct s_t")
+			again, ok := Fit(orig, patched, "struct s_t", tc.room)
 			qt.Assert(t, qt.Equals(ok, tc.moves != nil))
 			qt.Assert(t, qt.DeepEquals(again, moves))
-			_, ok = Fit(orig, patched, "struct named_t") // which has a tag
+			_, ok = Fit(orig, patched, "struct named_t", 0) // which has a tag
 			qt.Assert(t, qt.IsFalse(ok))
 		})
 	}

@@ -148,6 +148,11 @@ type Change struct {
 	// Locks: it would be Padding but for these new ones, spinlocks of one word, which
 	// are unlocked where objects are zero, and locked for ever where they are not.
 	Locks []string
+	// Grown: it would be Padding, or that and Locks, but that the new ones lie behind
+	// the old size. This is the new size; objects need that much room.
+	Grown int
+	// Added are the new members of which that is so.
+	Added []string
 }
 
 // Compare reports the structs and unions that both sides have in different
@@ -362,15 +367,29 @@ func difference(o, p btf.Type) Change {
 	if len(far) > 0 {
 		parts = append(parts, "what they point to is another or lies otherwise: "+strings.Join(far, ", "))
 	}
-	c := Change{Detail: strings.Join(parts, "; "), Padding: was == is && len(moved) == 0 && len(old) == 0 && len(far) == 0}
-	if made, locks := madeMembers(p, added); c.Padding && len(made) > 0 {
-		c.Detail += ", which nothing has set up in objects that exist"
-		c.Padding = false
-		if len(locks) == len(made) {
-			c.Locks = locks
-		}
+	c := Change{Detail: strings.Join(parts, "; ")}
+	if len(moved)+len(old)+len(far) > 0 || is < was {
+		return c
 	}
+	made, locks := madeMembers(p, added)
+	if len(made) > 0 {
+		c.Detail += ", which nothing has set up in objects that exist"
+	}
+	if len(made) > len(locks) {
+		return c
+	}
+	c.Added, c.Locks = added, locks
+	if is > was {
+		c.Grown = is
+	}
+	c.Padding = len(locks) == 0 && is == was
 	return c
+}
+
+// empty reports whether a type takes no memory: what is configured away.
+func empty(t btf.Type) bool {
+	n, err := btf.Sizeof(t)
+	return err == nil && n == 0 && composite(btf.UnderlyingType(t))
 }
 
 // madeMembers lists those of some members that are more than numbers and
@@ -398,7 +417,7 @@ func madeMembers(t btf.Type, names []string) (made, locks []string) {
 			for a, ok := inner.(*btf.Array); ok; a, ok = inner.(*btf.Array) {
 				inner = btf.UnderlyingType(a.Type)
 			}
-			if slices.Contains(names, m.Name) && !scalar(inner) {
+			if slices.Contains(names, m.Name) && !scalar(inner) && !empty(m.Type) {
 				made = append(made, m.Name)
 			}
 		}

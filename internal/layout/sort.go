@@ -43,18 +43,21 @@ func sortOf(t btf.Type, depth int) (Sort, bool) {
 		return Pointer, true
 	case *btf.Array:
 		what, ok := sortOf(t.Type, depth+1)
-		return what, ok && what == Number
+		return what, ok && (what == Number || what == Counter)
 	case *btf.Struct:
 		list = t.Members
 	case *btf.Union:
 		list = t.Members
 	}
+	sum := Number
 	for _, m := range list {
-		if what, ok := sortOf(m.Type, depth+1); !ok || what != Number {
+		what, ok := sortOf(m.Type, depth+1)
+		if !ok || what != Number && what != Counter {
 			return 0, false
 		}
+		sum = max(sum, what)
 	}
-	return Number, len(list) > 0
+	return sum, len(list) > 0
 }
 
 // wordLock reports whether a spinlock is one word and nothing else: on x86-64
