@@ -86,7 +86,7 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 	slices.Sort(ids)
 	var out []selection.Left
 	for _, id := range slices.Compact(ids) {
-		brings := c.provider(id, missing)
+		brings := c.provider(id, p)
 		switch {
 		case brings == nil:
 			c.doubt(id, !sure)
@@ -102,71 +102,44 @@ func (c *construction) blameCompile(p *code.Problem) []selection.Left {
 	return out
 }
 
-// provider is the fix left out that brings a name that another one misses, and
-// nil if there is none. Of several it is the one that defines the name by the
-// looks of it, and then the one whose files are nearest.
-func (c *construction) provider(id string, missing map[string]bool) *selection.Left {
-	own := c.req.Series.Fix(id)
-	has := words(own, '+')
-	var found *selection.Left
-	best := 0
+// provider is the fix left out that brings what another one misses, and nil if
+// there is none: one that declares or defines it, or changes the types of which
+// the compiler says that they do not go together.
+func (c *construction) provider(id string, p *code.Problem) *selection.Left {
+	if c.names == nil {
+		c.names = series.NewNames(c.req.Series.Fixes)
+	}
+	left := map[*series.Fix]int{}
 	for i, l := range c.result.Selection.Left {
-		if l.ID == id {
+		if l.ID != id {
+			left[l.Fix] = i
+		}
+	}
+	skip := func(f *series.Fix) bool { _, is := left[f]; return !is }
+	for _, m := range kbuild.Missing(p.Why) {
+		if m.Name != "" && !strings.Contains(m.File, "/") {
+			m.File = p.Where
+		}
+		if f, sure := c.names.Brings(series.Missed{Name: m.Name, In: m.In, File: m.File}, skip); sure {
+			return &c.result.Selection.Left[left[f]]
+		}
+	}
+	for line := range strings.Lines(p.Why) {
+		if !strings.Contains(line, " error: ") || !strings.Contains(line, "incompatible pointer type") {
 			continue
 		}
-		had := words(l.Fix, '-')
-		for w := range missing {
-			if !has[w] || had[w] {
-				continue
-			}
-			if score := brings(l.Fix, w); score > 0 {
-				if score = 100*score + near(own, l.Fix); score > best {
-					found, best = &c.result.Selection.Left[i], score
-				}
-			}
+		// A type may be of many fixes: one that comes back in vain is enough.
+		f := c.names.Typed(line, p.Where, skip)
+		if f == nil {
+			continue
+		}
+		l := &c.result.Selection.Left[left[f]]
+		if !l.Kind.Yields() || !c.spares.typed[id] {
+			c.spares.typed[id] = true
+			return l
 		}
 	}
-	return found
-}
-
-// brings rates how much the lines that a fix adds look like a definition of a
-// name: 0 when none has it.
-func brings(f *series.Fix, name string) int {
-	best := 0
-	for _, d := range f.Diff.Files {
-		for _, h := range d.Hunks {
-			for _, l := range h.Lines {
-				if l.Op != '+' || !slices.Contains(word.FindAllString(l.Text, -1), name) {
-					continue
-				}
-				score := 1
-				if !strings.HasPrefix(l.Text, " ") && !strings.HasPrefix(l.Text, "\t") {
-					score++
-				}
-				if path.Ext(d.Path) == ".h" {
-					score++
-				}
-				best = max(best, score)
-			}
-		}
-	}
-	return best
-}
-
-// near is how many leading directories two fixes have in common at most.
-func near(a, b *series.Fix) int {
-	best := 0
-	for _, x := range a.Diff.Files {
-		for _, y := range b.Diff.Files {
-			xs, ys := strings.Split(path.Dir(x.Path), "/"), strings.Split(path.Dir(y.Path), "/")
-			n := 0
-			for n < min(len(xs), len(ys)) && xs[n] == ys[n] {
-				n++
-			}
-			best = max(best, n)
-		}
-	}
-	return best
+	return nil
 }
 
 func mentions(f *series.Fix, op byte, names map[string]bool) bool {

@@ -122,7 +122,8 @@ type construction struct {
 	rep    progress.Reporter
 	kernel *builder.Kernel
 	build  func(context.Context, builder.Request, progress.Reporter) (*builder.Report, error)
-	text   *text // with the fixes of the selection
+	text   *text         // with the fixes of the selection
+	names  *series.Names // of the series, once one is asked for
 	spares spares
 	second second
 	result Result

@@ -179,9 +179,26 @@ func TestBlameOfMessages(t *testing.T) {
 	qt.Check(t, qt.Equals(c.take(), 1), qt.Commentf("what it needs comes back"))
 	qt.Check(t, qt.HasLen(c.result.Selection.Fixes, 4))
 
+	// A type that an excluded fix changes is told as what it is.
+	out = typed(t)
+	qt.Assert(t, qt.HasLen(out, 1))
+	qt.Check(t, qt.Equals(fmt.Sprintf("%s %s %v", out[0].ID, out[0].Kind, out[0].Needs), "f1 dragged [f0]"))
+
 	out = c.blameCompile(code.New("TS3101", "lib/z.c", "no line in it"))
 	qt.Assert(t, qt.HasLen(out, 1))
 	qt.Check(t, qt.Equals(out[0].ID, "f3"), qt.Commentf("nobody changed the file: the last header"))
+}
+
+// typed is what becomes of an implementation of an op whose type an excluded
+// fix changes.
+func typed(t *testing.T) []selection.Left {
+	s := &series.Series{Fixes: []*series.Fix{
+		fixOf(t, "f0", "include/ops.h", "struct ops {\n\tint (*dump)(struct sk_buff *);\n};\n", "struct ops {\n\tint (*dump)(struct sk_buff *, bool);\n};\n"),
+		fixOf(t, "f1", "lib/ops.c", "", "struct ops ops = { .dump = dump };\n"),
+	}}
+	c := construct(t, s, "f0")
+	return c.blameCompile(code.New("TS3101", "lib/ops.c",
+		"lib/ops.c:1:27: error: initialization of 'int (*)(struct sk_buff *)' from incompatible pointer type 'int (*)(struct sk_buff *, bool)'"))
 }
 
 func TestBlameOfRefusals(t *testing.T) {

@@ -15,10 +15,11 @@ type spares struct {
 	wanted []string                  // to be taken
 	taken  map[string]selection.Left // as they were left out
 	asked  map[string][]string       // by what is needed, who needs it
+	typed  map[string]bool           // fixes for which one was taken by a type alone
 }
 
 func newSpares() spares {
-	return spares{taken: map[string]selection.Left{}, asked: map[string][]string{}}
+	return spares{taken: map[string]selection.Left{}, asked: map[string][]string{}, typed: map[string]bool{}}
 }
 
 // ask notes that a fix does not apply or compile without others.

@@ -153,11 +153,12 @@ func (w *walk) lacking(p *code.Problem, fixes []*series.Fix) (*series.Fix, strin
 	if p.Code != "TS3101" {
 		return nil, ""
 	}
+	skip := series.Among(fixes)
 	for _, m := range kbuild.Missing(p.Why) {
 		if m.Name != "" && !strings.Contains(m.File, "/") {
 			m.File = p.Where
 		}
-		if f, ok := w.names.provider(m, fixes); ok {
+		if f, _ := w.names.Brings(series.Missed{Name: m.Name, In: m.In, File: m.File}, skip); f != nil {
 			return f, cmp.Or(m.Name, m.File)
 		}
 	}
@@ -165,12 +166,12 @@ func (w *walk) lacking(p *code.Problem, fixes []*series.Fix) (*series.Fix, strin
 		if !strings.Contains(line, " error: ") || !strings.Contains(line, "incompatible pointer type") {
 			continue
 		}
-		if f := w.names.typed(line, p.Where, fixes); f != nil {
+		if f := w.names.Typed(line, p.Where, skip); f != nil {
 			return f, "a type of " + p.Where
 		}
 	}
 	// No message tells a name: the file that fails has to change with the fix.
-	if f, ok := w.names.provider(kbuild.Missed{File: p.Where}, fixes); ok {
+	if f, _ := w.names.Brings(series.Missed{File: p.Where}, skip); f != nil {
 		return f, p.Where
 	}
 	return nil, ""

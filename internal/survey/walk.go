@@ -24,7 +24,7 @@ type walk struct {
 	req    Request
 	rep    progress.Reporter
 	kept   *verdicts
-	names  *names
+	names  *series.Names
 	digest string // of the series
 	kernel *builder.Kernel
 	// The ways to a verdict; tests have others.
@@ -36,7 +36,7 @@ type walk struct {
 }
 
 func newWalk(req Request, kept *verdicts, rep progress.Reporter) *walk {
-	w := &walk{req: req, rep: rep, kept: kept, names: newNames(req.Series), digest: series.Digest(req.Series.Fixes), build: builder.Build}
+	w := &walk{req: req, rep: rep, kept: kept, names: series.NewNames(req.Series.Fixes), digest: series.Digest(req.Series.Fixes), build: builder.Build}
 	w.ready = w.prepare
 	return w
 }
