@@ -94,8 +94,8 @@ type Report struct {
 	Stages []Stage     `json:"stages"`
 	// Rest are objects that were not looked at, because the others decide. Only
 	// with Request.Assess.
-	Rest kbuild.Rest `json:"rest,omitzero"`
-	Notes  []string    `json:"notes,omitempty"`
+	Rest  kbuild.Rest `json:"rest,omitzero"`
+	Notes []string    `json:"notes,omitempty"`
 
 	// Artifact is the live patch; nil unless Verdict is live and it was asked for.
 	Artifact *livepatch.Patch `json:"-"`
