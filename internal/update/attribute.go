@@ -28,6 +28,7 @@ const (
 type match struct {
 	group  int
 	score  float64
+	bare   float64  // score of what the subject says behind its prefix
 	prefix float64  // how much of the subject's prefix its path covers, 0 to 1
 	names  []string // identifiers of the subject that it changes
 	alone  bool     // no other file changes one of these
@@ -198,6 +199,9 @@ func (a *attributor) attribute(it Item) []match {
 		return m
 	}
 	a.byPrefix(s, at)
+	for _, m := range found {
+		m.bare = -m.score
+	}
 	for _, w := range uniq(s.names) {
 		for _, d := range a.having[w] {
 			m := at(d)
@@ -239,6 +243,7 @@ func (a *attributor) attribute(it Item) []match {
 	best := make(map[int]match) // by group
 	for d := range a.docs {
 		if m := found[d]; m != nil {
+			m.bare += m.score
 			m.base = slices.ContainsFunc(a.own[d], func(w string) bool { return said[w] && a.idf[w] > 3 })
 		}
 		if m := found[d]; m != nil && m.score > best[m.group].score {

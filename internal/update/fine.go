@@ -3,6 +3,7 @@
 package update
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -25,12 +26,10 @@ type cluster struct {
 	lines  map[string]bool // changed lines of some length
 }
 
-// fine cuts the edits of a source file by the entries that change it.
-func (f *file) fine(entries []Item) [][]int {
-	cs, apart := f.byDecl()
-	if len(cs) < 2 {
-		return f.all()
-	}
+// atoms cuts the edits of a source file into clusters that have nothing in
+// common, and edits of nothing but #include lines.
+func (f *file) atoms() (cs []cluster, apart []int) {
+	cs, apart = f.byDecl()
 	u := newSets(len(cs))
 	about := f.about(cs)
 	for i := range cs {
@@ -40,25 +39,21 @@ func (f *file) fine(entries []Item) [][]int {
 			}
 		}
 	}
-	cs = merge(cs, u)
-	if len(cs) < 2 {
-		return f.all()
+	return merge(cs, u), apart
+}
+
+// fine joins the atoms of a source file that the entries that change it don't
+// tell apart, and returns for each the first of those that it is one with.
+func (f *file) fine(cs []cluster, entries []Item) sets {
+	u := newSets(len(cs))
+	if len(entries) > 1 && len(cs) > 1 {
+		f.byEntry(cs, entries, func(a, b int) { u.join([]int{a, b}) })
+	} else {
+		for i := range cs {
+			u.join([]int{0, i})
+		}
 	}
-	u = newSets(len(cs))
-	f.byEntry(cs, entries, func(a, b int) { u.join([]int{a, b}) })
-	cs = merge(cs, u)
-	if len(cs) < 2 {
-		return f.all()
-	}
-	out := make([][]int, len(cs))
-	for i := range cs {
-		out[i] = cs[i].edits
-		slices.Sort(out[i])
-	}
-	for _, i := range apart {
-		out = append(out, []int{i})
-	}
-	return out
+	return u
 }
 
 func (f *file) all() [][]int {
@@ -251,7 +246,7 @@ func (f *file) byEntry(cs []cluster, entries []Item, union func(a, b int)) {
 			df[w]++
 		}
 	}
-	idf := func(w string) float64 { return math.Log(1 + float64(len(cs))/float64(max(1, df[w]))) }
+	idf := func(w string) float64 { return rarity(len(cs), df[w]) }
 	inPath := make(map[string]bool)
 	for _, w := range pathWords(f.path) {
 		inPath[w] = true
@@ -288,11 +283,7 @@ func (f *file) byEntry(cs []cluster, entries []Item, union func(a, b int)) {
 			if owner[j] < 0 {
 				continue
 			}
-			for w := range cs[i].whole {
-				if cs[j].whole[w] > 0 && !slices.Contains(common, strings.ToLower(w)) {
-					like[j] += idf(w)
-				}
-			}
+			like[j] = cs[i].like(&cs[j], idf)
 			best = max(best, like[j])
 		}
 		for j := range cs {
@@ -306,6 +297,21 @@ func (f *file) byEntry(cs []cluster, entries []Item, union func(a, b int)) {
 			union(0, i)
 		}
 	}
+}
+
+// rarity weighs a word that some of n have.
+func rarity(n, having int) float64 { return math.Log(1 + float64(n)/float64(max(1, having))) }
+
+// like tells how much two clusters have in common. It adds up in the order of
+// the names: sums of the same numbers in another order differ by a bit.
+func (c *cluster) like(o *cluster, weight func(string) float64) float64 {
+	sum := 0.0
+	for _, w := range slices.Sorted(maps.Keys(c.whole)) {
+		if o.whole[w] > 0 && !slices.Contains(common, strings.ToLower(w)) {
+			sum += weight(w)
+		}
+	}
+	return sum
 }
 
 func (c *cluster) terms() map[string]bool {

@@ -15,17 +15,16 @@ func (f *file) parts(entries []Item) []*part {
 	if len(f.edits) == 0 { // an empty file comes or goes
 		return []*part{{file: f}}
 	}
-	sets := f.all()
+	var out []*part
 	switch {
 	case f.oneWhole() || !f.cSource():
+		out = []*part{{file: f, edits: f.all()[0]}}
 	case f.header():
-		sets = f.perDecl()
-	case len(entries) > 1:
-		sets = f.fine(entries)
-	}
-	out := make([]*part, len(sets))
-	for i, edits := range sets {
-		out[i] = &part{file: f, edits: edits}
+		for _, edits := range f.perDecl() {
+			out = append(out, &part{file: f, edits: edits})
+		}
+	default:
+		out = f.sourceParts(entries)
 	}
 	for _, p := range out {
 		p.words()
@@ -44,6 +43,25 @@ func (f *file) parts(entries []Item) []*part {
 			}
 		}
 		p.findIndirect()
+	}
+	return out
+}
+
+// sourceParts are the atoms of a source file, and which of them its entries
+// tell apart.
+func (f *file) sourceParts(entries []Item) []*part {
+	cs, apart := f.atoms()
+	if len(cs) < 2 {
+		return []*part{{file: f, edits: f.all()[0]}}
+	}
+	told := f.fine(cs, entries)
+	var out []*part
+	for i := range cs {
+		slices.Sort(cs[i].edits)
+		out = append(out, &part{file: f, edits: cs[i].edits, atom: &cs[i], told: told.find(i)})
+	}
+	for _, i := range apart {
+		out = append(out, &part{file: f, edits: []int{i}})
 	}
 	return out
 }

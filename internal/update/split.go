@@ -17,6 +17,8 @@ type part struct {
 	indirect       map[string]bool // words beside the names of functions whose signature changes
 	assigned       map[string]bool // members that such functions are assigned to
 	parent         *part           // union-find
+	atom           *cluster        // of a source file, one of several
+	told           int             // atoms with the same number are not told apart by the file's own entries
 }
 
 func (p *part) root() *part {
@@ -63,6 +65,7 @@ type Link struct {
 type Group struct {
 	Files []Piece
 	Links []Link
+	root  *part
 }
 
 // Piece is what a group changes in one file.
@@ -105,6 +108,7 @@ func Split(d Delta, entries []Item) ([]*Group, error) {
 	}
 	s.linkBuild()
 	s.linkIncludes()
+	s.weigh(entries)
 	s.separable()
 	return s.groups(), nil
 }
@@ -317,14 +321,17 @@ func (s *splitter) linkIncludes() {
 	}
 }
 
-func (s *splitter) groups() []*Group {
+func (s *splitter) groups() []*Group { return s.groupsBy((*part).root) }
+
+// groupsBy makes groups of the parts with the same key.
+func (s *splitter) groupsBy(key func(*part) *part) []*Group {
 	byRoot := make(map[*part]*Group)
 	var out []*Group
 	for _, p := range s.parts {
-		g := byRoot[p.root()]
+		g := byRoot[key(p)]
 		if g == nil {
-			g = &Group{}
-			byRoot[p.root()] = g
+			g = &Group{root: key(p)}
+			byRoot[key(p)] = g
 			out = append(out, g)
 		}
 		if n := len(g.Files); n > 0 && g.Files[n-1].file == p.file {
@@ -335,7 +342,7 @@ func (s *splitter) groups() []*Group {
 		}
 	}
 	for _, l := range s.links {
-		g := byRoot[l.from.root()]
+		g := byRoot[key(l.from)]
 		g.Links = append(g.Links, l)
 	}
 	return out
