@@ -96,6 +96,7 @@ func example() *Report {
 	r.Target.Name, r.Target.Release = "debian:test", "test"
 	r.Fixes[2].Severity, r.Fixes[2].Exploited = series.High, true
 	r.Fixes[2].Entries = []series.Entry{{Subject: `fs: <script>alert("x")</script>`, CVEs: []string{"CVE-2026-9999"}, Confidence: series.Likely}}
+	r.Fixes[0].Entries = []series.Entry{{Subject: "net: guess", CVEs: []string{"CVE-2026-1000"}, Confidence: series.Possible, Why: "it fits, and others do"}}
 	r.Unattributed = []series.Entry{{Subject: "Linux 1.2"}}
 	r.count()
 	return r
@@ -171,6 +172,7 @@ func TestThePageStandsAlone(t *testing.T) {
 	}
 	for _, has := range []string{
 		"33.3 %", "CVE-2026-9999", "&lt;script&gt;", "exploited", "TS4030", "fs/a.c:7", "reboot or module", "<svg", "prefers-color-scheme:dark", "@media print", "Linux 1.2",
+		"to look at (1)", "it fits, and others do",
 	} {
 		qt.Check(t, qt.StringContains(text, has))
 	}
