@@ -38,7 +38,7 @@ func (b *build) assessFew(ctx context.Context) (bool, error) {
 		if err := b.compare(ctx, pairs); err != nil {
 			return false, err
 		}
-		if _, err := b.fitStructs(ctx, objs, pairs, before); err != nil {
+		if _, err := b.fitStructs(ctx, objs, pairs, before, true); err != nil {
 			return false, err
 		}
 		b.report.Rest = rest

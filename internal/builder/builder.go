@@ -198,7 +198,7 @@ func (b *build) run(ctx context.Context) (*Report, error) {
 		{"find objects", func() (err error) { objs, _, err = b.reach(ctx, scope{}); return err }},
 		{"compile", func() (err error) { before = *b.report; pairs, err = b.compile(ctx, objs); return err }},
 		{"compare", func() error { return b.compare(ctx, pairs) }},
-		{"fit structs", func() (err error) { _, err = b.fitStructs(ctx, objs, pairs, before); return err }},
+		{"fit structs", func() (err error) { _, err = b.fitStructs(ctx, objs, pairs, before, false); return err }},
 	}
 	for _, s := range steps {
 		if known {

@@ -32,11 +32,12 @@ type objects struct {
 
 // fitStructs does that for the types that the fixes were refused for. It
 // returns the pairs that the report is about.
-func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kbuild.Pair, before Report) ([]kbuild.Pair, error) {
+// some says that the objects are not all that the fixes reach.
+func (b *build) fitStructs(ctx context.Context, objs []kbuild.Object, pairs []kbuild.Pair, before Report, some bool) ([]kbuild.Pair, error) {
 	left := map[string]bool{} // types that were refused again
 	for range 2 {
-		f := &fitted{build: b, objs: objs, changed: maps.Clone(b.sources), known: maps.Clone(b.objects)}
-		why, all, err := f.fitAll(pairs, left)
+		f := &fitted{build: b, objs: objs, some: some, changed: maps.Clone(b.sources), known: maps.Clone(b.objects)}
+		why, all, err := f.fitAll(ctx, pairs, left)
 		if err != nil || len(why) == 0 || b.req.Assess && !all {
 			return pairs, err
 		}
@@ -81,7 +82,10 @@ func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.M
 		*b.report, b.inputs, b.spare, b.fix, b.sources, b.objects = report, inputs, spare, first, sources, known
 		return nil, refused, nil
 	}
-	b.moved = why
+	if b.moved == nil {
+		b.moved = map[string][]layout.Move{}
+	}
+	maps.Copy(b.moved, why)
 	return again, nil, nil
 }
 
@@ -89,14 +93,16 @@ func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.M
 type fitted struct {
 	*build
 	objs    []kbuild.Object
+	some    bool // there are more
 	changed map[string]fix.Change
 	texts   []string // all sources that know the structs, as they were and as they are
+	blind   bool     // not all of them
 	known   map[string]objects
 }
 
 // fitAll fits the types that were refused, but for some, and tells whether these are
 // all that was refused.
-func (f *fitted) fitAll(pairs []kbuild.Pair, but map[string]bool) (moves map[string][]layout.Move, all bool, err error) {
+func (f *fitted) fitAll(ctx context.Context, pairs []kbuild.Pair, but map[string]bool) (moves map[string][]layout.Move, all bool, err error) {
 	moves, all = map[string][]layout.Move{}, true
 	for _, r := range f.report.Refusals {
 		if r.Code != "TS4030" || but[r.Where] {
@@ -111,7 +117,10 @@ func (f *fitted) fitAll(pairs []kbuild.Pair, but map[string]bool) (moves map[str
 		if err != nil {
 			return nil, false, err
 		}
-		m, ok := f.fit(was, is, r.Where)
+		m, ok, err := f.fit(ctx, was, is, r.Where)
+		if err != nil {
+			return nil, false, err
+		}
 		if all = all && ok; ok {
 			moves[r.Where] = m
 		} else if f.req.Assess {
@@ -122,26 +131,39 @@ func (f *fitted) fitAll(pairs []kbuild.Pair, but map[string]bool) (moves map[str
 }
 
 // fit moves members of a type, if objects can be without them.
-func (f *fitted) fit(was, is *layout.Types, typ string) ([]layout.Move, bool) {
+func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]layout.Move, bool, error) {
 	file := f.definedIn(typ)
 	if file == "" {
-		return nil, false
+		return nil, false, nil
 	}
-	about := objects{zeroed: f.zeroes(typ, file)}
 	moves, ok := layout.Fit(was, is, typ, 0)
-	if size, known := was.Size(strings.TrimPrefix(typ, "struct ")); !ok && known {
-		about.room = f.room(typ, file, size)
-		moves, ok = layout.Fit(was, is, typ, about.room)
-	}
+	size, known := was.Size(strings.TrimPrefix(typ, "struct "))
 	if !ok {
-		return nil, false
+		// is it worth to look for more room?
+		if _, ok = layout.Fit(was, is, typ, 1<<20); !ok || !known {
+			return nil, false, nil
+		}
+	}
+	var about objects
+	if !ok || len(moves) == 0 || slices.ContainsFunc(moves, func(m layout.Move) bool { return m.What == layout.Lock || m.What == layout.Pointer && m.Kept }) {
+		if err := f.read(ctx); err != nil {
+			return nil, false, err
+		}
+		about.zeroed = f.zeroes(typ, file)
+	}
+	if len(moves) == 0 {
+		about.room = f.room(typ, file, size)
+		if moves, ok = layout.Fit(was, is, typ, about.room); !ok {
+			return nil, false, nil
+		}
 	}
 	changed := maps.Clone(f.changed)
 	c := changed[file]
 	text, ok := moveMembers(string(c.Old), string(c.New), typ, moves)
 	if !ok {
-		return nil, false
+		return nil, false, nil
 	}
+	stay := text == string(c.New) // where the fix has it is where there is room
 	c.New = []byte(text)
 	changed[file] = c
 	for _, m := range moves {
@@ -150,7 +172,7 @@ func (f *fitted) fit(was, is *layout.Types, typ string) ([]layout.Move, bool) {
 			m.Kept && m.What == layout.Lock && !keepAllInits(changed, m.Member),
 			!m.Kept && m.What == layout.Lock && !about.zeroed,
 			!m.Kept && f.counted(m.Member):
-			return nil, false
+			return nil, false, nil
 		}
 	}
 	f.changed = changed
@@ -158,7 +180,10 @@ func (f *fitted) fit(was, is *layout.Types, typ string) ([]layout.Move, bool) {
 		f.known = map[string]objects{}
 	}
 	f.known[typ] = about
-	return moves, true
+	if stay {
+		moves = []layout.Move{}
+	}
+	return moves, true, nil
 }
 
 // definedIn is the changed file that defines a type, "" if there is none.
@@ -179,14 +204,23 @@ func (f *fitted) olds() (out []string) {
 	return out
 }
 
-// readers are those, the sources of all objects that the fixes reach, and the
-// headers beside them. It is false when one can't be read.
-func (f *fitted) readers() ([]string, bool) {
+// read reads the changed files, the sources of all objects that the fixes reach, and the
+// headers beside them.
+func (f *fitted) read(ctx context.Context) error {
 	if f.texts != nil {
-		return f.texts, true
+		return nil
+	}
+	objs := f.objs
+	if f.some {
+		var err error
+		before := f.report.Unbuilt
+		objs, _, err = f.reach(ctx, scope{})
+		if f.report.Unbuilt = before; err != nil {
+			return err
+		}
 	}
 	files, dirs := map[string]bool{}, map[string]bool{}
-	for _, o := range f.objs {
+	for _, o := range objs {
 		files[o.Source] = true
 	}
 	for p := range f.sources {
@@ -198,36 +232,32 @@ func (f *fitted) readers() ([]string, bool) {
 	for dir := range dirs {
 		beside, err := filepath.Glob(filepath.Join(f.req.Target.Source, dir, "*.h"))
 		if err != nil {
-			return nil, false
+			return err
 		}
 		for _, h := range beside {
 			files[path.Join(dir, filepath.Base(h))] = true
 		}
 	}
-	var texts []string
+	f.texts = []string{}
 	for _, p := range slices.Sorted(maps.Keys(files)) {
 		c, ok := f.sources[p]
 		text := c.Old
 		if !ok {
 			var err error
-			if text, err = f.source(p); err != nil {
-				return nil, false
+			if text, err = f.source(p); err != nil { // generated, or gone: it may do anything
+				f.blind = true
+				return nil
 			}
 		}
-		texts = append(texts, string(text), string(c.New))
+		f.texts = append(f.texts, string(text), string(c.New))
 	}
-	f.texts = texts
-	return texts, true
+	return nil
 }
 
 // zeroes reports whether all objects of a type are zeroed when they are made,
 // by old and by new code.
 func (f *fitted) zeroes(typ, file string) bool {
-	if anybodys(file) {
-		return false
-	}
-	texts, ok := f.readers()
-	return ok && alwaysZeroed(texts, typ)
+	return !f.blind && !anybodys(file) && alwaysZeroed(f.texts, typ)
 }
 
 // keepAllInits keeps what sets up a lock in all files. Without any, it may be

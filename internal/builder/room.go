@@ -92,15 +92,11 @@ func (f *fitted) room(typ, file string, size int) int {
 		return dumpContext
 	}
 	// KFENCE guards the end of some objects, KASAN that of all.
-	if !t.HasConfig("CONFIG_SLUB") || t.HasConfig("CONFIG_KFENCE") || t.HasConfig("CONFIG_KASAN") || t.HasConfig("CONFIG_SLUB_DEBUG_ON") || anybodys(file) {
-		return 0
-	}
-	texts, ok := f.readers()
-	if !ok {
+	if !t.HasConfig("CONFIG_SLUB") || t.HasConfig("CONFIG_KFENCE") || t.HasConfig("CONFIG_KASAN") || t.HasConfig("CONFIG_SLUB_DEBUG_ON") || anybodys(file) || f.blind {
 		return 0
 	}
 	header, _ := f.types.size("devres")
-	return roomOf(texts, typ, size, header)
+	return roomOf(f.texts, typ, size, header)
 }
 
 // anybodys reports whether what a file defines may be used anywhere.
