@@ -205,7 +205,9 @@ func problemOfModule(s *State, m *moment, r FixedBuild) *code.Problem {
 	return cmp.Or(m.blockedModules[key], m.unfitModules[key])
 }
 
-func badProblem(s *State, r FixedBuild) *api.Problem { return s.Bad[badKey(r.Name, r.Module.Digest)].Problem }
+func badProblem(s *State, r FixedBuild) *api.Problem {
+	return s.Bad[badKey(r.Name, r.Module.Digest)].Problem
+}
 
 // leftModules are the fixed modules on the disk while their live patch is not
 // applied: it is on its way, or waits.

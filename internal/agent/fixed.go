@@ -26,9 +26,9 @@ type Fixed struct {
 
 // Fix is one fix that this machine has.
 type Fix struct {
-	ID       string   `json:"id"`
-	Title    string   `json:"title,omitempty"`
-	CVEs     []string `json:"cves"`
+	ID    string   `json:"id"`
+	Title string   `json:"title,omitempty"`
+	CVEs  []string `json:"cves"`
 	// Possible are those of CVEs of which it is not sure that this is their fix.
 	Possible []string `json:"possible,omitempty"`
 	Severity string   `json:"severity,omitempty"`

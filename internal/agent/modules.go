@@ -73,7 +73,9 @@ func (m *Modules) file(name string) (FixedModule, bool) {
 }
 
 // open reports whether one of the files is not confirmed.
-func (m *Modules) open() bool { return slices.ContainsFunc(m.Files, func(f FixedModule) bool { return !f.Sure }) }
+func (m *Modules) open() bool {
+	return slices.ContainsFunc(m.Files, func(f FixedModule) bool { return !f.Sure })
+}
 
 // moduleBuildID reads the build-id of a module's bytes.
 func moduleBuildID(ko []byte, ok bool) (string, error) {

@@ -172,6 +172,6 @@ type Crypt interface {
 // BundleInfo is what a bundle says about itself.
 type BundleInfo struct {
 	Tier   string
-	Policy string // of this machine; "" is the default one
+	Policy string            // of this machine; "" is the default one
 	Keys   map[string]string // content keys wrapped for this machine, by live patch
 }

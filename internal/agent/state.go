@@ -37,9 +37,9 @@ type State struct {
 	Modules map[string]Modules        `json:"modules,omitempty"`
 	Former  map[string][]FormerModule `json:"former_modules,omitempty"`
 	Bad     map[string]BadModule      `json:"bad_modules,omitempty"`
-	Pending []api.Report       `json:"pending,omitempty"` // in order
-	Dropped int                `json:"dropped,omitempty"` // reports given up because too many waited
-	History []api.Report       `json:"history,omitempty"`
+	Pending []api.Report              `json:"pending,omitempty"` // in order
+	Dropped int                       `json:"dropped,omitempty"` // reports given up because too many waited
+	History []api.Report              `json:"history,omitempty"`
 }
 
 // Intent is a live patch between Loading and Healthy.

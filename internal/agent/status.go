@@ -31,23 +31,23 @@ type Status struct {
 	Server     *ServerStatus  `json:"server,omitempty"`
 	// Applied is the live patch that the kernel runs, Patch where the last one
 	// stands that anything was done with.
-	Applied    *AppliedStatus `json:"applied,omitempty"`
-	Patch      *api.Patch     `json:"patch,omitempty"`
+	Applied *AppliedStatus `json:"applied,omitempty"`
+	Patch   *api.Patch     `json:"patch,omitempty"`
 	// Modules are the fixed modules on the disk while no live patch is applied.
-	Modules []api.Replacement `json:"modules,omitempty"`
-	Decision   string         `json:"decision,omitempty"`
-	Offer      *trust.Offer   `json:"offer,omitempty"` // what the decision waits for
-	Retry      int64          `json:"retry,omitempty"`
-	NextWindow int64          `json:"next_window,omitempty"`
-	Stalls     []api.Stall    `json:"stalls,omitempty"` // who holds up the transition
-	Hold       bool           `json:"hold"`
-	ServerHold bool           `json:"server_hold"`
-	Quarantine []api.Patch    `json:"quarantine,omitempty"`
-	ByHand     []api.Patch    `json:"reverted_by_hand,omitempty"`
-	Able       bool           `json:"able"`
-	Problems   []code.Problem `json:"problems,omitempty"`
-	Waiting    int            `json:"reports_waiting"`
-	Dropped    int            `json:"reports_dropped,omitempty"`
+	Modules    []api.Replacement `json:"modules,omitempty"`
+	Decision   string            `json:"decision,omitempty"`
+	Offer      *trust.Offer      `json:"offer,omitempty"` // what the decision waits for
+	Retry      int64             `json:"retry,omitempty"`
+	NextWindow int64             `json:"next_window,omitempty"`
+	Stalls     []api.Stall       `json:"stalls,omitempty"` // who holds up the transition
+	Hold       bool              `json:"hold"`
+	ServerHold bool              `json:"server_hold"`
+	Quarantine []api.Patch       `json:"quarantine,omitempty"`
+	ByHand     []api.Patch       `json:"reverted_by_hand,omitempty"`
+	Able       bool              `json:"able"`
+	Problems   []code.Problem    `json:"problems,omitempty"`
+	Waiting    int               `json:"reports_waiting"`
+	Dropped    int               `json:"reports_dropped,omitempty"`
 }
 
 // ServerStatus is how the machine stands with its server.

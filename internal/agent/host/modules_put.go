@@ -72,8 +72,10 @@ func (m Modules) Put(ctx context.Context, release string, add map[string][]byte,
 			return err
 		}
 		defer undo()
-		if err := m.unlink(top, dir, orphans); err != nil {
-			return err
+		if len(orphans) > 0 {
+			if err := m.unlink(top, dir, orphans); err != nil {
+				return err
+			}
 		}
 	}
 	if err := m.depmod(ctx, release); err != nil {
@@ -226,4 +228,3 @@ func (m Modules) depmod(ctx context.Context, release string) error {
 	defer d.Close()
 	return onDisk(m.dir(release), unix.Syncfs(int(d.Fd())))
 }
-
