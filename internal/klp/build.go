@@ -40,6 +40,9 @@ func ready(t *Target, opts Options, inputs []Input) (*Module, []*piece, *linkage
 		return nil, nil, nil, err
 	}
 	for _, p := range pieces {
+		if err := t.landings(p); err != nil {
+			return nil, nil, nil, err
+		}
 		if err := p.joinCold(ln); err != nil {
 			return nil, nil, nil, err
 		}

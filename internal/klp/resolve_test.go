@@ -330,6 +330,33 @@ func TestAFunctionWithAnEndbrMayBePointedAt(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 }
 
+// What an edited table leads to is called by a pointer, and keeps the module in
+// memory.
+func TestATableLeadsWhereAPointerMay(t *testing.T) {
+	for flag, want := range map[string]code.Code{"-fcf-protection=branch": "", "-fcf-protection=none": "TS5205"} {
+		b := newBench(t)
+		file := b.object("int open(int x) { return x; }\n", flag)
+		tg := b.target(nil, nil, file)
+		o, err := tg.owner("")
+		qt.Assert(t, qt.IsNil(err))
+		f := b.read(file)
+		table := &elfobj.Section{Data: make([]byte, objdiff.EditSize), Relocs: []elfobj.Reloc{
+			{Off: 0, Type: uint32(elf.R_X86_64_64), Sym: &elfobj.Symbol{Name: "target"}},
+			{Off: 16, Type: uint32(elf.R_X86_64_64), Sym: f.Symbol("open")},
+		}}
+		p := &piece{in: &Input{Object: "x.o"}, layout: &layout{owner: o}, file: f, edits: &elfobj.Symbol{Section: table, Size: objdiff.EditSize}}
+		tg.sealed = map[string]seals{"": {tracked: true}}
+		qt.Check(t, qt.Equals(code.Of(tg.landings(p)), want))
+		tg.sealed = map[string]seals{"": {}}
+		qt.Check(t, qt.IsNil(tg.landings(p)))
+		qt.Check(t, qt.DeepEquals(stays([]*piece{p}), []string{"x.o: an edited table"}))
+		table.Relocs[1].Sym = &elfobj.Symbol{Name: "target_function"}
+		qt.Check(t, qt.HasLen(stays([]*piece{p}), 0))
+		p.in.Extract.Lent = []string{"a string in probe"}
+		qt.Check(t, qt.DeepEquals(stays([]*piece{p}), []string{"x.o: a string in probe"}))
+	}
+}
+
 func TestSealedFunctionsOfAModule(t *testing.T) {
 	b := newBench(t)
 	ko := b.module("mod", b.object(`

@@ -3,8 +3,12 @@
 package klp
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
@@ -33,12 +37,35 @@ func stays(pieces []*piece) []string {
 }
 
 // leadsHere reports whether an edit writes an address of the module's own.
-func (p *piece) leadsHere() bool {
+func (p *piece) leadsHere() bool { return len(p.written()) > 0 }
+
+// written lists the relocations by which edits write such addresses.
+func (p *piece) written() (out []elfobj.Reloc) {
 	const newAt = 16
+	if p.edits == nil {
+		return nil
+	}
 	for _, r := range p.edits.Section.Relocs {
 		if r.Off%objdiff.EditSize == newAt && r.Sym != nil && r.Sym.Section != nil {
-			return true
+			out = append(out, r)
 		}
 	}
-	return false
+	return out
+}
+
+// landings refuses an edit by which a table leads to a function of the module
+// that does not begin with ENDBR, if the kernel tracks indirect branches. The
+// compiler puts one where it sees the address taken.
+func (t *Target) landings(p *piece) error {
+	s, err := t.seals(p.layout.owner)
+	if err != nil || !s.tracked {
+		return err
+	}
+	for _, r := range p.written() {
+		to, at := r.Sym.Section, r.Sym.Value+uint64(r.Addend)
+		if to.Exec() && (at > uint64(len(to.Data)) || !bytes.HasPrefix(to.Data[at:], endbr64)) {
+			return code.New("TS5205", r.Sym.Name, fmt.Sprintf("in %s, which an edited table would point to: it does not begin with ENDBR", p.in.Object))
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ package objdiff
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/insn"
@@ -30,6 +31,11 @@ var borrowers = map[string]bool{
 	"kasprintf": true, "devm_kasprintf": true, "match_string": true, "__sysfs_match_string": true, "sysfs_streq": true,
 	"sysfs_emit": true, "sysfs_emit_at": true, "sscanf": true, "__request_module": true, "print_hex_dump": true, "audit_log_format": true,
 	"seq_puts": true, "__seq_puts": true, "seq_write": true, "__mutex_init": true, "__init_rwsem": true, "__init_waitqueue_head": true,
+	"kmem_cache_create": true, "kmem_cache_create_usercopy": true, "__kmem_cache_create_args": true, // kstrdup_const
+	"mutex_lock": true, "mutex_unlock": true, "mutex_lock_interruptible": true, "mutex_lock_killable": true, "mutex_trylock": true,
+	"down_read": true, "up_read": true, "down_write": true, "up_write": true, "down": true, "up": true,
+	"_raw_spin_lock": true, "_raw_spin_unlock": true, "_raw_spin_lock_bh": true, "_raw_spin_unlock_bh": true, "_raw_spin_lock_irq": true,
+	"_raw_spin_unlock_irq": true, "_raw_spin_lock_irqsave": true, "_raw_spin_unlock_irqrestore": true,
 	"add_taint": true, "panic": true, "_printk_deferred": true, "dev_err_probe": true,
 	"_dev_emerg": true, "_dev_alert": true, "_dev_crit": true, "_dev_err": true, "_dev_warn": true, "_dev_notice": true, "_dev_info": true,
 	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true,
@@ -93,10 +99,12 @@ func (r *Result) lentByCode(a *atom, say func(string, *atom)) {
 		for k := range list[i].ref {
 			f := &list[i].ref[k]
 			what := r.ownAddress(a, f)
-			if what == "" || !list[i].takes(a, f) || list[i].borrowed(list[i+1:]) {
+			if what == "" || !list[i].takes(a, f) {
 				continue
 			}
-			say(what, a)
+			if callee := list[i].given(list[i+1:]); !borrows(callee) {
+				say(what+strings.TrimSuffix(" to "+callee, " to "), a)
+			}
 		}
 	}
 }
@@ -109,7 +117,7 @@ func (r *Result) ownAddress(from *atom, f *ref) string {
 	case f.branch || f.implicit || t.extern != nil:
 		return ""
 	case t.atom == nil && t.litSec != nil:
-		return "a string"
+		return strconv.Quote(string(t.literal[:min(len(t.literal), 32)]))
 	case t.atom == nil || !t.atom.included:
 		return ""
 	case t.atom.class.code():
@@ -129,45 +137,51 @@ func (r *Result) ownAddress(from *atom, f *ref) string {
 // what is there, or compare with it.
 func (s *step) takes(a *atom, f *ref) bool {
 	off := int(int64(f.off-(a.entry-a.start)) - s.at)
-	compares := s.Map == insn.Map1Byte && (s.Opcode == 0x3d || s.Opcode == 0x81 && s.Reg() == 7)
+	equality := s.Map == insn.Map1Byte && (s.Opcode == 0x3d || s.Opcode == 0x81 && s.Reg() == 7)
 	switch field, _ := s.FieldAt(off); field {
 	case insn.DispField:
 		return s.Map == insn.Map1Byte && s.Opcode == 0x8d // lea
 	case insn.ImmField:
-		return !compares
+		return !equality
 	}
 	return true
 }
 
-// borrowed reports whether the address that an instruction takes is an argument
-// of a borrower, which is called next, and goes nowhere else.
-func (s *step) borrowed(rest []step) bool {
+// compares is the callee when memory is compared in place, without a call.
+const compares = "memcmp"
+
+// given names the function that an address goes to as an argument: the one that
+// is called next. It is "" if it may go elsewhere.
+func (s *step) given(rest []step) string {
 	reg, ok := s.argument()
 	if !ok {
-		return false
+		return ""
 	}
 	for i := range rest {
 		switch n := &rest[i]; n.Kind {
 		case insn.Call:
 			if len(n.ref) != 1 {
-				return false
+				return ""
 			}
 			switch t := n.ref[0].to; {
 			case t.extern != nil:
-				return borrows(t.extern.Name)
+				return t.extern.Name
 			case t.atom != nil:
-				return borrows(t.atom.name())
+				return t.atom.name()
 			}
-			return false
+			return ""
 		case insn.Jump, insn.CondJump, insn.Ret, insn.IndirectJump, insn.IndirectCall:
-			return false
+			return ""
 		default:
+			if n.Prefix&(insn.Rep|insn.RepNE) != 0 && n.Map == insn.Map1Byte && n.Opcode == 0xa6 && (reg == 6 || reg == 7) { // cmpsb
+				return compares
+			}
 			if reg >= 0 && n.mentions(reg) {
-				return false
+				return ""
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 const (
