@@ -3,8 +3,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +14,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
@@ -82,8 +85,13 @@ func manifestText(r showResult) string {
 	), 2))
 	b.WriteString("\n")
 	for _, f := range m.Fixes {
-		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(f.ID, f.Title, strings.Join(f.CVEs, " ")), "  ") + "\n")
+		modules := ""
+		if len(f.Modules) > 0 {
+			modules = "by the fixed " + strings.Join(f.Modules, ", ")
+		}
+		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(f.ID, f.Title, cvesText(f.CVEs, f.Possible), modules), "  ") + "\n")
 	}
+	b.WriteString(openText(m.Open))
 	if len(m.Functions) > 0 {
 		b.WriteString("\n" + ui.Indent(replacedTable(m.Functions), 2))
 	}
@@ -97,6 +105,35 @@ func manifestText(r showResult) string {
 		b.WriteString("\n  " + ui.Dim("○ not proven yet: tsugictl prove "+r.File) + "\n")
 	}
 	return b.String()
+}
+
+// cvesText lists CVEs, and which of them the fix has by a possible attribution
+// alone.
+func cvesText(cves, possible []string) string {
+	words := make([]string, len(cves))
+	for i, c := range cves {
+		if words[i] = c; slices.Contains(possible, c) {
+			words[i] += " (possible)"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// openText lists what the update changes and the live patch does not, the most
+// severe first.
+func openText(open []livepatch.OpenFix) string {
+	if len(open) == 0 {
+		return ""
+	}
+	rank := func(o livepatch.OpenFix) int { return series.Severity(o.Severity).Rank() }
+	open = slices.Clone(open)
+	slices.SortStableFunc(open, func(a, b livepatch.OpenFix) int { return cmp.Compare(rank(b), rank(a)) })
+	rows := make([][]string, len(open))
+	for i, o := range open {
+		severity := severityWord(series.Severity(o.Severity), o.Exploited)
+		rows[i] = []string{o.Kind, severity, o.ID, cvesText(o.CVEs, o.Possible), ui.Dim(clip(strings.TrimSpace(string(o.Code)+" "+o.Why), 80))}
+	}
+	return "\n" + ui.Indent(ui.Table([]string{"stays open", "severity", "fix", "CVEs", "why"}, rows), 2)
 }
 
 func replacedTable(functions []livepatch.Function) string {
