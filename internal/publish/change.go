@@ -82,6 +82,10 @@ func (s *Service) reload() bool {
 var errSigned = errors.New("another server signed meanwhile")
 
 func (s *Service) changeOnce(ctx context.Context, tx *store.Tx, f func(*job) error) error {
+	// Whoever does not wait here does it all again, and under load for ever.
+	if err := tx.LockTUF(ctx); err != nil {
+		return err
+	}
 	files, generation, err := tx.TUFFiles(ctx)
 	if err != nil {
 		return err

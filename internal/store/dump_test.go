@@ -59,7 +59,7 @@ func fillAll(t testing.TB, s *Store, until int64) {
 	must(s.AddLivePatch(ctx, p))
 	_, err := s.AddPublication(ctx, p.ID, "edge")
 	must(err)
-	_, err = s.NextSequence(ctx, "edge", "b-x", "default")
+	_, err = nextSequence(ctx, s, "edge", "b-x", "default")
 	must(err)
 	_, err = s.SaveTUF(ctx, []TUFFile{{Role: "root", Version: 1, Name: "1.root.json", Body: []byte("{}\n")}}, 0)
 	must(err)

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -162,7 +163,7 @@ func TestTiers(t *testing.T) {
 		token = newToken(t, s, Token{Name: "u", Tier: "lab"})
 		qt.Check(t, qt.ErrorIs(s.DeleteTier(ctx, "lab"), ErrConflict)) // a token
 		qt.Assert(t, qt.IsNil(s.RevokeToken(ctx, token.ID)))
-		n, err := s.NextSequence(ctx, "lab", "b", "default")
+		n, err := nextSequence(ctx, s, "lab", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 1))
 		qt.Assert(t, qt.IsNil(s.DeleteTier(ctx, "lab")))
@@ -227,16 +228,16 @@ func TestIndexes(t *testing.T) {
 		ctx := t.Context()
 		_, err := s.Index(ctx, "edge", "b", "default")
 		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
-		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", "default", []byte(`{"to":1}`))))
+		qt.Assert(t, qt.IsNil(s.Update(ctx, func(tx *Tx) error { return tx.SetRevert(ctx, "edge", "b", "default", []byte(`{"to":1}`)) })))
 		for want := range int64(3) {
-			n, err := s.NextSequence(ctx, "edge", "b", "default")
+			n, err := nextSequence(ctx, s, "edge", "b", "default")
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.Equals(n, want+1))
 		}
-		n, err := s.NextSequence(ctx, "edge", "b", "web") // another policy's counts for itself
+		n, err := nextSequence(ctx, s, "edge", "b", "web") // another policy's counts for itself
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 1))
-		n, err = s.NextSequence(ctx, "beta", "b", "default")
+		n, err = nextSequence(ctx, s, "beta", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 1))
 		all, err := s.Indexes(ctx)
@@ -246,7 +247,7 @@ func TestIndexes(t *testing.T) {
 			{Tier: "edge", BuildID: "b", Policy: "default", Sequence: 3, Revert: []byte(`{"to":1}`)},
 			{Tier: "edge", BuildID: "b", Policy: "web", Sequence: 1},
 		}))
-		qt.Assert(t, qt.IsNil(s.SetRevert(ctx, "edge", "b", "default", nil)))
+		qt.Assert(t, qt.IsNil(s.Update(ctx, func(tx *Tx) error { return tx.SetRevert(ctx, "edge", "b", "default", nil) })))
 		x, err := s.Index(ctx, "edge", "b", "default")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.DeepEquals(x, Index{Tier: "edge", BuildID: "b", Policy: "default", Sequence: 3}))
@@ -316,4 +317,12 @@ func TestOnlyOneSignsAGeneration(t *testing.T) {
 		qt.Assert(t, qt.HasLen(files, 1))
 		qt.Check(t, qt.Equals(files[0].Version, signers*rounds))
 	})
+}
+
+func nextSequence(ctx context.Context, s *Store, tier, buildID, policy string) (n int64, err error) {
+	err = s.Update(ctx, func(tx *Tx) error {
+		n, err = tx.NextSequence(ctx, tier, buildID, policy)
+		return err
+	})
+	return n, err
 }

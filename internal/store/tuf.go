@@ -25,23 +25,9 @@ func (tx *Tx) NextSequence(ctx context.Context, tier, buildID, policy string) (i
 	return n, tx.s.translate(err)
 }
 
-// NextSequence draws the next sequence number of an index.
-func (s *Store) NextSequence(ctx context.Context, tier, buildID, policy string) (n int64, err error) {
-	err = s.Update(ctx, func(tx *Tx) error {
-		n, err = tx.NextSequence(ctx, tier, buildID, policy)
-		return err
-	})
-	return n, err
-}
-
 // SetRevert stores the revert that an index authorises; nil takes it back.
 func (tx *Tx) SetRevert(ctx context.Context, tier, buildID, policy string, revert []byte) error {
 	return tx.q.SaveRevert(ctx, query.SaveRevertParams{Tier: tier, BuildID: buildID, Policy: policy, Revert: text(string(revert))})
-}
-
-// SetRevert stores the revert that an index authorises: see Tx.
-func (s *Store) SetRevert(ctx context.Context, tier, buildID, policy string, revert []byte) error {
-	return s.Update(ctx, func(tx *Tx) error { return tx.SetRevert(ctx, tier, buildID, policy, revert) })
 }
 
 // Index returns the bookkeeping of an index; ErrNotFound if there was none.

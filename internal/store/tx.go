@@ -105,10 +105,11 @@ func (tx *Tx) fleet(ctx context.Context) error {
 // LockPolicies makes this transaction the only one that changes policies, the
 // groups that have them, updates or choices, or relies on what it read of
 // them. It comes before such reads.
-func (tx *Tx) LockPolicies(ctx context.Context) error {
-	_, err := tx.q.Draw(ctx, counterPolicies)
-	return err
-}
+func (tx *Tx) LockPolicies(ctx context.Context) error { return tx.q.Hold(ctx, counterPolicies) }
+
+// LockTUF makes this transaction the only one that changes the TUF repository.
+// It comes before what it reads of that, and before LockPolicies.
+func (tx *Tx) LockTUF(ctx context.Context) error { return tx.q.Hold(ctx, counterTUF) }
 
 // Changes are the latest changes of things that changed after a number, in
 // order; the last one's number is the next to ask with. Several things that

@@ -4,7 +4,7 @@
 
 -- +goose Up
 
--- Whoever changes policies, their groups, updates or choices draws it first.
+-- Whoever changes policies, their groups, updates or choices holds it first.
 INSERT INTO counters (name, value) VALUES ('policies', 0);
 
 -- How often a choice was asked to be built again: part of the name under which

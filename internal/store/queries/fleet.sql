@@ -3,6 +3,9 @@
 -- name: Draw :one
 UPDATE counters SET value = value + 1 WHERE name = sqlc.arg(name) RETURNING value;
 
+-- name: Hold :exec
+UPDATE counters SET value = value WHERE name = sqlc.arg(name);
+
 -- name: Counter :one
 SELECT value FROM counters WHERE name = sqlc.arg(name);
 

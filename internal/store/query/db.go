@@ -119,6 +119,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.heartbeatJobStmt, err = db.PrepareContext(ctx, heartbeatJob); err != nil {
 		return nil, fmt.Errorf("error preparing query HeartbeatJob: %w", err)
 	}
+	if q.holdStmt, err = db.PrepareContext(ctx, hold); err != nil {
+		return nil, fmt.Errorf("error preparing query Hold: %w", err)
+	}
 	if q.indexStmt, err = db.PrepareContext(ctx, index); err != nil {
 		return nil, fmt.Errorf("error preparing query Index: %w", err)
 	}
@@ -490,6 +493,11 @@ func (q *Queries) Close() error {
 	if q.heartbeatJobStmt != nil {
 		if cerr := q.heartbeatJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing heartbeatJobStmt: %w", cerr)
+		}
+	}
+	if q.holdStmt != nil {
+		if cerr := q.holdStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing holdStmt: %w", cerr)
 		}
 	}
 	if q.indexStmt != nil {
@@ -917,6 +925,7 @@ type Queries struct {
 	finishJobStmt           *sql.Stmt
 	giveUpJobStmt           *sql.Stmt
 	heartbeatJobStmt        *sql.Stmt
+	holdStmt                *sql.Stmt
 	indexStmt               *sql.Stmt
 	indexesStmt             *sql.Stmt
 	insertAuditStmt         *sql.Stmt
@@ -1025,6 +1034,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		finishJobStmt:           q.finishJobStmt,
 		giveUpJobStmt:           q.giveUpJobStmt,
 		heartbeatJobStmt:        q.heartbeatJobStmt,
+		holdStmt:                q.holdStmt,
 		indexStmt:               q.indexStmt,
 		indexesStmt:             q.indexesStmt,
 		insertAuditStmt:         q.insertAuditStmt,

@@ -136,6 +136,15 @@ func (q *Queries) Draw(ctx context.Context, name string) (int64, error) {
 	return value, err
 }
 
+const hold = `-- name: Hold :exec
+UPDATE counters SET value = value WHERE name = $1
+`
+
+func (q *Queries) Hold(ctx context.Context, name string) error {
+	_, err := q.exec(ctx, q.holdStmt, hold, name)
+	return err
+}
+
 const insertAudit = `-- name: InsertAudit :exec
 INSERT INTO audit (id, time, actor, action, object, detail)
 VALUES ($1, $2, $3, $4, $5, $6)
