@@ -68,9 +68,6 @@ type Result struct {
 	// Open are the fixes with a CVE or an advisory that the live patch does not
 	// hold and the target needs.
 	Open []livepatch.OpenFix
-	// Asked is what the policy chose (selection.Sharing), before anything was
-	// found not to go with the others.
-	Asked string
 	// Unreplaced are fixes that fixed modules can't serve either, with why.
 	Unreplaced []Unreplaced
 	// Rounds is how many builds it took.
@@ -133,7 +130,6 @@ type construction struct {
 func choose(req Request, rep progress.Reporter) *construction {
 	c := &construction{req: req, rep: rep, kernel: req.Kernel, build: builder.Build, spares: newSpares(), second: newSecond()}
 	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
-	c.result.Asked = c.result.Selection.Sharing()
 	c.kin()
 	c.doubtVerdicts()
 	return c

@@ -147,14 +147,6 @@ func TestFixesOfOneFunctionAreTold(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(c.overlaps(), []selection.Overlap{{Fix: "f1", With: "f0", Functions: []string{"lib/x.c: first"}}}))
 }
 
-func TestEnclosing(t *testing.T) {
-	t.Parallel()
-	lines := strings.Split(source, "\n")
-	for n, want := range map[int]string{1: "", 3: "first", 7: "first", 16: "first", 17: "", 18: "second", 22: "second", 99: ""} {
-		qt.Check(t, qt.Equals(enclosing(lines, n), want), qt.Commentf("line %d", n))
-	}
-}
-
 // TestBlameOfMessages reads messages as gcc writes them.
 func TestBlameOfMessages(t *testing.T) {
 	t.Parallel()

@@ -185,7 +185,7 @@ func functions(t *text, f *series.Fix) []string {
 			n := h.OldStart
 			for _, l := range h.Lines {
 				if l.Op != ' ' {
-					if name := enclosing(lines, n); name != "" {
+					if name := series.FunctionAt(lines, n); name != "" {
 						out = append(out, fmt.Sprintf("%s: %s", d.OldPath, name))
 					}
 				}
@@ -198,27 +198,3 @@ func functions(t *text, f *series.Fix) []string {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
-
-// enclosing names the definition that a line, from 1, is part of: the last one
-// that starts in the first column before it, as kernel style has it.
-func enclosing(lines []string, n int) string {
-	for i := min(n, len(lines)) - 1; i >= 0; i-- {
-		l := lines[i]
-		if strings.HasPrefix(l, "}") && i < n-1 {
-			return "" // between two definitions
-		}
-		if l == "" || !isLetter(l[0]) || strings.HasSuffix(strings.TrimSpace(l), ":") {
-			continue
-		}
-		head, _, found := strings.Cut(l, "(")
-		if !found {
-			continue
-		}
-		if ws := word.FindAllString(head, -1); len(ws) > 0 {
-			return ws[len(ws)-1]
-		}
-	}
-	return ""
-}
-
-func isLetter(b byte) bool { return b == '_' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' }

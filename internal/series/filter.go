@@ -84,6 +84,21 @@ func (f *Fix) Functions() []string {
 	return slices.Compact(out)
 }
 
+// FunctionAt names the function that a line of a source, from 1, is part of: the
+// last one that begins in the first column before it, as kernel style has it;
+// "" between two.
+func FunctionAt(lines []string, n int) string {
+	for i := min(n, len(lines)) - 1; i >= 0; i-- {
+		if strings.HasPrefix(lines[i], "}") && i < n-1 {
+			return ""
+		}
+		if name, ok := functionHead(lines[i]); ok {
+			return name
+		}
+	}
+	return ""
+}
+
 // functionHead names the function that a line in the first column begins.
 func functionHead(line string) (string, bool) {
 	if line == "" || line[0] != '_' && (line[0]|0x20 < 'a' || line[0]|0x20 > 'z') {

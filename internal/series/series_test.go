@@ -276,3 +276,28 @@ func TestDoubts(t *testing.T) {
 		{CVE: "CVE-2026-0001", Severity: Low, Fixes: []string{"a"}, Subject: "x: CVE-2026-0001", Why: "it fits, and others do"},
 	}), qt.Commentf("the third has a fix of its own"))
 }
+
+func TestFunctionAt(t *testing.T) {
+	lines := strings.Split(`#include "y.h"
+
+static int first(int n)
+{
+	return n;
+out:
+	return first(0);
+}
+
+struct ops ops = {
+	.second = second,
+};
+
+int
+second(int n)
+{
+	return first(b);
+}
+`, "\n")
+	for n, want := range map[int]string{1: "", 3: "first", 5: "first", 7: "first", 8: "first", 9: "", 11: "", 15: "second", 17: "second", 99: ""} {
+		qt.Check(t, qt.Equals(FunctionAt(lines, n), want), qt.Commentf("line %d", n))
+	}
+}
