@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,4 +200,35 @@ func TestAPolicyTravelsWhole(t *testing.T) {
 	}
 	qt.Check(t, qt.DeepEquals(jobs.PolicyOf(jobs.PolicyWire(p)), p))
 	qt.Check(t, qt.IsTrue(slices.Equal(p.Extra, jobs.PolicyWire(p).Extra)))
+}
+
+// Servers that look at the same time make one job of a choice.
+func TestServersThatChooseAtOnceMakeOneJob(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, s *site) {
+		s.pushes(2)
+		wanted, err := s.pub.Choose(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.HasLen(wanted, 1))
+		w := wanted[0]
+		u := api.JobUpdate{Series: w.Updates, Selection: w.Selection, Policy: jobs.PolicyWire(w.Policy), At: w.At.UnixMilli(), Policies: w.Policies}
+		var made atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				yes, err := s.queue.SubmitUpdate(t.Context(), w.Target, w.Title, u, w.Pushed)
+				if err != nil {
+					t.Errorf("submit: %v", err)
+				}
+				if yes {
+					made.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		qt.Check(t, qt.Equals(made.Load(), 1))
+		all, err := s.queue.Jobs(t.Context(), store.JobFilter{})
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.HasLen(all, 1))
+	})
 }
