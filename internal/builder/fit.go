@@ -95,7 +95,7 @@ type fitted struct {
 	objs    []kbuild.Object
 	some    bool // there are more
 	changed map[string]fix.Change
-	texts   []string // all sources that know the structs, as they were and as they are
+	readers []string // all sources that know the structs, as they were and as they are
 	blind   bool     // not all of them
 	known   map[string]objects
 }
@@ -166,9 +166,10 @@ func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]
 	stay := text == string(c.New) // where the fix has it is where there is room
 	c.New = []byte(text)
 	changed[file] = c
+	olds, news := f.build.texts()
 	for _, m := range moves {
 		switch {
-		case m.Kept && !standsUnused(f.olds(), m, about.zeroed),
+		case m.Kept && !standsUnused(uses(m.Member, olds, news), m, about.zeroed),
 			m.Kept && m.What == layout.Lock && !keepAllInits(changed, m.Member),
 			!m.Kept && m.What == layout.Lock && !about.zeroed,
 			!m.Kept && f.counted(m.Member):
@@ -196,18 +197,10 @@ func (f *fitted) definedIn(typ string) string {
 	return ""
 }
 
-// olds are the files that the fixes change, as they were.
-func (f *fitted) olds() (out []string) {
-	for _, path := range slices.Sorted(maps.Keys(f.sources)) {
-		out = append(out, string(f.sources[path].Old))
-	}
-	return out
-}
-
 // read reads the changed files, the sources of all objects that the fixes reach, and the
 // headers beside them.
 func (f *fitted) read(ctx context.Context) error {
-	if f.texts != nil {
+	if f.readers != nil {
 		return nil
 	}
 	objs := f.objs
@@ -238,7 +231,7 @@ func (f *fitted) read(ctx context.Context) error {
 			files[path.Join(dir, filepath.Base(h))] = true
 		}
 	}
-	f.texts = []string{}
+	f.readers = []string{}
 	for _, p := range slices.Sorted(maps.Keys(files)) {
 		c, ok := f.sources[p]
 		text := c.Old
@@ -249,7 +242,7 @@ func (f *fitted) read(ctx context.Context) error {
 				return nil
 			}
 		}
-		f.texts = append(f.texts, string(text), string(c.New))
+		f.readers = append(f.readers, string(text), string(c.New))
 	}
 	return nil
 }
@@ -257,7 +250,7 @@ func (f *fitted) read(ctx context.Context) error {
 // zeroes reports whether all objects of a type are zeroed when they are made,
 // by old and by new code.
 func (f *fitted) zeroes(typ, file string) bool {
-	return !f.blind && !anybodys(file) && alwaysZeroed(f.texts, typ)
+	return !f.blind && !anybodys(file) && alwaysZeroed(f.readers, typ)
 }
 
 // keepAllInits keeps what sets up a lock in all files. Without any, it may be

@@ -96,7 +96,7 @@ func (f *fitted) room(typ, file string, size int) int {
 		return 0
 	}
 	header, _ := f.types.size("devres")
-	return roomOf(f.texts, typ, size, header)
+	return roomOf(f.readers, typ, size, header)
 }
 
 // anybodys reports whether what a file defines may be used anywhere.

@@ -5,6 +5,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -129,12 +130,17 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 	return nil
 }
 
-// counted reports whether the fixed sources count a member down.
+// counted reports whether the fixed sources count a new member down.
 func (b *build) counted(member string) bool {
-	for _, c := range b.sources {
-		if countsFrom([]string{string(c.New)}, member) {
-			return true
-		}
+	olds, news := b.texts()
+	return countsFrom(uses(member, news, olds), member)
+}
+
+// texts are the files that the fixes change, as they were and as they are.
+func (b *build) texts() (olds, news []string) {
+	for _, file := range slices.Sorted(maps.Keys(b.sources)) {
+		olds = append(olds, string(b.sources[file].Old))
+		news = append(news, string(b.sources[file].New))
 	}
-	return false
+	return olds, news
 }

@@ -46,6 +46,25 @@ func countsFrom(texts []string, member string) bool {
 	return !eachUse(texts, member, func(u use) bool { return !counts(u.before, u.after) })
 }
 
+// uses are the texts of some that use a member in lines that others of them have
+// not: what a file goes on using is a member of something else.
+func uses(member string, texts, others []string) (out []string) {
+	named := regexp.MustCompile(`(->|\.)\s*` + regexp.QuoteMeta(member) + `\b`)
+	for i, text := range texts {
+		there := map[string]bool{}
+		for line := range strings.SplitSeq(others[i], "\n") {
+			there[strings.TrimSpace(line)] = true
+		}
+		for line := range strings.SplitSeq(text, "\n") {
+			if named.MatchString(line) && !there[strings.TrimSpace(line)] {
+				out = append(out, text)
+				break
+			}
+		}
+	}
+	return out
+}
+
 // use is a place where a text names a member of something.
 type use struct{ text, before, after, base string }
 

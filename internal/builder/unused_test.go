@@ -50,6 +50,14 @@ func TestOldCodeStandsAMemberThatIsNotUsed(t *testing.T) {
 	}
 }
 
+// A combined build changes files that know nothing of the struct.
+func TestMembersOfOthersAreNoUses(t *testing.T) {
+	const own, other, common = "\tx->m->n = 1;\n", "\ty->m->n = 1;\n", "\tz->m--;\n"
+	qt.Check(t, qt.DeepEquals(uses("m", []string{own + common, other + common}, []string{common, common + other}), []string{own + common}))
+	qt.Check(t, qt.HasLen(uses("m", []string{"\tx->more = 1;\n"}, []string{""}), 0))
+	qt.Check(t, qt.HasLen(uses("m", []string{other}, []string{"\t" + other}), 0))
+}
+
 func TestWhatSetsUpALockIsKept(t *testing.T) {
 	const old = "int f(struct s *x)\n{\n\tx->n = 1;\n\n\tmutex_init(&x->m);\n\tINIT_WORK(&x->w, g);\n\n\treturn 0;\n}\n\nint g(struct s *x)\n{\n\tmutex_lock(&x->m);\n\th(x);\n\tmutex_unlock(&x->m);\n}\n"
 	without := func(s string) string {
