@@ -146,7 +146,7 @@ func (a *Agent) tendModules(ctx context.Context, h *Host) error {
 	if have.Changing || have.Patch != healthy.ID || !sameFiles(have.Files, want) || a.disturbed(h, have) {
 		return a.install(ctx, h, healthy.ID, card, have, want)
 	}
-	return nil
+	return a.swapAll(ctx, h, healthy.ID, card, have.Files)
 }
 
 // goneForGood: nothing that happens by itself brings this live patch back.
