@@ -48,19 +48,11 @@ func (w *walk) judge(ctx context.Context, i int, last bool) (bool, error) {
 // found that could help. It returns nil when what it takes has to wait for the
 // last pass.
 func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, error) {
-	e := &entry{ID: f.ID, Engine: w.req.Engine, Stated: slices.Clone(f.Requires)}
-	fixes := []*series.Fix{f}
-	var reqs []Requirement
-	join := func(r *series.Fix, name string) {
-		for _, x := range w.closure(r) {
-			if !slices.Contains(fixes, x) {
-				fixes = append(fixes, x)
-				reqs = append(reqs, Requirement{x.ID, name})
-			}
-		}
-	}
-	join(f, "")
+	e := &entry{ID: f.ID, Engine: w.req.Engine, Stated: slices.Clone(f.Requires), Limit: w.limit()}
+	joined := []join{{f, ""}}
+	var fixes []*series.Fix
 	for {
+		fixes, e.Verdict = w.together(joined), nil
 		if !last && slices.ContainsFunc(fixes, func(x *series.Fix) bool { return effort(x) > 0 }) {
 			return nil, nil
 		}
@@ -69,34 +61,95 @@ func (w *walk) assess(ctx context.Context, f *series.Fix, last bool) (*entry, er
 			return nil, ctx.Err()
 		}
 		if err == nil && len(r.Failed) == 0 {
-			e.Verdict = fromReport(r)
+			if joined, r, err = w.needed(ctx, joined, r); err != nil {
+				return nil, err
+			}
+			fixes, e.Verdict = w.together(joined), fromReport(r)
 			break
 		}
 		before := len(fixes)
 		if before < most {
 			for _, p := range problems(r, err) {
-				if more, name := w.lacking(p, fixes); more != nil {
-					join(more, name)
+				if more, name := w.lacking(p, w.together(joined)); more != nil {
+					joined = append(joined, join{more, name})
 				}
 			}
 		}
 		if strings.HasPrefix(string(code.Of(err)), "TS91") { // of this machine: a full disk, a program that is missing
 			return nil, err
 		}
-		if len(fixes) == before {
+		if len(w.together(joined)) == before {
 			e.Verdict = unanswered(r, err)
 			e.Series = w.digest
 			break
 		}
 	}
-	e.Verdict.With = reqs
 	for _, x := range fixes[1:] {
+		e.Verdict.With = append(e.Verdict.With, Requirement{x.ID, w.nameOf(x, joined)})
 		if e.With == nil {
 			e.With = map[string]string{}
 		}
 		e.With[x.ID] = contentOf(x)
 	}
 	return e, nil
+}
+
+// join is a fix that is taken because a name was missed; the first one is the
+// fix that is judged.
+type join struct {
+	fix  *series.Fix
+	name string
+}
+
+// together are fixes with all that the series says they require.
+func (w *walk) together(joined []join) []*series.Fix {
+	var out []*series.Fix
+	for _, j := range joined {
+		for _, x := range w.closure(j.fix) {
+			if !slices.Contains(out, x) {
+				out = append(out, x)
+			}
+		}
+	}
+	return out
+}
+
+// nameOf is the name that a fix was first taken for.
+func (w *walk) nameOf(f *series.Fix, joined []join) string {
+	for _, j := range joined {
+		if slices.Contains(w.closure(j.fix), f) {
+			return j.name
+		}
+	}
+	return ""
+}
+
+// mostTried bounds how many fixes are left out again to see whether they were
+// needed.
+const mostTried = 12
+
+// needed leaves out, one after the other, what was joined and is not needed:
+// what a compiler misses is looked for by names, and a name has more than one
+// fix. It returns what is left, and what a build of that says.
+func (w *walk) needed(ctx context.Context, joined []join, r *builder.Report) ([]join, *builder.Report, error) {
+	if len(joined) <= 2 || len(joined) > mostTried+1 {
+		return joined, r, nil
+	}
+	for i := len(joined) - 1; i > 0; i-- {
+		less := slices.Delete(slices.Clone(joined), i, i+1)
+		if len(w.together(less)) == len(w.together(joined)) {
+			joined = less
+			continue
+		}
+		without, err := w.try(ctx, w.together(less))
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		if err == nil && len(without.Failed) == 0 {
+			joined, r = less, without
+		}
+	}
+	return joined, r, nil
 }
 
 // closure is a fix and all that the series says it requires.
@@ -119,7 +172,7 @@ func (w *walk) try(ctx context.Context, fixes []*series.Fix) (r *builder.Report,
 	slices.SortFunc(ordered, func(a, b *series.Fix) int { return place(a) - place(b) })
 	req := builder.Request{
 		Target: w.req.Target, Kernel: w.kernel, Name: "tsugi_survey", Assess: true, KeepGoing: true, Jobs: 1,
-		MaxObjects: w.req.MaxObjects, Shared: w.req.Shared,
+		MaxObjects: w.limit(), Shared: w.req.Shared,
 	}
 	for _, f := range ordered {
 		d := *f.Diff

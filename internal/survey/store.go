@@ -31,8 +31,10 @@ type entry struct {
 	With   map[string]string `json:"with,omitempty"` // required fixes, by id: what they change
 	// Series is what the verdict depends on when a fix was missing something:
 	// another fix of the series could have brought it.
-	Series  string   `json:"series,omitempty"`
-	Stated  []string `json:"stated,omitempty"` // what the series said it requires
+	Series string   `json:"series,omitempty"`
+	Stated []string `json:"stated,omitempty"` // what the series said it requires
+	// Limit is how many objects the fix was allowed to reach.
+	Limit   int      `json:"limit,omitempty"`
 	Verdict *Verdict `json:"verdict"`
 	// Before is what an earlier engine said, when that was something else.
 	Before Outcome `json:"before,omitempty"`

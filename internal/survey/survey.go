@@ -40,7 +40,7 @@ type Request struct {
 	Engine     string
 	Made       string // date of the report
 	Jobs       int    // fixes and compilers at a time; 0 for one per processor
-	MaxObjects int    // objects that a fix may reach; 0: the builder's limit
+	MaxObjects int    // objects that a fix may reach; 0: 500
 	// Known judges nothing: the report tells what is known by now, be it found
 	// by another engine.
 	Known  bool

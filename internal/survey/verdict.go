@@ -164,6 +164,11 @@ func (v *Verdict) passing() bool {
 	return slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Code == "TS1403" })
 }
 
+// tooMany tells a verdict that a higher limit may change.
+func (v *Verdict) tooMany() bool {
+	return slices.ContainsFunc(v.Reasons, func(r Reason) bool { return r.Code == "TS3106" })
+}
+
 // shorten keeps a compiler's messages from filling a report.
 func shorten(s string) string {
 	const most = 1500

@@ -62,7 +62,7 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	task := w.rep.Start("judge fixes", int64(len(todo)), progress.Steps)
-	c := newClock(w.req.Series, todo)
+	c := newClock(w.req.Series, todo, min(w.req.Jobs, atOnce))
 	later, err := w.pass(ctx, todo, c, task, false)
 	if err == nil {
 		_, err = w.pass(ctx, later, c, task, true)
@@ -83,6 +83,7 @@ func (w *walk) pass(ctx context.Context, todo []int, c *clock, task progress.Tas
 			if err := gctx.Err(); err != nil {
 				return err
 			}
+			start := time.Now()
 			judged, err := w.judge(gctx, i, last)
 			if err != nil {
 				return err
@@ -94,7 +95,7 @@ func (w *walk) pass(ctx context.Context, todo []int, c *clock, task progress.Tas
 				c.postpone(i)
 				return nil
 			}
-			c.done(i)
+			c.done(i, time.Since(start))
 			task.Note(c.left())
 			task.Add(1)
 			return nil
@@ -140,12 +141,23 @@ func (w *walk) holds(f *series.Fix, e *entry) bool {
 	if e == nil || e.Engine != w.req.Engine || !slices.Equal(e.Stated, f.Requires) || e.Series != "" && e.Series != w.digest {
 		return false
 	}
+	if e.Verdict.tooMany() && w.limit() > e.Limit {
+		return false
+	}
 	for id, content := range e.With {
 		if r := w.req.Series.Fix(id); r == nil || contentOf(r) != content {
 			return false
 		}
 	}
 	return true
+}
+
+// limit is how many objects a fix may reach.
+func (w *walk) limit() int {
+	if w.req.MaxObjects > 0 {
+		return w.req.MaxObjects
+	}
+	return 500
 }
 
 // effort ranks fixes by how long they take: a header may reach thousands of
@@ -192,70 +204,4 @@ func (w *walk) prepare(ctx context.Context, todo []int) error {
 		return err
 	}
 	return kbuild.Originals(ctx, t, objs, kbuild.Options{Jobs: w.req.Jobs, Shared: w.req.Shared, Tree: k.Tree()}, w.rep)
-}
-
-// clock tells how long the rest will take, from what was done so far. Fixes
-// with headers take far longer than others and are last, so the two are
-// measured apart.
-type clock struct {
-	mu     sync.Mutex
-	start  time.Time
-	kind   map[int]int // of each fix to be done: 0 or 1
-	count  [2]int
-	finish [2]int
-	spent  [2]time.Duration
-	last   time.Time
-}
-
-func newClock(s *series.Series, todo []int) *clock {
-	now := time.Now()
-	c := &clock{start: now, last: now, kind: map[int]int{}}
-	for _, i := range todo {
-		k := min(effort(s.Fixes[i]), 1)
-		c.kind[i] = k
-		c.count[k]++
-	}
-	return c
-}
-
-// postpone moves a fix to the slow ones.
-func (c *clock) postpone(i int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.count[c.kind[i]]--
-	c.kind[i] = 1
-	c.count[1]++
-}
-
-func (c *clock) done(i int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	k := c.kind[i]
-	c.finish[k]++
-	c.spent[k] += now.Sub(c.last)
-	c.last = now
-}
-
-// left is a short word on the time that is left, once enough is known.
-func (c *clock) left() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finish[0]+c.finish[1] < 8 {
-		return ""
-	}
-	var rest time.Duration
-	for k := range c.count {
-		each := (c.spent[0] + c.spent[1]) / time.Duration(c.finish[0]+c.finish[1])
-		if c.finish[k] > 0 {
-			each = c.spent[k] / time.Duration(c.finish[k])
-		} else if k == 1 {
-			each *= 4
-		}
-		rest += each * time.Duration(c.count[k]-c.finish[k])
-	}
-	if rest < time.Minute {
-		return "less than a minute left"
-	}
-	return fmt.Sprintf("%d min left", int(rest.Minutes()+0.5))
 }
