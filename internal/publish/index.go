@@ -278,10 +278,22 @@ func (j *job) revert(ctx context.Context, tier, buildID, policy string, to int, 
 	if err != nil {
 		return err
 	}
+	policies, err := Policies(ctx, j.tx.Reader)
+	if err != nil {
+		return err
+	}
 	below, there := 0, to == 0
 	for _, p := range patches {
 		below = max(below, p.Version)
-		there = there || p.Version == to && p.Blocked == 0
+		if p.Version != to || p.Blocked != 0 {
+			continue
+		}
+		there = true
+		if x, err := holds(p, policies[policy], j.s.now()); err != nil {
+			return err
+		} else if x != "" { // it is not offered, and machines would go to none
+			return code.New("TS7714", fmt.Sprintf("version %d", to), fmt.Sprintf("policy %s excludes %s, which it holds", policy, x))
+		}
 	}
 	if !there {
 		return code.New("TS7714", fmt.Sprintf("version %d", to), "it is not in tier "+tier+" for policy "+policy+", or blocked")

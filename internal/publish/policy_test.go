@@ -249,6 +249,8 @@ func TestAPolicyComesToATierWithItsLivePatch(t *testing.T) {
 	p.policy("default", without(1, time.Time{}))
 	beta, _ = p.offers(u, "beta", "")
 	qt.Check(t, qt.HasLen(beta, 0))
+	err = p.AuthoriseRevert(t.Context(), target, "edge", "default", 1, "slow", "ann")
+	qt.Check(t, qt.Equals(code.Of(err), "TS7714")) // nor is it what one goes back to
 	// A person may not publish by hand what the policy excludes.
 	for _, policies := range [][]string{nil, {"default"}} {
 		_, err = p.Publish(t.Context(), PublishRequest{Artifact: fixing(t, 3, "fix-1"), Actor: "ann", Policies: policies})

@@ -152,29 +152,41 @@ func (s *Server) withheld(ctx context.Context, p selection.Policy, id string, c 
 	return nil
 }
 
-// countChoices counts what policies choose by how far it has come, and the
-// exclusions that end soon.
-func (s *Server) countChoices(ctx context.Context) (states map[api.ChoiceState]int, ending int, err error) {
+// choiceCount counts what policies choose by how far it has come.
+type choiceCount struct {
+	states     map[api.ChoiceState]int
+	unpromoted int // published, and not in the last tier yet
+	ending     int // exclusions that end soon
+}
+
+func (s *Server) countChoices(ctx context.Context) (*choiceCount, error) {
 	all, err := publish.Policies(ctx, s.store.Reader)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	states = map[api.ChoiceState]int{}
+	tiers, err := s.store.Tiers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := &choiceCount{states: map[api.ChoiceState]int{}}
 	for _, p := range all {
-		ending += len(endingOf(p, s.now()))
+		n.ending += len(endingOf(p, s.now()))
 		selected, err := s.publish.Select(ctx, p, s.now())
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		for _, sel := range selected {
 			c, err := s.choiceOf(ctx, p, sel)
 			if err != nil {
-				return nil, 0, err
+				return nil, err
 			}
-			states[c.State]++
+			n.states[c.State]++
+			if c.State == api.ChoicePublished && len(tiers) > 0 && !slices.Contains(c.Tiers, tiers[len(tiers)-1].Name) {
+				n.unpromoted++
+			}
 		}
 	}
-	return states, ending, nil
+	return n, nil
 }
 
 // problemOf is an error as it travels.

@@ -182,7 +182,7 @@ func TestTheFleetAnswersForAVulnerability(t *testing.T) {
 	_, text := do(t, "GET", s.web.URL+"/metrics", "", "", nil)
 	for _, line := range []string{
 		`tsugi_machines_open{need="reboot",severity="high"} 3`, `tsugi_machines_open{need="module",severity="high"} 1`,
-		`tsugi_policy_choices{state="failed"} 0`, `tsugi_exclusions_ending 0`, `tsugi_choose_failures_total 0`, "\ntsugi_choose_age_seconds ",
+		`tsugi_policy_choices{state="failed"} 0`, `tsugi_policy_choices_unpromoted 0`, `tsugi_exclusions_ending 0`, `tsugi_choose_failures_total 0`, "\ntsugi_choose_age_seconds ",
 	} {
 		qt.Check(t, qt.StringContains(string(text), line))
 	}
@@ -304,6 +304,8 @@ func TestPolicyShowTellsWhatMachinesKeep(t *testing.T) {
 		return p.Choices[0]
 	}
 	qt.Check(t, qt.Equals(choice().Keeps, ""))
+	_, text := do(t, "GET", s.web.URL+"/metrics", "", "", nil)
+	qt.Check(t, qt.StringContains(string(text), "tsugi_policy_choices_unpromoted 1"))
 	ends := s.clock().Add(time.Hour).UnixMilli()
 	_, err := s.admin.Exclude(ctx, "default", api.Exclude{Exclusions: []api.Exclusion{{CVE: cve(1), Reason: "r", Owner: "ann", Expires: ends}}})
 	qt.Assert(t, qt.IsNil(err))

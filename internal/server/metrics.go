@@ -99,9 +99,8 @@ type fleetCollector struct {
 // counted is what takes a look at every machine and every choice.
 type counted struct {
 	protections map[api.Protection]int
-	open        *tally                  // nil: not known
-	choices     map[api.ChoiceState]int // nil: not known
-	ending      int
+	open        *tally       // nil: not known
+	choices     *choiceCount // nil: not known
 }
 
 // A scrape of a large fleet visits every machine: not more often than this.
@@ -137,9 +136,10 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	if n.choices != nil {
 		d := desc("policy_choices", "What policies choose for targets, by how far it has come.", "state")
 		for _, state := range choiceStates {
-			gauge(d, float64(n.choices[state]), string(state))
+			gauge(d, float64(n.choices.states[state]), string(state))
 		}
-		gauge(desc("exclusions_ending", "Exclusions in force that end within two weeks."), float64(n.ending))
+		gauge(desc("policy_choices_unpromoted", "Published choices whose live patch is not in the last tier yet."), float64(n.choices.unpromoted))
+		gauge(desc("exclusions_ending", "Exclusions in force that end within two weeks."), float64(n.choices.ending))
 	}
 	gauge(desc("choose_age_seconds", "Time since what policies choose was last brought up to date for all of them."), s.now().Sub(time.UnixMilli(s.chosen.Load())).Seconds())
 	gauge(desc("waiters", "Machines that wait for something new."), float64(s.waiters.number()))
@@ -171,7 +171,7 @@ func (c *fleetCollector) counts(ctx context.Context) *counted {
 		n.open = nil // half a count is worse than none
 		s.log.Warn("open vulnerabilities could not be counted", "err", err)
 	}
-	if n.choices, n.ending, err = s.countChoices(ctx); err != nil {
+	if n.choices, err = s.countChoices(ctx); err != nil {
 		n.choices = nil
 		s.log.Warn("choices of policies could not be counted", "err", err)
 	}
