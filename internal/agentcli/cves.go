@@ -5,6 +5,7 @@ package agentcli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,17 +83,41 @@ func cvesText(f *agent.Fixed) string {
 		if len(fix.Modules) > 0 {
 			how = "module " + strings.Join(fix.Modules, " ")
 		}
-		rows = append(rows, []string{strings.Join(fix.CVEs, " "), fix.Severity, how, fix.ID, ui.Dim(fix.Title)})
+		rows = append(rows, []string{strings.Join(doubted(fix.CVEs, fix.Possible), " "), fix.Severity, how, fix.ID, ui.Dim(fix.Title)})
 	}
 	text := ui.Table([]string{"CVEs", "severity", "fixed", "fix", ""}, rows)
+	legend := ""
+	if doubtful(f) {
+		legend = "\n" + ui.Dim("A number with ? is possibly that of the fix: the changelog's entry fits it, and others too.") + "\n"
+	}
 	if len(f.Open) == 0 {
-		return text
+		return text + legend
 	}
 	rows = nil
 	for _, o := range f.Open {
-		rows = append(rows, []string{o.CVE, openSeverity(o), o.Kind, o.Fix, ui.Dim(clip(o.Why, 90))})
+		id := o.CVE
+		if o.Possible {
+			id += "?"
+		}
+		rows = append(rows, []string{id, openSeverity(o), o.Kind, o.Fix, ui.Dim(clip(o.Why, 90))})
 	}
-	return text + "\n" + ui.Table([]string{"open", "severity", "why", "fix", ""}, rows)
+	return text + "\n" + ui.Table([]string{"open", "severity", "why", "fix", ""}, rows) + legend
+}
+
+// doubted marks the numbers of which it is not sure that they are a fix's.
+func doubted(cves, possible []string) []string {
+	out := slices.Clone(cves)
+	for i, id := range out {
+		if slices.Contains(possible, id) {
+			out[i] += "?"
+		}
+	}
+	return out
+}
+
+func doubtful(f *agent.Fixed) bool {
+	return slices.ContainsFunc(f.Fixes, func(x agent.Fix) bool { return len(x.Possible) > 0 }) ||
+		slices.ContainsFunc(f.Open, func(o agent.OpenVulnerability) bool { return o.Possible })
 }
 
 func openSeverity(o agent.OpenVulnerability) string {

@@ -74,6 +74,13 @@ func statusText(s *agent.Status, now time.Time) string {
 		pairs = append(pairs, coveragePairs(p.Coverage)...)
 	} else {
 		pairs = append(pairs, [2]string{"live patch", "none"})
+		if n := len(s.Modules); n > 0 {
+			var names []string
+			for _, m := range s.Modules[:min(n, 8)] {
+				names = append(names, m.Module)
+			}
+			pairs = append(pairs, [2]string{"fixed modules", fmt.Sprintf("%d stay on the disk for it: %s", n, strings.Join(names, " "))})
+		}
 	}
 	if s.Offer != nil {
 		next := s.Offer.ID + "  " + s.Decision
@@ -94,6 +101,9 @@ func statusText(s *agent.Status, now time.Time) string {
 	b.WriteString(ui.Indent(ui.Pairs(pairs...), 2))
 	if s.Applied != nil && len(s.Applied.CVEs) > 0 {
 		b.WriteString("\n" + ui.Flow("  "+ui.Dim("fixed live")+"  ", s.Applied.CVEs, " "))
+	}
+	if s.Applied != nil && s.Applied.Coverage != nil && len(s.Applied.Coverage.Possible) > 0 {
+		b.WriteString("\n" + ui.Flow("  "+ui.Dim("possibly")+"  ", s.Applied.Coverage.Possible, " "))
 	}
 	b.WriteString(troubles(s, now))
 	return b.String()

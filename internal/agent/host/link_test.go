@@ -3,6 +3,7 @@
 package host_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"log/slog"
@@ -37,6 +39,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/server"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
+	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
@@ -343,4 +346,31 @@ func newStranger(t *testing.T) string {
 	web.StartTLS()
 	t.Cleanup(web.Close)
 	return web.URL
+}
+
+// TestABundleSaysTheMachinesPolicy: that of the recipient that asks.
+func TestABundleSaysTheMachinesPolicy(t *testing.T) {
+	t.Parallel()
+	info := trust.BundleInfo{Format: 1, Tier: "stable"}
+	info.SetPolicy("mine", "db")
+	info.SetPolicy("another's", "web")
+	about, err := json.Marshal(info)
+	qt.Assert(t, qt.IsNil(err))
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range []struct {
+		name string
+		body []byte
+	}{{trust.BundleAbout, about}, {trust.BundleKeys("mine"), []byte(`{"id":"key"}`)}, {trust.BundleKeys("plain"), []byte(`{}`)}} {
+		qt.Assert(t, qt.IsNil(w.WriteHeader(&tar.Header{Name: f.name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(f.body))})))
+		_, err := w.Write(f.body)
+		qt.Assert(t, qt.IsNil(err))
+	}
+	qt.Assert(t, qt.IsNil(w.Close()))
+	for recipient, want := range map[string]string{"mine": "db", "plain": ""} {
+		_, got, err := host.Link{Dir: t.TempDir()}.Bundle(t.Context(), b.Bytes(), recipient)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(got.Policy, want))
+		qt.Check(t, qt.Equals(got.Tier, "stable"))
+	}
 }

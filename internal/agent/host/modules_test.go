@@ -6,14 +6,18 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 )
@@ -194,5 +198,134 @@ func TestNamesThatAreNone(t *testing.T) {
 	for _, name := range []string{"../one.ko", "one", ".one.ko", "a/b.ko"} {
 		qt.Check(t, qt.Equals(code.Of(m.Put(t.Context(), rel, map[string][]byte{name: nil}, []string{name})), "TS9432"), qt.Commentf("%s", name))
 		m.finds()
+	}
+}
+
+func TestWhatDepmodCouldNotDoIsSeenLater(t *testing.T) {
+	m := newMachine(t)
+	whole := m.Run
+	m.Run = func(context.Context, ...string) error { return errors.New("depmod: no space left") }
+	add := map[string][]byte{"one.ko": ko(t, "one", "fixed")}
+	qt.Check(t, qt.Equals(code.Of(m.Put(t.Context(), rel, add, []string{"one.ko"})), "TS9432"))
+	there, err := m.There(rel)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsFalse(there["one.ko"].Found), qt.Commentf("it is there, and nothing leads to it"))
+	// The next try adds nothing, and checks it all the same.
+	m.Run, m.search = whole, "search built-in\n"
+	var u *agent.Unfound
+	qt.Assert(t, qt.ErrorAs(m.Put(t.Context(), rel, nil, []string{"one.ko"}), &u))
+	qt.Check(t, qt.DeepEquals(u.Files, []string{"one.ko"}))
+	qt.Check(t, qt.HasLen(m.list(), 0))
+	m.search = ""
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, add, []string{"one.ko"})))
+	there, err = m.There(rel)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(there["one.ko"].Found))
+}
+
+func TestAFileWhoseModuleThePackageHasNoMoreGoes(t *testing.T) {
+	m := newMachine(t)
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, map[string][]byte{"one.ko": ko(t, "one", "fixed")}, []string{"one.ko"})))
+	qt.Assert(t, qt.IsNil(os.Remove(m.path("lib/modules", rel, "kernel/drivers/one.ko"))))
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, nil, nil)))
+	qt.Check(t, qt.DeepEquals(m.finds(), []string{"kernel/drivers/snd-two.ko"}))
+}
+
+func TestABuildOfTheMachinesOwnIsLeftAlone(t *testing.T) {
+	m := newMachine(t)
+	for _, file := range []string{"extra/one.ko", "updates/dkms/one.ko.xz", "weak-updates/vendor/one.ko"} {
+		p := m.path("lib/modules", rel, file)
+		qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Dir(p), 0o755)))
+		qt.Assert(t, qt.IsNil(os.WriteFile(p, ko(t, "one", "vendor"), 0o644)))
+		_, err := m.Shipped(rel, "kernel/drivers/one.ko")
+		qt.Check(t, qt.Equals(code.Of(err), "TS9434"), qt.Commentf("%s", file))
+		_, err = m.Shipped(rel, "kernel/drivers/snd-two.ko")
+		qt.Check(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(os.Remove(p)))
+	}
+	// Ours is none of them.
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, map[string][]byte{"one.ko": ko(t, "one", "fixed")}, []string{"one.ko"})))
+	_, err := m.Shipped(rel, "kernel/drivers/one.ko")
+	qt.Check(t, qt.IsNil(err))
+}
+
+func TestWhatHasNotChangedIsNotReadAgain(t *testing.T) {
+	m := newMachine(t)
+	m.Memo = &Memo{}
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, map[string][]byte{"one.ko": ko(t, "one", "fixed")}, []string{"one.ko"})))
+	look := func() (string, string) {
+		there, err := m.There(rel)
+		qt.Assert(t, qt.IsNil(err))
+		s, err := m.Shipped(rel, "kernel/drivers/one.ko")
+		qt.Assert(t, qt.IsNil(err))
+		return there["one.ko"].Digest, s.Digest
+	}
+	f, s := look()
+	reads := m.Memo.reads
+	look()
+	qt.Check(t, qt.Equals(m.Memo.reads, reads))
+	// Of the same size, with its time set back.
+	for _, file := range []string{"kernel/drivers/one.ko", updates + "/one.ko"} {
+		p := m.path("lib/modules", rel, file)
+		st, err := os.Stat(p)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(os.WriteFile(p, bytes.Repeat([]byte{1}, int(st.Size())), 0o644)))
+		qt.Assert(t, qt.IsNil(os.Chtimes(p, st.ModTime(), st.ModTime())))
+	}
+	there, err := m.There(rel)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Not(qt.Equals(there["one.ko"].Digest, f)))
+	now, err := m.Shipped(rel, "kernel/drivers/one.ko")
+	qt.Check(t, qt.Equals(code.Of(err), "TS9434"), qt.Commentf("%v, before %s", now, s))
+}
+
+// TestASwapEndsWhatItBegan: the one who asked goes between the unloading and
+// the loading.
+func TestASwapEndsWhatItBegan(t *testing.T) {
+	m := newMachine(t)
+	qt.Assert(t, qt.IsNil(os.MkdirAll(m.path("proc/sys/kernel"), 0o755)))
+	for name, text := range map[string]string{
+		"proc/modules": "one 4096 0 - Live 0x0\n", "proc/sys/kernel/osrelease": rel + "\n",
+	} {
+		qt.Assert(t, qt.IsNil(os.WriteFile(m.path(name), []byte(text), 0o644)))
+	}
+	dir := m.path("lib/modules", rel)
+	qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(dir, "modules.alias"), []byte("alias fs-one one\n"), 0o644)))
+	var did []string
+	m.Run = func(ctx context.Context, argv ...string) error {
+		did = append(did, strings.Join(argv, " "))
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	m.Remove = func(name string) error { did = append(did, "remove "+name); cancel(); return nil }
+	qt.Check(t, qt.IsNil(m.Swap(ctx, "one")))
+	qt.Check(t, qt.DeepEquals(did, []string{"remove one", "modprobe one"}))
+	did = nil
+	qt.Check(t, qt.ErrorIs(m.Swap(ctx, "one"), context.Canceled), qt.Commentf("it is not begun"))
+	qt.Check(t, qt.HasLen(did, 0))
+	qt.Check(t, qt.IsNil(m.Restore(ctx, "one")))
+}
+
+// TestNothingIsWrittenElsewhere: the service may write to these directories and
+// to no others.
+func TestNothingIsWrittenElsewhere(t *testing.T) {
+	m := newMachine(t)
+	var files []string
+	run := m.Run
+	m.Run = func(ctx context.Context, argv ...string) error {
+		err := run(ctx, argv...)
+		qt.Check(t, qt.IsNil(filepath.WalkDir(m.Root, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files = append(files, p)
+			}
+			return err
+		})))
+		return err
+	}
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, map[string][]byte{"one.ko": ko(t, "one", "fixed")}, []string{"one.ko"})))
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, nil, nil)))
+	qt.Assert(t, qt.IsTrue(slices.Contains(files, m.path("run/depmod.d/tsugi.conf"))))
+	for _, f := range files {
+		qt.Check(t, qt.IsTrue(slices.ContainsFunc(m.Writes(), func(d string) bool { return strings.HasPrefix(f, d+"/") })), qt.Commentf("%s", f))
 	}
 }

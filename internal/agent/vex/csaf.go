@@ -83,7 +83,8 @@ type csafNote struct {
 }
 
 type productStatus struct {
-	Fixed []string `json:"fixed"`
+	Fixed              []string `json:"fixed,omitempty"`
+	UnderInvestigation []string `json:"under_investigation,omitempty"`
 }
 
 // Namespace of the publisher, as CSAF wants one.
@@ -117,6 +118,9 @@ func CSAF(f *agent.Fixed, now time.Time) ([]byte, error) {
 	}
 	for _, v := range all {
 		w := vulnerability{CVE: v.id, Notes: []csafNote{{"details", note(f, v)}}, ProductStatus: productStatus{Fixed: []string{productID}}}
+		if v.doubtful {
+			w.ProductStatus = productStatus{UnderInvestigation: []string{productID}}
+		}
 		if len(v.titles) > 0 {
 			w.Title = v.titles[0]
 		}

@@ -53,6 +53,8 @@ type vuln struct {
 	id      string
 	titles  []string
 	modules []string // whose fixed builds it takes
+	// doubtful: something was fixed, and it is not sure that it is this.
+	doubtful bool
 }
 
 func vulns(f *agent.Fixed) []vuln {
@@ -65,7 +67,7 @@ func vulns(f *agent.Fixed) []vuln {
 			i := slices.IndexFunc(out, func(v vuln) bool { return v.id == id })
 			if i < 0 {
 				i = len(out)
-				out = append(out, vuln{id: id})
+				out = append(out, vuln{id: id, doubtful: f.Doubtful(id)})
 			}
 			if fix.Title != "" && !slices.Contains(out[i].titles, fix.Title) {
 				out[i].titles = append(out[i].titles, fix.Title)
@@ -84,6 +86,9 @@ func vulns(f *agent.Fixed) []vuln {
 // note says how it was fixed.
 func note(f *agent.Fixed, v vuln) string {
 	s := fmt.Sprintf("fixed in the running kernel by the live patch %s (version %d)", f.Patch.ID, f.Patch.Version)
+	if v.doubtful {
+		s = fmt.Sprintf("possibly fixed in the running kernel by the live patch %s (version %d): its entry in the changelog fits a fix that is applied, and others too", f.Patch.ID, f.Patch.Version)
+	}
 	if len(v.modules) > 0 {
 		s += ", with the fixed build of module " + strings.Join(v.modules, ", ") + " in the place of the shipped one"
 	}
@@ -103,7 +108,7 @@ func OpenVEX(f *agent.Fixed, now time.Time) ([]byte, error) {
 		doc.Statements = append(doc.Statements, openvex.Statement{
 			Vulnerability: openvex.Vulnerability{ID: "https://www.cve.org/CVERecord?id=" + v.id, Name: openvex.VulnerabilityID(v.id)},
 			Products:      []openvex.Product{{Component: product(f)}},
-			Status:        openvex.StatusFixed,
+			Status:        status(v),
 			StatusNotes:   note(f, v),
 		})
 	}
@@ -115,6 +120,14 @@ func OpenVEX(f *agent.Fixed, now time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("openvex: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// status: a scanner is told of no doubt as if it were certain.
+func status(v vuln) openvex.Status {
+	if v.doubtful {
+		return openvex.StatusUnderInvestigation
+	}
+	return openvex.StatusFixed
 }
 
 func product(f *agent.Fixed) openvex.Component {

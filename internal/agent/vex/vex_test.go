@@ -84,6 +84,35 @@ func TestCSAF(t *testing.T) {
 	qt.Check(t, qt.Equals(string(*a.Document.Category), "csaf_vex"))
 }
 
+// TestAPossibleAttributionIsNotToldAsFixed in either form, as long as no other
+// fix is its for sure.
+func TestAPossibleAttributionIsNotToldAsFixed(t *testing.T) {
+	t.Parallel()
+	f := fixed()
+	f.Fixes = append(f.Fixes, agent.Fix{ID: "d", Title: "tipc: check", CVEs: []string{"CVE-2026-3333", "CVE-2026-1111"}, Possible: []string{"CVE-2026-1111", "CVE-2026-3333"}})
+	b, err := vex.OpenVEX(f, now())
+	qt.Assert(t, qt.IsNil(err))
+	doc, err := openvex.Parse(b)
+	qt.Assert(t, qt.IsNil(err))
+	got := map[string]openvex.Status{}
+	for _, s := range doc.Statements {
+		qt.Check(t, qt.IsNil(s.Validate()))
+		got[string(s.Vulnerability.Name)] = s.Status
+	}
+	qt.Check(t, qt.DeepEquals(got, map[string]openvex.Status{
+		"CVE-2026-1111": openvex.StatusFixed, "CVE-2026-2222": openvex.StatusFixed, "CVE-2026-3333": openvex.StatusUnderInvestigation,
+	}))
+	b, err = vex.CSAF(f, now())
+	qt.Assert(t, qt.IsNil(err))
+	var any any
+	qt.Assert(t, qt.IsNil(json.Unmarshal(b, &any)))
+	problems, err := csaf.ValidateCSAF(any)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(problems, 0), qt.Commentf("%v", problems))
+	qt.Check(t, qt.Equals(strings.Count(string(b), `"under_investigation"`), 1))
+	qt.Check(t, qt.Equals(strings.Count(string(b), `"fixed": [`), 2))
+}
+
 func TestWithoutALivePatch(t *testing.T) {
 	t.Parallel()
 	f := &agent.Fixed{Kernel: fixed().Kernel, Fixes: []agent.Fix{}}
