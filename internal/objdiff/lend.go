@@ -3,6 +3,7 @@
 package objdiff
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,7 +37,8 @@ var borrowers = map[string]bool{
 	"down_read": true, "up_read": true, "down_write": true, "up_write": true, "down": true, "up": true,
 	"_raw_spin_lock": true, "_raw_spin_unlock": true, "_raw_spin_lock_bh": true, "_raw_spin_unlock_bh": true, "_raw_spin_lock_irq": true,
 	"_raw_spin_unlock_irq": true, "_raw_spin_lock_irqsave": true, "_raw_spin_unlock_irqrestore": true,
-	"add_taint": true, "panic": true, "_printk_deferred": true, "dev_err_probe": true,
+	"add_taint": true, "panic": true, "fortify_panic": true, "_erofs_err": true, "_erofs_info": true, "__ext4_msg": true, "__ext4_warning": true,
+	"__ext4_warning_inode": true, "ip_vs_scheduler_err": true, "_printk_deferred": true, "dev_err_probe": true,
 	"_dev_emerg": true, "_dev_alert": true, "_dev_crit": true, "_dev_err": true, "_dev_warn": true, "_dev_notice": true, "_dev_info": true,
 	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true,
 	"xfs_emerg": true, "xfs_alert": true, "xfs_crit": true, "xfs_err": true, "xfs_warn": true, "xfs_notice": true, "xfs_info": true,
@@ -65,6 +67,9 @@ func (r *Result) lends() []string {
 			r.lentByCode(a, say)
 		case a.kind != function && a.sec.Name != "__dyndbg": // the kernel forgets those when the module goes
 			for i := range a.refs {
+				if a.refs[i].to.atom == a {
+					continue // a list head
+				}
 				if what := r.ownAddress(a, &a.refs[i]); what != "" {
 					say(what, a)
 				}
@@ -102,7 +107,7 @@ func (r *Result) lentByCode(a *atom, say func(string, *atom)) {
 			if what == "" || !list[i].takes(a, f) {
 				continue
 			}
-			if callee := list[i].given(list[i+1:]); !borrows(callee) {
+			if callee, lent := lentTo(list, i, a); lent {
 				say(what+strings.TrimSuffix(" to "+callee, " to "), a)
 			}
 		}
@@ -147,41 +152,88 @@ func (s *step) takes(a *atom, f *ref) bool {
 	return true
 }
 
-// compares is the callee when memory is compared in place, without a call.
-const compares = "memcmp"
+// maxLook bounds how many instructions are looked at behind one that takes an
+// address.
+const maxLook = 256
 
-// given names the function that an address goes to as an argument: the one that
-// is called next. It is "" if it may go elsewhere.
-func (s *step) given(rest []step) string {
-	reg, ok := s.argument()
+// lentTo reports whether an address goes anywhere else than as an argument to
+// borrowers, whichever way the function goes on, and to whom.
+func lentTo(list []step, i int, a *atom) (callee string, lent bool) {
+	reg, ok := list[i].argument()
 	if !ok {
-		return ""
+		return "", true
 	}
-	for i := range rest {
-		switch n := &rest[i]; n.Kind {
+	seen, todo := map[int]bool{}, []int{i + 1}
+	for len(todo) > 0 {
+		k := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[k] {
+			continue
+		}
+		if seen[k] = true; k >= len(list) || len(seen) > maxLook {
+			return "", true
+		}
+		n := &list[k]
+		switch n.Kind {
 		case insn.Call:
-			if len(n.ref) != 1 {
-				return ""
+			if callee = n.callee(); !borrows(callee) {
+				return callee, true
 			}
-			switch t := n.ref[0].to; {
-			case t.extern != nil:
-				return t.extern.Name
-			case t.atom != nil:
-				return t.atom.name()
+		case insn.Trap: // BUG: nobody goes on
+		case insn.Jump, insn.CondJump:
+			to, inside := n.branches(list, a)
+			switch {
+			case inside:
+				todo = append(todo, to)
+			case n.Kind == insn.CondJump || !borrows(n.callee()):
+				return "", true
 			}
-			return ""
-		case insn.Jump, insn.CondJump, insn.Ret, insn.IndirectJump, insn.IndirectCall:
-			return ""
+			if n.Kind == insn.CondJump {
+				todo = append(todo, k+1)
+			}
+		case insn.Ret, insn.IndirectJump, insn.IndirectCall:
+			return "", true
 		default:
-			if n.Prefix&(insn.Rep|insn.RepNE) != 0 && n.Map == insn.Map1Byte && n.Opcode == 0xa6 && (reg == 6 || reg == 7) { // cmpsb
-				return compares
+			if n.Prefix&(insn.Rep|insn.RepNE) != 0 && n.Map == insn.Map1Byte && n.Opcode == 0xa6 && (reg == 6 || reg == 7) {
+				continue // cmpsb compares in place, and moves the register on
 			}
 			if reg >= 0 && n.mentions(reg) {
-				return ""
+				return "", true
 			}
+			todo = append(todo, k+1)
 		}
 	}
+	return "", false
+}
+
+// callee names the function that a call or jump leads to.
+func (s *step) callee() string {
+	if len(s.ref) != 1 || s.ref[0].to.off != 0 {
+		return ""
+	}
+	switch t := s.ref[0].to; {
+	case t.extern != nil:
+		return t.extern.Name
+	case t.atom != nil:
+		return t.atom.name()
+	}
 	return ""
+}
+
+// branches is the step that a branch within a function leads to.
+func (s *step) branches(list []step, a *atom) (int, bool) {
+	if s.RelSize == 0 {
+		return 0, false
+	}
+	to := s.Target(int(s.at))
+	switch {
+	case len(s.ref) == 1 && s.ref[0].to.atom == a:
+		to = s.ref[0].to.off
+	case len(s.ref) > 0:
+		return 0, false
+	}
+	k, _ := slices.BinarySearchFunc(list, to, func(x step, at int64) int { return cmp.Compare(x.at, at) })
+	return k, to > 0 && k < len(list)
 }
 
 const (

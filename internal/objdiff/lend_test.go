@@ -56,7 +56,10 @@ func TestAddressesThatAreGivenAway(t *testing.T) {
 		"a name":                     {here: `request_irq(n, other, "tsugi", d);`, want: []string{`"tsugi" to request_irq in probe`}},
 		"a name and a message":       {here: `const char *x = "tsugi"; _printk(x); d->name = x;`, want: []string{`"tsugi" in probe`}},
 		"a name first":               {here: `const char *x = "tsugi"; d->name = x; _printk(x);`, want: []string{`"tsugi" in probe`}},
-		"either of two":              {here: `_printk(n ? "on" : "off");`, want: []string{`"off" in probe`, `"on" in probe`}},
+		"either of two":              {here: `_printk(n ? "on" : "off");`, want: []string{`"off" in probe`, `"on" in probe`}}, // a conditional move
+		"on one way":                 {here: `const char *x = "tsugi"; if (n) d->name = x; else _printk(x);`, want: []string{`"tsugi" in probe`}},
+		"one of two callees":         {here: `const char *x = "tsugi"; if (n) request_irq(n, other, x, d); else _printk("%d%d%s", n, n, x);`, want: []string{`"tsugi" to request_irq in probe`}},
+		"what is returned":           {add: `static __attribute__((noinline)) const char *which(int n) { return n ? "on" : "off"; }`, here: `d->name = which(n);`, want: []string{`"off" in which`, `"on" in which`}},
 		"a table that is read":       {add: number, here: "n = numbers[n & 7]; _printk(s, n);"},
 		"a table that is kept":       {add: number, here: "d->table = numbers;", want: []string{"numbers in probe"}},
 		"a table of functions":       {add: function + "static int (*const calls[])(void *) = { fresh, other };", here: "n += calls[n & 1](d); _printk(s, n);", want: []string{"fresh in calls"}},
