@@ -400,7 +400,7 @@ func (b *build) compareOne(p kbuild.Pair) (*compared, error) {
 		return nil, err
 	}
 	c := &compared{diff: d}
-	return c, b.compareTypes(c, p.Object, orig, patched)
+	return c, b.compareTypes(c, p, orig, patched)
 }
 
 // collect adds one object's result to the report.

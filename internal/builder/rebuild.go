@@ -80,7 +80,7 @@ func Rebuild(ctx context.Context, t *kernel.Target, old *livepatch.Patch, opt Re
 	}
 	report, err := Build(ctx, Request{
 		Target: t, Kernel: k, Fixes: live, Name: m.Name, Version: m.Version, Builder: m.Builder, MaxObjects: anyNumber,
-		Accept: everyRefusal(), Jobs: opt.Jobs, Shared: opt.Shared,
+		Accept: accepted(m.Risks), Jobs: opt.Jobs, Shared: opt.Shared,
 	}, rep)
 	if err != nil {
 		return nil, err
@@ -157,13 +157,14 @@ func remade(old *livepatch.Patch, m livepatch.Manifest, ko []byte, build func(li
 // anyNumber of objects may be compiled: there is no one to ask.
 const anyNumber = 1 << 20
 
-// everyRefusal lists the codes of all refusals: whatever the one who built it
-// lived with is part of what was built.
-func everyRefusal() []string {
+// accepted lists the refusals that whoever built a live patch lived with: they
+// are among its risks. No others: a struct that could be fitted into its
+// padding was refused at first.
+func accepted(risks []livepatch.Risk) []string {
 	var out []string
-	for _, e := range code.Catalogue() {
-		if e.Kind == code.KindRefusal {
-			out = append(out, string(e.Code))
+	for _, r := range risks {
+		if e, ok := code.Lookup(r.Code); ok && e.Kind == code.KindRefusal {
+			out = append(out, string(r.Code)+":"+r.Where)
 		}
 	}
 	return out

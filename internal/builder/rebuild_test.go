@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 )
@@ -43,4 +44,16 @@ func TestFixedModulesAreBuiltAgainTogether(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(builds, [][]string{{"a", "c", "v", "y", "x"}, {"b", "z"}}))
 	_, err := f.of(livepatch.Replacement{Name: "gone"})
 	qt.Check(t, qt.ErrorMatches(err, "module gone was not built again with gone"))
+}
+
+// TestOnlyWhatWasAcceptedIsAcceptedAgain: whoever lived with one refusal got
+// the others mended, by structs laid out in another order.
+func TestOnlyWhatWasAcceptedIsAcceptedAgain(t *testing.T) {
+	b := &build{req: Request{Accept: accepted([]livepatch.Risk{
+		{Code: "TS8021", Where: "struct fitted"}, {Code: "TS4010", Where: "sysctl_x"}, {Code: "TS4030", Where: "struct grown"},
+	})}}
+	for where, want := range map[string]bool{"struct grown": true, "struct fitted": false} {
+		qt.Check(t, qt.Equals(b.accepts(code.New("TS4030", where, "")), want), qt.Commentf("%s", where))
+	}
+	qt.Check(t, qt.IsTrue(b.accepts(code.New("TS4010", "sysctl_x", ""))))
 }

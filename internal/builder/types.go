@@ -24,6 +24,10 @@ type kernelTypes struct {
 	kernel  *layout.Types // nil when the kernel has no BTF
 	mu      sync.Mutex
 	modules map[string]*layout.Types
+
+	found   sync.Mutex
+	changes map[pairKey][]layout.Change // between the compiles of a pair
+	matches map[pairKey]bool            // whose original has the types that run
 }
 
 func loadTypes(t *kernel.Target) (*kernelTypes, error) {
@@ -31,7 +35,7 @@ func loadTypes(t *kernel.Target) (*kernelTypes, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kernelTypes{target: t, modules: map[string]*layout.Types{}}
+	k := &kernelTypes{target: t, modules: map[string]*layout.Types{}, changes: map[pairKey][]layout.Change{}, matches: map[pairKey]bool{}}
 	k.kernel, err = layout.Parse(img.BTF())
 	if err != nil && !errors.Is(err, layout.ErrNoTypes) {
 		return nil, fmt.Errorf("types of %s: %w", t.Name, err)
@@ -84,34 +88,66 @@ func (k *kernelTypes) mismatches(running, was *layout.Types) []layout.Change {
 	return layout.Mismatches(running, was)
 }
 
+// between compares the types of both compiles of a pair and, if they are to be
+// replaced, those of the original with what runs. Most of the time of a
+// comparison goes here, and the answer is a few words: builds that share a
+// Kernel find it out once.
+func (k *kernelTypes) between(p kbuild.Pair, orig, patched *elfobj.File, running bool) ([]layout.Change, error) {
+	key := keyOf(p)
+	k.found.Lock()
+	changes, known := k.changes[key]
+	matches := k.matches[key]
+	k.found.Unlock()
+	if known && (matches || !running) {
+		return changes, nil
+	}
+	was, err := layout.Parse(orig.Section(".BTF").Data)
+	if err != nil {
+		return nil, fmt.Errorf("types of the original: %w", err)
+	}
+	if running {
+		now, err := k.of(p.Module)
+		if err != nil {
+			return nil, err
+		}
+		if now != nil {
+			if bad := k.mismatches(now, was); len(bad) > 0 {
+				return nil, code.New("TS5109", bad[0].Type, bad[0].Detail)
+			}
+		}
+	}
+	if !known {
+		is, err := layout.Parse(patched.Section(".BTF").Data)
+		if err != nil {
+			return nil, fmt.Errorf("types of the patched object: %w", err)
+		}
+		changes = layout.Compare(was, is)
+	}
+	k.found.Lock()
+	defer k.found.Unlock()
+	k.changes[key] = changes
+	k.matches[key] = k.matches[key] || running
+	return changes, nil
+}
+
 // compareTypes finds types that the fix lays out anew, and types that lie in
 // the running kernel otherwise than in its source. Objects without BTF (an old
 // compiler) are not judged.
-func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj.File) error {
-	before, after := orig.Section(".BTF"), patched.Section(".BTF")
-	if before == nil || after == nil {
+func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.File) error {
+	o := p.Object
+	if orig.Section(".BTF") == nil || patched.Section(".BTF") == nil {
 		return nil
 	}
-	was, err := layout.Parse(before.Data)
-	if err != nil {
-		return fmt.Errorf("types of the original: %w", err)
-	}
-	is, err := layout.Parse(after.Data)
-	if err != nil {
-		return fmt.Errorf("types of the patched object: %w", err)
-	}
-	running, err := b.types.of(o.Module)
+	changes, err := b.types.between(p, orig, patched, !c.diff.Same())
 	if err != nil {
 		return err
 	}
-	if running != nil && !c.diff.Same() {
-		if bad := b.types.mismatches(running, was); len(bad) > 0 {
-			return code.New("TS5109", bad[0].Type, bad[0].Detail)
-		}
-	}
-	for _, ch := range layout.Compare(was, is) {
+	for _, ch := range changes {
 		if slices.ContainsFunc(ch.Added, b.counted) {
 			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + ", which counts what is, and has not counted what was before"}
+		}
+		if both := b.shared(ch); both != "" {
+			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + "; " + both}
 		}
 		p := code.New("TS4030", ch.Type, ch.Detail)
 		switch known := b.objects[ch.Type]; {
@@ -134,6 +170,24 @@ func (b *build) compareTypes(c *compared, o kbuild.Object, orig, patched *elfobj
 func (b *build) counted(member string) bool {
 	olds, news := b.texts()
 	return countsFrom(uses(member, news, olds), member)
+}
+
+// shared tells that new members of two fixes lie in one hole of a struct: where
+// each of them is would depend on the other, and the next live patch may be
+// without that. Objects hold what this one has put there.
+func (b *build) shared(ch layout.Change) string {
+	if len(b.req.Fixes) < 2 {
+		return ""
+	}
+	of := map[string]string{}
+	for i, m := range ch.Added {
+		who := b.owner(m)
+		if before, ok := of[ch.Behind[i]]; ok && before != who {
+			return fmt.Sprintf("%s and %s have members in the same padding", before, who)
+		}
+		of[ch.Behind[i]] = who
+	}
+	return ""
 }
 
 // texts are the files that the fixes change, as they were and as they are.
