@@ -31,9 +31,9 @@ type narrowing struct {
 	w       *words
 	changed map[string]*headerChange
 
-	mu     sync.Mutex
-	glued  map[string][]glue
-	chains map[string]*chain
+	mu    sync.Mutex
+	glued map[string][]shape
+	owned map[string][]glue
 
 	taggers map[string]bool // macros that make the tag of a type of an argument
 	pasters map[string]bool // macros that make words of parts
@@ -81,7 +81,7 @@ func (t *declTable) fill(decls []decl) {
 func newNarrowing(t *kernel.Target, w *words, changes []fix.Change) *narrowing {
 	n := &narrowing{
 		t: t, w: w, changed: make(map[string]*headerChange),
-		glued: make(map[string][]glue), chains: make(map[string]*chain), taggers: make(map[string]bool), pasters: make(map[string]bool),
+		glued: make(map[string][]shape), owned: make(map[string][]glue), taggers: make(map[string]bool), pasters: make(map[string]bool),
 	}
 	for _, p := range w.Pastes {
 		if p.Shape == tagger {

@@ -32,9 +32,13 @@ type words struct {
 	Ends   []uint32 // where the files of each end in Files
 	Files  []uint32 // indices of Names, ascending for each word
 	Pastes []paste  // what macros glue words together of
+	Shapes []shape  // how the words look that macros of headers glue
+	Any    bool     // there are too many of these to know
+	Macros []uint32 // hashes of macros without parameters that stand for more than a number, ascending
 
 	number map[string]uint32
-	shapes map[string][]int // shape -> indices of Pastes
+	shapes map[string][]int // shape -> indices of Pastes, of files that are no headers
+	groups [][]shape        // Shapes of the same pattern
 	edges  [][]uint32       // what each file includes
 
 	readings readings
@@ -217,8 +221,11 @@ func (w *words) connect(g *includes) {
 	w.tables = make(map[uint32]*declTable)
 	w.shapes = make(map[string][]int)
 	for i, p := range w.Pastes {
-		w.shapes[p.Shape] = append(w.shapes[p.Shape], i)
+		if !isHeader(w.Names[p.File]) {
+			w.shapes[p.Shape] = append(w.shapes[p.Shape], i)
+		}
 	}
+	w.groups = grouped(w.Shapes)
 	w.edges = make([][]uint32, len(w.Names))
 	for i, n := range w.Names {
 		for _, op := range g.Files[n] {
@@ -278,6 +285,7 @@ func (w *words) make(ctx context.Context, t *kernel.Target, names []string, rep 
 	var mu sync.Mutex
 	var pairs []uint64 // word, file
 	pastes := make([][]paste, len(names))
+	defs := make([][]macroDef, len(names))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
 	for i, name := range names {
@@ -294,6 +302,7 @@ func (w *words) make(ctx context.Context, t *kernel.Target, names []string, rep 
 			seen := make(map[uint32]struct{}, 512)
 			eachWord(text, func(word []byte) { seen[hashWord(word)] = struct{}{} })
 			pastes[i] = pastesOf(text, uint32(i))
+			defs[i] = definitions(text)
 			own := make([]uint64, 0, len(seen))
 			for h := range seen {
 				own = append(own, uint64(h)<<32|uint64(i))
@@ -318,10 +327,11 @@ func (w *words) make(ctx context.Context, t *kernel.Target, names []string, rep 
 		w.Ends[len(w.Ends)-1] = uint32(i + 1)
 	}
 	w.Pastes = slices.Concat(pastes...)
+	w.Shapes, w.Macros, w.Any = shapesOf(names, defs)
 	return nil
 }
 
-const wordsFormat = "tsugi-words-2\n"
+const wordsFormat = "tsugi-words-3\n"
 
 func (w *words) save(file string) error {
 	var b bytes.Buffer
@@ -364,12 +374,13 @@ func (w *words) load(file string) error {
 
 // check finds an index whose numbers do not fit together.
 func (w *words) check() error {
-	ok := len(w.Hashes) == len(w.Ends) && slices.IsSorted(w.Hashes) && slices.IsSorted(w.Ends) && slices.IsSorted(w.Names)
+	ok := len(w.Hashes) == len(w.Ends) && slices.IsSorted(w.Hashes) && slices.IsSorted(w.Ends) && slices.IsSorted(w.Names) && slices.IsSorted(w.Macros)
 	if n := len(w.Ends); ok && n > 0 {
 		ok = int(w.Ends[n-1]) == len(w.Files)
 	}
 	outside := func(f uint32) bool { return int(f) >= len(w.Names) }
-	if !ok || slices.ContainsFunc(w.Files, outside) || slices.ContainsFunc(w.Pastes, func(p paste) bool { return outside(p.File) }) {
+	if !ok || slices.ContainsFunc(w.Files, outside) || slices.ContainsFunc(w.Pastes, func(p paste) bool { return outside(p.File) }) ||
+		slices.ContainsFunc(w.Shapes, func(x shape) bool { return outside(x.File) || len(x.Pat) == 0 }) {
 		return fmt.Errorf("index of words: its parts do not fit together")
 	}
 	return nil
