@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -174,6 +175,9 @@ type build struct {
 	moved map[string][]layout.Move
 	// objects says what is known of a struct's objects, see fit.go.
 	objects map[string]objects
+	// counters and owners say of a member of a struct whether new code counts it
+	// down, and which fix declares it.
+	counters, owners sync.Map
 }
 
 // stage runs one step and notes how long it took.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -136,24 +137,20 @@ func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]
 	if file == "" {
 		return nil, false, nil
 	}
-	moves, ok := layout.Fit(was, is, typ, 0)
+	moves, ok := layout.Fit(was, is, typ, 0, f.owner)
 	size, known := was.Size(strings.TrimPrefix(typ, "struct "))
-	if !ok {
-		// is it worth to look for more room?
-		if _, ok = layout.Fit(was, is, typ, 1<<20); !ok || !known {
+	if !ok { // is it worth to look for more room?
+		if _, more := layout.Fit(was, is, typ, 1<<20, f.owner); !more || !known {
 			return nil, false, nil
 		}
 	}
-	var about objects
-	if !ok || len(moves) == 0 || slices.ContainsFunc(moves, func(m layout.Move) bool { return m.What == layout.Lock || m.What == layout.Pointer && m.Kept }) {
-		if err := f.read(ctx); err != nil {
-			return nil, false, err
-		}
-		about.zeroed = f.zeroes(typ, file)
+	if err := f.read(ctx); err != nil {
+		return nil, false, err
 	}
-	if len(moves) == 0 {
+	about := objects{zeroed: f.zeroes(typ, file)}
+	if !ok {
 		about.room = f.room(typ, file, size)
-		if moves, ok = layout.Fit(was, is, typ, about.room); !ok {
+		if moves, ok = layout.Fit(was, is, typ, about.room, f.owner); !ok {
 			return nil, false, nil
 		}
 	}
@@ -163,7 +160,6 @@ func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]
 	if !ok {
 		return nil, false, nil
 	}
-	stay := text == string(c.New) // where the fix has it is where there is room
 	c.New = []byte(text)
 	changed[file] = c
 	olds, news := f.build.texts()
@@ -181,10 +177,38 @@ func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]
 		f.known = map[string]objects{}
 	}
 	f.known[typ] = about
-	if stay {
-		moves = []layout.Move{}
+	if moves == nil {
+		moves = []layout.Move{} // where the fix has them is where there is room
 	}
 	return moves, true, nil
+}
+
+// owner is the fix that adds or removes a member, the first that has such a
+// declaration.
+func (b *build) owner(member string) string {
+	if known, ok := b.owners.Load(member); ok {
+		return known.(string)
+	}
+	who := b.declaring(member)
+	b.owners.Store(member, who)
+	return who
+}
+
+func (b *build) declaring(member string) string {
+	declares := regexp.MustCompile(`^\s*(?:[\w*]+[\s*]+)+` + regexp.QuoteMeta(member) + `\s*(?:\[[^\]]*\]\s*|:\s*\d+\s*|__\w+(?:\([^)]*\))?\s*)*[;,]`)
+	pointer := regexp.MustCompile(`^[^=;]*\(\*` + regexp.QuoteMeta(member) + `\)\s*\(`)
+	for _, f := range b.req.Fixes {
+		for _, file := range f.Files {
+			for _, h := range file.Hunks {
+				for _, l := range h.Lines {
+					if l.Op != ' ' && (declares.MatchString(l.Text) || pointer.MatchString(l.Text)) {
+						return f.ID
+					}
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // definedIn is the changed file that defines a type, "" if there is none.
@@ -200,7 +224,7 @@ func (f *fitted) definedIn(typ string) string {
 // read reads the changed files, the sources of all objects that the fixes reach, and the
 // headers beside them.
 func (f *fitted) read(ctx context.Context) error {
-	if f.readers != nil {
+	if f.readers != nil || f.blind {
 		return nil
 	}
 	objs := f.objs

@@ -168,15 +168,20 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 
 // counted reports whether the fixed sources count a new member down.
 func (b *build) counted(member string) bool {
+	if known, ok := b.counters.Load(member); ok {
+		return known.(bool)
+	}
 	olds, news := b.texts()
-	return countsFrom(uses(member, news, olds), member)
+	counts := countsFrom(uses(member, news, olds), member)
+	b.counters.Store(member, counts)
+	return counts
 }
 
 // shared tells that new members of two fixes lie in one hole of a struct: where
 // each of them is would depend on the other, and the next live patch may be
 // without that. Objects hold what this one has put there.
 func (b *build) shared(ch layout.Change) string {
-	if len(b.req.Fixes) < 2 {
+	if len(b.req.Fixes) < 2 || len(ch.Added) < 2 {
 		return ""
 	}
 	of := map[string]string{}

@@ -51,6 +51,9 @@ func countsFrom(texts []string, member string) bool {
 func uses(member string, texts, others []string) (out []string) {
 	named := regexp.MustCompile(`(->|\.)\s*` + regexp.QuoteMeta(member) + `\b`)
 	for i, text := range texts {
+		if !strings.Contains(text, member) {
+			continue
+		}
 		there := map[string]bool{}
 		for line := range strings.SplitSeq(others[i], "\n") {
 			there[strings.TrimSpace(line)] = true

@@ -35,7 +35,13 @@ type Move struct {
 //
 // room is how many bytes are known to belong to each object of the struct, when
 // that is more than its size: then there is room behind the last member.
-func Fit(orig, patched *Types, typ string, room int) ([]Move, bool) {
+//
+// A live patch may replace another, and objects hold what that one put into a
+// member. So the place of a member must not depend on the other fixes of a
+// build: owner tells which fix a member is of, and the members of each are
+// placed as if there were no others. That two do not share a hole is for the
+// caller to see, by Change.Behind.
+func Fit(orig, patched *Types, typ string, room int, owner func(member string) string) ([]Move, bool) {
 	name, ok := strings.CutPrefix(typ, "struct ")
 	if !ok {
 		return nil, false
@@ -46,42 +52,104 @@ func Fit(orig, patched *Types, typ string, room int) ([]Move, bool) {
 		return nil, false
 	}
 	added, moves, ok := additions(o, p)
-	if !ok {
+	if !ok || len(added)+len(moves) == 0 {
 		return nil, false
 	}
-	holes := holes(o, uint32(max(room, 0)))
-	for _, m := range added {
-		size, err := btf.Sizeof(m.Type)
-		if empty(m.Type) {
+	touched := map[string]bool{} // fixes that take a member away: theirs are all placed anew
+	for _, m := range moves {
+		touched[owner(m.Member)] = true
+	}
+	var order []string
+	groups := map[string][]addition{}
+	for _, a := range added {
+		if empty(a.Type) {
 			continue
 		}
-		align := alignment(m.Type, 0)
-		what, _ := sortOf(m.Type, 0)
-		if err != nil || size <= 0 || align == 0 || m.BitfieldSize != 0 || !scalar(m.Type) && (what != Lock || !wordLock(m.Type)) {
+		who := owner(a.Name)
+		if groups[who] == nil {
+			order = append(order, who)
+		}
+		groups[who] = append(groups[who], a)
+	}
+	for _, who := range order {
+		if !touched[who] && stay(o, groups[who]) {
+			continue
+		}
+		placed, ok := place(groups[who], holes(o, uint32(max(room, 0))))
+		if !ok {
 			return nil, false
 		}
+		moves = append(moves, placed...)
+	}
+	return moves, true
+}
+
+// addition is a new member, and the old one behind which the fix has it.
+type addition struct {
+	btf.Member
+	behind string
+}
+
+// fits is where a new member comes to lie from a place on, and where it ends. It
+// is false for what can't do with zeros.
+func (a addition) fits(from uint32) (end uint32, what Sort, ok bool) {
+	size, err := btf.Sizeof(a.Type)
+	align := alignment(a.Type, 0)
+	what, _ = sortOf(a.Type, 0)
+	if err != nil || size <= 0 || align == 0 || a.BitfieldSize != 0 || !scalar(a.Type) && (what != Lock || !wordLock(a.Type)) {
+		return 0, 0, false
+	}
+	return (from+align-1)/align*align + uint32(size), what, true
+}
+
+// stay reports whether members have room where the fix has them.
+func stay(o *btf.Struct, list []addition) bool {
+	there := map[string]*hole{}
+	for _, h := range holes(o, 0) {
+		there[h.after] = &h
+	}
+	for _, a := range list {
+		h := there[a.behind]
+		if h == nil {
+			return false
+		}
+		end, _, ok := a.fits(h.from)
+		if !ok || end > h.to {
+			return false
+		}
+		h.from = end
+	}
+	return true
+}
+
+// place finds room for members in the first holes that hold them.
+func place(list []addition, holes []hole) (moves []Move, ok bool) {
+	for _, a := range list {
 		found := false
 		for i := range holes {
 			h := &holes[i]
-			at := (h.from + align - 1) / align * align
-			if at+uint32(size) > h.to {
+			end, what, ok := a.fits(h.from)
+			if !ok {
+				return nil, false
+			}
+			if end > h.to {
 				continue
 			}
-			moves = append(moves, Move{Member: m.Name, After: h.after, What: what})
-			h.from, h.after, found = at+uint32(size), m.Name, true
+			moves = append(moves, Move{Member: a.Name, After: h.after, What: what})
+			h.from, h.after, found = end, a.Name, true
 			break
 		}
 		if !found {
 			return nil, false
 		}
 	}
-	return moves, len(moves) > 0
+	return moves, true
 }
 
 // additions lists the members that only p has, in order, and those that only o
 // has. It is false unless p has all others of o, in their order and of their
 // types.
-func additions(o, p *btf.Struct) (added []btf.Member, kept []Move, ok bool) {
+func additions(o, p *btf.Struct) (added []addition, kept []Move, ok bool) {
 	there := map[string]bool{"": true}
 	for _, m := range p.Members {
 		there[m.Name] = true
@@ -111,7 +179,7 @@ func additions(o, p *btf.Struct) (added []btf.Member, kept []Move, ok bool) {
 		if m.Name == "" {
 			return nil, nil, false
 		}
-		added = append(added, m)
+		added = append(added, addition{m, last})
 	}
 	return added, kept, gone() && k == len(o.Members)
 }

@@ -16,6 +16,7 @@ func TestNewMembersFindRoomInPadding(t *testing.T) {
 		"struct in { char c; long l; }; struct s { %[1]s }; typedef struct { %[1]s } s_t; typedef struct s named_t; named_t the_s; s_t the_t; int use(struct s *p) { return sizeof(*p); }"
 	// a hole of 3 bytes behind valid, one of 4 behind count
 	const before = "void *p; int n; char valid; void *q; int count;"
+	one := func(string) string { return "" }
 	for name, tc := range map[string]struct {
 		before, after string
 		moves         []Move
@@ -61,17 +62,46 @@ func TestNewMembersFindRoomInPadding(t *testing.T) {
 			qt.Assert(t, qt.IsNil(err))
 			patched, err := Parse(rawBTF(t, fmt.Sprintf(src, tc.after)))
 			qt.Assert(t, qt.IsNil(err))
-			moves, ok := Fit(orig, patched, "struct s", tc.room)
+			moves, ok := Fit(orig, patched, "struct s", tc.room, one)
 			qt.Assert(t, qt.Equals(ok, tc.moves != nil), qt.Commentf("%v", moves))
 			if ok {
 				qt.Assert(t, qt.DeepEquals(moves, tc.moves))
 			}
 			// by a typedef, it is the same
-			again, ok := Fit(orig, patched, "struct s_t", tc.room)
+			again, ok := Fit(orig, patched, "struct s_t", tc.room, one)
 			qt.Assert(t, qt.Equals(ok, tc.moves != nil))
 			qt.Assert(t, qt.DeepEquals(again, moves))
-			_, ok = Fit(orig, patched, "struct named_t", 0) // which has a tag
+			_, ok = Fit(orig, patched, "struct named_t", 0, one) // which has a tag
 			qt.Assert(t, qt.IsFalse(ok))
+		})
+	}
+}
+
+// Where a member goes does not depend on what other fixes add.
+func TestMembersOfEachFixHaveOnePlace(t *testing.T) {
+	const src = "struct s { %s }; struct s the_s; int use(struct s *p) { return sizeof(*p); }"
+	const before = "void *p; int n; void *q; int count; void *r; char last;" // 4, 4 and 7 bytes
+	owner := func(member string) string { return member[:1] }
+	for name, tc := range map[string]struct {
+		after string
+		moves []Move
+	}{
+		"one":                        {"void *p; int a1; int n; void *q; int count; void *r; char last;", []Move{{Member: "a1", After: "n"}}},
+		"another":                    {"void *p; int n; void *q; char b1; int count; void *r; char last;", []Move{{Member: "b1", After: "n"}}},
+		"both":                       {"void *p; int a1; int n; void *q; char b1; int count; void *r; char last;", []Move{{Member: "a1", After: "n"}, {Member: "b1", After: "n"}}},
+		"one where the fix has it":   {"void *p; int n; void *q; int count; void *r; char last; int c1;", []Move{}},
+		"one stays, one moves":       {"void *p; int a1; int n; void *q; int count; void *r; char last; int c1;", []Move{{Member: "a1", After: "n"}}},
+		"all of a fix move, or none": {"void *p; int a1; int n; void *q; int count; void *r; char last; short a2;", []Move{{Member: "a1", After: "n"}, {Member: "a2", After: "count"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			orig, err := Parse(rawBTF(t, fmt.Sprintf(src, before)))
+			qt.Assert(t, qt.IsNil(err))
+			patched, err := Parse(rawBTF(t, fmt.Sprintf(src, tc.after)))
+			qt.Assert(t, qt.IsNil(err))
+			moves, ok := Fit(orig, patched, "struct s", 0, owner)
+			qt.Assert(t, qt.IsTrue(ok))
+			qt.Check(t, qt.DeepEquals(append([]Move{}, moves...), tc.moves))
 		})
 	}
 }

@@ -151,8 +151,9 @@ type Change struct {
 	// Grown: it would be Padding, or that and Locks, but that the new ones lie behind
 	// the old size. This is the new size; objects need that much room.
 	Grown int
-	// Added are the new members of which that is so.
-	Added []string
+	// Added are the new members of which that is so, and Behind says for each
+	// which old one it follows.
+	Added, Behind []string
 }
 
 // Compare reports the structs and unions that both sides have in different
@@ -334,14 +335,18 @@ func difference(o, p btf.Type) Change {
 	for _, m := range members(o, 0, 0) {
 		old[m.name] = m
 	}
-	var added, moved []string
+	var added, behind, moved []string
+	last := ""
 	for _, m := range members(p, 0, 0) {
 		before, ok := old[m.name]
 		switch {
 		case !ok:
-			added = append(added, m.name)
+			added, behind = append(added, m.name), append(behind, last)
 		case before != m:
 			moved = append(moved, m.name)
+		}
+		if ok {
+			last = m.name
 		}
 		delete(old, m.name)
 	}
@@ -378,7 +383,7 @@ func difference(o, p btf.Type) Change {
 	if len(made) > len(locks) {
 		return c
 	}
-	c.Added, c.Locks = added, locks
+	c.Added, c.Behind, c.Locks = added, behind, locks
 	if is > was {
 		c.Grown = is
 	}

@@ -41,11 +41,11 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 		"the same": {src: before},
 		"another member at the end": {
 			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; long more; }; struct s the_s; int use(struct s *p) { return p->y; }`,
-			changes: []Change{{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; new: more", Grown: 40, Added: []string{"more"}}},
+			changes: []Change{{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; new: more", Grown: 40, Added: []string{"more"}, Behind: []string{"next"}}},
 		},
 		"a bit in the padding": {
 			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; unsigned g:1; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
-			changes: []Change{{Type: "struct s", Detail: "new: g", Padding: true, Added: []string{"g"}}},
+			changes: []Change{{Type: "struct s", Detail: "new: g", Padding: true, Added: []string{"g"}, Behind: []string{"f"}}},
 		},
 		"a lock in the padding, which is no lock yet": {
 			src:     `struct inner { int a; }; struct lock { unsigned char n; }; struct s { long x; int y; struct inner in; unsigned f:3; struct lock held; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
@@ -53,11 +53,11 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 		},
 		"a spinlock in the padding, which is one where objects are zero": {
 			src:     `typedef struct qspinlock { union { int val; char locked; }; } arch_spinlock_t; typedef struct spinlock { arch_spinlock_t raw_lock; } spinlock_t; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct t { long l; int i; spinlock_t held; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
-			changes: []Change{{Type: "struct t", Detail: "new: held, which nothing has set up in objects that exist", Locks: []string{"held"}, Added: []string{"held"}}},
+			changes: []Change{{Type: "struct t", Detail: "new: held, which nothing has set up in objects that exist", Locks: []string{"held"}, Added: []string{"held"}, Behind: []string{"i"}}},
 		},
 		"what is configured away": {
 			src:     `struct none {}; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct none track; struct s *next; }; struct t { long l; int i; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
-			changes: []Change{{Type: "struct s", Detail: "new: track", Padding: true, Added: []string{"track"}}},
+			changes: []Change{{Type: "struct s", Detail: "new: track", Padding: true, Added: []string{"track"}, Behind: []string{"c"}}},
 		},
 		"what has to be set up, in the padding": {
 			src:     `struct kref { int refs; }; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct t { long l; int i; struct kref ref; }; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
@@ -66,7 +66,7 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 		"an embedded struct that grows": {
 			src: `struct inner { int a; int b; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{
-				{Type: "struct inner", Detail: "its size goes from 4 to 8 bytes; new: b", Grown: 8, Added: []string{"b"}},
+				{Type: "struct inner", Detail: "its size goes from 4 to 8 bytes; new: b", Grown: 8, Added: []string{"b"}, Behind: []string{"a"}},
 				{Type: "struct s", Detail: "its size goes from 32 to 40 bytes; moved or changed: in, f, u, c, next"},
 			},
 		},
@@ -129,7 +129,7 @@ int use(struct s *s) { return s->p->a + global->e + the_handle->g; }`
 		"arrays, two stars": {"char c; short d;", "char c; char more; short d;", []Change{{Type: "struct s", Detail: "what they point to is another or lies otherwise: in.q"}}},
 		"another struct":    {"struct away *away;", "struct other *away;", []Change{{Type: "struct s", Detail: "what they point to is another or lies otherwise: away"}}},
 		"what is not known": {"struct away *away;", "void *away;", nil},
-		"a variable":        {"int e; long f;", "int e; int more; long f;", []Change{{Type: "struct global", Detail: "new: more", Padding: true, Added: []string{"more"}}}},
+		"a variable":        {"int e; long f;", "int e; int more; long f;", []Change{{Type: "struct global", Detail: "new: more", Padding: true, Added: []string{"more"}, Behind: []string{"e"}}}},
 		"a typedef":         {"int g; short h;", "short h; int g;", []Change{{Type: "struct handle", Detail: "moved or changed: h, g"}}},
 	} {
 		patched, err := Parse(rawBTF(t, strings.ReplaceAll(before, tc.old, tc.now)))
