@@ -228,15 +228,19 @@ func TestWhatIsTooMildComesBack(t *testing.T) {
 // is built all the same where a chosen one uses what it changes.
 func TestWhatChangesNothingAloneMayHaveToDo(t *testing.T) {
 	t.Parallel()
-	s := own(t, "helper", "user", "other", "mild")
-	s.Fixes[1] = fixOf(t, "user", "lib/user.c", "", "int user(int n)\n{\n\treturn helper(n) + mild(n);\n}\n")
-	s.Fixes[1].CVEs = []string{"CVE-2026-0002"}
+	s := own(t, "helper", "user", "other", "mild", "header")
+	user, err := fix.Parse("user.diff", append(
+		fixOf(t, "user", "lib/user.c", "", "int user(int n)\n{\n\treturn helper(n) + mild(n);\n}\n").Diff.Raw,
+		fixOf(t, "user", "include/all.h", "", "int a;\n").Diff.Raw...))
+	qt.Assert(t, qt.IsNil(err))
+	s.Fixes[1].Diff = user
 	s.Fixes[3].CVEs = nil
+	s.Fixes[4].Diff = fixOf(t, "header", "include/all.h", "int a;\n", "int a;\nint b;\n").Diff
 	facts := map[string]selection.Fact{}
-	for _, id := range []string{"helper", "other", "mild"} {
+	for _, id := range []string{"helper", "other", "mild", "header"} {
 		facts[id] = selection.Fact{Verdict: selection.IsNotAffected}
 	}
 	e := &engine{}
 	r := e.run(t, t.TempDir(), s, selection.Policy{Name: "default"}, facts)
-	qt.Check(t, qt.Equals(described(r.Selection), "helper user other=not-affected mild=not-affected"))
+	qt.Check(t, qt.Equals(described(r.Selection), "helper user other=not-affected mild=not-affected header=not-affected"))
 }

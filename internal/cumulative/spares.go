@@ -3,6 +3,7 @@
 package cumulative
 
 import (
+	"path"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/selection"
@@ -126,9 +127,9 @@ func (c *construction) fits(f *series.Fix, from []*series.Fix) (with []*series.F
 }
 
 // kin takes back what is known to change nothing by itself, and is wanted by
-// the policy, but has to do with a chosen fix: it changes a file of its own, or
-// something that it uses. In one live patch it may well have an effect, and
-// its text costs nothing.
+// the policy, but has to do with a chosen fix: it changes a source of its own, or
+// a function that its lines use. In one live patch it may well have an effect.
+// A header that both change is no sign of that, and may be everyone's.
 func (c *construction) kin() {
 	if len(c.req.Verdicts) == 0 {
 		return
@@ -140,8 +141,8 @@ func (c *construction) kin() {
 	sel := c.result.Selection
 	files, uses := map[string]bool{}, map[string]bool{}
 	note := func(f *series.Fix) {
-		for _, d := range f.Diff.Files {
-			files[d.Path] = true
+		for _, p := range f.Paths() {
+			files[p] = path.Ext(p) != ".h"
 		}
 		for w := range words(f, '+') {
 			uses[w] = true
