@@ -113,7 +113,13 @@ func (a *Agent) watchModules(ctx context.Context, h *Host) error {
 	s, _ := a.journal.view()
 	m := s.Modules[h.Kernel.BuildID]
 	var due time.Time
-	defer func() { a.see(func(m *moment) { m.modulesDue = due }) }()
+	defer func() {
+		var before time.Time
+		a.see(func(m *moment) { before, m.modulesDue = m.modulesDue, due })
+		if !due.Equal(before) {
+			a.Kick() // the loop may rest for longer, when it was not it that came here
+		}
+	}()
 	if len(m.Files) == 0 || m.Changing {
 		return nil
 	}

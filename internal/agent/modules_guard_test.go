@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,20 @@ import (
 
 func hasProblem(s Status, c code.Code) bool {
 	return slices.ContainsFunc(s.Problems, func(p code.Problem) bool { return p.Code == c })
+}
+
+// didSwap are the modules that were unloaded to be loaded again.
+func (w *world) didSwap() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.swapped)
+}
+
+// module is a module that is loaded.
+func (w *world) module(name string) (api.Module, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return loadedModule(&w.host, name)
 }
 
 // cut is a loss of power of a machine whose agent runs.
@@ -153,6 +168,24 @@ func TestAFixedModuleIsWatched(t *testing.T) {
 	})
 }
 
+// TestTheWatchEndsInItsTime, also when a person's refresh was the first to see
+// the module.
+func TestTheWatchEndsInItsTime(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		w.install("shipped")
+		w.offer(1, bring("one", "v1"))
+		a, stop := w.start()
+		defer stop()
+		later()
+		w.set(func() { w.modprobe("one") })
+		qt.Assert(t, qt.IsNil(a.Refresh(t.Context())))
+		time.Sleep(65 * time.Second)
+		j, _ := a.journal.view()
+		qt.Check(t, qt.IsTrue(j.Modules[testBuildID].Files[0].Sure))
+	})
+}
+
 // TestASwapIsNeverLeftHalfDone: an interrupt, or the end of the agent, between
 // the unloading and the loading.
 func TestASwapIsNeverLeftHalfDone(t *testing.T) {
@@ -172,7 +205,7 @@ func TestASwapIsNeverLeftHalfDone(t *testing.T) {
 			t.Parallel()
 			in(t, func(t *testing.T, w *world) {
 				w.install("shipped")
-				var a *Agent
+				var running atomic.Pointer[Agent]
 				w.set(func() {
 					w.modprobe("one")
 					if c.fails {
@@ -183,16 +216,17 @@ func TestASwapIsNeverLeftHalfDone(t *testing.T) {
 							w.set(func() { w.off = true })
 							return
 						}
-						a.interrupt()
+						running.Load().interrupt()
 					}
 				})
 				w.offer(1, bring("one", "v1"))
 				a, stop := w.start(swapping)
+				running.Store(a)
 				later()
 				stop()
 				w.set(func() { w.off, w.swaps = false, nil })
 				if c.kill {
-					_, is := loadedModule(&w.host, "one")
+					_, is := w.module("one")
 					qt.Assert(t, qt.IsFalse(is), qt.Commentf("killed in between"))
 				}
 				if c.kill {
@@ -201,7 +235,7 @@ func TestASwapIsNeverLeftHalfDone(t *testing.T) {
 					stop()
 					qt.Check(t, qt.IsFalse(hasProblem(b.Status(), "TS9432")), qt.Commentf("%+v", b.Status().Problems))
 				}
-				_, is := loadedModule(&w.host, "one")
+				_, is := w.module("one")
 				qt.Check(t, qt.IsTrue(is), qt.Commentf("it is loaded in any case"))
 			})
 		})
@@ -223,14 +257,14 @@ func TestASwapWaits(t *testing.T) {
 		w.publish(func(x *trust.Index) { x.SwapUnused = true })
 		w.set(func() { delete(w.fixed, "two.ko"); w.dep = nil })
 		later()
-		qt.Check(t, qt.HasLen(w.swapped, 0), qt.Commentf("held"))
+		qt.Check(t, qt.HasLen(w.didSwap(), 0), qt.Commentf("held"))
 		w.set(func() { w.held = true; w.bump() })
 		qt.Assert(t, qt.IsNil(a.Hold(t.Context(), false)))
 		later()
-		qt.Check(t, qt.HasLen(w.swapped, 0), qt.Commentf("held by the server"))
+		qt.Check(t, qt.HasLen(w.didSwap(), 0), qt.Commentf("held by the server"))
 		w.set(func() { w.held = false; w.bump() })
 		later()
-		qt.Check(t, qt.DeepEquals(w.swapped, []string{"one"}))
+		qt.Check(t, qt.DeepEquals(w.didSwap(), []string{"one"}))
 		qt.Check(t, qt.DeepEquals(states(a.Status()), map[string]api.ReplacementState{"one": api.LoadedNow, "two": api.OnDisk}))
 	})
 	in(t, func(t *testing.T, w *world) {
@@ -252,9 +286,9 @@ func TestASwapWaits(t *testing.T) {
 		_, stop = w.start(cfg)
 		defer stop()
 		later()
-		qt.Check(t, qt.HasLen(w.swapped, 0), qt.Commentf("not before the window"))
+		qt.Check(t, qt.HasLen(w.didSwap(), 0), qt.Commentf("not before the window"))
 		time.Sleep(3 * time.Hour)
-		qt.Check(t, qt.DeepEquals(w.swapped, []string{"one"}))
+		qt.Check(t, qt.DeepEquals(w.didSwap(), []string{"one"}))
 	})
 }
 
@@ -302,9 +336,9 @@ func TestASwapOfAGroupIsWholeOrNone(t *testing.T) {
 		defer stop()
 		later()
 		for _, n := range []string{"one", "two"} {
-			m, is := loadedModule(&w.host, n)
+			m, is := w.module(n)
 			qt.Check(t, qt.IsTrue(is))
-			qt.Check(t, qt.Equals(m.BuildID, idOf("shipped "+n)), qt.Commentf("%s %v", n, w.swapped))
+			qt.Check(t, qt.Equals(m.BuildID, idOf("shipped "+n)), qt.Commentf("%s %v", n, w.didSwap()))
 		}
 		qt.Check(t, qt.HasLen(w.onDisk(), 0))
 		qt.Check(t, qt.IsTrue(hasProblem(a.Status(), "TS9433")))

@@ -142,10 +142,11 @@ func (a *app) hold(ctx context.Context, on bool) error {
 
 func newClearCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "clear ID|all|journal",
-		Short: "End the quarantine of a live patch",
+		Use:   "clear ID|MODULE|all|journal",
+		Short: "End the quarantine of a live patch or a fixed module",
 		Long: `clear lets a live patch be applied again that took the machine down or was not
-healthy. Read why first: tsugi status. "all" ends every quarantine. "journal"
+healthy, or a fixed module of it, by the module's name. Read why first: tsugi
+status. "all" ends every quarantine. "journal"
 puts a damaged journal aside; what it knew of quarantines is lost with it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -142,7 +142,7 @@ func TestFixedModuleInThePlaceOfTheShippedOne(t *testing.T) {
 	r.sh("tsugi refresh")
 	r.until("with the fixed module loaded", stands(api.LoadedNow))
 	// Before its watch is over a loss of power would speak against it.
-	r.sh("for i in $(seq 300); do tsugi logs | grep -q 'fixed module option is loaded and confirmed' && exit 0; sleep 1; done; exit 1")
+	r.sh("i=0; while [ $i -lt 60 ]; do i=$((i+1)); tsugi logs | grep -q 'fixed module option is loaded and confirmed' && exit 0; sleep 1; done; exit 1")
 	r.Cut()
 	_, err := r.Wait()
 	qt.Assert(t, qt.IsNil(err))
