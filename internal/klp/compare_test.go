@@ -205,7 +205,7 @@ func FuzzPrepare(f *testing.F) {
 			}
 		}
 		pieces, err := prepare(v.Target, []Input{{Object: "fs.o", Module: "fs", Plain: in.Plain, Extract: x}}, &Proof{})
-		if err != nil {
+		if err != nil || len(pieces) == 0 {
 			return
 		}
 		ln := name(v.Target, pieces, nil)
