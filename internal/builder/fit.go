@@ -73,14 +73,20 @@ func (b *build) tryFit(ctx context.Context, f *fitted, why map[string][]layout.M
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
-	refused = map[string]bool{}
+	refused, reason := map[string]bool{}, map[string]*code.Problem{}
 	for _, r := range b.report.Refusals {
 		if r.Code == "TS4030" && why[r.Where] != nil {
-			refused[r.Where] = true
+			refused[r.Where], reason[r.Where] = true, r.Problem
 		}
 	}
 	if err != nil || len(refused) > 0 || len(b.report.Refusals)+len(b.report.Failed) >= len(report.Refusals)+len(report.Failed) {
 		*b.report, b.inputs, b.spare, b.fix, b.sources, b.objects = report, inputs, spare, first, sources, known
+		b.report.Refusals = slices.Clone(b.report.Refusals)
+		for i, r := range b.report.Refusals {
+			if r.Code == "TS4030" && reason[r.Where] != nil { // what it says is in the way when there is room
+				b.report.Refusals[i].Problem = reason[r.Where]
+			}
+		}
 		return nil, refused, nil
 	}
 	if b.moved == nil {

@@ -39,8 +39,7 @@ type Move struct {
 // A live patch may replace another, and objects hold what that one put into a
 // member. So the place of a member must not depend on the other fixes of a
 // build: owner tells which fix a member is of, and the members of each are
-// placed as if there were no others. That two do not share a hole is for the
-// caller to see, by Change.Behind.
+// placed as if there were no others. It is false when two come into one hole.
 func Fit(orig, patched *Types, typ string, room int, owner func(member string) string) ([]Move, bool) {
 	name, ok := strings.CutPrefix(typ, "struct ")
 	if !ok {
@@ -71,15 +70,26 @@ func Fit(orig, patched *Types, typ string, room int, owner func(member string) s
 		}
 		groups[who] = append(groups[who], a)
 	}
+	taken := map[string]string{} // holes, by the old member before, and by whom
 	for _, who := range order {
+		var used []string
 		if !touched[who] && stay(o, groups[who]) {
-			continue
+			for _, a := range groups[who] {
+				used = append(used, a.behind)
+			}
+		} else {
+			placed, in, ok := place(groups[who], holes(o, uint32(max(room, 0))))
+			if !ok {
+				return nil, false
+			}
+			moves, used = append(moves, placed...), in
 		}
-		placed, ok := place(groups[who], holes(o, uint32(max(room, 0))))
-		if !ok {
-			return nil, false
+		for _, h := range used {
+			if other, ok := taken[h]; ok && other != who {
+				return nil, false
+			}
+			taken[h] = who
 		}
-		moves = append(moves, placed...)
 	}
 	return moves, true
 }
@@ -122,28 +132,34 @@ func stay(o *btf.Struct, list []addition) bool {
 	return true
 }
 
-// place finds room for members in the first holes that hold them.
-func place(list []addition, holes []hole) (moves []Move, ok bool) {
+// place finds room for members in the first holes that hold them, and names
+// these holes by the old members before them.
+func place(list []addition, holes []hole) (moves []Move, used []string, ok bool) {
+	names := make([]string, len(holes))
+	for i, h := range holes {
+		names[i] = h.after
+	}
 	for _, a := range list {
 		found := false
 		for i := range holes {
 			h := &holes[i]
 			end, what, ok := a.fits(h.from)
 			if !ok {
-				return nil, false
+				return nil, nil, false
 			}
 			if end > h.to {
 				continue
 			}
 			moves = append(moves, Move{Member: a.Name, After: h.after, What: what})
 			h.from, h.after, found = end, a.Name, true
+			used = append(used, names[i])
 			break
 		}
 		if !found {
-			return nil, false
+			return nil, nil, false
 		}
 	}
-	return moves, true
+	return moves, used, true
 }
 
 // additions lists the members that only p has, in order, and those that only o
