@@ -22,12 +22,12 @@ import (
 // all, with it none.
 func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
 	k := target(t, testenv.Old)
-	fixes := slices.Concat(oldFixes, shownFixes)
+	fixes := slices.Concat(oldFixes, shownFixes, structFixes)
 	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes),
 		editOf(t, k, "sync", syncSays...), editOf(t, k, "count", loopCounts...))...)
-	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"dm_mod", "em_text", "ext4", "f2fs", "gtp", "loop", "vmlinux", "zram"}))
+	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Objects(), []string{"dm_mod", "em_text", "ext4", "f2fs", "gtp", "loop", "mac802154_hwsim", "rtsx_usb_ms", "vmlinux", "zram"}))
 	qt.Check(t, qt.HasLen(r.Artifact.Manifest.CVEs(), len(fixes)))
-	for _, risk := range []string{"TS8020", "TS8021", "TS8008"} {
+	for _, risk := range []string{"TS8020", "TS8021", "TS8008", "TS8030", "TS8032", "TS8033"} {
 		qt.Check(t, qt.SliceContains(codes(r.Risks), risk))
 	}
 	for _, c := range fixes {
@@ -51,7 +51,7 @@ dd if=/dev/urandom of=/dev/zram0 bs=4k count=4 2>/dev/null
 	})
 	late, _ := p.Check(proof.CheckLate)
 	qt.Check(t, qt.Equals(late.Status, proof.Pass), qt.Commentf("%s", late.Detail))
-	qt.Check(t, qt.HasLen(p.Objects, 8))
+	qt.Check(t, qt.HasLen(p.Objects, 10))
 	for _, o := range p.Objects {
 		qt.Check(t, qt.Equals(o.Patched, "1"), qt.Commentf("%s is patched in the end", o.Name))
 	}

@@ -41,6 +41,17 @@ var shownFixes = []cve{
 	{"CVE-2026-99063", "drivers/md/dm-ioctl.c", []string{"dm_mod list_devices"}},
 }
 
+// structFixes are fixes of that update that change structs, and do so without
+// moving what objects hold.
+var structFixes = []cve{
+	// a pointer goes into netlink_callback.ctx, behind the rest
+	{"CVE-2026-97901", "net/netlink/genetlink.c", []string{"vmlinux ctrl_dumppolicy_done", "vmlinux ctrl_dumppolicy_start"}},
+	// a mutex goes, and is kept
+	{"CVE-2026-99038", "drivers/memstick/host/rtsx_usb_ms.c", []string{"rtsx_usb_ms rtsx_usb_ms_drv_remove"}},
+	// a spinlock comes, into padding
+	{"CVE-2026-97599", "drivers/net/ieee802154/mac802154_hwsim.c", []string{"mac802154_hwsim hwsim_hw_channel"}},
+}
+
 // ibtFixes are fixes of 6.12.117 that 6.12.115 lacks.
 var ibtFixes = []cve{
 	{"CVE-2026-92499", "fs/ext4/dir.c", []string{"ext4 ext4_readdir"}},
