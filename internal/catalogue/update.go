@@ -26,8 +26,8 @@ import (
 
 // Update returns what happens between two versions of the kernel's source
 // package as a series: the difference split into fixes, with the changelog's
-// entries attributed to them, the catalogue's corrections applied and what
-// feeds told of the CVEs filled in. Sources and changelog are fetched into
+// entries attributed to them and held against the files that feeds name, the
+// catalogue's corrections applied and what feeds told of the CVEs filled in. Sources and changelog are fetched into
 // the store if need be. The same versions and corrections give the same
 // fixes each time.
 func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to string, rep progress.Reporter) (*series.Series, error) {
@@ -47,6 +47,11 @@ func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to st
 			return nil, err
 		}
 	}
+	records, err := c.Records(updateCVEs(s))
+	if err != nil {
+		return nil, err
+	}
+	holdAgainst(s, records)
 	return s, c.annotate(s)
 }
 

@@ -43,10 +43,11 @@ type attributor struct {
 	weight []float64  // of words in a document: one that has many says less with each
 	idf    map[string]float64
 	having map[string][]int // documents by word
+	twins  map[int]map[int]string // groups with the same edit elsewhere, and where the first is
 }
 
 func newAttributor(groups []*Group) *attributor {
-	a := &attributor{idf: make(map[string]float64), having: make(map[string][]int)}
+	a := &attributor{idf: make(map[string]float64), having: make(map[string][]int), twins: twinGroups(groups)}
 	for i, g := range groups {
 		for _, p := range g.Files {
 			d := p.document()
@@ -171,20 +172,13 @@ func parseSubject(text string) subject {
 			switch low := strings.ToLower(n); {
 			case strings.Contains(n, "_") || strings.Contains(w, n+"(") || strings.Contains(w, "->"+n):
 				s.names = append(s.names, low)
-			case len(n) > 2 && !slices.Contains(common, low):
+			case len(n) > 2 && !common(low):
 				s.words = append(s.words, low)
 			}
 		}
 	}
 	return s
 }
-
-// common are words of subjects that say nothing of where.
-var common = strings.Fields(`the and for with from into not when that this are was use using used fix fixes fixed avoid prevent ensure
-	make don doesn add adds added remove removes removed check checks missing potential possible before after null pointer
-	dereference deref leak leaks memory free after error errors path paths handling handle bug out bounds bound read write
-	access race between during only properly correct correctly wrong invalid return value values ret err int void static struct
-	const char unsigned long bool true false case break goto else while sizeof`)
 
 // attribute finds the groups of one entry, best first.
 func (a *attributor) attribute(it Item) []match {
@@ -263,7 +257,7 @@ func (a *attributor) byPrefix(s subject, at func(int) *match) {
 	for _, w := range uniq(s.prefix) {
 		hits := make(map[int]float64)
 		anywhere := false
-		for _, v := range uniq(slices.Concat([]string{w}, aliases[w], pieces(w), ofPieces(w))) {
+		for _, v := range uniq(slices.Concat([]string{w}, aliases(w), pieces(w), ofPieces(w))) {
 			for _, d := range a.having[v] {
 				switch f := a.docs[d].fields[v]; {
 				case f&inPath != 0: // pieces add up: vhost_iotlb is vhost/iotlb.c
@@ -277,7 +271,7 @@ func (a *attributor) byPrefix(s subject, at func(int) *match) {
 		idf := a.idf[w]
 		if idf == 0 {
 			idf = 3
-			for _, v := range aliases[w] {
+			for _, v := range aliases(w) {
 				idf = max(1, a.idf[v])
 			}
 		}
@@ -303,43 +297,22 @@ func ofPieces(w string) []string {
 	var out []string
 	if ps := pieces(w); len(ps) > 1 {
 		for _, p := range ps {
-			out = append(out, aliases[p]...)
+			out = append(out, aliases(p)...)
 		}
 	}
 	return out
 }
 
-// aliases are names that subsystems have in subjects, and words of the paths
-// that they mean.
-var aliases = map[string][]string{
-	"alsa": {"sound"}, "asoc": {"soc"}, "usb-audio": {"usb", "sound"}, "line6": {"line6"}, "hda": {"hda", "pci"},
-	"ksmbd": {"server"}, "smb": {"smb"}, "cifs": {"client", "smb"}, "smb3": {"client"}, "nfsv4": {"nfs4", "nfs"}, "nfsv4.1": {"nfs4", "nfs"},
-	"nfsv3": {"nfs3", "nfs"}, "sunrpc": {"sunrpc"}, "rdma": {"infiniband"}, "ib": {"infiniband"}, "wifi": {"wireless"}, "netfilter": {"netfilter"},
-	"mac80211": {"mac80211"}, "cfg80211": {"wireless"}, "kvm": {"kvm"}, "x86": {"x86"}, "vmx": {"vmx"}, "svm": {"svm"}, "nvmx": {"vmx", "nested"},
-	"nsvm": {"svm", "nested"}, "sev": {"sev"}, "perf": {"events"}, "sched_ext": {"ext"}, "psi": {"psi"}, "memcg": {"memcontrol"}, "gfs2": {"gfs2"},
-	"usb": {"usb"}, "xhci": {"xhci"}, "typec": {"typec"}, "net_sched": {"sched"}, "ipv4": {"ipv4"}, "ipv6": {"ipv6"}, "inet": {"ipv4"},
-	"tcp": {"tcp", "ipv4"}, "udp": {"udp", "ipv4"}, "xsk": {"xdp"}, "blk-mq": {"blk-mq", "block"}, "dm": {"dm", "md"}, "md": {"md"}, "raid": {"md"},
-	"nvmet": {"nvme", "target"}, "thunderbolt": {"thunderbolt"}, "hid": {"hid"},
-	"iommu": {"iommu"}, "vt-d": {"intel"}, "efi": {"efi"}, "apparmor": {"apparmor"}, "landlock": {"landlock"}, "ima": {"integrity"},
-	"tracing": {"trace"}, "ftrace": {"ftrace"}, "lockd": {"lockd"}, "nouveau": {"nouveau"}, "i915": {"i915"}, "vsock": {"vmw_vsock"},
-	"staging": {"staging"}, "mm": {"mm"}, "keys": {"keys"}, "tls": {"tls"}, "xfrm": {"xfrm"}, "esp": {"esp4", "esp6"}, "l2cap": {"l2cap_core"},
-	"iso": {"iso"}, "sco": {"sco"}, "rfcomm": {"rfcomm"}, "mgmt": {"mgmt"}, "can": {"can"}, "hv_netvsc": {"netvsc"}, "drivers": {"hv"},
-	"svcrdma": {"xprtrdma", "svc"}, "xprtrdma": {"xprtrdma"}, "rpcrdma": {"xprtrdma"}, "hwrng": {"hw_random"}, "bnxt_en": {"bnxt"}, "functionfs": {"f_fs"},
-	"ovl": {"overlayfs"}, "fsverity": {"verity"}, "fscrypt": {"crypto"}, "mtd": {"mtd"}, "ubi": {"ubi"}, "cgroup": {"cgroup"}, "iwlwifi": {"iwlwifi"},
-	"powercap": {"powercap"}, "hyperv": {"hv"}, "vmbus": {"hv"}, "amdkfd": {"amdkfd"}, "sctp": {"sctp"}, "mctp": {"mctp"},
-	"libceph": {"ceph", "net"}, "dccp": {"dccp"},
-}
-
 // share is how much of a word one of its pieces counts: all together count as
 // the word.
 func share(piece, word string) float64 {
-	if piece == word || slices.Contains(aliases[word], piece) {
+	if piece == word || slices.Contains(aliases(word), piece) {
 		return 1
 	}
 	all := 0
 	for _, p := range pieces(word) {
 		all += len(p)
-		if piece != p && slices.Contains(aliases[p], piece) {
+		if piece != p && slices.Contains(aliases(p), piece) {
 			piece = p
 		}
 	}

@@ -5,15 +5,12 @@ package update
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/series"
 )
-
-// foreign are architectures that an x86 source package's fixes are not of;
-// their code is not in the source that a target keeps.
-var foreign = strings.Fields("arm arm64 arm* armel armhf riscv riscv64 s390 s390x powerpc ppc64el ppc64 mips mips* loongarch loong64 parisc hppa sparc sparc64 alpha sh sh4 xtensa um m68k ia64 csky arc openrisc nios2 hexagon pseries powernv papr pnv_php")
 
 // Thresholds of confidence, from reading samples of attributions against the
 // fixes (docs/catalogue.md tells how often each was right).
@@ -71,16 +68,19 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 		given[o.n].Confidence = series.Possible
 		given[o.n].Why = fmt.Sprintf("it fits (%.0f), and others do (%.0f)", m.score, o.ms[min(1-min(pick, 1), len(o.ms)-1)].score)
 	}
+	gave := make(map[int][]int) // entries by group
 	for g, n := range a.companions(all, chosen, explained) {
 		e := given[n]
 		e.Confidence = series.Possible
 		e.Why = "no other entry fits better; the entry's main fix is another one"
 		found[g] = append(found[g], e)
+		gave[g] = append(gave[g], n)
 	}
 	for n, e := range given {
 		switch {
 		case chosen[n] >= 0:
 			found[chosen[n]] = append(found[chosen[n]], e)
+			gave[chosen[n]] = append(gave[chosen[n]], n)
 		case otherArch(entries[n]):
 			e.Confidence, e.Why = series.Possible, "it is of another architecture"
 			left = append(left, e)
@@ -89,7 +89,27 @@ func (a *attributor) attributeAll(entries []Item) (found map[int][]series.Entry,
 			left = append(left, e)
 		}
 	}
+	a.shareWithTwins(found, gave, all, given)
 	return found, left
+}
+
+// shareWithTwins gives the entries of a group to one that makes the same edit
+// in another file, where no entry tells of that and the subject may.
+func (a *attributor) shareWithTwins(found map[int][]series.Entry, gave map[int][]int, all [][]match, given []series.Entry) {
+	for _, g := range slices.Sorted(maps.Keys(gave)) {
+		for _, t := range slices.Sorted(maps.Keys(a.twins[g])) {
+			if len(gave[t]) > 0 {
+				continue
+			}
+			for _, n := range gave[g] {
+				if slices.ContainsFunc(all[n], func(m match) bool { return m.group == t && m.bare >= sayAtAll }) {
+					e := given[n]
+					e.Confidence, e.Why = series.Possible, "it is the same edit as in "+a.twins[g][t]
+					found[t] = append(found[t], e)
+				}
+			}
+		}
+	}
 }
 
 // companions finds entries, by number, for groups that none explains: a commit
@@ -138,11 +158,5 @@ func margin(ms []match) float64 {
 
 // otherArch tells whether an entry's prefix names another architecture.
 func otherArch(it Item) bool {
-	head := parseSubject(it.Subject).prefix
-	for _, w := range head {
-		if slices.Contains(foreign, w) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(parseSubject(it.Subject).prefix, foreign)
 }

@@ -183,7 +183,7 @@ func (f *file) about(cs []cluster) map[string]bool {
 	out := make(map[string]bool)
 	for w, n := range changed {
 		// Both versions were counted, so an unchanged line counts twice.
-		if len(w) > 2 && !slices.Contains(common, strings.ToLower(w)) && 3*n >= total[w]-n {
+		if len(w) > 2 && !common(strings.ToLower(w)) && 3*n >= total[w]-n {
 			out[w] = true
 		}
 	}
@@ -307,7 +307,7 @@ func rarity(n, having int) float64 { return math.Log(1 + float64(n)/float64(max(
 func (c *cluster) like(o *cluster, weight func(string) float64) float64 {
 	sum := 0.0
 	for _, w := range slices.Sorted(maps.Keys(c.whole)) {
-		if o.whole[w] > 0 && !slices.Contains(common, strings.ToLower(w)) {
+		if o.whole[w] > 0 && !common(strings.ToLower(w)) {
 			sum += weight(w)
 		}
 	}

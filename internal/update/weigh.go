@@ -3,7 +3,6 @@
 package update
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -122,7 +121,7 @@ func (s *splitter) likeness(p, with *part) float64 {
 	}
 	sum := 0.0
 	for _, w := range slices.Sorted(maps.Keys(p.atom.whole)) {
-		if theirs[w] && !slices.Contains(common, strings.ToLower(w)) {
+		if theirs[w] && !common(strings.ToLower(w)) {
 			sum += rarity(len(s.files), s.rare[w])
 		}
 	}
@@ -175,66 +174,6 @@ func (s *splitter) said(entries []Item) map[*part]sure {
 		}
 	}
 	return out
-}
-
-// twins finds atoms that make the same edit in files of the same name but for
-// digits (ipmr.c and ip6mr.c): one commit changed them, whatever their paths.
-func (s *splitter) twins() map[*part]*part {
-	const most = 6
-	all := make(map[string][]*part)
-	for _, p := range s.parts {
-		if p.atom == nil && len(p.edits) < len(p.file.edits) || !p.file.cSource() || p.file.oneWhole() {
-			continue
-		}
-		if net := p.net(); net != "" {
-			name := strings.Map(func(r rune) rune {
-				if r >= '0' && r <= '9' {
-					return -1
-				}
-				return r
-			}, p.file.base())
-			all[name+net] = append(all[name+net], p)
-		}
-	}
-	out := make(map[*part]*part)
-	for _, ps := range all {
-		for _, p := range ps[1:] {
-			if len(ps) <= most && p.file != ps[0].file {
-				out[p] = ps[0]
-			}
-		}
-	}
-	return out
-}
-
-// net tells what words a part brings and takes, "" for none of some length.
-func (p *part) net() string {
-	count := make(map[string]int)
-	for _, i := range p.edits {
-		e := p.file.edits[i]
-		for _, l := range p.file.oldCode[e.oldFrom:e.oldTo] {
-			for _, w := range words(l) {
-				count[w]--
-			}
-		}
-		for _, l := range p.file.newCode[e.newFrom:e.newTo] {
-			for _, w := range words(l) {
-				count[w]++
-			}
-		}
-	}
-	var out strings.Builder
-	tells := false
-	for _, w := range slices.Sorted(maps.Keys(count)) {
-		if n := count[w]; n != 0 {
-			fmt.Fprintf(&out, " %s%+d", w, n)
-			tells = tells || len(w) >= 8
-		}
-	}
-	if !tells {
-		return ""
-	}
-	return out.String()
 }
 
 // voice is what entries are weighed with.
