@@ -42,7 +42,7 @@ type attributor struct {
 	own    [][]string // words of the files' own names
 	weight []float64  // of words in a document: one that has many says less with each
 	idf    map[string]float64
-	having map[string][]int // documents by word
+	having map[string][]int       // documents by word
 	twins  map[int]map[int]string // groups with the same edit elsewhere, and where the first is
 }
 
