@@ -121,6 +121,32 @@ func TestWhoIsInnocentStays(t *testing.T) {
 	}
 }
 
+// TestOfTwoThatDoNotGoTogetherOneStays: each is live alone, as two fixes are
+// whose new members would lie in the same padding. It is the first of the series.
+func TestOfTwoThatDoNotGoTogetherOneStays(t *testing.T) {
+	t.Parallel()
+	s := chain(t, "b *= 7; => b *= 70;", "a += 1; => a += 10;", "a += 3; => a += 30;")
+	c := construct(t, s)
+	c.kernel = &builder.Kernel{}
+	c.build = func(_ context.Context, req builder.Request, _ progress.Reporter) (*builder.Report, error) {
+		r := &builder.Report{Name: req.Name, Verdict: builder.Live}
+		both := 0
+		for _, f := range req.Fixes {
+			if f.ID != "f0" {
+				both++
+			}
+		}
+		if both == 2 {
+			r.Verdict = builder.Reboot
+			r.Refusals = append(r.Refusals, builder.Refusal{Problem: code.New("TS4030", "struct", "no room for both"), Object: "lib/x.o", Source: "lib/x.c:3"})
+		}
+		return r, nil
+	}
+	r, err := c.run(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(described(r.Selection), "f0 f1 f2=reboot"))
+}
+
 // TestTheOutcomeIsOneOfTheFixes, and not of what was known of them before: with
 // verdicts that are right, wrong, or of several fixes, and without any.
 func TestTheOutcomeIsOneOfTheFixes(t *testing.T) {

@@ -173,9 +173,10 @@ func (c *construction) lastOf(source string) []string {
 	return nil
 }
 
-// blameRefusal finds the fixes that a refusal is about. A line tells for sure,
-// in a header too; so does the source, when one fix changed it and no fix
-// changed a header.
+// blameRefusal finds the fixes that a refusal is about. A line that one fix
+// changed tells for sure, in a header too; so does the source, when one fix
+// changed it and no fix changed a header. Where several did, each may well go
+// without the others.
 func (c *construction) blameRefusal(r builder.Refusal) []selection.Left {
 	object := cmp.Or(r.Object, objectOf(r.Where))
 	source := strings.TrimSuffix(object, ".o") + ".c"
@@ -185,7 +186,7 @@ func (c *construction) blameRefusal(r builder.Refusal) []selection.Left {
 	if placed && !sure {
 		line, _ := strconv.Atoi(n)
 		if here := c.text.within(file, line, c.end(file, line)); len(here) > 0 {
-			ids, sure = here, true
+			ids, sure = here, len(here) == 1
 		} else if owners := c.text.owners(file); len(owners) > 0 && file != source {
 			ids = owners
 		}
