@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+	"pgregory.net/rapid"
 
 	"github.com/tsugi-project/tsugi/internal/layout"
 )
@@ -122,4 +123,29 @@ func TestObjectsThatAreAlwaysZeroed(t *testing.T) {
 	qt.Check(t, qt.IsTrue(alwaysZeroed([]string{typedef}, "struct changer")))
 	qt.Check(t, qt.IsFalse(alwaysZeroed([]string{typedef, "void g(void) { changer c; h(&c); }\n"}, "struct changer")))
 	qt.Check(t, qt.IsFalse(alwaysZeroed([]string{typedef, "p = kmalloc(sizeof(changer), 0);\n"}, "struct changer")))
+}
+
+// Whatever the source is like, it is read to its end.
+func TestSourcesThatAreNoC(t *testing.T) {
+	piece := rapid.SampledFrom([]string{
+		"struct s", "s", "*", "x", "->", ".", "m", "=", ";", "{", "}", "(", ")", "[", "]", ",", "\n", "\n{", "\n}", "&", "!", "--", " ",
+		"sizeof", "struct_size", "kzalloc(", "devm_kzalloc(", "kfree(", "mutex_init(&x->m);", "cb->ctx", "(void *)", "/*", "\"", "'", "\\", "if (", "case", "1",
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		src := strings.Join(rapid.SliceOfN(piece, 0, 40).Draw(t, "source"), "")
+		other := strings.Join(rapid.SliceOfN(piece, 0, 40).Draw(t, "other"), "")
+		for _, what := range []layout.Sort{layout.Number, layout.Counter, layout.Pointer, layout.Lock} {
+			standsUnused(uses("m", []string{src}, []string{other}), layout.Move{Member: "m", What: what}, true)
+		}
+		if made, ok := allocations([]string{src}, "struct s"); !ok && made != nil {
+			t.Fatalf("%q: allocations that may be others", src)
+		}
+		if room := roomOf([]string{src}, "struct s", 100, 40); room != 0 && room < 100 {
+			t.Fatalf("%q: %d bytes", src, room)
+		}
+		onlyDumpContext(src, "struct s")
+		if text, kept, ok := keepInits([]byte(src), []byte(other), "m"); ok && strings.Count(string(text), "mutex_init(&x->m);") < kept {
+			t.Fatalf("%q and %q: %d kept in %q", src, other, kept, text)
+		}
+	})
 }

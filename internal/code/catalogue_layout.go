@@ -19,7 +19,7 @@ func layouts() []Entry {
 		},
 		{
 			"TS8033", KindRisk, "a struct grows into memory that belongs to its objects",
-			"What lies behind objects that exist is zero, and nobody's: the allocator rounds sizes up. See that new code stands zeros in the new members. A machine that was booted with slub_debug should not take it.",
+			"What lies behind objects that exist is zero, and nobody else's: the allocator rounds sizes up, and a netlink dump has 48 bytes for what it keeps. See that new code stands zeros in the new members.",
 		},
 	}
 }
