@@ -323,6 +323,17 @@ func (m *whole) reproduce(fixed ...string) {
 	qt.Check(m.t, qt.Equals(out, strings.Join(want, "\n")))
 }
 
+// settledSlowly waits for a transition on a machine with hundreds of kernel
+// threads and little time: ten minutes at most.
+const settledSlowly = `
+i=0
+while [ $i -lt 600 ] && cat /sys/kernel/livepatch/*/transition 2>/dev/null | grep -q 1; do sleep 1; i=$((i+1)); done
+if cat /sys/kernel/livepatch/*/transition 2>/dev/null | grep -q 1; then
+	for t in /proc/[0-9]*; do [ "$(cat $t/patch_state)" = -1 ] || { echo $t $(cat $t/patch_state $t/comm); cat $t/stack; }; done
+	exit 1
+fi
+`
+
 // patch loads a live patch, which replaces what is there, and waits for its
 // transition; then it is alone, and has what it should on every object that is
 // loaded.
@@ -330,7 +341,7 @@ func (m *whole) patch(p *livepatch.Patch) {
 	m.t.Helper()
 	name := p.Manifest.Name
 	m.script("insmod", "insmod "+m.names[p], 20*time.Minute)
-	m.script("transition", settled, 20*time.Minute)
+	m.script("transition", settledSlowly, 20*time.Minute)
 	m.script("others leave", `for o in $(ls /sys/kernel/livepatch); do
 	[ $o = `+name+` ] || { for i in $(seq 100); do [ -e /sys/kernel/livepatch/$o ] || break; sleep 0.1; done; }
 done
@@ -382,7 +393,7 @@ done; true`, 20*time.Minute)
 func (m *whole) unpatch(p *livepatch.Patch) {
 	m.t.Helper()
 	name := p.Manifest.Name
-	m.script("revert", "echo 0 >/sys/kernel/livepatch/"+name+"/enabled"+settled, 20*time.Minute)
+	m.script("revert", "echo 0 >/sys/kernel/livepatch/"+name+"/enabled"+settledSlowly, 20*time.Minute)
 	m.script("unload", "while [ -e /sys/kernel/livepatch/"+name+" ]; do sleep 0.1; done; "+unloaded(name), 5*time.Minute)
 	qt.Check(m.t, qt.Equals(m.script("nothing is left", "ls /sys/kernel/livepatch; grep ^tsugi_ /proc/modules | grep -v permanent; true", time.Minute), ""))
 }
