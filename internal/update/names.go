@@ -56,12 +56,12 @@ func (f *file) defs() []def {
 	}
 	for name, ds := range news {
 		was := olds[name]
-		for _, d := range ds {
+		for i, d := range ds {
 			switch {
 			case len(was) == 0:
 				add(d, introduced, true)
-			case d.kind == aggregate && was[0].kind == aggregate && len(ds) == 1 && len(was) == 1:
-				out = append(out, f.memberDefs(was[0], d)...)
+			case pairs(was, ds):
+				out = append(out, f.memberDefs(was[i], d)...)
 			case !slices.ContainsFunc(was, func(o decl) bool { return sameHead(o, d) }):
 				add(d, redefined, true)
 			}
@@ -72,13 +72,20 @@ func (f *file) defs() []def {
 			switch is := news[name]; {
 			case len(is) == 0:
 				add(d, removed, false)
-			case d.kind == aggregate && is[0].kind == aggregate && len(ds) == 1 && len(is) == 1:
+			case pairs(ds, is):
 			case !slices.ContainsFunc(is, func(n decl) bool { return sameHead(n, d) }):
 				add(d, redefined, false)
 			}
 		}
 	}
 	return out
+}
+
+// pairs tells whether a struct, union or enum of one name is declared as often
+// before as after: an empty one may stand in an #else.
+func pairs(was, is []decl) bool {
+	no := func(d decl) bool { return d.kind != aggregate }
+	return len(was) == len(is) && !slices.ContainsFunc(was, no) && !slices.ContainsFunc(is, no)
 }
 
 // sameHead compares what users depend on. A prototype and a definition of one
