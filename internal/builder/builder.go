@@ -47,6 +47,8 @@ type Request struct {
 	Name    string // of the live patch and its module; "" makes one from fixes and target
 	Version int    // 0 is 1
 	Builder string // program and version, for the manifest
+	// Members are what structs have got by the live patches before this one.
+	Members []livepatch.Member
 	// Accept lists refusals to live with, as CODE or CODE:WHERE ("TS4010:sysctl_x").
 	Accept []string
 	Jobs   int // compilers at a time; 0 for one per processor
@@ -85,6 +87,7 @@ type Report struct {
 	// Unbuilt are files of the fixes that are not part of this target, with why.
 	Unbuilt   []Unbuilt            `json:"unbuilt,omitempty"`
 	Functions []livepatch.Function `json:"functions,omitempty"` // replaced ones
+	Members   []livepatch.Member   `json:"members,omitempty"`   // new ones of structs whose objects exist
 	Refusals  []Refusal            `json:"refusals,omitempty"`
 	// Failed are objects for which there is no answer, with why; there is no
 	// verdict then. Only with Request.KeepGoing.
@@ -381,6 +384,7 @@ type compared struct {
 	diff    *objdiff.Result
 	layouts []Refusal // refusals about types
 	padding []Refusal // risks about types
+	members []livepatch.Member
 }
 
 func (b *build) compareOne(p kbuild.Pair) (*compared, error) {
@@ -424,6 +428,7 @@ func (b *build) collect(p kbuild.Pair, c *compared) error {
 		b.report.Risks = append(b.report.Risks, b.place(r, p.Object))
 	}
 	b.report.Risks = append(b.report.Risks, c.padding...)
+	b.report.Members = append(b.report.Members, c.members...)
 	b.report.Risks = append(b.report.Risks, b.drift(p.Object, c.diff)...)
 	for _, n := range c.diff.Notes {
 		b.report.Notes = append(b.report.Notes, p.Path+": "+n)

@@ -139,6 +139,7 @@ func (b *build) pack(ctx context.Context, m *klp.Module) error {
 	for _, st := range m.States {
 		man.States = append(man.States, livepatch.State{ID: st.ID, Version: st.Version})
 	}
+	man.Members = livepatch.Remember(b.report.Members, b.req.Members)
 	for _, r := range b.report.Risks {
 		man.Risks = append(man.Risks, livepatch.Risk{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
 	}

@@ -79,7 +79,7 @@ func Rebuild(ctx context.Context, t *kernel.Target, old *livepatch.Patch, opt Re
 		return nil, err
 	}
 	report, err := Build(ctx, Request{
-		Target: t, Kernel: k, Fixes: live, Name: m.Name, Version: m.Version, Builder: m.Builder, MaxObjects: anyNumber,
+		Target: t, Kernel: k, Fixes: live, Name: m.Name, Version: m.Version, Builder: m.Builder, MaxObjects: anyNumber, Members: m.Members,
 		Accept: accepted(m.Risks), Jobs: opt.Jobs, Shared: opt.Shared,
 	}, rep)
 	if err != nil {
@@ -97,6 +97,7 @@ func Rebuild(ctx context.Context, t *kernel.Target, old *livepatch.Patch, opt Re
 	ko := r.compareModule("module "+m.Module.Name, old.Module(), report.Artifact.Module())
 	next := *m
 	next.Functions, next.Callbacks, next.Modules, next.States = made.Functions, made.Callbacks, made.Modules, made.States
+	next.Members = made.Members
 	next.Compiler, next.Target = made.Compiler, made.Target
 	r.compareManifest(m, &next)
 	again := fixedModules{old: old, all: all, made: map[string]Replaced{}, build: func(fixes []*fix.Fix, modules []string) ([]Replaced, error) {
@@ -256,6 +257,7 @@ func (r *Rebuilt) compareManifest(was, is *livepatch.Manifest) {
 		{"callbacks", slices.Equal(was.Callbacks, is.Callbacks)},
 		{"modules", slices.Equal(was.Modules, is.Modules)},
 		{"states", slices.Equal(was.States, is.States)},
+		{"members of structs", slices.Equal(was.Members, is.Members)},
 		{"compiler", was.Compiler == is.Compiler},
 		{"target", was.Target == is.Target},
 	} {

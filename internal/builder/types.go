@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/layout"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 )
 
 // kernelTypes is the type information of a target and of its modules.
@@ -150,6 +152,12 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + "; " + both}
 		}
 		p := code.New("TS4030", ch.Type, ch.Detail)
+		members := b.members(ch, o)
+		if clash := livepatch.Clash(members, b.req.Members); clash != "" {
+			p.Why += "; " + clash
+			c.layouts = append(c.layouts, b.place(p, o))
+			continue
+		}
 		switch known := b.objects[ch.Type]; {
 		case ch.Grown > 0 && known.room >= ch.Grown && (len(ch.Locks) == 0 || known.zeroed):
 			c.padding = append(c.padding, b.place(code.New("TS8033", ch.Type, fmt.Sprintf("%s; %d bytes belong to each", ch.Detail, known.room)), o))
@@ -161,9 +169,24 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 			c.padding = append(c.padding, b.place(code.New("TS4030", ch.Type, ch.Detail+"; accepted"), o))
 		default:
 			c.layouts = append(c.layouts, b.place(p, o))
+			continue
 		}
+		c.members = append(c.members, members...)
 	}
 	return nil
+}
+
+// members are the new ones of a struct, where objects have room for them.
+func (b *build) members(ch layout.Change, o kbuild.Object) []livepatch.Member {
+	if len(ch.Added) == 0 {
+		return nil
+	}
+	file, _, _ := strings.Cut(b.place(code.New("TS8008", ch.Type, ""), o).Source, ":")
+	out := make([]livepatch.Member, len(ch.Added))
+	for i := range ch.Added {
+		out[i] = livepatch.Member{Struct: ch.Type, File: cmp.Or(file, o.Source), Behind: ch.Behind[i], Name: ch.Added[i]}
+	}
+	return out
 }
 
 // counted reports whether the fixed sources count a new member down.

@@ -19,7 +19,7 @@ func selection() []Entry {
 		},
 		{
 			"TS1304", KindRisk, "the live patch can't replace the one before it in one transition",
-			"Revert the earlier live patch on the machine first, so that its callbacks undo what they did; then apply this one.",
+			"Revert the earlier live patch on the machine first, so that its callbacks undo what they did; then apply this one. What objects hold until they are gone, only a boot undoes.",
 		},
 		{
 			"TS1305", KindError, "two fixes have the same id",

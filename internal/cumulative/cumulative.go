@@ -153,6 +153,9 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 		Target: c.req.Target, Kernel: c.kernel, Name: c.name(), Version: c.version(), Builder: c.req.Builder,
 		Accept: c.req.Accept, Jobs: c.req.Jobs, MaxObjects: maxObjects, Shared: c.req.Shared, Sign: c.req.Sign, KeepGoing: true,
 	}
+	if c.req.Previous != nil {
+		req.Members = c.req.Previous.Members
+	}
 	for _, f := range sel.Fixes {
 		d := *f.Diff
 		d.ID, d.Title, d.CVEs, d.Origin = f.ID, cmp.Or(f.Title, d.Title), f.CVEs, cmp.Or(f.Origin, d.Origin)

@@ -77,6 +77,9 @@ type Manifest struct {
 	// States are the klp_states of the module, ordered by ID: a live patch that
 	// replaces another must know its states, in versions that are not lower.
 	States []State `json:"states,omitempty"`
+	// Members are those that structs have got, by this live patch or by those
+	// that it comes after, ordered by place.
+	Members []Member `json:"members,omitempty"`
 	// Inputs are what it was built from, ordered by name: the same inputs give
 	// the same bytes.
 	Inputs   []Input `json:"inputs,omitempty"`

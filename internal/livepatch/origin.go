@@ -24,8 +24,8 @@ var (
 // checkLeft holds for what the live patch does not do by itself: open fixes
 // and replacements. fixes are the ids that it holds.
 func (m *Manifest) checkLeft(fixes map[string]bool) error {
-	if m.Format == 1 && (m.Selection != nil || m.Open != nil || m.Replacements != nil || m.States != nil || m.Inputs != nil) {
-		return invalid("format 1 knows no selection, open fixes, replacements, states and inputs")
+	if m.Format == 1 && (m.Selection != nil || m.Open != nil || m.Replacements != nil || m.States != nil || m.Members != nil || m.Inputs != nil) {
+		return invalid("format 1 knows no selection, open fixes, replacements, states, members and inputs")
 	}
 	for i, o := range m.Open {
 		if o.ID == "" || fixes[o.ID] || i > 0 && m.Open[i-1].ID >= o.ID {
@@ -90,6 +90,9 @@ func (m *Manifest) checkOrigin() error {
 			return invalid("state %d: twice or out of order", s.ID)
 		}
 	}
+	if err := m.checkMembers(); err != nil {
+		return err
+	}
 	for i, in := range m.Inputs {
 		if in.Name == "" || !isHex(in.Digest, 32, 32) || i > 0 && m.Inputs[i-1].Name >= in.Name {
 			return invalid("input %q: no name, a bad digest, twice or out of order", in.Name)
@@ -110,7 +113,8 @@ func (p *Patch) AddReplacement(r Replacement, ko []byte) error {
 // Supersedes says why this live patch can't replace another one that is
 // loaded, or "". The kernel refuses a replacing live patch that does not know
 // every state of the loaded one, in a version that is not lower
-// (klp_is_state_compatible in kernel/livepatch/state.c).
+// (klp_is_state_compatible in kernel/livepatch/state.c). That members of structs
+// lie where others lay is what the kernel can't see.
 func (m *Manifest) Supersedes(old *Manifest) string {
 	for _, s := range old.States {
 		i := slices.IndexFunc(m.States, func(n State) bool { return n.ID == s.ID })
@@ -121,5 +125,5 @@ func (m *Manifest) Supersedes(old *Manifest) string {
 			return fmt.Sprintf("it has version %d of state %d, %s has %d", m.States[i].Version, s.ID, old.Name, s.Version)
 		}
 	}
-	return ""
+	return Clash(m.Members, old.Members)
 }
