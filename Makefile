@@ -13,7 +13,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-update test fleet exclusions updates short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo demo-update test fleet exclusions updates whole short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,6 +39,9 @@ exclusions: check-go deps build ## ten random choices of fixes: each built, its 
 
 updates: check-go deps build ## two whole updates taken apart and put together again
 	CGO_ENABLED=0 TSUGI_UPDATES="6.1.190-1..6.1.192-1 6.12.115-2~deb12u1..6.12.117-1~deb12u1" $(GO) test -count=1 -v -timeout 30m ./internal/catalogue -run TestRealUpdates
+
+whole: check-go deps build ## one live patch of a whole update, lived with on the real kernel (TSUGI_WHOLE: minutes of each stretch)
+	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_WHOLE=$(or $(TSUGI_WHOLE),2) TSUGI_WHOLE_TSUGICTL=$(CURDIR)/bin/tsugictl $(GO) test -count=1 -v -timeout 180m ./test/kernels -run TestAWholeUpdate
 
 packages: check-go ## bin/packages: deb and rpm of all programs, the same bytes for the same commit
 	packaging/build.sh bin/packages
@@ -69,6 +72,7 @@ bench: check-go deps build ## the figures of speed and size, must against measur
 	test/bench.sh
 	test/bench-agent.sh
 	test/bench-server.sh
+	test/bench-series.sh
 
 deps: ## install the Debian packages that are missing
 	@test/deps.sh

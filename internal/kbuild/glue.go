@@ -78,6 +78,9 @@ func (f *follow) called(g shape, word string) (notices bool, err error) {
 		if !f.reads.has(k) {
 			continue
 		}
+		if err := f.n.stop(); err != nil {
+			return false, err
+		}
 		header := isHeader(f.n.w.Names[k])
 		table, err := f.n.tableOf(k)
 		if err != nil {

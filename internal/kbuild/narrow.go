@@ -30,6 +30,7 @@ type narrowing struct {
 	t       *kernel.Target
 	w       *words
 	changed map[string]*headerChange
+	stop    func() error // says that nobody waits for it any more
 
 	mu    sync.Mutex
 	glued map[string][]shape
@@ -80,7 +81,7 @@ func (t *declTable) fill(decls []decl) {
 
 func newNarrowing(t *kernel.Target, w *words, changes []fix.Change) *narrowing {
 	n := &narrowing{
-		t: t, w: w, changed: make(map[string]*headerChange),
+		t: t, w: w, changed: make(map[string]*headerChange), stop: func() error { return nil },
 		glued: make(map[string][]shape), owned: make(map[string][]glue), taggers: make(map[string]bool), pasters: make(map[string]bool),
 	}
 	for _, p := range w.Pastes {
@@ -253,6 +254,9 @@ func (n *narrowing) notices(source string, reads bitset) (bool, error) {
 	for len(f.todo) > 0 {
 		next := f.todo[len(f.todo)-1]
 		f.todo = f.todo[:len(f.todo)-1]
+		if err := f.n.stop(); err != nil {
+			return false, err
+		}
 		if yes, err := f.step(next); yes || err != nil {
 			return yes, err
 		}
@@ -347,6 +351,7 @@ func (s *search) narrow(ctx context.Context) (err error) {
 	stay := make([]bool, len(s.candidates))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
+	n.stop = func() error { return kernel.Interrupted(gctx) }
 	for i, cand := range s.candidates {
 		if s.seen[cand.Object] {
 			stay[i] = true
