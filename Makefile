@@ -56,7 +56,7 @@ lint: check-go ## formatting, vet, staticcheck, generated files
 	$(TOOL) staticcheck ./...
 	$(GO) mod verify
 	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run demo/*.sh test/*.sh packaging/*.sh packaging/scripts/* internal/store/*.sh; fi
-	$(GO) test -run 'UpToDate|Imports|Pure|Edge|Order' ./internal/layers $(PAGES)
+	$(GO) test -run 'UpToDate|Documented|Imports|Pure|Edge|Order' ./internal/layers $(PAGES)
 
 format: check-go ## rewrite the Go files as lint wants them
 	$(TOOL) gofumpt -w cmd demo include internal packaging test

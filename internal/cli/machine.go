@@ -34,7 +34,7 @@ open that this would end:
 
   reboot      no live patch can do it: boot the updated kernel
   module      another build of a module is loaded than the fixed one: unload it
-  live-patch  a live patch with the fix is there, and the machine does not run it
+  live-patch  a live patch with the fix is there; the machine does not run it
   build       the fix is pushed; no live patch with it is in the machine's tier
   policy      the machine's policy leaves it out
   possible    a fix is there that is possibly, not surely, this vulnerability's
