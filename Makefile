@@ -13,7 +13,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-update test fleet exclusions updates whole short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo demo-update test race fleet exclusions updates whole short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,7 +29,11 @@ demo-update: check-go deps build ## a part of a whole update: judged, built, one
 
 test: check-go deps build ## everything, on real kernels too
 	test/kernels.sh
-	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 25m ./...
+	GO="$(GO)" test/all.sh
+
+race: check-go deps build ## the same, all of it under the race detector: three quarters of an hour
+	test/kernels.sh
+	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 60m ./...
 
 fleet: check-go deps build ## the long tests of machines, servers and power loss (TSUGI_FLEET=full)
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_FLEET=full $(GO) test -count=1 -v -timeout 120m ./test/fleet
