@@ -110,7 +110,7 @@ func comesBack(t *testing.T, s *server, m *machine, a artifact, lp api.LivePatch
 	qt.Check(t, qt.Equals(len(r.loaded()), map[bool]int{true: 1}[healthy]))
 	r.network()
 	r.agent()
-	got := r.until("settled", func(s status) bool { return isHealthy(s) || len(s.Quarantine) > 0 })
+	got := r.until("settled", func(s status) bool { return isHealthy(s) || len(s.Quarantine) > 0 && s.Reason != "" })
 	if !unconfirmed {
 		qt.Check(t, qt.IsTrue(isHealthy(got)), qt.Commentf("%+v", got))
 		qt.Check(t, qt.DeepEquals(r.loaded(), []string{a.name}))
