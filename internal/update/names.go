@@ -34,7 +34,15 @@ func (f *file) defs() []def {
 	if !f.cSource() {
 		return f.buildDefs()
 	}
-	olds, news := byName(f.oldDecls), byName(f.newDecls)
+	var out []def
+	for _, tags := range []bool{false, true} {
+		out = append(out, f.defsOf(byName(f.oldDecls, tags), byName(f.newDecls, tags))...)
+	}
+	return out
+}
+
+// defsOf compares the declarations of one kind of names.
+func (f *file) defsOf(olds, news map[string][]decl) []def {
 	var out []def
 	add := func(d decl, c change, side bool) {
 		at := f.touching(d.from, d.to, side)
@@ -94,10 +102,12 @@ func sameHead(a, b decl) bool {
 	return a.kind == b.kind && a.head == b.head || (a.kind == macro) != (b.kind == macro)
 }
 
-func byName(ds []decl) map[string][]decl {
+// byName gives the structs, unions and enums of a file, or all else that has a
+// name: a struct and the function that finds it often share theirs.
+func byName(ds []decl, aggregates bool) map[string][]decl {
 	out := make(map[string][]decl)
 	for _, d := range ds {
-		if d.name != "" && d.kind != include && d.kind != conditional && d.kind != other {
+		if d.name != "" && (d.kind == aggregate) == aggregates && d.kind != include && d.kind != conditional && d.kind != other {
 			out[d.name] = append(out[d.name], d)
 		}
 	}
