@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/policy"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
@@ -142,18 +143,18 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 		}
 	}
 	for buildID := range kernels {
-		for _, policy := range policies {
-			published, err := j.tx.PublishedFor(ctx, tier, buildID, policy)
+		for _, name := range policies {
+			path := trust.IndexPath(tier, buildID, name)
+			x, err := j.s.signedIndex(ctx, j.repo, tier, path)
 			if err != nil {
 				return nil, nil, err
 			}
-			for _, p := range slices.Backward(published) {
-				if p.Blocked == 0 {
-					wanted[p.ID] = p
-					break
+			take(path)
+			if id := newestOf(x); id != "" {
+				if wanted[id], err = j.livePatch(ctx, id); err != nil {
+					return nil, nil, err
 				}
 			}
-			take(trust.IndexPath(tier, buildID, policy))
 		}
 	}
 	var patches []store.LivePatch
@@ -166,6 +167,20 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 		return nil, nil, code.New("TS7718", tier, "nothing is published there")
 	}
 	return patches, paths, nil
+}
+
+// newestOf is the live patch that an index leads a machine to which has none of
+// its own mind; "" is none.
+func newestOf(x *trust.Index) string {
+	if x == nil {
+		return ""
+	}
+	for _, o := range slices.Backward(x.Patches) {
+		if policy.Barred(x, o.Version, x.Policy) == "" {
+			return o.ID
+		}
+	}
+	return ""
 }
 
 // archive is a tar with nothing in it that varies.

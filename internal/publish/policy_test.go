@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -345,6 +346,33 @@ func TestABundleIsForThePoliciesOfItsMachines(t *testing.T) {
 		qt.Check(t, qt.DeepEquals(offers, []int{want}))
 		qt.Check(t, qt.Not(qt.Equals(keys[trust.PatchID(target, want)], "")))
 	}
+}
+
+// What a bundle carries is what its index leads machines to: not what the policy
+// excludes by now, nor what is reverted.
+func TestABundleHoldsWhatItsIndexOffers(t *testing.T) {
+	p := newPlant(t)
+	for v, ids := range [][]string{{"fix-1"}, {"fix-1", "fix-2"}, {"fix-1", "fix-2", "fix-3"}} {
+		_, err := p.Publish(t.Context(), PublishRequest{Artifact: fixing(t, v+1, ids...), Actor: "ann"})
+		qt.Assert(t, qt.IsNil(err))
+	}
+	mine, err := trust.NewIdentity()
+	qt.Assert(t, qt.IsNil(err))
+	holds := func(want int) {
+		t.Helper()
+		file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{mine.Recipient(), "default"}}, "ann")
+		qt.Assert(t, qt.IsNil(err))
+		b, err := trust.ReadBundle(file)
+		qt.Assert(t, qt.IsNil(err))
+		keys, err := b.Keys(mine.Recipient())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(slices.Sorted(maps.Keys(keys)), []string{trust.PatchID(target, want)}))
+	}
+	holds(3)
+	p.policy("default", without(3, time.Time{}))
+	holds(2)
+	qt.Assert(t, qt.IsNil(p.AuthoriseRevert(t.Context(), target, "edge", "", 1, "x", "ann")))
+	holds(1)
 }
 
 // A build makes more than the chosen fixes: fixed modules of those that need a
