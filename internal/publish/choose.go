@@ -161,7 +161,8 @@ func (s *Service) due(policies map[string]selection.Policy, now time.Time) map[s
 				active += x.Name() + "\n"
 			}
 		}
-		if s.active[name] != active {
+		// What ended while this server was not there is due as well.
+		if was, known := s.active[name]; was != active || !known && len(p.Exclusions) > 0 {
 			out[name] = active
 		}
 	}
