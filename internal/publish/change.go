@@ -20,6 +20,8 @@ type job struct {
 	s    *Service
 	tx   *store.Tx
 	repo *repo.Repo
+
+	blocks map[string][]store.LivePatch // those that are blocked, by build-id: see blocked
 }
 
 // maxTries bounds how often a change is done again because another server

@@ -4,10 +4,13 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -32,8 +35,12 @@ func (j *job) index(ctx context.Context, tier, buildID, policy string, anew bool
 		return nil
 	}
 	x, err := j.makeIndex(ctx, tier, buildID, p)
-	if err != nil || x == nil {
+	if err != nil {
 		return err
+	}
+	if x == nil { // it may have been there for blocks that were taken back
+		j.repo.RemoveTarget(tier, path)
+		return nil
 	}
 	if old, err := j.s.signedIndex(ctx, j.repo, tier, path); err != nil {
 		return err
@@ -59,13 +66,19 @@ func (j *job) index(ctx context.Context, tier, buildID, policy string, anew bool
 }
 
 // makeIndex is the index without its number; nil when nothing was ever
-// published there for the policy's machines.
+// published there for the policy's machines, and nothing is blocked that one
+// of them may have from another tier or policy.
 func (j *job) makeIndex(ctx context.Context, tier, buildID string, p selection.Policy) (*trust.Index, error) {
 	patches, err := j.tx.PublishedFor(ctx, tier, buildID, p.Name)
-	if err != nil || len(patches) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	newest := patches[len(patches)-1]
+	blocked, err := j.blocked(ctx, buildID)
+	known := slices.Concat(blocked, patches)
+	if err != nil || len(known) == 0 {
+		return nil, err
+	}
+	newest := known[len(known)-1]
 	x := &trust.Index{
 		Format: trust.IndexFormat, Tier: tier, Policy: trust.PolicyWord(p.Name), SwapUnused: p.SwapUnused, Patches: []trust.Offer{},
 		Target: trust.IndexRef{Name: newest.Target, Release: newest.Release, Arch: newest.Arch, BuildID: buildID},
@@ -79,15 +92,9 @@ func (j *job) makeIndex(ctx context.Context, tier, buildID string, p selection.P
 		}
 	}
 	// What is blocked is blocked for everybody: a machine may have come from
-	// another policy with it.
-	all, err := j.tx.PublishedFor(ctx, tier, buildID, "")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range all {
-		if p.Blocked != 0 {
-			x.Blocked = append(x.Blocked, trust.BlockRef{ID: p.ID, Version: p.Version, Reason: p.Reason, Recall: p.Recall})
-		}
+	// another tier or policy with it.
+	for _, p := range blocked {
+		x.Blocked = append(x.Blocked, trust.BlockRef{ID: p.ID, Version: p.Version, Reason: p.Reason, Recall: p.Recall})
 	}
 	book, err := j.tx.Index(ctx, tier, buildID, p.Name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -100,6 +107,37 @@ func (j *job) makeIndex(ctx context.Context, tier, buildID string, p selection.P
 		return nil, fmt.Errorf("revert of %s: %w", trust.IndexPath(tier, buildID, p.Name), err)
 	}
 	return x, nil
+}
+
+// blocked are the live patches of a kernel that are blocked, by version.
+func (j *job) blocked(ctx context.Context, buildID string) ([]store.LivePatch, error) {
+	if got, ok := j.blocks[buildID]; ok {
+		return got, nil
+	}
+	var out []store.LivePatch
+	f := store.LivePatchFilter{BuildID: buildID}
+	for {
+		all, err := j.tx.LivePatches(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
+			break
+		}
+		for _, p := range all {
+			if p.Blocked != 0 {
+				p.Manifest = nil // large
+				out = append(out, p)
+			}
+		}
+		f.Before = &all[len(all)-1]
+	}
+	slices.SortFunc(out, func(a, b store.LivePatch) int { return cmp.Compare(a.Version, b.Version) })
+	if j.blocks == nil {
+		j.blocks = map[string][]store.LivePatch{}
+	}
+	j.blocks[buildID] = out
+	return out, nil
 }
 
 // sameIndex says whether two indexes are the same text.
@@ -136,6 +174,28 @@ func (j *job) indexesIn(ctx context.Context, tier, buildID string) error {
 	return nil
 }
 
+// indexesEverywhere makes the indexes of all tiers and policies for a kernel,
+// after another live patch is blocked or none any more.
+func (j *job) indexesEverywhere(ctx context.Context, buildID string) error {
+	delete(j.blocks, buildID)
+	tiers, err := j.tx.Tiers(ctx)
+	if err != nil {
+		return err
+	}
+	policies, err := Policies(ctx, j.tx.Reader)
+	if err != nil {
+		return err
+	}
+	for _, t := range tiers {
+		for _, policy := range slices.Sorted(maps.Keys(policies)) {
+			if err := j.index(ctx, t.Name, buildID, policy, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // changeOf is change for a live patch, as it is afterwards.
 func (s *Service) changeOf(ctx context.Context, id string, f func(*job, store.LivePatch) error) (store.LivePatch, error) {
 	err := s.change(ctx, func(j *job) error {
@@ -164,7 +224,7 @@ func (s *Service) Block(ctx context.Context, id, reason string, recall bool, act
 		for _, tier := range p.Tiers {
 			j.repo.RemoveTarget(tier, trust.PatchPath(tier, id))
 		}
-		if err := j.indexes(ctx, p); err != nil {
+		if err := j.indexesEverywhere(ctx, p.BuildID); err != nil {
 			return err
 		}
 		if recall {
@@ -188,7 +248,7 @@ func (s *Service) Unblock(ctx context.Context, id, actor string) (store.LivePatc
 				return err
 			}
 		}
-		if err := j.indexes(ctx, p); err != nil {
+		if err := j.indexesEverywhere(ctx, p.BuildID); err != nil {
 			return err
 		}
 		return j.audit(ctx, actor, "livepatch.unblock", id, "")

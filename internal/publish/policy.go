@@ -94,17 +94,22 @@ func (s *Service) DeletePolicy(ctx context.Context, name, actor string) error {
 	})
 }
 
-// indexesOf makes all indexes of a policy anew.
+// indexesOf makes all indexes of a policy anew: where any policy has one, for
+// there may be blocks that machines which come to this one have to hear of.
 func (j *job) indexesOf(ctx context.Context, policy string) error {
 	all, err := j.tx.Indexes(ctx)
 	if err != nil {
 		return err
 	}
+	done := map[[2]string]bool{}
 	for _, x := range all {
-		if x.Policy == policy {
-			if err := j.index(ctx, x.Tier, x.BuildID, policy, false); err != nil {
-				return err
-			}
+		at := [2]string{x.Tier, x.BuildID}
+		if done[at] {
+			continue
+		}
+		done[at] = true
+		if err := j.index(ctx, x.Tier, x.BuildID, policy, false); err != nil {
+			return err
 		}
 	}
 	return nil

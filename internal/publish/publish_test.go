@@ -279,8 +279,22 @@ func TestABlockStopsDeliveryAtOnceAndEverywhere(t *testing.T) {
 	_, err = p.Block(t.Context(), "none-v1", "x", false, "ann")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7701"))
 
+	// Machines may have come with it to where nothing was ever published.
+	p.policy("web")
+	qt.Assert(t, qt.IsNil(p.AddTier(t.Context(), "night", 0, "ann")))
+	for _, at := range [][2]string{{"beta", ""}, {"stable", "web"}, {"beta", "web"}, {"night", "web"}} {
+		qt.Assert(t, qt.IsNil(u.Refresh(t.Context())))
+		x, err := u.Index(t.Context(), at[0], buildID, at[1])
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNotNil(x), qt.Commentf("%s", at))
+		qt.Check(t, qt.HasLen(x.Patches, 0))
+		qt.Check(t, qt.DeepEquals(x.Blocked, []trust.BlockRef{{ID: row.ID, Version: 2, Reason: "oopses on nfs servers", Recall: true}}))
+	}
+
 	_, err = p.Unblock(t.Context(), row.ID, "ann")
 	qt.Assert(t, qt.IsNil(err))
+	_, sequence := p.offers(u, "beta", "web")
+	qt.Check(t, qt.Equals(sequence, 0), qt.Commentf("an index of nothing"))
 	x := index(t, u, "stable")
 	qt.Check(t, qt.DeepEquals(versions(x), []int{2}))
 	_, err = u.Patch(t.Context(), "stable", x.Patches[0])

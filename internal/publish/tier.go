@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -31,8 +33,37 @@ func (s *Service) AddTier(ctx context.Context, name string, rank int, actor stri
 		if err := j.repo.AddTier(repo.Tier{Name: name, Keys: []trust.PublicKey{k.Public()}}); err != nil {
 			return err
 		}
+		if err := j.blocksIn(ctx, name); err != nil {
+			return err
+		}
 		return j.audit(ctx, actor, "tier.add", name, k.ID())
 	})
+}
+
+// blocksIn makes the first indexes of a new tier, for machines that come to it
+// with what is blocked.
+func (j *job) blocksIn(ctx context.Context, tier string) error {
+	all, err := j.tx.Indexes(ctx)
+	if err != nil {
+		return err
+	}
+	policies, err := Policies(ctx, j.tx.Reader)
+	if err != nil {
+		return err
+	}
+	done := map[string]bool{}
+	for _, x := range all {
+		if done[x.BuildID] {
+			continue
+		}
+		done[x.BuildID] = true
+		for _, policy := range slices.Sorted(maps.Keys(policies)) {
+			if err := j.index(ctx, tier, x.BuildID, policy, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // DeleteTier removes a tier that nothing is in.
