@@ -129,10 +129,15 @@ func (s *search) prune(ctx context.Context, files []FileOutcome) (err error) {
 // compareTexts sets keep for the candidates that see a difference.
 func (s *search) compareTexts(ctx context.Context, c *compilation, keep []bool) (err error) {
 	var ask []int
+	first := make(map[string]int) // of modules that share an object
 	for i, cand := range s.candidates {
 		if keep[i] {
 			continue
 		}
+		if _, ok := first[cand.Path]; ok {
+			continue
+		}
+		first[cand.Path] = i
 		same, known, err := c.answered(ctx, cand.Object)
 		if err != nil {
 			return err
@@ -141,6 +146,13 @@ func (s *search) compareTexts(ctx context.Context, c *compilation, keep []bool) 
 			ask = append(ask, i)
 		}
 	}
+	defer func() {
+		for i, cand := range s.candidates {
+			if k, ok := first[cand.Path]; ok {
+				keep[i] = keep[i] || keep[k]
+			}
+		}
+	}()
 	if len(ask) == 0 {
 		return nil
 	}
@@ -209,10 +221,16 @@ func (c *compilation) preprocessCommands(ctx context.Context, cands []candidate,
 	return failed, nil
 }
 
-// withoutPreprocessor lists the candidates whose preprocessor's command is not known.
+// withoutPreprocessor lists the candidates whose preprocessor's command is not
+// known, each object once: modules may share it.
 func (c *compilation) withoutPreprocessor(cands []candidate) []candidate {
 	var missing []candidate
+	seen := make(map[string]bool)
 	for _, cand := range cands {
+		if seen[cand.Path] {
+			continue
+		}
+		seen[cand.Path] = true
 		if _, err := c.preprocessor(cand.Object); err != nil {
 			missing = append(missing, cand)
 		}
