@@ -130,7 +130,7 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 		line := ""
 		if x := m.index; x != nil {
 			line = x.Policy
-			if as := m.assignment; as != nil && as.Sequence > 0 && (as.Policy != x.Policy || as.Tier != x.Tier) {
+			if as := m.assignment; as != nil && (as.Policy != x.Policy || as.Tier != x.Tier) {
 				had := *x
 				had.Patches = slices.DeleteFunc(slices.Clone(x.Patches), func(o trust.Offer) bool { return o.Version != f.Current })
 				f.Index, waits = &had, "tier "+as.Tier+ofPolicy(as.Policy)

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -632,29 +633,36 @@ func TestAnotherPolicysRevertKeepsNothingOut(t *testing.T) {
 }
 
 // TestAnIndexOfAnotherPolicyOffersNothing: the machine was moved, and the new
-// policy's index can't be fetched yet.
+// policy's index can't be fetched yet, or there is none.
 func TestAnIndexOfAnotherPolicyOffersNothing(t *testing.T) {
 	t.Parallel()
-	in(t, func(t *testing.T, w *world) {
-		w.offer(1)
-		a, stop := w.start()
-		defer stop()
-		later()
-		qt.Assert(t, qt.IsNil(a.Hold(t.Context(), true)))
-		w.offer(2)
-		later()
-		w.publishTo("web", func(x *trust.Index) { x.Patches = x.Patches[:1] })
-		w.set(func() { w.policy, w.stale = "web", code.New("TS7120", "", ""); w.bump() })
-		later()
-		qt.Assert(t, qt.IsNil(a.Hold(t.Context(), false)))
-		later()
-		s := a.Status()
-		qt.Check(t, qt.Equals(s.Applied.Version, 1), qt.Commentf("version 2 is the old policy's"))
-		qt.Check(t, qt.StringContains(s.Decision, "waits for the signed index of tier stable and policy web"))
-		w.set(func() { w.stale = nil; w.bump() })
-		later()
-		qt.Check(t, qt.Equals(a.Status().Applied.Version, 1))
-	})
+	for _, there := range []bool{true, false} {
+		t.Run(fmt.Sprint(there), func(t *testing.T) {
+			t.Parallel()
+			in(t, func(t *testing.T, w *world) {
+				w.offer(1)
+				a, stop := w.start()
+				defer stop()
+				later()
+				qt.Assert(t, qt.IsNil(a.Hold(t.Context(), true)))
+				w.offer(2)
+				later()
+				if there {
+					w.publishTo("web", func(x *trust.Index) { x.Patches = x.Patches[:1] })
+				}
+				w.set(func() { w.policy, w.stale = "web", code.New("TS7120", "", ""); w.bump() })
+				later()
+				qt.Assert(t, qt.IsNil(a.Hold(t.Context(), false)))
+				later()
+				s := a.Status()
+				qt.Check(t, qt.Equals(s.Applied.Version, 1), qt.Commentf("version 2 is the old policy's"))
+				qt.Check(t, qt.StringContains(s.Decision, "waits for the signed index of tier stable and policy web"))
+				w.set(func() { w.stale = nil; w.bump() })
+				later()
+				qt.Check(t, qt.Equals(a.Status().Applied.Version, 1))
+			})
+		})
+	}
 }
 
 // TestAPossibleAttributionIsToldAsOne.
