@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -51,11 +52,24 @@ type FormerModule struct {
 }
 
 // guardModules looks at a start how the boots ended that had fixed modules
-// which are not confirmed.
+// which are not confirmed: those of other kernels too, for a person may have
+// booted this one because of that.
 func (a *Agent) guardModules(h *Host) error {
 	s, bad := a.journal.view()
-	m, ok := s.Modules[h.Kernel.BuildID]
-	if code.Of(bad) == "TS9403" || !ok || len(m.Files) == 0 {
+	if code.Of(bad) == "TS9403" {
+		return nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Modules)) {
+		if err := a.guardKernel(h, s.Modules[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guardKernel does it for one kernel.
+func (a *Agent) guardKernel(h *Host, m Modules) error {
+	if len(m.Files) == 0 {
 		return nil
 	}
 	next := m
@@ -76,7 +90,7 @@ func (a *Agent) guardModules(h *Host) error {
 		if seen {
 			why, kind = "boot "+f.Boot+" ended while its first load was being watched", api.ReportCrash
 		}
-		if err := a.outcast(h, *f, kind, code.New("TS9436", f.Name, why)); err != nil {
+		if err := a.outcast(h, m.Kernel, *f, kind, code.New("TS9436", f.Name, why)); err != nil {
 			return err
 		}
 		f.Boot, f.Seen = "", 0
@@ -84,7 +98,7 @@ func (a *Agent) guardModules(h *Host) error {
 	if tooMany {
 		next.Downs = 0
 	}
-	if next.Boot = ""; next.open() {
+	if next.Boot = ""; next.open() && m.Kernel.BuildID == h.Kernel.BuildID {
 		next.Boot = h.BootID
 	}
 	if next.Boot == m.Boot && next.Downs == m.Downs && slices.Equal(next.Files, m.Files) {
@@ -94,14 +108,14 @@ func (a *Agent) guardModules(h *Host) error {
 }
 
 // outcast keeps a fixed module out, and tells the server.
-func (a *Agent) outcast(h *Host, f FixedModule, kind api.ReportKind, why *code.Problem) error {
+func (a *Agent) outcast(h *Host, k api.Kernel, f FixedModule, kind api.ReportKind, why *code.Problem) error {
 	a.log.Error("fixed module", "module", f.Name, "err", why)
 	if err := a.journal.add(&Record{Bad: &BadModule{Name: f.Name, Digest: f.Digest, Since: time.Now().UnixMilli(), Problem: wire(why)}}); err != nil {
 		return err
 	}
 	s, _ := a.journal.view()
-	r := api.Report{Kind: kind, BootID: h.BootID, Kernel: h.Kernel, Detail: clip("fixed module "+f.Name+": "+why.Error(), 8000)}
-	if p, ok := s.Healthy[h.Kernel.BuildID]; ok {
+	r := api.Report{Kind: kind, BootID: h.BootID, Kernel: k, Detail: clip("fixed module "+f.Name+": "+why.Error(), 8000)}
+	if p, ok := s.Healthy[k.BuildID]; ok {
 		r.Patch = api.Patch{ID: p.ID, Name: p.Name, Version: p.Version, Policy: p.Policy} // no state: it stays as it is
 	}
 	return a.journal.report(r)
@@ -146,7 +160,7 @@ func (a *Agent) watchModules(ctx context.Context, h *Host) error {
 			f.Boot, f.Seen = h.BootID, now.UnixMilli()
 		}
 		if line := a.complaint(ctx, h, *f); line != "" {
-			if err := a.outcast(h, *f, api.ReportHealth, code.New("TS9437", f.Name, "the kernel said: "+line)); err != nil {
+			if err := a.outcast(h, h.Kernel, *f, api.ReportHealth, code.New("TS9437", f.Name, "the kernel said: "+line)); err != nil {
 				return err
 			}
 			f.Boot, f.Seen = "", 0

@@ -83,6 +83,22 @@ func TestAFixedModuleThatTakesTheMachineDown(t *testing.T) {
 			w.cut(stop)
 			return 0
 		}, true},
+		"as it loads, with a boot of another kernel between": {func(w *world, stop func()) int {
+			w.set(func() { w.modprobe("one") })
+			w.cut(stop)
+			mine := w.host.Kernel
+			w.set(func() { w.spare, w.host.Kernel = mine.Release, otherKernel() })
+			_, stop = w.start()
+			soon()
+			stop()
+			w.boot()
+			w.set(func() { w.host.Kernel = mine })
+			_, stop = w.start()
+			time.Sleep(30 * time.Second)
+			w.set(func() { w.modprobe("one") })
+			w.cut(stop)
+			return 0
+		}, true},
 		"the power goes in one boot, with nothing loaded": {func(w *world, stop func()) int {
 			w.cut(stop)
 			return 0
@@ -145,6 +161,46 @@ func TestAFixedModuleThatTakesTheMachineDown(t *testing.T) {
 			})
 		})
 	}
+}
+
+func otherKernel() api.Kernel {
+	return api.Kernel{Release: "6.1.0-44-amd64", BuildID: strings.Repeat("cd", 20)}
+}
+
+// TestAnotherKernelIsBootedAfterACrash: what took the machine down is found out
+// there, and is not in the way of the next boot of its own kernel.
+func TestAnotherKernelIsBootedAfterACrash(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		w.install("shipped")
+		w.offer(1, bring("one", "v1"), bring("two", "v1"))
+		_, stop := w.start()
+		later()
+		w.set(func() { w.modprobe("one") })
+		soon()
+		w.set(func() { w.bump() })
+		soon()
+		w.cut(stop)
+		mine := w.host.Kernel
+		w.set(func() { w.spare, w.host.Kernel = mine.Release, otherKernel() })
+		_, stop = w.start()
+		later()
+		qt.Check(t, qt.HasLen(w.onDisk(), 0))
+		w.mu.Lock()
+		i := slices.IndexFunc(w.got, func(r api.Report) bool { return r.Kind == api.ReportCrash })
+		qt.Assert(t, qt.IsTrue(i >= 0), qt.Commentf("%+v", w.got))
+		qt.Check(t, qt.Equals(w.got[i].Kernel, mine))
+		qt.Check(t, qt.Equals(w.got[i].Patch.Version, 1))
+		w.mu.Unlock()
+		stop() // in good order
+		w.boot()
+		w.set(func() { w.host.Kernel = mine })
+		a, stop := w.start()
+		defer stop()
+		later()
+		qt.Check(t, qt.DeepEquals(w.onDisk(), []string{"two.ko"}))
+		qt.Check(t, qt.IsTrue(hasProblem(a.Status(), "TS9436")))
+	})
 }
 
 // TestAFixedModuleIsWatched: what the kernel says of it takes it away.

@@ -379,11 +379,14 @@ func moduleNames(files []FixedModule) string {
 
 // sweep takes away what was put there for kernels that are not installed any
 // more, so that nothing of them stays, and for a build of this release that no
-// longer runs: its modules are not for this one.
+// longer runs: its modules are not for this one. From a kernel of which one was
+// found bad all are taken: it would take the next boot of that kernel down
+// before the agent runs there, and which of them go together is known there.
 func (a *Agent) sweep(ctx context.Context, h *Host, s *State) error {
 	for _, id := range slices.Sorted(maps.Keys(s.Modules)) {
 		m := s.Modules[id]
-		if id == h.Kernel.BuildID || m.Kernel.Release != h.Kernel.Release && a.opts.Modules.Installed(m.Kernel.Release) {
+		bad := slices.ContainsFunc(m.Files, func(f FixedModule) bool { _, is := s.Bad[badKey(f.Name, f.Digest)]; return is })
+		if id == h.Kernel.BuildID || !bad && m.Kernel.Release != h.Kernel.Release && a.opts.Modules.Installed(m.Kernel.Release) {
 			continue
 		}
 		gone := Modules{Kernel: m.Kernel, Changing: true}

@@ -26,7 +26,9 @@ import (
 
 type memModules struct{ w *world }
 
-func (m memModules) Installed(release string) bool { return release == m.w.host.Kernel.Release }
+func (m memModules) Installed(release string) bool {
+	return release == m.w.host.Kernel.Release || release == m.w.spare
+}
 
 func (m memModules) Shipped(_, path string) (ShippedModule, error) {
 	m.w.mu.Lock()

@@ -149,7 +149,9 @@ func (s *State) add(r *Record) {
 			for i := range m.Files {
 				m.Files[i].Boot, m.Files[i].Seen = "", 0
 			}
-			m.Boot, m.Downs = "", 0
+			if m.Boot != "" { // what is known of another kernel's boots stays
+				m.Boot, m.Downs = "", 0
+			}
 			s.Modules[id] = m
 		}
 	}

@@ -63,6 +63,7 @@ type world struct {
 	noFind  map[string]bool   // fixed ones that modprobe is not led to
 	depmod  error             // what depmod ends in
 	panicky map[string]bool   // fixed modules that take the machine down as they load
+	spare   string            // release of a kernel that is installed too
 
 	onPreflight func(p *livepatch.Patch)
 
