@@ -230,7 +230,7 @@ func (s *splitter) uses(q, p *part, d def) bool {
 	switch {
 	case q.file == p.file:
 		return true
-	case d.static:
+	case d.static, d.tag == "" && q.file.ownStatic(d.name):
 		return false
 	case d.kind == aggregate && d.tag != "" && !s.knows(q.file, p.file, d) && !(d.change == redefined && q.assigned[d.name]):
 		return false
@@ -244,6 +244,28 @@ func (s *splitter) uses(q, p *part, d def) bool {
 		return s.inc.sees(q.file.path, p.file.path)
 	}
 	return true
+}
+
+// ownStatic tells whether a name means a static function or variable of a
+// source file's own, before and after: another file's of that name is not it.
+func (f *file) ownStatic(name string) bool {
+	if f.header() {
+		return false
+	}
+	own := func(ds []decl) bool {
+		found := false
+		for _, d := range ds {
+			if d.name != name {
+				continue
+			}
+			if !d.static || d.kind != function && d.kind != prototype && d.kind != variable {
+				return false
+			}
+			found = true
+		}
+		return found
+	}
+	return own(f.oldDecls) && own(f.newDecls)
 }
 
 // knows tells whether a member's name in a file can be that member: it is a
