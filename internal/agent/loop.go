@@ -290,8 +290,19 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		Kernel: h.Kernel, Patch: a.standing(), ModulesDigest: modulesDigest(h.Modules),
 		Able: len(h.Problems) == 0, Hold: s.Hold,
 	}
-	in.Replacements = a.standingModules(s, h)
-	for _, p := range h.Problems[:min(len(h.Problems), 32)] {
+	for _, p := range h.Problems[:min(len(h.Problems), 31)] {
+		in.Problems = append(in.Problems, *wire(p))
+	}
+	var card *Card
+	var err error
+	if a.current(s, h) > 0 {
+		if card, err = a.card(s.Current.Patch.ID); err == nil && card != nil {
+			in.Replacements = a.standingModules(card, s, h)
+		}
+	} else {
+		in.Replacements = leftModules(s, h)
+	}
+	if p := takenBack(s, h, card); p != nil && err == nil {
 		in.Problems = append(in.Problems, *wire(p))
 	}
 	if modules {
@@ -300,25 +311,16 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 	return in
 }
 
-// standingModules is what a check-in says about fixed modules.
-func (a *Agent) standingModules(s *State, h *Host) []api.Replacement {
-	var card *Card
-	if a.current(s, h) > 0 {
-		c, err := a.card(s.Current.Patch.ID)
-		if err != nil || c == nil || len(c.Replacements) == 0 {
-			return nil
-		}
-		card = c
+// standingModules is what a check-in says about the fixed modules of what is
+// applied.
+func (a *Agent) standingModules(c *Card, s *State, h *Host) (out []api.Replacement) {
+	if len(c.Replacements) == 0 {
+		return nil
 	}
-	var out []api.Replacement
 	a.see(func(m *moment) {
 		now := *m
 		now.host = h
-		if card == nil {
-			out = leftModules(s, h)
-			return
-		}
-		out = replacements(card, s, &now)
+		out = replacements(c, s, &now)
 	})
 	return out
 }

@@ -332,6 +332,16 @@ func (a *Agent) stale(h *Host, f FixedModule) bool {
 	return err != nil || now.Digest != f.Shipped
 }
 
+// takenBack tells of them; nil: there are none.
+func takenBack(s *State, h *Host, card *Card) *code.Problem {
+	names := taken(s, h, card)
+	if len(names) == 0 {
+		return nil
+	}
+	return code.New("TS9438", clip(strings.Join(names, ", "), 1000), "").
+		WithFix("unload it, or reboot; if it is there again after a boot it is in the initramfs: update-initramfs -u -k " + h.Kernel.Release + " (or dracut -f)")
+}
+
 // taken are fixed modules that are loaded although their files were taken away
 // and nothing brings them now: what was recalled or reverted still runs, or
 // comes back with each boot out of an initramfs.

@@ -426,6 +426,12 @@ func TestWhatIsTakenBackAndRunsIsTold(t *testing.T) {
 		qt.Check(t, qt.HasLen(w.onDisk(), 0))
 		s := a.Status()
 		qt.Assert(t, qt.IsTrue(hasProblem(s, "TS9438")), qt.Commentf("%+v", s.Problems))
+		w.mu.Lock()
+		in := w.checked[len(w.checked)-1]
+		w.mu.Unlock()
+		qt.Assert(t, qt.HasLen(in.Problems, 1)) // the server is told
+		qt.Check(t, qt.Equals(in.Problems[0].Code, "TS9438"))
+		qt.Check(t, qt.IsTrue(in.Able))
 		w.set(func() { w.unload("one"); w.modprobe("one") })
 		a.Kick()
 		soon()

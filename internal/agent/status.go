@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -124,9 +123,8 @@ func (a *Agent) Status() Status {
 				}
 			}
 		}
-		if names := taken(s, h, card); len(names) > 0 {
-			add(code.New("TS9438", strings.Join(names, ", "), "").
-				WithFix("unload it, or reboot; if it is there again after a boot it is in the initramfs: update-initramfs -u -k "+h.Kernel.Release+" (or dracut -f)"), "")
+		if p := takenBack(s, h, card); p != nil {
+			add(p, "")
 		}
 	}
 	if d := m.decision; d != nil {

@@ -116,7 +116,8 @@ type CheckIn struct {
 	// Replacements are where the fixed modules of the live patch stand, by name.
 	Replacements []Replacement `json:"replacements,omitempty" maxItems:"4096"`
 	// Able says whether preflight finds that this host can take live patches
-	// at all, and Problems why not.
+	// at all. Problems are why not, the first of them, and what else a person
+	// should look at there.
 	Able     bool      `json:"able"`
 	Problems []Problem `json:"problems,omitempty" maxItems:"32"`
 	Hold     bool      `json:"hold,omitempty"` // an operator on the machine holds it
