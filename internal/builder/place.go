@@ -20,7 +20,10 @@ import (
 // problem is about.
 func (b *build) place(p *code.Problem, o kbuild.Object) Refusal {
 	r := Refusal{Problem: p, Object: o.Path}
-	name := strings.TrimPrefix(strings.TrimPrefix(p.Where, "struct "), "union ")
+	name := p.Where
+	for _, kind := range []string{"struct ", "union ", "enum "} {
+		name = strings.TrimPrefix(name, kind)
+	}
 	name, _, _ = strings.Cut(name, "+") // function+offset
 	name, _, _ = strings.Cut(name, ".") // compilers' suffixes
 	for _, file := range append([]string{o.Source}, b.changedHeaders()...) {

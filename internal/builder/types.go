@@ -145,6 +145,10 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 		return err
 	}
 	for _, ch := range changes {
+		if ch.Numbers {
+			c.layouts = append(c.layouts, b.place(code.New("TS4031", ch.Type, ch.Detail), o))
+			continue
+		}
 		if slices.ContainsFunc(ch.Added, b.counted) {
 			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + ", which counts what is, and has not counted what was before"}
 		}

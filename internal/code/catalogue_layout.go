@@ -2,9 +2,13 @@
 
 package code
 
-// layouts are what may be worth knowing of structs that a fix changes.
+// layouts are about types that a fix changes.
 func layouts() []Entry {
 	return []Entry{
+		{
+			"TS4031", KindRefusal, "the numbers of an enumeration change their meaning",
+			"Objects that exist hold the old numbers: give the new enumerator a number that none had, at the end.",
+		},
 		{
 			"TS8030", KindRisk, "a lock that the fix removes from a struct is kept, and set up as before",
 			"New code does not take it: until the transition is over, old code that holds it and new code can run at the same time; see that they can.",

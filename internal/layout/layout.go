@@ -154,14 +154,21 @@ type Change struct {
 	// Added are the new members of which that is so, and Behind says for each
 	// which old one it follows.
 	Added, Behind []string
+	// Numbers: it is no layout, but the numbers of enumerators (enum.go).
+	Numbers bool
 }
 
 // Compare reports the structs and unions that both sides have in different
-// layouts, by their tag or by the typedef or variable that names them. What only one side has is no change: nothing
-// that runs already knows it.
-func Compare(orig, patched *Types) []Change { return compare(orig, patched, true, sameShape) }
+// layouts, by their tag or by the typedef or variable that names them, and
+// enumerations whose numbers mean something else. What only one side has is no
+// change: nothing that runs already knows it.
+func Compare(orig, patched *Types) []Change {
+	return append(compare(orig, patched, true, differing), renumbered(orig, patched)...)
+}
 
-func compare(orig, patched *Types, untagged bool, equal func(o, p btf.Type) bool) []Change {
+// compare looks at the types of each name. differ returns one of each side that
+// tell them apart, or nil.
+func compare(orig, patched *Types, untagged bool, differ func(olds, news []btf.Type) (o, p btf.Type)) []Change {
 	var out []Change
 	seen := map[string]bool{}
 	for typ := range patched.all() {
@@ -170,15 +177,12 @@ func compare(orig, patched *Types, untagged bool, equal func(o, p btf.Type) bool
 			continue
 		}
 		seen[name] = true
-		olds, news := orig.named(name, untagged), patched.named(name, untagged)
-		if len(news) > 0 {
-			typ = news[0]
-		}
-		if len(olds) == 0 || anyShared(olds, news, equal) {
+		o, p := differ(orig.named(name, untagged), patched.named(name, untagged))
+		if o == nil || p == nil {
 			continue
 		}
-		c := difference(olds[0], news[0])
-		c.Type = kindName(typ) + " " + name
+		c := difference(o, p)
+		c.Type = kindName(p) + " " + name
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Type, b.Type) })
@@ -189,7 +193,7 @@ func compare(orig, patched *Types, untagged bool, equal func(o, p btf.Type) bool
 // name in other layouts only. The kernel's BTF comes from pahole and the
 // object's from gcc, which differ in how they put vector types; where one of
 // them knows no size of a member, its place has to do.
-func Mismatches(kernel, object *Types) []Change { return compare(kernel, object, false, samePlaces) }
+func Mismatches(kernel, object *Types) []Change { return compare(kernel, object, false, unlike) }
 
 func (t *Types) all() func(func(btf.Type) bool) {
 	return func(yield func(btf.Type) bool) {
@@ -201,12 +205,35 @@ func (t *Types) all() func(func(btf.Type) bool) {
 	}
 }
 
-// anyShared reports whether some type on one side equals one on the other.
-// Translation units may have private types of one name.
-func anyShared(olds, news []btf.Type, equal func(o, p btf.Type) bool) bool {
-	return slices.ContainsFunc(olds, func(o btf.Type) bool {
-		return slices.ContainsFunc(news, func(p btf.Type) bool { return equal(o, p) })
-	})
+// differing finds a type of one side that the other has not, and the one that
+// it has in its place. One object may have several of a name, such as a
+// struct's tag and a variable whose struct has none: that one of them is as it
+// was says nothing of the others.
+func differing(olds, news []btf.Type) (o, p btf.Type) {
+	if o = without(olds, news); o == nil {
+		return nil, nil // as nearly always
+	}
+	return o, without(news, olds)
+}
+
+func without(list, others []btf.Type) btf.Type {
+	for _, t := range list {
+		if !slices.ContainsFunc(others, func(o btf.Type) bool { return sameShape(t, o) }) {
+			return t
+		}
+	}
+	return nil
+}
+
+// unlike finds no type of a kernel like one of an object. Of several that the
+// kernel has under one name, which are its translation units' own, one will do.
+func unlike(kernel, object []btf.Type) (o, p btf.Type) {
+	if len(kernel) == 0 || len(object) == 0 || slices.ContainsFunc(kernel, func(k btf.Type) bool {
+		return slices.ContainsFunc(object, func(o btf.Type) bool { return samePlaces(k, o) })
+	}) {
+		return nil, nil
+	}
+	return kernel[0], object[0]
 }
 
 func sameShape(o, p btf.Type) bool {

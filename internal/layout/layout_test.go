@@ -93,16 +93,18 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 func TestStructsWithoutATagAreCompared(t *testing.T) {
 	// drivers/scsi/ch.c of 6.1.192 takes a member out of such a struct.
 	const before = `typedef struct { int minor; void **dt; unsigned first; } changer; static struct { long a; int b; } state[4];
-int use(changer *c, int i) { return c->first + c->minor + state[i].b++; }`
+struct stats { int n; }; static struct { long c; int d; } stats;
+int use(changer *c, int i, struct stats *s) { return c->first + c->minor + state[i].b++ + s->n + stats.d++; }`
 	orig, err := Parse(rawBTF(t, before))
 	qt.Assert(t, qt.IsNil(err))
 	for name, tc := range map[string]struct {
 		old, now string
 		changes  []Change
 	}{
-		"the same":   {"", "", nil},
-		"a typedef":  {"void **dt; ", "", []Change{{Type: "struct changer", Detail: "its size goes from 24 to 8 bytes; moved or changed: first; gone: dt"}}},
-		"a variable": {"long a; int b;", "int b; long a;", []Change{{Type: "struct state", Detail: "moved or changed: b, a"}}},
+		"the same":                        {"", "", nil},
+		"a typedef":                       {"void **dt; ", "", []Change{{Type: "struct changer", Detail: "its size goes from 24 to 8 bytes; moved or changed: first; gone: dt"}}},
+		"a variable":                      {"long a; int b;", "int b; long a;", []Change{{Type: "struct state", Detail: "moved or changed: b, a"}}},
+		"a variable of the name of a tag": {"long c; int d;", "int d; long c;", []Change{{Type: "struct stats", Detail: "moved or changed: d, c"}}},
 	} {
 		patched, err := Parse(rawBTF(t, strings.ReplaceAll(before, tc.old, tc.now)))
 		qt.Assert(t, qt.IsNil(err))
