@@ -43,7 +43,13 @@ func (m Modules) Put(ctx context.Context, release string, add map[string][]byte,
 	}
 	top := m.dir(release)
 	dir := filepath.Join(top, updates)
-	if len(add) == 0 && len(there) == 0 {
+	// Somebody may have taken files away, and left modules.dep as it was: modprobe
+	// would load neither them nor the package's.
+	told, err := m.Memo.preferred(filepath.Join(top, "modules.dep"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return onDisk(top, err)
+	}
+	if len(add)+len(there)+len(told) == 0 {
 		return m.removeEmpty(top, dir)
 	}
 	if err := m.write(top, dir, add); err != nil {

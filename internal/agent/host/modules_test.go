@@ -231,6 +231,14 @@ func TestAFileWhoseModuleThePackageHasNoMoreGoes(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(m.finds(), []string{"kernel/drivers/snd-two.ko"}))
 }
 
+func TestFilesThatSomebodyTookAwayAreNotToldOf(t *testing.T) {
+	m := newMachine(t)
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, map[string][]byte{"one.ko": ko(t, "one", "fixed")}, []string{"one.ko"})))
+	qt.Assert(t, qt.IsNil(os.RemoveAll(m.path("lib/modules", rel, "updates"))))
+	qt.Assert(t, qt.IsNil(m.Put(t.Context(), rel, nil, nil)))
+	qt.Check(t, qt.ContentEquals(m.finds(), []string{"kernel/drivers/one.ko", "kernel/drivers/snd-two.ko"}))
+}
+
 func TestABuildOfTheMachinesOwnIsLeftAlone(t *testing.T) {
 	m := newMachine(t)
 	for _, file := range []string{"extra/one.ko", "updates/dkms/one.ko.xz", "weak-updates/vendor/one.ko"} {
