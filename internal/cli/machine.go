@@ -55,7 +55,9 @@ that can't end is open there all the same.`,
 				switch {
 				case len(all) == 0 && f.CVE != "":
 					a.Term.Say("%s is open on no machine, as far as the machines' live patches and what is pushed tell", f.CVE)
-				case (f.CVE != "" || need != "") && len(all) > 0:
+				case len(all) == 0 && (f != client.MachineFilter{After: f.After}):
+					a.Term.Say("no such machines")
+				case f.CVE != "" || need != "":
 					return openTable(all)
 				case len(all) == 0:
 					a.Term.Say("no machines; tsugictl token new makes a token to enrol some with")

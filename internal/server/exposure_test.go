@@ -156,8 +156,12 @@ func TestTheFleetAnswersForAVulnerability(t *testing.T) {
 	qt.Check(t, qt.Equals(who(client.MachineFilter{CVE: cve(2), Need: api.NeedModule}), "busy module"))
 	qt.Check(t, qt.Equals(who(client.MachineFilter{Need: api.NeedReboot}), "bare reboot, busy reboot, whole reboot"))
 	qt.Check(t, qt.Equals(who(client.MachineFilter{CVE: cve(3)}), ""))
-	_, err := s.admin.Machines(ctx, client.MachineFilter{Need: "luck"})
-	refused(t, err, 422, "TS7601")
+	// What is written otherwise is not told to be open nowhere.
+	qt.Check(t, qt.Equals(who(client.MachineFilter{CVE: strings.ToLower(cve(1))}), "bare live-patch"))
+	for _, f := range []client.MachineFilter{{Need: "luck"}, {CVE: "2026-1001"}} {
+		_, err := s.admin.Machines(ctx, f)
+		refused(t, err, 422, "TS7601")
+	}
 
 	show := func(name string) *api.Machine {
 		t.Helper()

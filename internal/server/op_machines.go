@@ -19,7 +19,7 @@ type machinesInput struct {
 	Group      string `query:"group" maxLength:"100"`
 	Query      string `query:"q" maxLength:"255" doc:"part of the host name or kernel release, or start of the id"`
 	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
-	CVE        string `query:"cve" maxLength:"40" doc:"only machines on which this is open"`
+	CVE        string `query:"cve" pattern:"^[Cc][Vv][Ee]-[0-9]{4}-[0-9]{4,19}$" doc:"only machines on which this is open"`
 	Need       string `query:"need" enum:"reboot,module,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
 	Page
 }
@@ -65,9 +65,11 @@ func (in *machinesInput) fits(m *api.Machine, open []api.OpenCVE) bool {
 	return len(m.Open) > 0
 }
 
-// machines lists one page. What is asked about protection and vulnerabilities is computed and not
-// stored: rows that do not fit are skipped, over a bounded number of them.
+// machines lists one page. What is asked about protection and vulnerabilities
+// is computed and not stored: rows that do not fit are skipped, over a bounded
+// number of them.
 func (s *Server) machines(ctx context.Context, in *machinesInput) (api.List[api.Machine], error) {
+	in.CVE = strings.ToUpper(in.CVE)
 	f := store.MachineFilter{Tier: in.Tier, Query: in.Query, After: in.After, Limit: in.Limit, Gone: in.Protection == string(api.Gone)}
 	if in.Group != "" {
 		f.Group = &in.Group
