@@ -47,11 +47,6 @@ type OpenVulnerability struct {
 	Why       string    `json:"why,omitempty"`
 }
 
-// rank orders severities; what nobody knows is the lowest.
-func rank(severity string) int {
-	return slices.Index([]string{"", "low", "medium", "high", "critical"}, severity)
-}
-
 // Sentence sums it up: "protected from 143 of 151 (4 of them by a possible
 // attribution); 2 of the rest are high".
 // It is "" where nothing has a number.
@@ -153,7 +148,7 @@ func coverage(c *Card, modules []api.Replacement) *Coverage {
 		out.Open = append(out.Open, o)
 	}
 	slices.SortFunc(out.Open, func(x, y OpenVulnerability) int {
-		return cmp.Or(-cmp.Compare(pick(x.Exploited, 1, 0), pick(y.Exploited, 1, 0)), -cmp.Compare(rank(x.Severity), rank(y.Severity)), cmp.Compare(x.CVE, y.CVE))
+		return cmp.Or(-cmp.Compare(pick(x.Exploited, 1, 0), pick(y.Exploited, 1, 0)), -cmp.Compare(livepatch.SeverityRank(x.Severity), livepatch.SeverityRank(y.Severity)), cmp.Compare(x.CVE, y.CVE))
 	})
 	out.Total = len(all)
 	out.Fixed = out.Total - len(out.Open)
@@ -166,10 +161,10 @@ func coverage(c *Card, modules []api.Replacement) *Coverage {
 func worse(a, b OpenVulnerability) OpenVulnerability {
 	out, other := a, b
 	aOut, bOut := a.Kind == livepatch.OpenExcluded, b.Kind == livepatch.OpenExcluded
-	if aOut && !bOut || aOut == bOut && rank(b.Severity) > rank(a.Severity) {
+	if aOut && !bOut || aOut == bOut && livepatch.SeverityRank(b.Severity) > livepatch.SeverityRank(a.Severity) {
 		out, other = b, a
 	}
-	if rank(other.Severity) > rank(out.Severity) {
+	if livepatch.SeverityRank(other.Severity) > livepatch.SeverityRank(out.Severity) {
 		out.Severity = other.Severity
 	}
 	out.Exploited = a.Exploited || b.Exploited

@@ -16,10 +16,13 @@ const (
 	OpenExcluded = "excluded" // the policy leaves it out, or one that it needs
 )
 
-var (
-	severities = []string{"", "low", "medium", "high", "critical"}
-	pathForm   = regexp.MustCompile(`^[A-Za-z0-9_.+/-]+\.ko$`)
-)
+var pathForm = regexp.MustCompile(`^[A-Za-z0-9_.+/-]+\.ko$`)
+
+// SeverityRank orders the severities that a manifest may hold; -1 is none of
+// them, and "" the lowest.
+func SeverityRank(severity string) int {
+	return slices.Index([]string{"", "low", "medium", "high", "critical"}, severity)
+}
 
 // checkLeft holds for what the live patch does not do by itself: open fixes
 // and replacements. fixes are the ids that it holds.
@@ -31,7 +34,7 @@ func (m *Manifest) checkLeft(fixes map[string]bool) error {
 		if o.ID == "" || fixes[o.ID] || i > 0 && m.Open[i-1].ID >= o.ID {
 			return invalid("open fix %q: no id, one that is held, twice or out of order", o.ID)
 		}
-		if o.Kind != OpenReboot && o.Kind != OpenExcluded || !slices.Contains(severities, o.Severity) {
+		if o.Kind != OpenReboot && o.Kind != OpenExcluded || SeverityRank(o.Severity) < 0 {
 			return invalid("open fix %s: bad kind or severity", o.ID)
 		}
 		for _, c := range o.CVEs {
@@ -68,7 +71,7 @@ func (m *Manifest) checkLeft(fixes map[string]bool) error {
 		names[r.Name] = true
 	}
 	for _, f := range m.Fixes {
-		if !slices.Contains(severities, f.Severity) || !slices.IsSorted(f.Modules) {
+		if SeverityRank(f.Severity) < 0 || !slices.IsSorted(f.Modules) {
 			return invalid("fix %s: bad severity or modules", f.ID)
 		}
 		for _, n := range f.Modules {
