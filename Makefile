@@ -13,7 +13,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-update test race fleet exclusions updates whole short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,16 +27,17 @@ demo: check-go deps build ## one real fix, from source diff to a fleet's machine
 demo-update: check-go deps build ## a part of a whole update: judged, built, one CVE left out, proven
 	demo/update.sh
 
-test: check-go deps build ## everything, on real kernels too
-	test/kernels.sh
+test: kernels ## everything, on real kernels too
 	GO="$(GO)" test/all.sh
 
-race: check-go deps build ## the same, all of it under the race detector: three quarters of an hour
-	test/kernels.sh
+race: kernels ## the same, all of it under the race detector: three quarters of an hour
 	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 60m ./...
 
-fleet: check-go deps build ## the long tests of machines, servers and power loss (TSUGI_FLEET=full)
-	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_FLEET=full $(GO) test -count=1 -v -timeout 120m ./test/fleet
+long: kernels ## what takes too long for each change: power lost ten times at every step, the other kernel
+	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_LONG=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -p 2 -timeout 120m ./internal/... ./packaging ./test/...
+
+kernels: check-go deps build ## the targets that tests run on
+	test/kernels.sh
 
 exclusions: check-go deps build ## ten random choices of fixes: each built, its module searched, loaded over the one before
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_SUBSETS=10 $(GO) test -count=1 -v -timeout 60m ./test/kernels -run TestRandomExclusions

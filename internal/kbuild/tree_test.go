@@ -20,9 +20,7 @@ import (
 // kernels: no O= directory, so commands name sources relative to where they
 // run. The image is the package's; building it takes hours here.
 func TestAKernelBuiltInItsSourceDirectory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it prepares a source tree, half a minute: run without -short")
-	}
+	testenv.Long(t, "it prepares a source tree, and make's way with O= is tested")
 	base := testenv.Kernel(t, testenv.Demo)
 	scratch, err := os.MkdirTemp(base.Home(), ".test-*") // links need its file system
 	qt.Assert(t, qt.IsNil(err))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	"github.com/tsugi-project/tsugi/internal/vm/guest"
 	"github.com/tsugi-project/tsugi/internal/vm/wire"
@@ -51,6 +52,9 @@ if dmesg | grep -E 'WARNING:|BUG:|Oops|invalid relocation|livepatch: failed|refu
 `
 	for _, name := range []string{target61, target612} {
 		t.Run(name, func(t *testing.T) {
+			if name != target61 {
+				testenv.Long(t, "test/kernels proves fixes of modules of this kernel")
+			}
 			r := realTarget(t, name)
 			m, err := Build(t.Context(), r.Target, Options{Name: "tsugi_test"}, []Input{
 				r.input("net/netfilter/nf_tables_api.o", "nf_tables", "nf_tables_abort", "nft_request_module", "nf_tables_newset"),

@@ -56,6 +56,18 @@ func Pinned(t testing.TB, name string) Pin {
 	return p
 }
 
+// IsLong tells whether there is time for everything: make long.
+func IsLong() bool { return os.Getenv("TSUGI_TEST_LONG") != "" }
+
+// Long skips what takes too long to be run for each change, and says why that
+// may be; make long runs it.
+func Long(t testing.TB, why string) {
+	t.Helper()
+	if !IsLong() {
+		t.Skipf("%s: make long runs it", why)
+	}
+}
+
 // Store opens the store that the kernels are in.
 func Store(t testing.TB) *kernel.Store {
 	t.Helper()

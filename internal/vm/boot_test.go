@@ -37,7 +37,12 @@ func config(t testing.TB, k *kernel.Target) vm.Config {
 
 func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
 	for _, pin := range []string{testenv.Demo, testenv.IBT} {
-		t.Run(pin, func(t *testing.T) { f(t, testenv.Booted(t, pin)) })
+		t.Run(pin, func(t *testing.T) {
+			if pin != testenv.Demo {
+				testenv.Long(t, "proofs boot this kernel")
+			}
+			f(t, testenv.Booted(t, pin))
+		})
 	}
 }
 

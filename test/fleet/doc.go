@@ -6,6 +6,6 @@
 // power, processes, servers, credentials and live patches fail.
 //
 // make test runs the story, the live patch that panics, the task that is stuck
-// and one loss of power. With TSUGI_FLEET=full (make fleet) power is lost ten
-// times at every step, and agents and servers are killed.
+// and one loss of power. make long loses power ten times at every
+// step, and kills agents and servers.
 package fleet

@@ -18,9 +18,7 @@ import (
 // machine is decommissioned: each ends in a clear state, every command answers
 // in bounded time, and no report is lost.
 func TestKilledAgentGoneServerLostCredential(t *testing.T) {
-	if !full() {
-		t.Skip("minutes of faults, each of which the agent's own tests have as well: make fleet")
-	}
+	testenv.Long(t, "minutes of faults, each of which the agent's own tests have as well")
 	k := testenv.Booted(t, testenv.Demo)
 	first, second := realPatch(t, k, 1), realPatch(t, k, 2)
 	s := newServer(t)

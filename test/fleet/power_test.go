@@ -35,7 +35,7 @@ func TestPowerLossAtEveryStep(t *testing.T) {
 	lp := s.publish(a, "stable")
 
 	states, rounds := []api.State{api.Applied}, 1
-	if full() {
+	if testenv.IsLong() {
 		states = []api.State{api.Verified, api.Preflighted, api.Loading, api.Transitioning, api.Applied, api.Healthy}
 		rounds = 10
 	}
@@ -47,7 +47,7 @@ func TestPowerLossAtEveryStep(t *testing.T) {
 				m.disk = filepath.Join(t.TempDir(), "db-1.img")
 				clone(t, base.disk, m.disk)
 				loaded := loseAt(t, s, &m, a, state, round)
-				comesBack(t, s, &m, a, lp, loaded, full() || state == states[len(states)-1])
+				comesBack(t, s, &m, a, lp, loaded, testenv.IsLong() || state == states[len(states)-1])
 			})
 			s.t = t
 		}

@@ -5,7 +5,6 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,9 +18,6 @@ import (
 )
 
 type status = agent.Status
-
-// full says that there is time for everything: make fleet.
-func full() bool { return os.Getenv("TSUGI_FLEET") == "full" }
 
 // enrolled is what tsugi status says of a machine that is protected.
 func isHealthy(s status) bool {

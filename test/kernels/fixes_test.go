@@ -121,6 +121,7 @@ ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x &
 // TestTheFixOfTheDemoIsProven: without the live patch the reproducer crashes
 // the kernel, with it it passes.
 func TestTheFixOfTheDemoIsProven(t *testing.T) {
+	testenv.Long(t, "make demo shows it")
 	k := target(t, testenv.Demo)
 	r := live(t, k, "tsugi_e2e_ext4", fixOf(t, testenv.Demo, "ext4-mballoc", "fs/ext4"))
 	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")

@@ -51,6 +51,7 @@ func TestSourceThatIsNotTheRunningCode(t *testing.T) {
 	directory := filepath.Join(home, "build")
 	out, err := exec.CommandContext(t.Context(), "cp", "-a", old.Build, directory).CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	qt.Assert(t, qt.IsNil(os.Symlink(filepath.Join(old.Home(), "work"), filepath.Join(home, "work")))) // their source is the honest one's
 	t.Run("another compiler", func(t *testing.T) {
 		wrapper := filepath.Join(home, "e2e-gcc")
 		script := "#!/bin/sh\nexec " + old.CC() + ` "$@" -fno-schedule-insns2` + "\n"
