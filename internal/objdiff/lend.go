@@ -4,6 +4,7 @@ package objdiff
 
 import (
 	"cmp"
+	"debug/elf"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,33 +23,37 @@ import (
 // An address is given away when code takes it (and does not only read or write
 // what is there) and does not hand it to one of the functions below at once.
 
-// borrowers are functions that have done with what they are given when they
-// return. Those that set locks up keep a name and a key only with lockdep.
-var borrowers = map[string]bool{
-	"sort": true, "sort_r": true, "list_sort": true, "bsearch": true, "stop_machine": true, "___ratelimit": true,
-	"strcmp": true, "strncmp": true, "strcasecmp": true, "strncasecmp": true, "strstr": true, "strnstr": true, "strlen": true,
-	"strcpy": true, "strncpy": true, "strlcpy": true, "strscpy": true, "sized_strscpy": true, "strcat": true, "strlcat": true, "strncat": true,
-	"memcmp": true, "memcpy": true, "__memcpy": true, "memmove": true, "__memmove": true, "kstrdup": true, "kmemdup": true, "kmemdup_noprof": true,
-	"kasprintf": true, "devm_kasprintf": true, "match_string": true, "__sysfs_match_string": true, "sysfs_streq": true,
-	"sysfs_emit": true, "sysfs_emit_at": true, "sscanf": true, "__request_module": true, "print_hex_dump": true, "audit_log_format": true,
-	"seq_puts": true, "__seq_puts": true, "seq_write": true, "__mutex_init": true, "__init_rwsem": true, "__init_waitqueue_head": true,
-	"kmem_cache_create": true, "kmem_cache_create_usercopy": true, "__kmem_cache_create_args": true, // kstrdup_const
-	"mutex_lock": true, "mutex_unlock": true, "mutex_lock_interruptible": true, "mutex_lock_killable": true, "mutex_trylock": true,
-	"down_read": true, "up_read": true, "down_write": true, "up_write": true, "down": true, "up": true,
-	"_raw_spin_lock": true, "_raw_spin_unlock": true, "_raw_spin_lock_bh": true, "_raw_spin_unlock_bh": true, "_raw_spin_lock_irq": true,
-	"_raw_spin_unlock_irq": true, "_raw_spin_lock_irqsave": true, "_raw_spin_unlock_irqrestore": true,
-	"add_taint": true, "panic": true, "fortify_panic": true, "_erofs_err": true, "_erofs_info": true, "__ext4_msg": true, "__ext4_warning": true,
-	"__ext4_warning_inode": true, "ip_vs_scheduler_err": true, "_printk_deferred": true, "dev_err_probe": true,
-	"_dev_emerg": true, "_dev_alert": true, "_dev_crit": true, "_dev_err": true, "_dev_warn": true, "_dev_notice": true, "_dev_info": true,
-	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true,
-	"xfs_emerg": true, "xfs_alert": true, "xfs_crit": true, "xfs_err": true, "xfs_warn": true, "xfs_notice": true, "xfs_info": true,
-	"__drm_err": true, "drm_dev_dbg": true, "__drm_dev_dbg": true, "___drm_dbg": true, "__drm_dbg": true, "warn_slowpath_fmt": true,
-}
-
-// borrows reports whether a function gives back what it gets.
-func borrows(name string) bool {
-	name = canonical(name)
-	return borrowers[name] || matchers[name] || strings.HasPrefix(name, "__dynamic_") ||
+// borrows reports whether a function of the kernel has done with what it is
+// given in a register (-1: on the stack) when it returns, and does not return
+// it. Those that set locks up keep a name and a key only with lockdep, which
+// forgets them when a module goes.
+func borrows(name string, reg int) bool {
+	switch name {
+	case "memcpy", "__memcpy", "memmove", "__memmove", "strcpy", "strncpy", "strcat", "strncat", "strstr", "strnstr":
+		return reg != rdi // a place in the first one is returned
+	case "bsearch":
+		return reg != rsi // an element of the array is returned
+	case "kmem_cache_create", "kmem_cache_create_usercopy", "__kmem_cache_create_args":
+		return reg == rdi // kstrdup_const; the constructor is kept
+	case "sort", "sort_r", "list_sort", "stop_machine", "___ratelimit",
+		"strcmp", "strncmp", "strcasecmp", "strncasecmp", "strlen", "strlcpy", "strscpy", "sized_strscpy", "strlcat",
+		"memcmp", "kstrdup", "kmemdup", "kmemdup_noprof", "match_string", "__sysfs_match_string", "sysfs_streq",
+		"acpi_match_device_ids", "acpi_match_platform_list", "psmouse_matches_pnp_id", "x86_cpu_has_min_microcode_rev",
+		"sysfs_emit", "sysfs_emit_at", "sscanf", "__request_module", "print_hex_dump", "audit_log_format",
+		"seq_puts", "__seq_puts", "seq_write", "__mutex_init", "__init_rwsem", "__init_waitqueue_head",
+		"mutex_lock", "mutex_unlock", "mutex_lock_interruptible", "mutex_lock_killable", "mutex_trylock",
+		"down_read", "up_read", "down_write", "up_write", "down", "up",
+		"_raw_spin_lock", "_raw_spin_unlock", "_raw_spin_lock_bh", "_raw_spin_unlock_bh", "_raw_spin_lock_irq",
+		"_raw_spin_unlock_irq", "_raw_spin_lock_irqsave", "_raw_spin_unlock_irqrestore",
+		"add_taint", "panic", "fortify_panic", "_erofs_err", "_erofs_info", "__ext4_msg", "__ext4_warning",
+		"__ext4_warning_inode", "ip_vs_scheduler_err", "_printk_deferred", "dev_err_probe",
+		"_dev_emerg", "_dev_alert", "_dev_crit", "_dev_err", "_dev_warn", "_dev_notice", "_dev_info",
+		"netdev_emerg", "netdev_alert", "netdev_crit", "netdev_err", "netdev_warn", "netdev_notice", "netdev_info",
+		"xfs_emerg", "xfs_alert", "xfs_crit", "xfs_err", "xfs_warn", "xfs_notice", "xfs_info",
+		"__drm_err", "drm_dev_dbg", "__drm_dev_dbg", "___drm_dbg", "__drm_dbg", "warn_slowpath_fmt":
+		return true
+	}
+	return strings.HasPrefix(name, "__dynamic_") ||
 		(strings.HasSuffix(name, "printk") || strings.HasSuffix(name, "printf")) && !strings.Contains(name, "trace_")
 }
 
@@ -176,17 +181,21 @@ func lentTo(list []step, i int, a *atom) (callee string, lent bool) {
 		n := &list[k]
 		switch n.Kind {
 		case insn.Call:
-			if callee = n.callee(); !borrows(callee) {
+			known := false
+			if callee, known = n.callee(); !known || !borrows(callee, reg) {
 				return callee, true
 			}
-		case insn.Trap: // BUG: nobody goes on
 		case insn.Jump, insn.CondJump:
 			to, inside := n.branches(list, a)
 			switch {
 			case inside:
 				todo = append(todo, to)
-			case n.Kind == insn.CondJump || !borrows(n.callee()):
+			case n.Kind == insn.CondJump:
 				return "", true
+			default:
+				if to, known := n.callee(); !known || !borrows(to, reg) {
+					return "", true
+				}
 			}
 			if n.Kind == insn.CondJump {
 				todo = append(todo, k+1)
@@ -194,10 +203,11 @@ func lentTo(list []step, i int, a *atom) (callee string, lent bool) {
 		case insn.Ret, insn.IndirectJump, insn.IndirectCall:
 			return "", true
 		default:
-			if n.Prefix&(insn.Rep|insn.RepNE) != 0 && n.Map == insn.Map1Byte && n.Opcode == 0xa6 && (reg == 6 || reg == 7) {
+			if n.Prefix&(insn.Rep|insn.RepNE) != 0 && n.Map == insn.Map1Byte && n.Opcode == 0xa6 && (reg == rsi || reg == rdi) {
 				continue // cmpsb compares in place, and moves the register on
 			}
-			if reg >= 0 && n.mentions(reg) {
+			// Behind the trap of a WARN the code goes on.
+			if reg >= 0 && n.Kind != insn.Trap && n.mentions(reg) {
 				return "", true
 			}
 			todo = append(todo, k+1)
@@ -206,18 +216,19 @@ func lentTo(list []step, i int, a *atom) (callee string, lent bool) {
 	return "", false
 }
 
-// callee names the function that a call or jump leads to.
-func (s *step) callee() string {
+// callee names the function that a call or jump leads to, and tells whether
+// that is the kernel's of this name: an object may have one of its own.
+func (s *step) callee() (name string, known bool) {
 	if len(s.ref) != 1 || s.ref[0].to.off != 0 {
-		return ""
+		return "", false
 	}
 	switch t := s.ref[0].to; {
 	case t.extern != nil:
-		return t.extern.Name
+		return canonical(t.extern.Name), true
 	case t.atom != nil:
-		return t.atom.name()
+		return t.atom.name(), t.atom.sym != nil && t.atom.sym.Bind != elf.STB_LOCAL
 	}
-	return ""
+	return "", false
 }
 
 // branches is the step that a branch within a function leads to.
@@ -240,6 +251,9 @@ const (
 	rexR = 4
 	rexX = 2
 	rexB = 1
+
+	rsi = 6
+	rdi = 7
 )
 
 func register(low, rex, bit byte) int {
@@ -266,7 +280,7 @@ func (s *step) argument() (int, bool) {
 	case s.Opcode == 0x8d:
 		reg = register(s.Reg(), s.REX, rexR)
 	}
-	return reg, slices.Contains([]int{7, 6, 2, 1, 8, 9}, reg) // rdi, rsi, rdx, rcx, r8, r9: gone after the call
+	return reg, slices.Contains([]int{rdi, rsi, 2, 1, 8, 9}, reg) // and rdx, rcx, r8, r9: gone after the call
 }
 
 // mentions reports whether an instruction may have to do with a register.
@@ -292,7 +306,7 @@ func (s *step) mentions(reg int) bool {
 	case op >= 0x50 && op <= 0x5f, op >= 0x90 && op <= 0x97, op >= 0xb0 && op <= 0xbf:
 		return register(op&7, s.REX, rexB) == reg
 	case op >= 0xa4 && op <= 0xa7, op >= 0xaa && op <= 0xaf: // strings
-		return reg == 1 || reg == 6 || reg == 7
+		return reg == 1 || reg == rsi || reg == rdi
 	}
 	return false
 }

@@ -17,6 +17,9 @@ extern int _printk(const char *, ...);
 extern int strcmp(const char *, const char *);
 extern int request_irq(unsigned int, int (*)(void *), const char *, void *);
 extern void call_rcu(void *, int (*)(void *));
+extern void *bsearch(const void *, const void *, unsigned long, unsigned long, int (*)(const void *, const void *));
+extern void *memcpy(void *, const void *, unsigned long);
+extern void *kmem_cache_create(const char *, unsigned, unsigned, unsigned, int (*)(void *));
 extern void sort(void *, unsigned long, unsigned long, int (*)(const void *, const void *), void *);
 extern int other(void *);
 struct device { const char *name; int (*release)(void *); const int *table; };
@@ -63,6 +66,14 @@ func TestAddressesThatAreGivenAway(t *testing.T) {
 		"a table that is read":       {add: number, here: "n = numbers[n & 7]; _printk(s, n);"},
 		"a table that is kept":       {add: number, here: "d->table = numbers;", want: []string{"numbers in probe"}},
 		"a table of functions":       {add: function + "static int (*const calls[])(void *) = { fresh, other };", here: "n += calls[n & 1](d); _printk(s, n);", want: []string{"fresh in calls"}},
+		"what a search finds":        {add: number, here: "d->table = bsearch(s, numbers, 8, 4, 0);", want: []string{"numbers to bsearch in probe"}},
+		"what is searched for":       {add: number, here: "d->table = bsearch(numbers, s, 8, 4, 0);"},
+		"what is copied from":        {add: number, here: "memcpy(d, numbers, n);"},
+		"what is copied to":          {add: "static int copy[8];", here: "d->table = memcpy(copy, s, n);", want: []string{"copy to memcpy in probe"}},
+		"the name of a cache":        {here: `d->table = kmem_cache_create("tsugi", n, 0, 0, 0);`},
+		"a constructor":              {add: function, here: `d->table = kmem_cache_create(s, n, 0, 0, fresh);`, want: []string{"fresh to kmem_cache_create in probe"}},
+		"past a warning":             {add: function, here: `void *f = fresh; asm volatile("ud2" : "+D"(f)); call_rcu(f, 0);`, want: []string{"fresh to call_rcu in probe"}},
+		"another one of a name":      {add: "const char *kept; static __attribute__((noipa)) void up(const char *x) { kept = x; }", here: `up("tsugi");`, want: []string{`"tsugi" to up in probe`}},
 		"a comparison":               {add: function, here: "if (d->release == fresh) n = fresh(d); _printk(s, n);"},
 	} {
 		t.Run(name, func(t *testing.T) {
