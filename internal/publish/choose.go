@@ -68,7 +68,7 @@ func (s *Service) chooseOnce(ctx context.Context) ([]Wanted, error) {
 		return nil, err
 	}
 	made := s.choices(ctx, ground, now)
-	due := s.due(ground.policies, now)
+	due := s.due(ctx, ground, now)
 	if len(made) == 0 && len(due) == 0 {
 		if kept, err := s.store.Choices(ctx); err != nil || len(kept) == 0 {
 			return nil, err
@@ -149,21 +149,30 @@ func (g *ground) byTarget() map[string][]store.Update {
 
 // due are the policies of which other exclusions are in force than when their
 // indexes were looked at last, with a word for those that are. Time ends
-// exclusions, and what they kept out of an index may be in it again.
-func (s *Service) due(policies map[string]selection.Policy, now time.Time) map[string]string {
+// exclusions, and what they kept out of an index may be in it again; a
+// corrected attribution lets them mean other fixes.
+func (s *Service) due(ctx context.Context, g *ground, now time.Time) map[string]string {
+	active := map[string]string{}
+	for name, p := range g.policies {
+		more, err := s.attributed(ctx, g.updates, p)
+		if err != nil {
+			continue // the choice has the same error, and it is looked at again
+		}
+		word := ""
+		for _, x := range slices.Concat(p.Exclusions, more) {
+			if x.Active(now) {
+				word += x.Name() + " " + x.Fix + "\n"
+			}
+		}
+		active[name] = word
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]string{}
-	for name, p := range policies {
-		active := ""
-		for _, x := range p.Exclusions {
-			if x.Active(now) {
-				active += x.Name() + "\n"
-			}
-		}
+	for name, word := range active {
 		// What ended while this server was not there is due as well.
-		if was, known := s.active[name]; was != active || !known && len(p.Exclusions) > 0 {
-			out[name] = active
+		if was, known := s.active[name]; was != word || !known && len(g.policies[name].Exclusions) > 0 {
+			out[name] = word
 		}
 	}
 	return out
@@ -374,7 +383,7 @@ func (j *job) extend(ctx context.Context, c choice) (build bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if x, err := holds(p, c.current, j.s.now()); err != nil || x != "" {
+	if x, err := j.holds(ctx, p, c.current); err != nil || x != "" {
 		if x != "" { // equal selections rule this out; machines must not depend on that
 			j.s.log.Error("live patch holds what a policy that chose it excludes", "patch", p.ID, "policy", c.policy.Name, "excluded", x)
 		}
@@ -461,6 +470,11 @@ func Policies(ctx context.Context, r store.Reader) (map[string]selection.Policy,
 	return out, nil
 }
 
+// damaged is why something pushed can't be read, now and later.
+type damaged struct{ error }
+
+func (d damaged) Unwrap() error { return d.error }
+
 // keepPushed is how many of them are kept in memory.
 const keepPushed = 16
 
@@ -473,12 +487,15 @@ func (s *Service) pushed(ctx context.Context, digest string) (*selection.Source,
 		return got, nil
 	}
 	b, err := s.Pushed(ctx, digest)
+	if code.Of(err) == "TS7713" {
+		err = damaged{err}
+	}
 	if err != nil {
 		return nil, err
 	}
 	_, all, facts, err := selection.ReadPushed(b)
 	if err != nil {
-		return nil, err
+		return nil, damaged{err}
 	}
 	got = &selection.Source{Series: all, Facts: facts}
 	s.mu.Lock()

@@ -83,7 +83,7 @@ func (j *job) makeIndex(ctx context.Context, tier, buildID string, p selection.P
 		Format: trust.IndexFormat, Tier: tier, Policy: trust.PolicyWord(p.Name), SwapUnused: p.SwapUnused, Patches: []trust.Offer{},
 		Target: trust.IndexRef{Name: newest.Target, Release: newest.Release, Arch: newest.Arch, BuildID: buildID},
 	}
-	if patches, err = withoutExcluded(patches, p, j.s.now()); err != nil {
+	if patches, err = j.withoutExcluded(ctx, patches, p); err != nil {
 		return nil, err
 	}
 	for _, p := range patches {
@@ -349,7 +349,7 @@ func (j *job) revert(ctx context.Context, tier, buildID, policy string, to int, 
 			continue
 		}
 		there = true
-		if x, err := holds(p, policies[policy], j.s.now()); err != nil {
+		if x, err := j.holds(ctx, p, policies[policy]); err != nil {
 			return err
 		} else if x != "" { // it is not offered, and machines would go to none
 			return code.New("TS7714", fmt.Sprintf("version %d", to), fmt.Sprintf("policy %s excludes %s, which it holds", policy, x))

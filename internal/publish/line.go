@@ -33,7 +33,11 @@ func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.M
 		var out []string
 		var why string
 		for _, name := range slices.Sorted(maps.Keys(all)) {
-			if x := Excluded(m.Fixes, all[name], j.s.now()); x == "" {
+			x, err := j.excluded(ctx, p.Target, m.Fixes, all[name])
+			if err != nil {
+				return nil, err
+			}
+			if x == "" {
 				out = append(out, name)
 			} else if why == "" || name == trust.DefaultPolicy {
 				why = fmt.Sprintf("policy %s excludes %s", name, x)
@@ -50,7 +54,9 @@ func (j *job) policiesFor(ctx context.Context, p store.LivePatch, m *livepatch.M
 		if !ok {
 			return nil, code.New("TS7902", name, "")
 		}
-		if x := Excluded(m.Fixes, policy, j.s.now()); x != "" {
+		if x, err := j.excluded(ctx, p.Target, m.Fixes, policy); err != nil {
+			return nil, err
+		} else if x != "" {
 			return nil, code.New("TS7906", p.ID, fmt.Sprintf("policy %s excludes %s", name, x))
 		}
 	}
@@ -75,7 +81,7 @@ func (j *job) choosers(ctx context.Context, p store.LivePatch) ([]string, error)
 			return nil, err
 		}
 		// A policy may exclude more by now than when it chose.
-		x, err := holds(p, all[policy], j.s.now())
+		x, err := j.holds(ctx, p, all[policy])
 		if err != nil {
 			return nil, err
 		}
@@ -101,8 +107,53 @@ func Excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) strin
 	return ""
 }
 
-// holds is Excluded of a live patch that is stored.
-func holds(row store.LivePatch, p selection.Policy, now time.Time) (string, error) {
+// excluded is Excluded by what is pushed for the target today as well: a live
+// patch that was built before an attribution was corrected says nothing of
+// that, and holds the fix all the same.
+func (j *job) excluded(ctx context.Context, target string, fixes []livepatch.FixRef, p selection.Policy) (string, error) {
+	if len(p.Exclusions) == 0 {
+		return "", nil
+	}
+	updates, err := j.tx.Updates(ctx, target)
+	if err != nil {
+		return "", err
+	}
+	more, err := j.s.attributed(ctx, updates, p)
+	if err != nil {
+		return "", err
+	}
+	p.Exclusions = slices.Concat(p.Exclusions, more)
+	return Excluded(fixes, p, j.s.now()), nil
+}
+
+// attributed are a policy's exclusions of CVEs by the fixes that updates
+// attribute these to. What is damaged is left out: Choose tells of it.
+func (s *Service) attributed(ctx context.Context, updates []store.Update, p selection.Policy) ([]selection.Exclusion, error) {
+	var out []selection.Exclusion
+	if len(p.Exclusions) == 0 {
+		return nil, nil
+	}
+	for _, u := range updates {
+		got, err := s.pushed(ctx, u.Digest)
+		if _, is := errors.AsType[damaged](err); is {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("update %s of %s: %w", u.Name, u.Target, err)
+		}
+		for _, f := range got.Series.Fixes {
+			for _, x := range p.Exclusions {
+				if slices.Contains(f.CVEs, x.CVE) {
+					x.Fix = f.ID
+					out = append(out, x)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// holds is excluded of a live patch that is stored.
+func (j *job) holds(ctx context.Context, row store.LivePatch, p selection.Policy) (string, error) {
 	if len(p.Exclusions) == 0 {
 		return "", nil
 	}
@@ -110,17 +161,17 @@ func holds(row store.LivePatch, p selection.Policy, now time.Time) (string, erro
 	if err != nil {
 		return "", fmt.Errorf("manifest of %s: %w", row.ID, err)
 	}
-	return Excluded(m.Fixes, p, now), nil
+	return j.excluded(ctx, row.Target, m.Fixes, p)
 }
 
 // withoutExcluded takes out of a policy's live patches those that hold what it
 // excludes. Machines that have one keep it until a newer one without that
 // comes to their tier, for nobody is led away from what an index does not
 // name; nobody else gets it any more.
-func withoutExcluded(patches []store.LivePatch, p selection.Policy, now time.Time) ([]store.LivePatch, error) {
+func (j *job) withoutExcluded(ctx context.Context, patches []store.LivePatch, p selection.Policy) ([]store.LivePatch, error) {
 	var out []store.LivePatch
 	for _, row := range patches {
-		x, err := holds(row, p, now)
+		x, err := j.holds(ctx, row, p)
 		if err != nil {
 			return nil, err
 		}

@@ -383,6 +383,28 @@ func TestABundleHoldsWhatItsIndexOffers(t *testing.T) {
 	holds(1)
 }
 
+// TestACorrectedAttributionIsExcludedToo: a live patch that is there does not
+// know that one of its fixes is what the policy excludes.
+func TestACorrectedAttributionIsExcludedToo(t *testing.T) {
+	p := newPlant(t)
+	u := p.machine()
+	s := seriesOf(t, "u", 1, 2)
+	p.push("update", false, s, nil)
+	p.policy("default", without(9, time.Time{}))
+	wanted, _ := p.choose()
+	p.build(wanted[0], 1)
+	offers, _ := p.offers(u, "edge", "")
+	qt.Assert(t, qt.DeepEquals(offers, []int{1}))
+	s.Fixes[0].CVEs = []string{cve(9)}
+	p.push("update", false, s, nil)
+	_, said := p.choose()
+	qt.Check(t, qt.DeepEquals(said, []string{"default: fix-2"}))
+	offers, _ = p.offers(u, "edge", "")
+	qt.Check(t, qt.HasLen(offers, 0))
+	_, err := p.Publish(t.Context(), PublishRequest{Artifact: fixing(t, 3, "fix-1"), Actor: "ann"})
+	qt.Check(t, qt.Equals(code.Of(err), "TS7906"))
+}
+
 // A build makes more than the chosen fixes: fixed modules of those that need a
 // reboot, and spare ones that turn out to be needed. Who excludes one of these
 // has a live patch of its own.
