@@ -9,14 +9,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
-	"github.com/tsugi-project/tsugi/internal/store/blob"
-	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // Wanted is a selection for which a live patch has to be built.
@@ -397,126 +394,3 @@ func (j *job) extend(ctx context.Context, c choice) (build bool, err error) {
 	}
 	return false, j.indexes(ctx, p)
 }
-
-// Rebuild has what a policy chooses built again, for one target or for all
-// ("") that anything is pushed for, and with it what shares that choice. It
-// returns the targets.
-func (s *Service) Rebuild(ctx context.Context, policy, target, actor string) ([]string, error) {
-	var targets []string
-	for range maxTries {
-		g, err := groundOf(ctx, s.store.Reader)
-		if err != nil {
-			return nil, err
-		}
-		p, ok := g.policies[policy]
-		if !ok {
-			return nil, code.New("TS7902", policy, "")
-		}
-		keys := map[string]string{}
-		for t, updates := range g.byTarget() {
-			if target != "" && t != target {
-				continue
-			}
-			c := s.choose(ctx, g, p, t, updates, s.now())
-			switch {
-			case c == nil || c.err == nil && len(c.Selection.Fixes) == 0:
-				continue
-			case c.err != nil:
-				return nil, c.err
-			}
-			keys[t] = c.Selection.Sharing()
-		}
-		if targets = slices.Sorted(maps.Keys(keys)); len(targets) == 0 {
-			return nil, code.New("TS7909", policy, target)
-		}
-		err = s.store.Update(ctx, func(tx *store.Tx) error {
-			if err := tx.LockPolicies(ctx); err != nil {
-				return err
-			}
-			if now, err := groundOf(ctx, tx.Reader); err != nil {
-				return err
-			} else if now.print != g.print {
-				return errMoved
-			}
-			for _, t := range targets {
-				if _, err := tx.AddRebuild(ctx, t, keys[t]); err != nil {
-					return err
-				}
-			}
-			return tx.Audit(ctx, store.AuditEntry{Actor: actor, Action: "policy.rebuild", Object: policy, Detail: strings.Join(targets, " ")})
-		})
-		if !errors.Is(err, errMoved) {
-			return targets, err
-		}
-	}
-	return nil, moved()
-}
-
-// Policies are all policies by name, the default one among them.
-func Policies(ctx context.Context, r store.Reader) (map[string]selection.Policy, error) {
-	rows, err := r.Policies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]selection.Policy{trust.DefaultPolicy: {Name: trust.DefaultPolicy}}
-	for _, row := range rows {
-		var p selection.Policy
-		if err := json.Unmarshal(row.Body, &p); err != nil {
-			return nil, fmt.Errorf("policy %s: %w", row.Name, err)
-		}
-		p.Name = row.Name
-		out[row.Name] = p
-	}
-	return out, nil
-}
-
-// damaged is why something pushed can't be read, now and later.
-type damaged struct{ error }
-
-func (d damaged) Unwrap() error { return d.error }
-
-// keepPushed is how many of them are kept in memory.
-const keepPushed = 16
-
-// pushed reads what was pushed. Nobody changes what it returns.
-func (s *Service) pushed(ctx context.Context, digest string) (*selection.Source, error) {
-	s.mu.Lock()
-	got := s.read[digest]
-	s.mu.Unlock()
-	if got != nil {
-		return got, nil
-	}
-	b, err := s.Pushed(ctx, digest)
-	if code.Of(err) == "TS7713" {
-		err = damaged{err}
-	}
-	if err != nil {
-		return nil, err
-	}
-	_, all, facts, err := selection.ReadPushed(b)
-	if err != nil {
-		return nil, damaged{err}
-	}
-	got = &selection.Source{Series: all, Facts: facts}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.read == nil || len(s.read) >= keepPushed {
-		s.read = map[string]*selection.Source{}
-	}
-	s.read[digest] = got
-	return got, nil
-}
-
-// Pushed is what was pushed, as it came.
-func (s *Service) Pushed(ctx context.Context, name string) ([]byte, error) {
-	b, err := s.get(ctx, pushedName(name), selection.MaxPushed)
-	if errors.Is(err, blob.ErrNotFound) {
-		return nil, code.New("TS7713", pushedName(name), "it is not there").WithFix("push the update again: tsugictl update push")
-	}
-	if err == nil && digest(b) != name {
-		err = code.New("TS7713", pushedName(name), "")
-	}
-	return b, err
-}
-
-func pushedName(digest string) string { return updateDir + digest + ".json" }

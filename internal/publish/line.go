@@ -126,32 +126,6 @@ func (j *job) excluded(ctx context.Context, target string, fixes []livepatch.Fix
 	return Excluded(fixes, p, j.s.now()), nil
 }
 
-// attributed are a policy's exclusions of CVEs by the fixes that updates
-// attribute these to. What is damaged is left out: Choose tells of it.
-func (s *Service) attributed(ctx context.Context, updates []store.Update, p selection.Policy) ([]selection.Exclusion, error) {
-	var out []selection.Exclusion
-	if len(p.Exclusions) == 0 {
-		return nil, nil
-	}
-	for _, u := range updates {
-		got, err := s.pushed(ctx, u.Digest)
-		if _, is := errors.AsType[damaged](err); is {
-			continue
-		} else if err != nil {
-			return nil, fmt.Errorf("update %s of %s: %w", u.Name, u.Target, err)
-		}
-		for _, f := range got.Series.Fixes {
-			for _, x := range p.Exclusions {
-				if slices.Contains(f.CVEs, x.CVE) {
-					x.Fix = f.ID
-					out = append(out, x)
-				}
-			}
-		}
-	}
-	return out, nil
-}
-
 // holds is excluded of a live patch that is stored.
 func (j *job) holds(ctx context.Context, row store.LivePatch, p selection.Policy) (string, error) {
 	if len(p.Exclusions) == 0 {
