@@ -53,7 +53,7 @@ func (v *town) kbuild(ctx context.Context, dir string) ([]byte, error) {
 func (v *town) inputs() []Input {
 	for _, name := range []string{
 		"klp_enable_patch", "klp_get_prev_state", "vmap", "vunmap", "vmalloc_to_page", "virt_to_page", "stop_machine",
-		"synchronize_rcu_tasks", "_printk", "__module_get",
+		"_printk",
 	} {
 		v.Exports[name] = kernel.Export{Module: Vmlinux, GPL: true}
 	}

@@ -82,6 +82,7 @@ func newPiece(t *Target, in *Input, proof *Proof) (*piece, error) {
 	p := &piece{
 		in: in, layout: newLayout(in.Object, o, in.Plain), file: file,
 		refs: map[*elfobj.Symbol]objdiff.Ref{}, klp: map[*elfobj.Symbol]klpSym{}, spaces: map[string]bool{},
+		linked: map[*elfobj.Symbol]*elfobj.Symbol{},
 	}
 	for _, ref := range in.Extract.Refs {
 		p.refs[syms[ref.Symbol]] = ref

@@ -39,7 +39,10 @@ type piece struct {
 	// klp holds, by undefined symbol of file, what livepatch resolves. The
 	// other undefined symbols are resolved by name: exports, new globals of
 	// other pieces, and weak symbols that may stay undefined.
-	klp    map[*elfobj.Symbol]klpSym
+	klp map[*elfobj.Symbol]klpSym
+	// linked holds, by undefined symbol of file, what another piece brings and
+	// this one takes the address of.
+	linked map[*elfobj.Symbol]*elfobj.Symbol
 	spaces map[string]bool // namespaces of the exports used
 	hooks  []hook
 	edits  *elfobj.Symbol // table of edits, in file
@@ -151,7 +154,7 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 	if ref.Orig != nil {
 		name = ref.Orig.Name
 	} else if def := r.definition(p, name); def != nil {
-		return r.link(p, def, sym)
+		return r.link(p, def, sym, ref)
 	}
 	self := p.layout.owner
 	if self.ko != nil {
@@ -189,7 +192,7 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 		return r.place(p, kernel, sym, entry, ref)
 	}
 	if def := r.definition(p, name); def != nil {
-		return r.link(p, def, sym)
+		return r.link(p, def, sym, ref)
 	}
 	if o := r.openedFor(p, name); o != nil {
 		return r.fromOpened(p, o, sym, ref)
@@ -199,9 +202,12 @@ func (r *resolver) extern(p *piece, sym *elfobj.Symbol, ref objdiff.Ref) error {
 
 // link refers to what another piece brings. Code of a module may run only when
 // that module is there, so only the same module's code may call it.
-func (r *resolver) link(p *piece, d *definition, sym *elfobj.Symbol) error {
+func (r *resolver) link(p *piece, d *definition, sym *elfobj.Symbol, ref objdiff.Ref) error {
 	def, name := d.piece, sym.Name
 	sym.Name = d.sym.Name
+	if ref.Pointer {
+		p.linked[sym] = d.sym
+	}
 	if def.layout.owner == p.layout.owner || def.layout.owner.ko == nil {
 		return nil
 	}

@@ -238,6 +238,26 @@ func TestNewReferencesOfAFix(t *testing.T) {
 	}
 }
 
+// What one object of a fix brings, and another gives away, must not be unloaded
+// either. Neither object alone shows it.
+func TestAddressesOfAnotherPieceKeepTheModule(t *testing.T) {
+	v := newTown(t)
+	for pointer, want := range map[bool][]string{false: nil, true: {"core.o: grown"}} {
+		user := v.input("core.c", "", "extern int grown(int);\n"+strings.Replace(townSources["core.c"], "exported(x) +", "grown(x) +", 1), "patched_core")
+		for i := range user.Extract.Refs {
+			user.Extract.Refs[i].Pointer = pointer && user.Extract.Refs[i].Symbol.Name == "grown"
+		}
+		f := v.read(v.object("int grown(int x) { return x + 1; }"))
+		brings := v.input("core2.c", "", townSources["core2.c"], "twice_user2")
+		brings.Extract.File.Sections = append(brings.Extract.File.Sections, f.Section(".text"))
+		brings.Extract.File.Symbols = append(brings.Extract.File.Symbols, f.Symbol("grown"), f.Symbol("__fentry__"))
+		brings.Extract.Refs = append(brings.Extract.Refs, objdiff.Ref{Symbol: f.Symbol("__fentry__")})
+		_, pieces, err := resolved(v.Target, user, brings)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(stays(pieces), want))
+	}
+}
+
 func TestAWeakReferenceMayStayUndefined(t *testing.T) {
 	v := newTown(t)
 	src := strings.Replace(townSources["core.c"], "exported(x) +", "(maybe ? maybe(x) : 0) +", 1)
@@ -351,6 +371,11 @@ func TestATableLeadsWhereAPointerMay(t *testing.T) {
 		qt.Check(t, qt.IsNil(tg.landings(p)))
 		qt.Check(t, qt.DeepEquals(stays([]*piece{p}), []string{"x.o: an edited table"}))
 		table.Relocs[1].Sym = &elfobj.Symbol{Name: "target_function"}
+		p.linked = map[*elfobj.Symbol]*elfobj.Symbol{table.Relocs[1].Sym: f.Symbol("open")} // another piece's
+		tg.sealed = map[string]seals{"": {tracked: true}}
+		qt.Check(t, qt.Equals(code.Of(tg.landings(p)), want))
+		qt.Check(t, qt.DeepEquals(stays([]*piece{p}), []string{"x.o: an edited table"}))
+		p.linked = nil
 		qt.Check(t, qt.HasLen(stays([]*piece{p}), 0))
 		p.in.Extract.Lent = []string{"a string in probe"}
 		qt.Check(t, qt.DeepEquals(stays([]*piece{p}), []string{"x.o: a string in probe"}))

@@ -25,28 +25,40 @@ const staysInfo = "tsugi_stays"
 func stays(pieces []*piece) []string {
 	var out []string
 	for _, p := range pieces {
+		before := len(out)
 		for _, s := range p.in.Extract.Lent {
 			out = append(out, p.in.Object+": "+s)
 		}
+		// An object alone does not tell that what it refers to is another one's
+		// of this module.
+		for _, sym := range p.file.Symbols {
+			if p.linked[sym] != nil {
+				out = append(out, p.in.Object+": "+sym.Name)
+			}
+		}
 		// That of edits is known for certain here.
-		if len(p.in.Extract.Lent) == 0 && p.edits != nil && p.leadsHere() {
+		if len(out) == before && len(p.written()) > 0 {
 			out = append(out, p.in.Object+": an edited table")
 		}
 	}
 	return slices.Compact(out)
 }
 
-// leadsHere reports whether an edit writes an address of the module's own.
-func (p *piece) leadsHere() bool { return len(p.written()) > 0 }
-
-// written lists the relocations by which edits write such addresses.
+// written lists the relocations by which edits write addresses of the module's
+// own, each with the symbol that a piece defines.
 func (p *piece) written() (out []elfobj.Reloc) {
 	const newAt = 16
 	if p.edits == nil {
 		return nil
 	}
 	for _, r := range p.edits.Section.Relocs {
-		if r.Off%objdiff.EditSize == newAt && r.Sym != nil && r.Sym.Section != nil {
+		if r.Off%objdiff.EditSize != newAt || r.Sym == nil {
+			continue
+		}
+		if to := p.linked[r.Sym]; to != nil {
+			r.Sym = to
+		}
+		if r.Sym.Section != nil {
 			out = append(out, r)
 		}
 	}

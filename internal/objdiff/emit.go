@@ -287,9 +287,11 @@ func (e *emitter) undefined(key any, orig, like *elfobj.Symbol, ref *ref, from *
 			e.out.Refs = append(e.out.Refs, Ref{Symbol: sym, Orig: orig})
 		}
 	}
-	if i, ok := e.refs[sym]; ok && from != nil && !ref.branch && ref.to.off == 0 {
+	if i, ok := e.refs[sym]; ok && from != nil && !ref.branch {
 		e.out.Refs[i].Pointer = true
-		e.out.Refs[i].NewPointer = !e.taken[like.Name]
+		if ref.to.off == 0 {
+			e.out.Refs[i].NewPointer = !e.taken[like.Name]
+		}
 	}
 	return sym
 }
