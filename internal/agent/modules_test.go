@@ -235,6 +235,16 @@ func (w *world) fixedFiles() (there, found []string) {
 	return slices.Sorted(maps.Keys(w.fixed)), slices.Sorted(slices.Values(w.dep))
 }
 
+// withModules starts an agent that brings version 1 with fixed modules, and
+// waits until that is confirmed.
+func (w *world) withModules(more ...func(p *livepatch.Patch)) (trust.Offer, *Agent) {
+	o := w.offer(1, more...)
+	a, stop := w.start()
+	w.t.Cleanup(stop)
+	later()
+	return o, a
+}
+
 func (w *world) onDisk() []string {
 	there, _ := w.fixedFiles()
 	return there
@@ -481,97 +491,5 @@ func TestWhatThisMachineWouldNotLoadIsNotPutThere(t *testing.T) {
 		qt.Check(t, qt.DeepEquals(states(s), map[string]api.ReplacementState{"one": api.NotHere, "two": api.NotYet, "three": api.OnDisk}))
 		qt.Check(t, qt.IsTrue(slices.ContainsFunc(s.Problems, func(p code.Problem) bool { return p.Code == "TS9207" })))
 		qt.Check(t, qt.Equals(s.Protection, api.Protected), qt.Commentf("the live patch is there all the same"))
-	})
-}
-
-func TestSentence(t *testing.T) {
-	t.Parallel()
-	open := func(severities ...string) (out []OpenVulnerability) {
-		for i, s := range severities {
-			out = append(out, OpenVulnerability{CVE: fmt.Sprintf("CVE-2026-%d", 1000+i), Severity: s, Kind: livepatch.OpenReboot})
-		}
-		return out
-	}
-	exploited := open("high")
-	exploited[0].Exploited = true
-	for _, c := range []struct {
-		open  []OpenVulnerability
-		total int
-		want  string
-	}{
-		{nil, 0, ""},
-		{nil, 7, "protected from all 7"},
-		{open("high", "low", "high", "", "medium", "", "", ""), 151, "protected from 143 of 151; 2 of the rest are high"},
-		{open("critical", "high"), 10, "protected from 8 of 10; 1 of the rest is critical, 1 is high"},
-		{open("low"), 10, "protected from 9 of 10; none of the rest is known to be high"},
-		{exploited, 3, "protected from 2 of 3; 1 of the rest is known to be exploited, 1 is high"},
-	} {
-		got := (&Coverage{Fixed: c.total - len(c.open), Total: c.total, Open: c.open}).Sentence()
-		qt.Check(t, qt.Equals(got, c.want))
-	}
-	qt.Check(t, qt.Equals((*Coverage)(nil).Sentence(), ""))
-}
-
-// TestAVulnerabilityWithOneOpenFixIsOpen: and left out on purpose is no
-// reason to reboot.
-func TestAVulnerabilityWithOneOpenFixIsOpen(t *testing.T) {
-	t.Parallel()
-	c := &Card{
-		Fixes: []livepatch.FixRef{{ID: "a", CVEs: []string{"CVE-2026-1001", "CVE-2026-1002"}}, {ID: "b"}},
-		Open: []livepatch.OpenFix{
-			{ID: "x", CVEs: []string{"CVE-2026-1002"}, Severity: "low", Kind: livepatch.OpenReboot, Code: "TS4010"},
-			{ID: "y", CVEs: []string{"CVE-2026-1003"}, Severity: "critical", Kind: livepatch.OpenExcluded},
-			{ID: "z", CVEs: []string{"CVE-2026-1002"}, Severity: "high", Kind: livepatch.OpenReboot},
-		},
-		Selection: &livepatch.Selection{Update: "6.1.192-1"},
-	}
-	got := coverage(c, nil)
-	qt.Check(t, qt.Equals(got.Fixed, 1))
-	qt.Check(t, qt.Equals(got.Total, 3))
-	qt.Check(t, qt.DeepEquals(got.Reboot(), []string{"CVE-2026-1002"}))
-	qt.Check(t, qt.Equals(got.Open[0].CVE, "CVE-2026-1003"))
-	qt.Check(t, qt.Equals(got.Open[1].Severity, "high"))
-	qt.Check(t, qt.DeepEquals(fixedCVEs(c, got), []string{"CVE-2026-1001"}))
-}
-
-// TestEachPolicyHasItsFloor: a machine that comes to another policy may go to
-// a lower version there, and not below what it had of that one.
-func TestEachPolicyHasItsFloor(t *testing.T) {
-	t.Parallel()
-	in(t, func(t *testing.T, w *world) {
-		o1 := w.offer(1)
-		w.offer(2)
-		a, stop := w.start()
-		defer stop()
-		later()
-		qt.Assert(t, qt.Equals(a.Status().Applied.Version, 2))
-		w.publishTo("web", func(x *trust.Index) { x.Patches = []trust.Offer{o1} })
-		later()
-		qt.Assert(t, qt.Equals(a.Status().Applied.Version, 2), qt.Commentf("the index of another policy"))
-		w.set(func() { w.policy = "web"; w.bump() })
-		later()
-		s, _ := a.journal.view()
-		qt.Check(t, qt.Equals(s.Current.Patch.Version, 1))
-		qt.Check(t, qt.Equals(s.Current.Patch.Policy, "web"))
-		qt.Check(t, qt.DeepEquals(s.Floors, map[string]int{testBuildID: 2, testBuildID + "/web": 1}))
-		time.Sleep(time.Minute)
-		qt.Check(t, qt.Equals(a.Status().Protection, api.Protected), qt.Commentf("%s", a.Status().Reason))
-
-		// Back in the first policy nothing below version 2 is loaded, whatever the
-		// index offers.
-		w.set(func() {
-			x := *w.index
-			x.Patches, x.Sequence = []trust.Offer{o1}, x.Sequence+1
-			w.index, w.policy = &x, ""
-			delete(w.patches, "tsugi_v1")
-			w.bump()
-		})
-		later()
-		_, err := a.Clear(t.Context(), "all")
-		qt.Check(t, qt.IsNil(err))
-		qt.Check(t, qt.IsNil(a.Refresh(t.Context())))
-		later()
-		qt.Check(t, qt.HasLen(w.loaded(), 0))
-		qt.Check(t, qt.StringContains(a.Status().Reason, "only a signed revert leads back"))
 	})
 }
