@@ -17,9 +17,6 @@ import (
 // TestKernelScripts runs the program as it is shipped, static, on the kernel
 // of the demo: from edits of its source to verdicts, live patches and proofs.
 func TestKernelScripts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("minutes of work")
-	}
 	k := testenv.Kernel(t, testenv.Demo)
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(bin, "tsugictl"), "../../cmd/tsugictl")

@@ -18,9 +18,6 @@ import (
 // Debian's 6.1, vmlinux and 4,023 modules, was compared in this way once: 22.9
 // million instructions; of the one with branch tracking its vmlinux too.
 func TestKernelAgreesWithObjdump(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a minute of work")
-	}
 	for _, c := range []struct {
 		pin  string
 		dirs []string

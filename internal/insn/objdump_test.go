@@ -147,6 +147,9 @@ func refused(l listed) bool {
 // TestEveryOpcodeAgreesWithObjdump tries every opcode of every map under the
 // prefixes that matter, with each ModRM group and three addressing forms.
 func TestEveryOpcodeAgreesWithObjdump(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hundreds of thousands of instructions: not with -short")
+	}
 	var image bytes.Buffer
 	add := func(code ...byte) {
 		image.Write(code)

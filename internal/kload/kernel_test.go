@@ -226,7 +226,7 @@ func cmdline(t testing.TB, k *kernel.Target, name, text string) *builder.Report 
 // TestLivePatchesOnARealKernel boots one machine and does with it what an
 // agent does: applying, replacing, reverting, and all that can go wrong.
 func TestLivePatchesOnARealKernel(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	m := newMachine(t, k)
 	v1 := cmdline(t, k, "tsugi_v1", "\tseq_puts(m, \"tsugi one \");\n")
 	v2 := cmdline(t, k, "tsugi_v2", "\tseq_puts(m, \"tsugi two \");\n")
@@ -442,7 +442,7 @@ func TestLivePatchesOnARealKernel(t *testing.T) {
 // TestTheKernelComplains boots one machine in which a live patch warns and
 // crashes, and someone else warns beside it.
 func TestTheKernelComplains(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	m := newMachine(t, k)
 	bad := m.artifact(cmdline(t, k, "tsugi_bad", "\tWARN(current->comm[0] == 'w', \"tsugi: a warning\\n\");\n\tBUG_ON(current->comm[0] == 'o');\n"))
 	hold, unhold, warn := m.module("tsugi_hold"), m.module("tsugi_unhold"), m.module("tsugi_warn")
@@ -546,7 +546,7 @@ func TestTheKernelComplains(t *testing.T) {
 // TestALivePatchOnAKernelWithBranchTracking shows that what was learnt from
 // one kernel holds on another: other lists, other offsets, other flags.
 func TestALivePatchOnAKernelWithBranchTracking(t *testing.T) {
-	k := testenv.Booted(t, testenv.IBT)
+	k := testenv.Kernel(t, testenv.IBT)
 	m := newMachine(t, k)
 	one := m.artifact(cmdline(t, k, "tsugi_v1", "\tseq_puts(m, \"tsugi one \");\n"))
 	probe := m.module("tsugi_probe")

@@ -38,9 +38,6 @@ type real struct {
 
 func realTarget(t testing.TB, name string) *real {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("compiles kernel objects: not with -short")
-	}
 	k := testenv.Kernel(t, name)
 	tg, err := ForKernel(k)
 	qt.Assert(t, qt.IsNil(err))

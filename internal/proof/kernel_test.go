@@ -94,7 +94,7 @@ func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 			if name != testenv.Demo {
 				testenv.Long(t, "test/kernels proves fixes of this kernel")
 			}
-			k := testenv.Booted(t, name)
+			k := testenv.Kernel(t, name)
 			m := buildModules(t, k)
 			r := request(t, k, m)
 			r.LateModules, r.Cycles, r.Probe = []string{"ext4"}, 3, "cat /proc/cmdline"
@@ -114,7 +114,7 @@ func TestALivePatchIsProvedOnRealKernels(t *testing.T) {
 }
 
 func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
 	qt.Assert(t, qt.IsNil(err))
 	r := request(t, k, buildModules(t, k))
@@ -131,7 +131,7 @@ func TestTheReproducerOfTheExt4BugCrashesTheUnpatchedKernel(t *testing.T) {
 }
 
 func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Patch.Name, r.Module = "tsugi_stall", m.read(t, "tsugi_stall")
@@ -146,8 +146,8 @@ func TestAStalledTransitionNamesWhoHoldsIt(t *testing.T) {
 }
 
 func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
-	other := testenv.Booted(t, testenv.IBT)
+	k := testenv.Kernel(t, testenv.Demo)
+	other := testenv.Kernel(t, testenv.IBT)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Module, r.Reproducer = buildModules(t, other).read(t, "tsugi_sample"), ""
@@ -158,7 +158,7 @@ func TestARefusedModuleIsToldWithTheKernelsWords(t *testing.T) {
 }
 
 func TestANewerLivePatchReplacesTheOlderOne(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	m := buildModules(t, k)
 	r := request(t, k, m)
 	r.Previous.Name, r.PreviousModule = "tsugi_older", m.read(t, "tsugi_older")

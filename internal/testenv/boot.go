@@ -9,19 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"github.com/tsugi-project/tsugi/internal/kernel"
 )
-
-// Booted opens the target of a pin for a test that boots it, which takes too
-// long for -short.
-func Booted(t testing.TB, pin string) *kernel.Target {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines: not with -short")
-	}
-	return Kernel(t, pin)
-}
 
 // Static returns a function that builds the program in directory source (of
 // the package under test) once, without cgo, so that it can be process 1 of a

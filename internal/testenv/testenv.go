@@ -85,6 +85,9 @@ func Store(t testing.TB) *kernel.Store {
 // Kernel opens the target of a pin.
 func Kernel(t testing.TB, name string) *kernel.Target {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("reads a kernel: not with -short")
+	}
 	p := Pinned(t, name)
 	k, err := Store(t).Get(p.Target)
 	switch {

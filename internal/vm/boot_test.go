@@ -41,7 +41,7 @@ func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
 			if pin != testenv.Demo {
 				testenv.Long(t, "proofs boot this kernel")
 			}
-			f(t, testenv.Booted(t, pin))
+			f(t, testenv.Kernel(t, pin))
 		})
 	}
 }
@@ -123,7 +123,7 @@ func TestACrashIsToldApartFromAHang(t *testing.T) {
 // Where /dev/kvm is missing, aborts or hangs, this takes the emulator; where
 // it works, the hypervisor. Either way the machine has to boot.
 func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
-	cfg := config(t, testenv.Booted(t, testenv.Demo))
+	cfg := config(t, testenv.Kernel(t, testenv.Demo))
 	cfg.Accel, cfg.CacheDir = "", t.TempDir()
 	out, err := vm.Run(t.Context(), cfg, &wire.Plan{})
 	qt.Assert(t, qt.IsNil(err))
@@ -136,7 +136,7 @@ func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
 }
 
 func TestACancelledRunLeavesNothing(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := config(t, k)
 	cfg.OnEvent = func(wire.Event) { cancel() }

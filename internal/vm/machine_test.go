@@ -41,7 +41,7 @@ func sh(id, text string) wire.Step { return wire.NewStep(id, "script", guest.Scr
 // A machine with a network reaches the one server that it was given, as often
 // as it likes and at once, and nothing else of the host.
 func TestANetworkOfOneServer(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	big := bytes.Repeat([]byte("sewn on\n"), 1<<17)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(big) }))
 	defer server.Close()
@@ -88,7 +88,7 @@ const stateScript = "mkdir -p /state && mount -t ext4 /dev/tsugi/state /state ||
 // What a machine has flushed is there after power loss; what it has not is
 // lost, as it would be with a real drive's cache; and an orderly end keeps all.
 func TestADiskThatOutlivesItsMachine(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	dir := t.TempDir()
 	file, raw := filepath.Join(dir, "state.img"), filepath.Join(dir, "raw.img")
 	start := func() *vm.Machine {
@@ -140,7 +140,7 @@ put flushed 1 ,fsync && put cached 2 && dd if=/dev/tsugi/raw bs=4k skip=2 count=
 }
 
 func TestPowerIsCutAtAChosenEvent(t *testing.T) {
-	cfg := config(t, testenv.Booted(t, testenv.Demo))
+	cfg := config(t, testenv.Kernel(t, testenv.Demo))
 	cfg.CutAt = func(e wire.Event) bool { return e.Kind == wire.Begin && e.Step == "two" }
 	out, err := vm.Run(t.Context(), cfg, &wire.Plan{Steps: []wire.Step{sh("one", "true"), sh("two", "sleep 100"), sh("three", "true")}})
 	qt.Assert(t, qt.IsNil(err))

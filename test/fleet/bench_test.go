@@ -18,7 +18,7 @@ import (
 // The machine is an emulated one where there is no KVM: on real ones the
 // agent's share is a fraction of it.
 func BenchmarkDelivery(b *testing.B) {
-	k := testenv.Booted(b, testenv.Demo)
+	k := testenv.Kernel(b, testenv.Demo)
 	a := realPatch(b, k, 1)
 	for b.Loop() {
 		s := newServer(b)

@@ -19,7 +19,7 @@ func scriptOf(text string) guest.Script { return guest.Script{Text: text} }
 // A live patch whose function kills the kernel takes a machine down once, not
 // twice, and blocks itself for the others of its tier.
 func TestALivePatchThatPanics(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	a := livePatch(t, k, "panic", 1, edit{"fs/proc/loadavg.c", "static int loadavg_proc_show(", "\n{\n", "\n{\n\tBUG();\n"})
 	s := newServer(t)
 	word := s.token("fleet", "edge")
@@ -77,7 +77,7 @@ func TestALivePatchThatPanics(t *testing.T) {
 // named, the transition is reversed at the limit, tried again, and comes to
 // its end when the task leaves.
 func TestATaskThatIsStuck(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	a := livePatch(t, k, "stuck", 1, edit{"fs/pipe.c", "static int fifo_open(struct inode", "\n\tfilp->f_version = 0;", "\n\tprintk_once(\"tsugi: sewn on\\n\");\n\tfilp->f_version = 0;"})
 	s := newServer(t)
 	word := s.token("fleet", "stable")

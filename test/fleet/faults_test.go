@@ -19,7 +19,7 @@ import (
 // in bounded time, and no report is lost.
 func TestKilledAgentGoneServerLostCredential(t *testing.T) {
 	testenv.Long(t, "minutes of faults, each of which the agent's own tests have as well")
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	first, second := realPatch(t, k, 1), realPatch(t, k, 2)
 	s := newServer(t)
 	word := s.token("fleet", "stable")

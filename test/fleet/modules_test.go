@@ -109,7 +109,7 @@ mount -o bind $d /lib/modules/%[1]s
 // a revert puts the shipped one back. A module that is loaded and that nothing
 // uses is swapped where the machine's owner lets it.
 func TestFixedModuleInThePlaceOfTheShippedOne(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	a := withModule(t, k, realPatch(t, k, 1))
 	s := newServer(t)
 	s.publish(a, "stable")

@@ -24,7 +24,7 @@ import (
 // then it is protected, or it says why it is not; and its server knows. What
 // the kernel was asked to load, the journal has on the disk.
 func TestPowerLossAtEveryStep(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	a := realPatch(t, k, 1)
 	s := newServer(t)
 	base := newMachine(t, k, s, "db-1")

@@ -43,7 +43,7 @@ func (s *server) publish(a artifact, tier string) api.LivePatch {
 // there is a network; and lets go of it live. Then a newer version reaches it
 // while it waits.
 func TestFromTokenToRevert(t *testing.T) {
-	k := testenv.Booted(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	first, second := realPatch(t, k, 1), realPatch(t, k, 2)
 	s := newServer(t)
 	lp := s.publish(first, "stable")

@@ -45,7 +45,7 @@ func parse(t testing.TB, diff []byte) *fix.Fix {
 // author knows the place.
 func TestDiffsThatCannotBeBuilt(t *testing.T) {
 	t.Parallel()
-	k := target(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	text := readSource(t, k, small)
 	first, rest, _ := strings.Cut(text, "\n")
 	broken := "\n\n\n" + strings.Replace(text, "\tconf.pad = 0;\n", "\tconf.pad = 0;\n\tno_such_thing = 1;\n", 1)
@@ -122,7 +122,7 @@ func run(t testing.TB, args ...string) (stdout, stderr string, exit int) {
 // an answer or an error with a code, and never a crash.
 func TestDamagedObjects(t *testing.T) {
 	t.Parallel()
-	k := target(t, testenv.IBT)
+	k := testenv.Kernel(t, testenv.IBT)
 	pair := netfilter(t, k)
 	large, err := os.ReadFile(pair.Orig)
 	qt.Assert(t, qt.IsNil(err))
@@ -219,7 +219,7 @@ func flips(t *testing.T, good []byte, bits iter.Seq[int]) (read int) {
 // TestALivePatchOfAnotherTargetIsNotProven: neither when the target says so,
 // nor when only the kernel that boots does.
 func TestALivePatchOfAnotherTargetIsNotProven(t *testing.T) {
-	k, other := target(t, testenv.Demo), target(t, testenv.Old)
+	k, other := testenv.Kernel(t, testenv.Demo), testenv.Kernel(t, testenv.Old)
 	r := live(t, k, "tsugi_e2e_other", editOf(t, k, "x", smallEdit("other")))
 	_, err := proof.FromPatch(r.Artifact, proof.ForKernel(other))
 	qt.Check(t, qt.Equals(code.Of(err), "TS6101"))
@@ -233,7 +233,7 @@ func TestALivePatchOfAnotherTargetIsNotProven(t *testing.T) {
 
 func TestAPackageThatTheArchiveDoesNotHave(t *testing.T) {
 	t.Parallel()
-	target(t, testenv.Demo) // tests of real kernels run here at all
+	testenv.Kernel(t, testenv.Demo) // tests of real kernels run here at all
 	s, err := kernel.OpenStore(t.TempDir())
 	qt.Assert(t, qt.IsNil(err))
 	_, err = s.Add(t.Context(), "debian:6.1.0-1-amd64", kernel.AddOptions{}, progress.Discard)

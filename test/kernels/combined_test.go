@@ -21,7 +21,7 @@ import (
 // arrival. Five of the CVEs show: without the patch the reproducer finds them
 // all, with it none.
 func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	fixes := slices.Concat(oldFixes, shownFixes, structFixes)
 	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes),
 		editOf(t, k, "sync", syncSays...), editOf(t, k, "count", loopCounts...))...)

@@ -161,7 +161,7 @@ func versionsOf(t testing.TB, k *kernel.Target) map[string]*cumulative.Result {
 // TestVersionsReplaceEachOther loads live patches of one series over each
 // other: each has just what its fixes make, whatever was there before.
 func TestVersionsReplaceEachOther(t *testing.T) {
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	v := versionsOf(t, k)
 	m := bootWith(t, k, v)
 	plain := m.sh("cat /proc/cmdline")
@@ -299,7 +299,7 @@ func TestRandomExclusions(t *testing.T) {
 	if n == 0 {
 		t.Skip("TSUGI_TEST_SUBSETS is not set: make exclusions")
 	}
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	fixes := markers(t, k)
 	for i, f := range derive(t, testenv.Old, oldFixes) {
 		fixes = append(fixes, repair(t, strings.ToLower(oldFixes[i].id), f.Raw))
@@ -368,7 +368,7 @@ func checkExact(t testing.TB, r *cumulative.Result, fixes []*series.Fix, without
 // that needs a reboot, and one that needs an excluded one, still ends in a
 // live patch of the others.
 func TestWhatDoesNotGoIsLeftOut(t *testing.T) {
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	const puts, open = "\tseq_puts(m, saved_command_line);\n", "static int version_proc_show(struct seq_file *m, void *v)\n{\n"
 	fixes := stacked(t, k,
 		step{"good", edit{path: cmdline, old: puts, new: puts + says(" good")}},

@@ -95,7 +95,7 @@ func TestDataIsEditedAndComesBack(t *testing.T) {
 }
 
 func dataIsEdited(t *testing.T, pin string) {
-	k := target(t, pin)
+	k := testenv.Kernel(t, pin)
 	third := live(t, k, "tsugi_e2e_data_3", editOf(t, k, "data", append(dataEdits("4", "55")[1:3:3], opensPipe)...))
 	first := live(t, k, "tsugi_e2e_data_1", editOf(t, k, "data", append(dataEdits("2", "77"), consoleEdits...)...))
 	second := live(t, k, "tsugi_e2e_data_2", editOf(t, k, "data", dataEdits("3", "99")...))

@@ -191,7 +191,7 @@ func TestEditsHaveKnownAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			k := target(t, testenv.Demo)
+			k := testenv.Kernel(t, testenv.Demo)
 			r := build(t, k, "", editOf(t, k, "edit", c.edits...))
 			qt.Assert(t, qt.Equals(r.Verdict, c.verdict))
 			qt.Assert(t, qt.DeepEquals(codes(r.Refusals), c.refusals))
@@ -218,7 +218,7 @@ func TestPointersToSealedFunctions(t *testing.T) {
 		file = "kernel/fork.c"
 		args = "struct pid *pid, int trace, int node, struct kernel_clone_args *args"
 	)
-	k := target(t, testenv.IBT)
+	k := testenv.Kernel(t, testenv.IBT)
 	img, err := k.Image()
 	qt.Assert(t, qt.IsNil(err))
 	symbols, err := img.Kallsyms()
@@ -267,7 +267,7 @@ func kept(r *builder.Report, section, function string) int {
 // patch. Each says something when it runs. The tracepoint of the patched
 // kernel_clone still works: its jump label and static call are vmlinux's.
 func TestTheLiveEditsAreProven(t *testing.T) {
-	k := target(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	r := live(
 		t, k, "tsugi_e2e_edits",
 		editOf(t, k, "tcp", tcpSays...), editOf(t, k, "clone", cloneCounts...), editOf(t, k, "modern", modernSays...),

@@ -78,7 +78,7 @@ func TestEachFixIsLive(t *testing.T) {
 		for _, c := range cs {
 			t.Run(pin+" "+c.id, func(t *testing.T) {
 				t.Parallel()
-				k := target(t, pin)
+				k := testenv.Kernel(t, pin)
 				r := live(t, k, "", fixOf(t, pin, c.id, c.path))
 				qt.Check(t, qt.DeepEquals(r.Fixes[0].CVEs, []string{c.id}))
 				for _, want := range c.functions {
@@ -94,7 +94,7 @@ func TestEachFixIsLive(t *testing.T) {
 // a kernel with branch tracking, call padding and prefix symbols. Two of them
 // show: without the patch the reproducer finds both bugs, with it neither.
 func TestTheFixesOfAKernelWithIBTAreProven(t *testing.T) {
-	k := target(t, testenv.IBT)
+	k := testenv.Kernel(t, testenv.IBT)
 	qt.Assert(t, qt.IsTrue(k.HasConfig("CONFIG_X86_KERNEL_IBT") && k.HasConfig("CONFIG_CALL_PADDING")))
 	r := live(t, k, "tsugi_e2e_ibt", append(derive(t, testenv.IBT, ibtFixes), editOf(t, k, "sync", syncSays...))...)
 	qt.Check(t, qt.SliceContains(codes(r.Risks), "TS8020"))
@@ -122,7 +122,7 @@ ls -R /mnt | grep -q x && mount --rbind /mnt/a /mnt/b && ls /mnt/b | grep -q x &
 // the kernel, with it it passes.
 func TestTheFixOfTheDemoIsProven(t *testing.T) {
 	testenv.Long(t, "make demo shows it")
-	k := target(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	r := live(t, k, "tsugi_e2e_ext4", fixOf(t, testenv.Demo, "ext4-mballoc", "fs/ext4"))
 	script, err := os.ReadFile("../../demo/ext4-mballoc.sh")
 	qt.Assert(t, qt.IsNil(err))

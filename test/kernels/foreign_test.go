@@ -26,7 +26,7 @@ import (
 // see that in types or code and stop, naming the place.
 func TestSourceThatIsNotTheRunningCode(t *testing.T) {
 	t.Parallel()
-	old, demo := target(t, testenv.Old), target(t, testenv.Demo)
+	old, demo := testenv.Kernel(t, testenv.Old), testenv.Kernel(t, testenv.Demo)
 	// aa_change_profile is one of the functions that the next version changes.
 	f := editOf(t, old, "x", edit{"security/apparmor/domain.c", "\nint aa_change_profile(", "return -EINVAL;", "return -EPERM;"})
 	check := func(t *testing.T, k *kernel.Target, want code.Code, message string) {

@@ -28,7 +28,7 @@ func TestAFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small disk needs root")
 	}
-	real := target(t, testenv.Old)
+	real := testenv.Kernel(t, testenv.Old)
 	f := editOf(t, real, "full", smallEdit("full"))
 	req := builder.Request{Target: real, Fixes: []*fix.Fix{f}, Name: "tsugi_e2e_full"}
 	want, err := builder.Build(t.Context(), req, progress.Discard)

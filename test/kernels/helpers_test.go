@@ -62,19 +62,10 @@ func tsugictl(t testing.TB) string {
 	return bin
 }
 
-// target opens a kernel, or skips the test and says why.
-func target(t testing.TB, pin string) *kernel.Target {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("compiles kernel objects: not with -short")
-	}
-	return testenv.Kernel(t, pin)
-}
-
 // fixOf derives what the next source version changes in some files.
 func fixOf(t testing.TB, pin, name string, paths ...string) *fix.Fix {
 	t.Helper()
-	k, p, store := target(t, pin), testenv.Pinned(t, pin), testenv.Store(t)
+	k, p, store := testenv.Kernel(t, pin), testenv.Pinned(t, pin), testenv.Store(t)
 	if !store.HasSource(p.Fixed) && os.Getenv("TSUGI_TEST_KERNELS") == "" {
 		t.Skipf("no source of %s in the store: tsugictl fix derive %s %s", p.Fixed, p.Target, p.Fixed)
 	}

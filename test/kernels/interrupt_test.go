@@ -63,7 +63,7 @@ func (t *interrupterTask) Note(text string) {
 // stage, as ctrl-C does. No process, no temporary file and nothing half-made
 // may be left, and what follows has to work.
 func TestInterruptsLeaveNothing(t *testing.T) {
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	// Orphans become children of this process, where they can be seen.
 	qt.Assert(t, qt.IsNil(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)))
 	defer func() { qt.Check(t, qt.IsNil(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))) }()

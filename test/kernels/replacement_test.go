@@ -19,7 +19,7 @@ import (
 // that reach further are refused. test/fleet loads one.
 func TestFixedModulesOfTheTarget(t *testing.T) {
 	t.Parallel()
-	k := target(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	const wwan, option = "drivers/usb/serial/usb_wwan.c", "drivers/usb/serial/option.c"
 	both := editOf(t, k, "both",
 		edit{wwan, "int usb_wwan_open(", "\tstruct usb_wwan_port_private *portdata;\n", "\tstruct usb_wwan_port_private *portdata;\n\n\tpr_info_once(\"tsugi e2e\\n\");\n"},

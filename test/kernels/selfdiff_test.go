@@ -29,7 +29,7 @@ func TestObjectsDoNotDifferFromThemselves(t *testing.T) {
 	for _, pin := range []string{testenv.Demo, testenv.Old, testenv.IBT} {
 		t.Run(pin, func(t *testing.T) {
 			t.Parallel()
-			k := target(t, pin)
+			k := testenv.Kernel(t, pin)
 			netfilter(t, k) // one is there in any case
 			var files, functions int
 			for _, top := range []string{"net", "fs"} {
@@ -88,7 +88,7 @@ func TestEveryFunctionOfNetfilterIsTheRunningCode(t *testing.T) {
 	}{{testenv.Demo, 228}, {testenv.Old, 228}, {testenv.IBT, 218}} {
 		t.Run(c.pin, func(t *testing.T) {
 			t.Parallel()
-			k := target(t, c.pin)
+			k := testenv.Kernel(t, c.pin)
 			pair := netfilter(t, k)
 			b, err := os.ReadFile(pair.Plain)
 			qt.Assert(t, qt.IsNil(err))

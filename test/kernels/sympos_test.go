@@ -21,7 +21,7 @@ import (
 func TestOfTwoFunctionsOfOneNameTheRightOneIsPatched(t *testing.T) {
 	t.Parallel()
 	const name = "vp_finalize_features"
-	k := target(t, testenv.Demo)
+	k := testenv.Kernel(t, testenv.Demo)
 	all := symbols(t, k, "virtio_pci", name)
 	qt.Assert(t, qt.HasLen(all, 2), qt.Commentf("choose another function"))
 	qt.Assert(t, qt.HasLen(symbols(t, k, "virtio_pci", name+".cold"), 1), qt.Commentf("choose another function"))

@@ -49,7 +49,7 @@ func TestAWholeUpdate(t *testing.T) {
 	if minutes == 0 {
 		t.Skip("TSUGI_WHOLE is not set: make whole")
 	}
-	k := target(t, testenv.Old)
+	k := testenv.Kernel(t, testenv.Old)
 	first := wholePatch(t, k, "first.tsugi")
 	next := wholePatch(t, k, "next.tsugi", append(exclude(withoutInNext), "--previous", filepath.Join(wholeDir(t), "first.tsugi"))...)
 	checkWhole(t, first, next)
