@@ -36,9 +36,11 @@ func headerItems(text []byte) []item {
 	return out
 }
 
-// withoutComments replaces comments by spaces and keeps their newlines.
+// withoutComments joins continued lines and replaces comments by spaces, their
+// newlines too, in the order of C's translation phases: a macro goes on behind
+// a comment of several lines.
 func withoutComments(b []byte) []byte {
-	out := bytes.Clone(b)
+	out := bytes.ReplaceAll(b, []byte("\\\n"), []byte("  ")) // a copy
 	for i := 0; i < len(out); i++ {
 		switch {
 		case out[i] == '"' || out[i] == '\'':
@@ -55,9 +57,7 @@ func withoutComments(b []byte) []byte {
 				stop = i + 2 + end + 2
 			}
 			for ; i < stop; i++ {
-				if out[i] != '\n' {
-					out[i] = ' '
-				}
+				out[i] = ' '
 			}
 			i--
 		case bytes.HasPrefix(out[i:], []byte("//")):

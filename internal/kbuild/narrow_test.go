@@ -295,3 +295,28 @@ func TestWhatRunsBesideTheKernelIsNotForgotten(t *testing.T) {
 	}
 	qt.Check(t, qt.IsFalse(runsBeside("scripts/mod/modpost.c")))
 }
+
+// TestAMacroGoesOnBehindComments: what is cut off of a macro would be code that
+// nobody understands, and the words that it makes would be missed.
+func TestAMacroGoesOnBehindComments(t *testing.T) {
+	t.Parallel()
+	const header = "#define TRACE(name)\t\\\n" +
+		"\tdo {\t\\\n" +
+		"\t\t/* it's for\t\\\n" +
+		"\t\t * callers\t\\\n" +
+		"\t\t */\t\\\n" +
+		"\t\ttrace_##name();\t\\\n" +
+		"\t} while (0)\n" +
+		"#define LONG(name) /* of\n two lines */ long_##name\n" +
+		"extern int after;\n"
+	var kinds []declKind
+	for _, d := range declarations([]byte(header)) {
+		kinds = append(kinds, d.kind)
+	}
+	qt.Check(t, qt.DeepEquals(kinds, []declKind{macroDecl, macroDecl, varDecl}))
+	var made []string
+	for _, p := range pastesOf(withoutComments([]byte(header)), 0) {
+		made = append(made, p.Macro)
+	}
+	qt.Check(t, qt.DeepEquals(made, []string{"TRACE", "LONG"}))
+}

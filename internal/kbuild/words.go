@@ -331,7 +331,7 @@ func (w *words) make(ctx context.Context, t *kernel.Target, names []string, rep 
 	return nil
 }
 
-const wordsFormat = "tsugi-words-3\n"
+const wordsFormat = "tsugi-words-4\n"
 
 func (w *words) save(file string) error {
 	var b bytes.Buffer
