@@ -173,7 +173,7 @@ func (f *fitted) fit(ctx context.Context, was, is *layout.Types, typ string) ([]
 		switch {
 		case m.Kept && !standsUnused(uses(m.Member, olds, news), m, about.zeroed),
 			m.Kept && m.What == layout.Lock && !keepAllInits(changed, m.Member),
-			!m.Kept && m.What == layout.Lock && !about.zeroed,
+			!m.Kept && !about.zeroed && (m.What == layout.Lock || m.What == layout.Pointer && about.room == 0),
 			!m.Kept && f.counted(m.Member):
 			return nil, false, nil
 		}

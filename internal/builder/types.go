@@ -167,6 +167,8 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 			c.padding = append(c.padding, b.place(code.New("TS8033", ch.Type, fmt.Sprintf("%s; %d bytes belong to each", ch.Detail, known.room)), o))
 		case ch.Grown == 0 && len(ch.Locks) > 0 && known.zeroed:
 			c.padding = append(c.padding, b.place(code.New("TS8032", ch.Type, strings.Join(ch.Locks, ", ")), o))
+		case ch.Grown == 0 && len(ch.Pointers) > 0 && known.zeroed:
+			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
 		case ch.Padding:
 			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
 		case b.accepts(p):

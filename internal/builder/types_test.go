@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,9 +11,13 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kbuild"
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/layout"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
 // withTypes compiles C and reads the object.
@@ -47,4 +52,49 @@ func TestTypesOfAPairAreComparedOnce(t *testing.T) {
 	other, err := k.between(p, was, was, true)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.HasLen(other, 0))
+}
+
+// What zeros are no harm for may be garbage in objects that nobody has zeroed:
+// a number is told, a pointer needs to know. Numbers that objects hold do not
+// change their meaning.
+func TestWhatObjectsHoldDecidesAboutTypes(t *testing.T) {
+	const old, text = "struct s {\n\tvoid *p;\n\tchar c;\n\tlong l __attribute__((aligned(32)));\n} x;\n", "struct s {\n\tvoid *p;\n\tchar c;\n\t%s;\n\tlong l __attribute__((aligned(32)));\n} x;\n"
+	const states, between = "enum state { NEW, GOOD } y;\n", "enum state { NEW, SETUP, GOOD } y;\n"
+	for name, tc := range map[string]struct {
+		old, now string
+		zeroed   bool
+		refused  code.Code
+		risk     code.Code
+	}{
+		"a number":                     {old, fmt.Sprintf(text, "int n"), false, "", "TS8008"},
+		"a pointer":                    {old, fmt.Sprintf(text, "void *n"), false, "TS4030", ""},
+		"a pointer in zeroed objects":  {old, fmt.Sprintf(text, "void *n"), true, "", "TS8008"},
+		"a state in front of others":   {states, between, true, "TS4031", ""},
+		"a state that does not matter": {states, states, true, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := &kernelTypes{modules: map[string]*layout.Types{}, changes: map[pairKey][]layout.Change{}, matches: map[pairKey]bool{}}
+			b := &build{
+				req: Request{Target: &kernel.Target{}}, types: k, fix: &fix.Fix{},
+				sources: map[string]fix.Change{"x.c": {Old: []byte(tc.old), New: []byte(tc.now)}},
+				objects: map[string]objects{"struct s": {zeroed: tc.zeroed}},
+			}
+			was, is := withTypes(t, tc.old), withTypes(t, tc.now)
+			d, err := objdiff.Diff(was, is, objdiff.Options{})
+			qt.Assert(t, qt.IsNil(err))
+			c := &compared{diff: d}
+			p := kbuild.Pair{Object: kbuild.Object{Path: "x.o", Source: "x.c"}}
+			qt.Assert(t, qt.IsNil(b.compareTypes(c, p, was, is)))
+			codes := func(list []Refusal) (out code.Code) {
+				for _, r := range list {
+					out += r.Code
+					qt.Check(t, qt.Equals(r.Source, "x.c:1"))
+				}
+				return out
+			}
+			qt.Check(t, qt.Equals(codes(c.layouts), tc.refused))
+			qt.Check(t, qt.Equals(codes(c.padding), tc.risk))
+		})
+	}
 }

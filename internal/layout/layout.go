@@ -141,15 +141,17 @@ func composite(t btf.Type) bool {
 type Change struct {
 	Type   string // "struct ext4_buddy"
 	Detail string // one clause
-	// Padding: the size and all old members stay; the new ones are numbers and
-	// pointers, for which zero is a state like another, and lie where
-	// padding was.
+	// Padding: the size and all old members stay; the new ones are numbers, for
+	// which zero is a state like another, and lie where padding was.
 	Padding bool
+	// Pointers: it would be Padding but for these new ones, which lead nowhere
+	// where objects are zero, and anywhere where they are not.
+	Pointers []string
 	// Locks: it would be Padding but for these new ones, spinlocks of one word, which
 	// are unlocked where objects are zero, and locked for ever where they are not.
 	Locks []string
-	// Grown: it would be Padding, or that and Locks, but that the new ones lie behind
-	// the old size. This is the new size; objects need that much room.
+	// Grown: it would be Padding, or that with Pointers and Locks, but that the new
+	// ones lie behind the old size. This is the new size; objects need that much room.
 	Grown int
 	// Added are the new members of which that is so, and Behind says for each
 	// which old one it follows.
@@ -403,18 +405,18 @@ func difference(o, p btf.Type) Change {
 	if len(moved)+len(old)+len(far) > 0 || is < was {
 		return c
 	}
-	made, locks := madeMembers(p, added)
+	made, locks, pointers := madeMembers(p, added)
 	if len(made) > 0 {
 		c.Detail += ", which nothing has set up in objects that exist"
 	}
 	if len(made) > len(locks) {
 		return c
 	}
-	c.Added, c.Behind, c.Locks = added, behind, locks
+	c.Added, c.Behind, c.Locks, c.Pointers = added, behind, locks, pointers
 	if is > was {
 		c.Grown = is
 	}
-	c.Padding = len(locks) == 0 && is == was
+	c.Padding = len(locks)+len(pointers) == 0 && is == was
 	return c
 }
 
@@ -426,8 +428,8 @@ func empty(t btf.Type) bool {
 
 // madeMembers lists those of some members that are more than numbers and
 // pointers: a list or a reference count of zeros is no valid one. Those that
-// are locks of one word are told beside.
-func madeMembers(t btf.Type, names []string) (made, locks []string) {
+// are locks of one word are told beside, and the pointers.
+func madeMembers(t btf.Type, names []string) (made, locks, pointers []string) {
 	var walk func(t btf.Type, depth int)
 	walk = func(t btf.Type, depth int) {
 		var list []btf.Member
@@ -449,11 +451,17 @@ func madeMembers(t btf.Type, names []string) (made, locks []string) {
 			for a, ok := inner.(*btf.Array); ok; a, ok = inner.(*btf.Array) {
 				inner = btf.UnderlyingType(a.Type)
 			}
-			if slices.Contains(names, m.Name) && !scalar(inner) && !empty(m.Type) {
+			if !slices.Contains(names, m.Name) {
+				continue
+			}
+			if _, ok := inner.(*btf.Pointer); ok {
+				pointers = append(pointers, m.Name)
+			}
+			if !scalar(inner) && !empty(m.Type) {
 				made = append(made, m.Name)
 			}
 		}
 	}
 	walk(t, 0)
-	return made, locks
+	return made, locks, pointers
 }

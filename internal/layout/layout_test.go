@@ -32,7 +32,7 @@ func rawBTF(tb testing.TB, src string) []byte {
 }
 
 func TestCompareReportsLayoutsThatDiffer(t *testing.T) {
-	const before = `struct t { long l; int i; }; struct t the_t; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; };
+	const before = `struct t { long l; int i; }; struct t the_t; struct gap { char c; char d __attribute__((aligned(32))); } the_gap; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; };
 struct s the_s; int use(struct s *p) { return p->y; }`
 	for name, tc := range map[string]struct {
 		src     string
@@ -46,6 +46,10 @@ struct s the_s; int use(struct s *p) { return p->y; }`
 		"a bit in the padding": {
 			src:     `struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; unsigned g:1; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
 			changes: []Change{{Type: "struct s", Detail: "new: g", Padding: true, Added: []string{"g"}, Behind: []string{"f"}}},
+		},
+		"a pointer in the padding": {
+			src:     `struct t { long l; int i; }; struct inner { int a; }; struct s { long x; int y; struct inner in; unsigned f:3; union { int u; char c; }; struct s *next; }; struct gap { char c; void *p[2]; char d __attribute__((aligned(32))); } the_gap; struct s the_s; struct t the_t; int use(struct s *p) { return p->y; }`,
+			changes: []Change{{Type: "struct gap", Detail: "new: p", Pointers: []string{"p"}, Added: []string{"p"}, Behind: []string{"c"}}},
 		},
 		"a lock in the padding, which is no lock yet": {
 			src:     `struct inner { int a; }; struct lock { unsigned char n; }; struct s { long x; int y; struct inner in; unsigned f:3; struct lock held; union { int u; char c; }; struct s *next; }; struct s the_s; int use(struct s *p) { return p->y; }`,
