@@ -137,6 +137,17 @@ func composite(t btf.Type) bool {
 	return false
 }
 
+// parts are the members of a struct or union, none of anything else.
+func parts(t btf.Type) []btf.Member {
+	switch t := t.(type) {
+	case *btf.Struct:
+		return t.Members
+	case *btf.Union:
+		return t.Members
+	}
+	return nil
+}
+
 // Change is a type whose layout differs between two builds.
 type Change struct {
 	Type   string // "struct ext4_buddy"
@@ -281,15 +292,8 @@ func shape(t btf.Type) string {
 // members flattens a struct or union. The depth of anonymous nesting is
 // bounded against types that contain themselves.
 func members(t btf.Type, base uint32, depth int) []member {
-	var list []btf.Member
-	switch t := t.(type) {
-	case *btf.Struct:
-		list = t.Members
-	case *btf.Union:
-		list = t.Members
-	}
 	var out []member
-	for _, m := range list {
+	for _, m := range parts(t) {
 		at := base + uint32(m.Offset)
 		inner := btf.UnderlyingType(m.Type)
 		if m.Name == "" && composite(inner) && inner.TypeName() == "" && depth < 16 {
@@ -335,13 +339,7 @@ func typeWord(t btf.Type) string {
 // spinlock_t around raw_spinlock_t: in memory they are that member.
 func unwrap(t btf.Type) btf.Type {
 	for range 8 {
-		var list []btf.Member
-		switch c := t.(type) {
-		case *btf.Struct:
-			list = c.Members
-		case *btf.Union:
-			list = c.Members
-		}
+		list := parts(t)
 		if len(list) != 1 || list[0].Offset != 0 || list[0].BitfieldSize != 0 {
 			return t
 		}
@@ -432,14 +430,7 @@ func empty(t btf.Type) bool {
 func madeMembers(t btf.Type, names []string) (made, locks, pointers []string) {
 	var walk func(t btf.Type, depth int)
 	walk = func(t btf.Type, depth int) {
-		var list []btf.Member
-		switch t := t.(type) {
-		case *btf.Struct:
-			list = t.Members
-		case *btf.Union:
-			list = t.Members
-		}
-		for _, m := range list {
+		for _, m := range parts(t) {
 			inner := btf.UnderlyingType(m.Type)
 			if m.Name == "" && composite(inner) && depth < 16 {
 				walk(inner, depth+1)

@@ -26,14 +26,7 @@ func pointees(t btf.Type) []pointee {
 	var out []pointee
 	var walk func(t btf.Type, path string, depth int)
 	walk = func(t btf.Type, path string, depth int) {
-		var list []btf.Member
-		switch t := t.(type) {
-		case *btf.Struct:
-			list = t.Members
-		case *btf.Union:
-			list = t.Members
-		}
-		for _, m := range list {
+		for _, m := range parts(t) {
 			name := path
 			if m.Name != "" {
 				name += "." + m.Name

@@ -73,13 +73,7 @@ func wordLock(t btf.Type) bool {
 		if t.TypeName() == "qspinlock" {
 			return true
 		}
-		var list []btf.Member
-		switch c := t.(type) {
-		case *btf.Struct:
-			list = c.Members
-		case *btf.Union:
-			list = c.Members
-		}
+		list := parts(t)
 		if len(list) != 1 {
 			return false
 		}
