@@ -115,6 +115,15 @@ func TestObjectsThatAreAlwaysZeroed(t *testing.T) {
 		"inside of another":           {make + "struct t { int n; struct s x; };\n", false},
 		"of another type":             {make + "struct t *y; y = kmalloc(sizeof(*y), GFP_KERNEL);\n", true},
 		"cleared":                     {make + "struct s *y; memset(y, 0, sizeof(*y));\n", true},
+		"set":                         {make + "struct s *y; memset(y, 0xff, sizeof(*y));\n", false},
+		"not zeroed, of a type":       {make + "p = kmalloc(struct_size_t(struct s, tab, n), GFP_KERNEL);\n", false},
+		"with an array, of a type":    {make + "p = kzalloc(struct_size_t(struct s, tab, n), GFP_KERNEL);\n", true},
+		"of each processor":           {make + "struct s { int n; };\nstatic DEFINE_PER_CPU(struct s, x);\n", false},
+		"of each, defined elsewhere":  {make + "static DEFINE_PER_CPU(struct s, x);\n", false},
+		"in a queue":                  {make + "struct t {\n\tDECLARE_KFIFO(q, struct s, 4);\n};\nstruct s {\n\tint n;\n};\n", false},
+		"a value of the type":         {make + "struct s { int n; };\nvoid f(struct s *x)\n{\n\t*x = (struct s){ .n = 1 };\n}\n", false},
+		"found by its member":         {make + "struct s { int n; };\n#define to_s(p) container_of(p, struct s, n)\n", true},
+		"found in a list":             {make + "struct s { int n; };\nvoid f(void)\n{\n\tg(list_first_entry_or_null(&head, struct s, list));\n}\n", true},
 		"in a comment":                {make + "/* struct s x; */\n", true},
 	} {
 		qt.Check(t, qt.Equals(alwaysZeroed([]string{"int a;\n", tc.src}, "struct s"), tc.ok), qt.Commentf("%s", name))

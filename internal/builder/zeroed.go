@@ -4,6 +4,7 @@ package builder
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -19,8 +20,16 @@ import (
 var zeroing = regexp.MustCompile(`^(devm_)?(k[zc]alloc|kvzalloc|kvcalloc|vzalloc|vcalloc|kcalloc)(_node)?$|` +
 	`^(ieee802154_alloc_hw|ieee80211_alloc_hw|wiphy_new|alloc_etherdev(_mqs?)?|alloc_netdev(_mqs?)?|alloc_candev|memstick_alloc_host|mmc_alloc_host|scsi_host_alloc|(devm_)?iio_device_alloc)$`)
 
-// harmless lists what takes the size of a struct and makes no object of it.
-var harmless = regexp.MustCompile(`^(memset|BUILD_BUG_ON(_MSG)?|NL_ASSERT_DUMP_CTX_FITS|static_assert|sizeof|offsetof)$`)
+// harmless lists what takes the size of a struct and makes no object of it;
+// memset does neither where it clears.
+var (
+	harmless = regexp.MustCompile(`^(memset|BUILD_BUG_ON(_MSG)?|NL_ASSERT_DUMP_CTX_FITS|static_assert|sizeof|offsetof)$`)
+	clears   = regexp.MustCompile(`\bmemset\s*\([^;]*,\s*0(x0+)?\s*,[^,;]*$`)
+)
+
+// about lists what takes a type and makes no object of it. Others may, as
+// DEFINE_PER_CPU does.
+var about = regexp.MustCompile(`^(sizeof|sizeof_field|struct_size(_t)?|offsetof(end)?|container_of(_const|_safe)?|typeof|__typeof__|__alignof__|\w*_entry(_\w+)?|list_for_each\w*|rb_\w+)$`)
 
 var sizeTaken = regexp.MustCompile(`\b(sizeof|struct_size(?:_t)?)\s*(\(|\*?\s*\w)`)
 
@@ -46,6 +55,9 @@ func allocations(sources []string, typ string) ([]allocation, bool) {
 	value := regexp.MustCompile(`(?:\bstruct\s+` + name + `|(?:^|[^\w>.])` + name + `)\s+(?:__\w+\s+)?\w+\s*(?:[;=,)\[:]|__)`)
 	cache := regexp.MustCompile(`\bKMEM_CACHE\w*\s*\(\s*` + name + `\b`)
 	itself := regexp.MustCompile(`^(?:struct\s+)?` + name + `$`)
+	tag := regexp.MustCompile(`\bstruct\s+` + name + `\s*\{`)
+	given := regexp.MustCompile(`[(,]\s*(?:const\s+)?(struct\s+` + name + `)\s*[,)]`)
+	alias := regexp.MustCompile(`[(,]\s*(?:const\s+)?((?:struct\s+)?` + name + `)\s*[,)]`)
 	pointers := map[string]bool{}
 	var plain []string
 	for _, src := range sources {
@@ -55,8 +67,16 @@ func allocations(sources []string, typ string) ([]allocation, bool) {
 			pointers[m[1]] = true
 		}
 	}
+	if !slices.ContainsFunc(plain, tag.MatchString) {
+		given = alias // of a typedef, or defined elsewhere
+	}
 	var made []allocation
 	for _, text := range plain {
+		for _, at := range given.FindAllStringSubmatchIndex(text, -1) {
+			if !about.MatchString(caller(text, at[2])) {
+				return nil, false // a macro that may make anything of it, or a value of the type
+			}
+		}
 		if value.MatchString(text) || cache.MatchString(text) {
 			return nil, false // inside of something else, on a stack, from a cache
 		}
@@ -65,7 +85,8 @@ func allocations(sources []string, typ string) ([]allocation, bool) {
 			of := lastName(arg)
 			switch {
 			case word != "sizeof":
-				if arg, _, _ = strings.Cut(arg, ","); !pointers[lastName(arg)] {
+				arg, _, _ = strings.Cut(arg, ",")
+				if !pointers[lastName(arg)] && !itself.MatchString(strings.Join(strings.Fields(arg), " ")) {
 					continue
 				}
 			case itself.MatchString(strings.Join(strings.Fields(arg), " ")):
@@ -75,7 +96,7 @@ func allocations(sources []string, typ string) ([]allocation, bool) {
 			switch f := caller(text, at[0]); {
 			case zeroing.MatchString(f):
 				made = append(made, allocation{f, word == "sizeof" && alone(text, f, at[0], at[4])})
-			case !harmless.MatchString(f):
+			case !harmless.MatchString(f), f == "memset" && !clears.MatchString(text[max(0, at[0]-200):at[0]]):
 				return nil, false
 			}
 		}
