@@ -145,10 +145,6 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 		return err
 	}
 	for _, ch := range changes {
-		if ch.Numbers {
-			c.layouts = append(c.layouts, b.place(code.New("TS4031", ch.Type, ch.Detail), o))
-			continue
-		}
 		if slices.ContainsFunc(ch.Added, b.counted) {
 			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + ", which counts what is, and has not counted what was before"}
 		}
@@ -156,6 +152,9 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 			ch = layout.Change{Type: ch.Type, Detail: ch.Detail + "; " + both}
 		}
 		p := code.New("TS4030", ch.Type, ch.Detail)
+		if ch.Numbers {
+			p = code.New("TS4031", ch.Type, ch.Detail)
+		}
 		members := b.members(ch, o)
 		if clash := livepatch.Clash(members, b.req.Members); clash != "" {
 			p.Why += "; " + clash
@@ -172,7 +171,7 @@ func (b *build) compareTypes(c *compared, p kbuild.Pair, orig, patched *elfobj.F
 		case ch.Padding:
 			c.padding = append(c.padding, b.place(code.New("TS8008", ch.Type, ch.Detail), o))
 		case b.accepts(p):
-			c.padding = append(c.padding, b.place(code.New("TS4030", ch.Type, ch.Detail+"; accepted"), o))
+			c.padding = append(c.padding, b.place(code.New(p.Code, ch.Type, ch.Detail+"; accepted"), o))
 		default:
 			c.layouts = append(c.layouts, b.place(p, o))
 			continue

@@ -95,6 +95,13 @@ func TestWhatObjectsHoldDecidesAboutTypes(t *testing.T) {
 			}
 			qt.Check(t, qt.Equals(codes(c.layouts), tc.refused))
 			qt.Check(t, qt.Equals(codes(c.padding), tc.risk))
+			if tc.refused != "" {
+				b.req.Accept = []string{string(tc.refused)}
+				c = &compared{diff: d}
+				qt.Assert(t, qt.IsNil(b.compareTypes(c, p, was, is)))
+				qt.Check(t, qt.Equals(codes(c.layouts), ""))
+				qt.Check(t, qt.Equals(codes(c.padding), tc.refused))
+			}
 		})
 	}
 }
