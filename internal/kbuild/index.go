@@ -28,16 +28,22 @@ func Index(ctx context.Context, t *kernel.Target, rep progress.Reporter) error {
 	if err != nil {
 		return err
 	}
+	return tree.Index(ctx, rep)
+}
+
+// Index is the function of that name, for who goes on with the tree: it has
+// read all of it then.
+func (tree *Tree) Index(ctx context.Context, rep progress.Reporter) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		_, err := tree.m.index(gctx, rep)
 		return err
 	})
 	g.Go(func() error {
-		if _, err := includeGraph(gctx, t, rep); err != nil {
+		if _, err := tree.includes(gctx, rep); err != nil {
 			return err
 		}
-		w, err := lease(gctx, t)
+		w, err := lease(gctx, tree.t)
 		if err != nil {
 			return err
 		}
@@ -46,7 +52,7 @@ func Index(ctx context.Context, t *kernel.Target, rep progress.Reporter) error {
 	if err := g.Wait(); err != nil {
 		return kernel.OrInterrupted(ctx, err)
 	}
-	_, err = tree.index(ctx, rep)
+	_, err := tree.index(ctx, rep)
 	return err
 }
 

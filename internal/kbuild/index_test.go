@@ -50,3 +50,18 @@ func openTestMakefiles(t *testing.T, target *kernel.Target) (*makefiles, error) 
 	}
 	return tree.m, nil
 }
+
+// TestAnIndexedTreeReadsNothingAgain: who makes the index and goes on with the
+// tree does not have it read, or made, a second time.
+func TestAnIndexedTreeReadsNothingAgain(t *testing.T) {
+	tree, err := Open(t.Context(), testenv.Kernel(t, testenv.Demo))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(tree.Index(t.Context(), progress.Discard)))
+	graph, words := tree.graph, tree.words
+	qt.Assert(t, qt.IsNotNil(graph))
+	qt.Assert(t, qt.IsNotNil(words))
+	qt.Check(t, qt.IsNotNil(tree.m.known()))
+	again, err := tree.index(t.Context(), progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(again == words && tree.graph == graph))
+}

@@ -181,9 +181,6 @@ func effort(f *series.Fix) int {
 // that no fix changes, in batches, and the target's symbols and types.
 func (w *walk) prepare(ctx context.Context, todo []int) error {
 	t := w.req.Target
-	if err := kbuild.Index(ctx, t, w.rep); err != nil {
-		return err
-	}
 	task := w.rep.Start("read kernel", 0, progress.Steps)
 	k, err := builder.NewKernel(ctx, t)
 	task.Done(err)
@@ -191,6 +188,9 @@ func (w *walk) prepare(ctx context.Context, todo []int) error {
 		return err
 	}
 	w.kernel = k
+	if err := k.Tree().Index(ctx, w.rep); err != nil {
+		return err
+	}
 	var files []string
 	for _, i := range todo {
 		for _, d := range w.req.Series.Fixes[i].Diff.Files {
