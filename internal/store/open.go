@@ -63,6 +63,9 @@ func Open(ctx context.Context, dsn string, options ...Option) (*Store, error) {
 	}
 	all, err := fs.Sub(embedded, "migrations")
 	if err == nil {
+		err = s.awake(ctx)
+	}
+	if err == nil {
 		err = s.migrate(ctx, all)
 	}
 	if err == nil {
@@ -151,6 +154,24 @@ func (s *Store) connectPostgreSQL(dsn string) error {
 	s.write.SetConnMaxIdleTime(5 * time.Minute)
 	s.read = s.write
 	return nil
+}
+
+// awake makes the first connection. SQLite does not wait for its turn, whatever
+// busy_timeout says, while another server gives a new database its write-ahead
+// log; that takes moments.
+func (s *Store) awake(ctx context.Context) error {
+	const patience = 10 * time.Second
+	for began := time.Now(); ; {
+		err := s.write.PingContext(ctx)
+		if code.Of(s.translate(err)) != "TS7406" || time.Since(began) > patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // prepare compiles the queries. pgx keeps prepared statements by itself.
