@@ -7,8 +7,10 @@ SHELL       := /bin/bash
 
 GO          ?= go
 GO_VERSION  := $(shell sed -n 's/^go //p' go.mod)
+# One way to compile, so that build, lint, tests and packages do it once.
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
+export GOFLAGS ?= -trimpath
 STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
@@ -19,7 +21,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: check-go ## bin/tsugictl, tsugi-server, tsugi; static
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -o bin/ ./cmd/...
 
 demo: check-go deps build ## one real fix, from source diff to a fleet's machine
 	demo/run.sh

@@ -63,7 +63,7 @@ if dmesg | grep -E 'WARNING:|BUG:|Oops|invalid relocation|livepatch: failed|refu
 			qt.Assert(t, qt.IsNil(err))
 
 			init := filepath.Join(t.TempDir(), "init")
-			cmd := exec.Command("go", "build", "-o", init, "../vm/testdata/init")
+			cmd := exec.Command("go", "build", "-trimpath", "-o", init, "../vm/testdata/init")
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 			out, err := cmd.CombinedOutput()
 			qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))

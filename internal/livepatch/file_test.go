@@ -103,7 +103,7 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 		}
 		b[i] ^= 1 << bit
 	}
-	for n := range b {
+	for n := 0; n < len(b); n += 3 {
 		if _, err := Read(b[:n]); err == nil {
 			t.Fatalf("the first %d of %d bytes were read", n, len(b))
 		}

@@ -45,7 +45,7 @@ func TestARealJobSurvivesItsServer(t *testing.T) {
 	s := newSite(t, filepath.Join(t.TempDir(), "srv"), "sqlite:tsugi.db", "")
 	// The program as it ships: it is process 1 of the virtual machines, too.
 	s.program = filepath.Join(t.TempDir(), "tsugi-server")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "github.com/tsugi-project/tsugi/cmd/tsugi-server")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", s.program, "github.com/tsugi-project/tsugi/cmd/tsugi-server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))

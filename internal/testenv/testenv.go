@@ -11,7 +11,6 @@ package testenv
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -36,8 +35,7 @@ const (
 // Pinned reads a kernel of demo/versions.env.
 func Pinned(t testing.TB, name string) Pin {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	file := filepath.Join(filepath.Dir(self), "../../demo/versions.env")
+	file := filepath.Join(root(t), "demo/versions.env")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +52,24 @@ func Pinned(t testing.TB, name string) Pin {
 	}
 	p.Target = "debian:" + p.Release
 	return p
+}
+
+// root finds the module that the test is in: go test runs it where its package
+// is.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == "/" {
+			t.Fatal("the test runs outside of its module")
+		}
+	}
 }
 
 // IsLong tells whether there is time for everything: make long.
