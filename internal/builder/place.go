@@ -20,13 +20,16 @@ import (
 // problem is about.
 func (b *build) place(p *code.Problem, o kbuild.Object) Refusal {
 	r := Refusal{Problem: p, Object: o.Path}
-	name := p.Where
-	for _, kind := range []string{"struct ", "union ", "enum "} {
-		name = strings.TrimPrefix(name, kind)
+	if typ, ok := typeName(p.Where); ok {
+		if file, line := b.typeAt(typ, o); line > 0 {
+			r.Source = fmt.Sprintf("%s:%d", file, line)
+			return r
+		}
 	}
+	name, _ := typeName(p.Where)
 	name, _, _ = strings.Cut(name, "+") // function+offset
 	name, _, _ = strings.Cut(name, ".") // compilers' suffixes
-	for _, file := range append([]string{o.Source}, b.changedHeaders()...) {
+	for _, file := range b.placesOf(o) {
 		text, err := b.source(file)
 		if err != nil {
 			continue
@@ -37,6 +40,41 @@ func (b *build) place(p *code.Problem, o kbuild.Object) Refusal {
 		}
 	}
 	return r
+}
+
+// typeName takes the kind off the name of a type; it is false for other names.
+func typeName(where string) (name string, isType bool) {
+	for _, kind := range []string{"struct ", "union ", "enum "} {
+		if name, isType = strings.CutPrefix(where, kind); isType {
+			return name, true
+		}
+	}
+	return where, false
+}
+
+// placesOf are the files that may define what an object's change is about.
+func (b *build) placesOf(o kbuild.Object) []string {
+	return append([]string{o.Source}, b.changedHeaders()...)
+}
+
+// typeAt finds the definition of a type that the fixes change: it is in a
+// header more often than in the source that only mentions it.
+func (b *build) typeAt(name string, o kbuild.Object) (file string, line int) {
+	tagged := regexp.MustCompile(`\b(?:struct|union|enum)\s+` + regexp.QuoteMeta(name) + `\s*\{`)
+	typedef := regexp.MustCompile(`(?m)^\}[^;{}\n]*\b` + regexp.QuoteMeta(name) + `\s*;`)
+	for _, file := range b.placesOf(o) {
+		text, err := b.source(file)
+		if err != nil || !strings.Contains(string(text), name) {
+			continue
+		}
+		plain := blankComments(string(text))
+		for _, form := range []*regexp.Regexp{tagged, typedef} {
+			if at := form.FindStringIndex(plain); at != nil {
+				return file, 1 + strings.Count(plain[:at[0]], "\n")
+			}
+		}
+	}
+	return "", 0
 }
 
 // source returns a source file as the fixes leave it.

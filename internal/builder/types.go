@@ -186,7 +186,8 @@ func (b *build) members(ch layout.Change, o kbuild.Object) []livepatch.Member {
 	if len(ch.Added) == 0 {
 		return nil
 	}
-	file, _, _ := strings.Cut(b.place(code.New("TS8008", ch.Type, ""), o).Source, ":")
+	name, _ := typeName(ch.Type)
+	file, _ := b.typeAt(name, o)
 	out := make([]livepatch.Member, len(ch.Added))
 	for i := range ch.Added {
 		out[i] = livepatch.Member{Struct: ch.Type, File: cmp.Or(file, o.Source), Behind: ch.Behind[i], Name: ch.Added[i]}

@@ -17,6 +17,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/layout"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 )
 
@@ -103,5 +104,31 @@ func TestWhatObjectsHoldDecidesAboutTypes(t *testing.T) {
 				qt.Check(t, qt.Equals(codes(c.padding), tc.refused))
 			}
 		})
+	}
+}
+
+// A new member belongs to the file that defines its struct, whichever object
+// shows it: the next live patch may see it by another one.
+func TestAMemberIsOfTheFileThatDefinesItsStruct(t *testing.T) {
+	b := newBuild(t)
+	b.fix = &fix.Fix{Files: []fix.FileDiff{{Path: "d/s.h"}, {Path: "d/a.c"}, {Path: "d/b.c"}}}
+	b.sources = map[string]fix.Change{
+		"d/s.h": {Path: "d/s.h", New: []byte("struct s *find(void);\n\n/* struct s { */\nstruct s\n{\n\tint n;\n\tchar more;\n};\n\ntypedef struct {\n\tint n;\n} u;\n")},
+		"d/a.c": {Path: "d/a.c", New: []byte("#include \"s.h\"\n\nint f(struct s *x)\n{\n\treturn x->more;\n}\n")},
+		"d/b.c": {Path: "d/b.c", New: []byte("#include \"s.h\"\n\nint g(struct s *x, u *y)\n{\n\treturn x->n;\n}\n\nstruct own {\n\tint n;\n};\n")},
+	}
+	for _, c := range []struct{ typ, object, file, line string }{
+		{"struct s", "d/a", "d/s.h", "4"},
+		{"struct s", "d/b", "d/s.h", "4"},
+		{"struct u", "d/b", "d/s.h", "12"},
+		{"struct own", "d/b", "d/b.c", "8"},
+		{"struct made_by_a_macro", "d/b", "d/b.c", ""},
+	} {
+		o := kbuild.Object{Path: c.object + ".o", Source: c.object + ".c"}
+		got := b.members(layout.Change{Type: c.typ, Added: []string{"more"}, Behind: []string{"n"}}, o)
+		qt.Check(t, qt.DeepEquals(got, []livepatch.Member{{Struct: c.typ, File: c.file, Behind: "n", Name: "more"}}))
+		if c.line != "" {
+			qt.Check(t, qt.Equals(b.place(code.New("TS4030", c.typ, ""), o).Source, c.file+":"+c.line))
+		}
 	}
 }
