@@ -46,6 +46,10 @@ static const struct kernel_param width_param __attribute__((used, section("__par
 static const struct kernel_param boot_param __attribute__((used, section("__param"))) = { .name = "boot", .perm = 0444, .arg = &boot };
 struct amdgpu_ring_funcs { int type; bool no_user_fence; bool other; int (*emit)(struct thing *); };
 const struct amdgpu_ring_funcs ring = { .emit = first };
+struct mr_table_ops { int (*rule)(struct thing *); };
+const struct mr_table_ops routes = { .rule = first };
+struct Qdisc_ops { int (*enqueue)(struct thing *); int (*peek)(struct thing *); };
+const struct Qdisc_ops queue = { .enqueue = first, .peek = first };
 struct thing_ops apart = { .open = first }, whole = { .open = first };
 struct thing_ops twin;
 int parts(struct thing *t) { twin.open = apart.open; return other(t) + 7; }
@@ -112,6 +116,9 @@ func TestDataThatIsEditedInPlace(t *testing.T) {
 		"what a device was set up by":        {edits: []string{".id = 2", ".id = 2, .queue = 1"}, refused: "TS4010 setup[1].queue: struct thing_setup describes"},
 		"what sysfs read when it made files": {edits: []string{"group = { }", "group = { .is_visible = second }"}, refused: "TS4010 group.is_visible: sysfs reads it"},
 		"what has been copied":               {edits: []string{"copied = { .open = first", "copied = { .open = second"}, refused: "TS4010 copies makes copies of it"},
+		"what others copy":                   {edits: []string{".rule = first", ".rule = second"}, refused: "TS4010 routes.rule: objects that exist have copies of it"},
+		"a member that is copied":            {edits: []string{".enqueue = first", ".enqueue = second"}, refused: "TS4010 queue.enqueue: queues that exist have a copy of it"},
+		"a member beside it":                 {edits: []string{".peek = first", ".peek = second"}, risks: []string{"TS8011 queue"}, words: 1},
 		"what is read member by member":      {edits: []string{"apart = { .open = first", "apart = { .open = second"}, refused: "TS4010 apart.open: parts reads it member by member"},
 		"what is copied as a whole":          {edits: []string{"whole = { .open = first", "whole = { .open = second"}, refused: "TS4010 whole.open: clones reads it member by member"},
 		"what grows":                         {edits: []string{"setup[2]", "setup[3]"}, refused: "TS4011 size changes"},

@@ -42,12 +42,27 @@ var atSetup = map[string]string{
 	"trusted_key_ops":           "static calls were made of it when it was set",
 }
 
+// copied are types that end like the others, of tables that other objects than
+// their own copy into what they set up: copiedBy and takenApart do not see it.
+var copied = map[string]bool{
+	"fib_rules_ops": true, "fib_notifier_ops": true, "mr_table_ops": true, "inet_connection_sock_af_ops": true, "request_sock_ops": true,
+	"tcp_request_sock_ops": true, "team_mode_ops": true, "thermal_zone_device_ops": true, "ata_port_operations": true, "rproc_ops": true,
+	"qmi_ops": true, "qcom_smem_state_ops": true, "rtrs_srv_ops": true, "ssh_ptl_ops": true, "ssh_rtl_ops": true, "kexec_file_ops": true,
+	"irq_sim_ops": true, "msi_domain_ops": true, "snd_sof_dsp_ops": true, "snd_soc_dai_ops": true, "ieee80211_ops": true, "mwifiex_if_ops": true,
+	"e1000_mac_operations": true, "e1000_phy_operations": true, "e1000_nvm_operations": true, "e1000_mbx_operations": true,
+	"igc_mac_operations": true, "igc_phy_operations": true, "igc_nvm_operations": true, "fm10k_mac_ops": true, "fm10k_iov_ops": true,
+	"ixgbe_mac_operations": true, "ixgbe_phy_operations": true, "ixgbe_eeprom_operations": true, "ixgbe_link_operations": true,
+	"ixgbe_mbx_operations": true, "aq_fw_ops": true, "octeon_droq_ops": true, "abx500_ops": true, "mt76_bus_ops": true, "mt76_mcu_ops": true,
+}
+
 // atSetupFields are fields of tables kept by pointer that are read only when
 // something is made.
 var atSetupFields = map[string]string{
 	"pernet_operations.init":   "network namespaces that exist have been set up without it",
 	"pernet_operations.id":     "network namespaces that exist have been set up without it",
 	"pernet_operations.size":   "network namespaces that exist have been set up without it",
+	"Qdisc_ops.enqueue":        "queues that exist have a copy of it",
+	"Qdisc_ops.dequeue":        "queues that exist have a copy of it",
 	"device_type.groups":       "sysfs reads it when it makes the files",
 	"bus_type.name":            "it names files that exist",
 	"bus_type.bus_groups":      "sysfs reads it when it makes the files",
@@ -74,6 +89,9 @@ var wholeRecords = map[string]bool{"nla_policy": true}
 func readAgain(f layout.Field) string {
 	if why, ok := atSetup[f.Of]; ok && why != "" {
 		return why
+	}
+	if copied[f.Of] {
+		return "objects that exist have copies of it"
 	}
 	if why := atSetupFields[f.Of+"."+lastName(f.Name)]; why != "" {
 		return why
