@@ -227,8 +227,8 @@ func (f *fitted) definedIn(typ string) string {
 	return ""
 }
 
-// read reads the changed files, the sources of all objects that the fixes reach, and the
-// headers beside them.
+// read reads the changed files, the sources of all objects that the fixes reach,
+// and the headers that their compilers read or that lie beside them.
 func (f *fitted) read(ctx context.Context) error {
 	if f.readers != nil || f.blind {
 		return nil
@@ -259,6 +259,17 @@ func (f *fitted) read(ctx context.Context) error {
 		}
 		for _, h := range beside {
 			files[path.Join(dir, filepath.Base(h))] = true
+		}
+	}
+	headers, known, err := kbuild.Headers(f.req.Target, objs)
+	if err != nil {
+		return err
+	}
+	f.blind = !known
+	for _, h := range headers {
+		// What is anybody's, or generated for it, knows no other struct.
+		if !anybodys(h) && !strings.Contains(h, "/include/generated/") {
+			files[h] = true
 		}
 	}
 	f.readers = []string{}

@@ -4,10 +4,13 @@ package kbuild
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/kernel"
 )
 
 // What a compiler read decides what its object can depend on. kbuild keeps
@@ -97,4 +100,27 @@ func tidyReads(reads []string) ([]string, error) {
 		reads = reads[1:]
 	}
 	return reads, nil
+}
+
+// Headers lists what the compilers of original objects read of the target's
+// source, but for the sources themselves, sorted. It is not known when one of them was
+// neither compiled nor preprocessed before.
+func Headers(t *kernel.Target, objs []Object) (files []string, known bool, err error) {
+	c, err := newCompilation(t, nil, Options{})
+	if err != nil {
+		return nil, false, err
+	}
+	seen := make(map[string]bool)
+	for _, o := range objs {
+		reads, err := c.originalReads(o)
+		if err != nil {
+			return nil, false, nil //nolint:nilerr // not known
+		}
+		for _, f := range reads {
+			if path.Ext(f) == ".h" {
+				seen[f] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), true, nil
 }

@@ -125,3 +125,18 @@ func TestHostsShareObjects(t *testing.T) {
 	_, err = kbuild.Compile(ctx, target, f, objs, kbuild.Options{}, progress.Discard)
 	qt.Check(t, qt.IsNil(err))
 }
+
+// TestHeadersAreThoseThatTheCompilerRead, wherever they lie; of an object that
+// nobody compiled none are known.
+func TestHeadersAreThoseThatTheCompilerRead(t *testing.T) {
+	target := testenv.Kernel(t, testenv.Demo)
+	objs := []kbuild.Object{{Path: "fs/nls/nls_ascii.o", Source: "fs/nls/nls_ascii.c", Module: "nls_ascii"}}
+	qt.Assert(t, qt.IsNil(kbuild.Originals(t.Context(), target, objs, kbuild.Options{}, progress.Discard)))
+	headers, known, err := kbuild.Headers(target, objs)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(known))
+	qt.Check(t, qt.SliceContains(headers, "include/linux/nls.h"))
+	_, known, err = kbuild.Headers(target, append(objs, kbuild.Object{Path: "fs/nls/none.o", Source: "fs/nls/none.c"}))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsFalse(known))
+}
