@@ -23,4 +23,4 @@ package update
 
 // Version is raised when the outcome of Split or Series changes for the same
 // input, so that what is kept of an earlier one is computed again.
-const Version = 16
+const Version = 17

@@ -3,6 +3,7 @@
 package update
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -37,6 +38,41 @@ func (f *file) defs() []def {
 	var out []def
 	for _, tags := range []bool{false, true} {
 		out = append(out, f.defsOf(byName(f.oldDecls, tags), byName(f.newDecls, tags))...)
+	}
+	return append(out, f.constantDefs()...)
+}
+
+// constantDefs finds what becomes of the constants of enums without a tag.
+func (f *file) constantDefs() []def {
+	was, is := constants(f.old, f.oldDecls), constants(f.new, f.newDecls)
+	var out []def
+	put := func(name string, c change, at []int) {
+		if len(at) > 0 {
+			out = append(out, def{name: name, change: c, kind: macro, static: !f.header(), edits: at})
+		}
+	}
+	for name, m := range is {
+		switch before, ok := was[name]; {
+		case !ok:
+			put(name, introduced, f.touching(m.from, m.to, true))
+		case before.text != m.text:
+			put(name, redefined, slices.Concat(f.touching(m.from, m.to, true), f.touching(before.from, before.to, false)))
+		}
+	}
+	for name, m := range was {
+		if _, ok := is[name]; !ok {
+			put(name, removed, f.touching(m.from, m.to, false))
+		}
+	}
+	return out
+}
+
+func constants(lines []string, ds []decl) map[string]member {
+	out := make(map[string]member)
+	for _, d := range ds {
+		if d.kind == aggregate && d.name == "" && strings.HasPrefix(d.head, "enum") {
+			maps.Copy(out, members(lines, d))
+		}
 	}
 	return out
 }
