@@ -3,6 +3,7 @@
 package kbuild
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -76,7 +77,19 @@ func onlyUnset(config kernel.Config, d fix.FileDiff) bool {
 // makesNothing tells whether a makefile is one of objects of options that are
 // not set, and of nothing else: how these would be made is of no interest then.
 func makesNothing(config kernel.Config, text string) bool {
-	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	unset := make(map[string]bool) // lists of what objects of such options are linked from
+	for line := range strings.Lines(text) {
+		if m := assignsTo.FindStringSubmatch(line); m != nil && config[m[1]] == "" && strings.HasPrefix(strings.TrimSpace(line), "obj-$") {
+			for _, o := range madeOf(line) {
+				unset[strings.TrimSuffix(o, ".o")+"-y"] = true
+			}
+		}
+	}
+	for _, list := range []string{"obj", "lib", "extra", "always", "subdir", "hostprogs"} {
+		delete(unset, list+"-y") // kbuild's own
+	}
+	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
@@ -87,12 +100,60 @@ func makesNothing(config kernel.Config, text string) bool {
 		// What a module that is not built is linked of, and the flags for it.
 		name, value, ok := strings.Cut(line, "=")
 		name = strings.TrimRight(name, ":+? \t")
-		plain := strings.HasSuffix(name, "-objs") || name == "ccflags-y" || strings.HasPrefix(name, "CFLAGS_")
+		plain := strings.HasSuffix(name, "-objs") || unset[name] || name == "ccflags-y" || strings.HasPrefix(name, "CFLAGS_")
 		if !ok || !plain || strings.Contains(value, "$(shell") || strings.Contains(value, "$(eval") {
 			return false
 		}
 	}
 	return true
+}
+
+// madeOf lists the objects and directories that a line of a makefile names.
+func madeOf(line string) (out []string) {
+	if _, value, ok := strings.Cut(line, "="); ok {
+		line = value
+	}
+	for _, w := range strings.Fields(line) {
+		if strings.HasSuffix(w, ".o") || strings.HasSuffix(w, "/") {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// comesAndGoes says what objects and directories a change of a makefile adds
+// and takes away, "" if it changes something else.
+func comesAndGoes(d fix.FileDiff) string {
+	count := make(map[string]int)
+	for _, h := range d.Hunks {
+		for _, l := range h.Lines {
+			for _, o := range madeOf(l.Text) {
+				switch l.Op {
+				case '+':
+					count[o]++
+				case '-':
+					count[o]--
+				}
+			}
+		}
+	}
+	var come, gone []string
+	for _, o := range slices.Sorted(maps.Keys(count)) {
+		switch {
+		case count[o] > 0:
+			come = append(come, o)
+		case count[o] < 0:
+			gone = append(gone, o)
+		}
+	}
+	var out []string
+	if len(come) > 0 {
+		out = append(out, "it adds "+strings.Join(come, ", "))
+	}
+	if len(gone) > 0 {
+		out = append(out, "it takes "+strings.Join(gone, ", ")+" away")
+	}
+	return strings.Join(out, "; ")
 }
 
 // kconfigStands tells whether the target's configuration is one that the

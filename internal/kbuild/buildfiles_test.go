@@ -38,10 +38,32 @@ func TestMakefilesOfUnsetOptions(t *testing.T) {
 		qt.Check(t, qt.Equals(onlyUnset(config, d), c.nothin), qt.Commentf("%q", c.lines))
 	}
 	qt.Check(t, qt.IsTrue(makesNothing(config, "# x\nobj-$(CONFIG_MOST_I2C) += most_i2c.o\n\nmost_i2c-objs := i2c.o \\\n\tj.o\nccflags-y += -I$(src)\n")))
+	qt.Check(t, qt.IsTrue(makesNothing(config, "obj-$(CONFIG_OLD_FS) += old.o\n\nold-y := a.o \\\n\tb.o\nold-$(CONFIG_OLD_RW) += c.o\n")))
+	qt.Check(t, qt.IsFalse(makesNothing(config, "obj-$(CONFIG_OLD_FS) += old.o\nobj-$(CONFIG_NET) += net.o\nnet-y := a.o\n")))
+	qt.Check(t, qt.IsFalse(makesNothing(config, "obj-$(CONFIG_OLD_FS) += obj.o\nobj-y := a.o\n")))
+	qt.Check(t, qt.IsFalse(makesNothing(config, "obj-$(CONFIG_OLD_FS) += old.o\nnet-y := a.o\n")))
 	qt.Check(t, qt.IsFalse(makesNothing(config, "obj-$(CONFIG_NET) += net.o\n")))
 	qt.Check(t, qt.IsFalse(makesNothing(config, "obj-y += net.o\n")))
 	qt.Check(t, qt.IsFalse(makesNothing(config, "include other\n")))
 	qt.Check(t, qt.IsFalse(makesNothing(config, "subdir-ccflags-y += -DX\n")))
+}
+
+func TestWhatAMakefileAddsIsTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		lines []string
+		told  string
+	}{
+		{[]string{" DCE = a.o \\", "-b.o c.o", "+b.o lcd.o c.o"}, "it adds lcd.o"},
+		{[]string{"-obj-$(CONFIG_X) += x/", "+obj-y += y.o"}, "it adds y.o; it takes x/ away"},
+		{[]string{"-ccflags-y += -DX", "+ccflags-y += -DY"}, ""},
+	} {
+		var h fix.Hunk
+		for _, l := range c.lines {
+			h.Lines = append(h.Lines, fix.Line{Op: l[0], Text: l[1:] + "\n"})
+		}
+		qt.Check(t, qt.Equals(comesAndGoes(fix.FileDiff{Hunks: []fix.Hunk{h}}), c.told), qt.Commentf("%q", c.lines))
+	}
 }
 
 func TestKconfigThatChangesNothingHere(t *testing.T) {

@@ -316,7 +316,11 @@ func sortOutPath(t *kernel.Target, p string, d fix.FileDiff) (ignore string, err
 		if why := changesNothingOf(t, d); why != "" {
 			return why, nil
 		}
-		return "", code.New("TS3103", p, "")
+		why := ""
+		if !isKconfig(p) {
+			why = comesAndGoes(d)
+		}
+		return "", code.New("TS3103", p, why)
 	case path.Ext(p) == ".S":
 		return "", code.New("TS3104", p, "")
 	case path.Ext(p) == ".c" || path.Ext(p) == ".h" || path.Ext(p) == ".inc":
