@@ -100,9 +100,16 @@ func chosen(r seriesResult) [][2]string {
 		pairs = append(pairs, [2]string{"where not loaded", strings.Join(served, ", ")})
 	}
 	if len(open) > 0 {
-		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %d of them high or critical", ui.Count(len(open), "CVE"), count(high))})
+		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %s of them known to be high or critical", ui.Count(len(open), "CVE"), orNone(count(high)))})
 	}
 	return pairs
+}
+
+func orNone(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprint(n)
 }
 
 func count(set map[string]bool) int {

@@ -35,6 +35,6 @@ func TestWhatABuildHolds(t *testing.T) {
 	}
 	qt.Check(t, qt.DeepEquals(chosen(r), [][2]string{
 		{"holds", "4 fixes, 3 CVEs, 1 of them by a possible attribution"},
-		{"stays open", "2 CVEs, 1 of them high or critical"},
+		{"stays open", "2 CVEs, 1 of them known to be high or critical"},
 	}))
 }
