@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
@@ -298,6 +299,38 @@ func TestANewerOneComesAfterARevertByHand(t *testing.T) {
 		_, err := a.Revert(t.Context())
 		qt.Assert(t, qt.IsNil(err))
 		w.offer(2)
+		later()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v2"}))
+	})
+}
+
+// What a live patch put into objects is there after a revert, until the next boot.
+func TestNoMemberLiesWhereThatOfARevertedOneLay(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		brings := func(name string) func(*livepatch.Patch) {
+			return func(p *livepatch.Patch) {
+				p.Manifest.Members = []livepatch.Member{{Struct: "struct sock", File: "include/net/sock.h", Behind: "sk_flags", Name: name}}
+			}
+		}
+		w.offer(1, brings("held"))
+		a, stop := w.start()
+		later()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v1"}))
+		_, err := a.Revert(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		w.offer(2, brings("another"))
+		later()
+		qt.Check(t, qt.HasLen(w.loaded(), 0))
+		state, _ := a.journal.view()
+		qt.Assert(t, qt.IsNotNil(state.Last.Problem))
+		qt.Check(t, qt.Equals(state.Last.Problem.Code, "TS9225"))
+		qt.Check(t, qt.StringContains(state.Last.Problem.Why, "where objects hold held of a live patch before"))
+		stop()
+
+		w.boot()
+		_, stop = w.start()
+		defer stop()
 		later()
 		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v2"}))
 	})

@@ -48,6 +48,7 @@ type Record struct {
 	// Modules is what is about to be, or is now, below updates/tsugi.
 	Modules *Modules   `json:"modules,omitempty"`
 	Bad     *BadModule `json:"bad_module,omitempty"` // a fixed module is kept out
+	Members *Members   `json:"members,omitempty"`    // a live patch is about to bring them
 	Base    *State     `json:"base,omitempty"`       // everything before this line
 	// Patch of ByHand.
 	Patch *api.Patch `json:"patch,omitempty"`
@@ -55,7 +56,7 @@ type Record struct {
 
 func (r *Record) kinds() int {
 	n := 0
-	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Modules != nil, r.Bad != nil, r.Base != nil} {
+	for _, set := range []bool{r.Report != nil, r.Sent != nil, r.Hold != nil, r.ByHand != nil, r.Clear != "", r.Stop, r.Modules != nil, r.Bad != nil, r.Members != nil, r.Base != nil} {
 		if set {
 			n++
 		}

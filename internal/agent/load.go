@@ -50,6 +50,9 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) (err e
 	before, _ := a.journal.view()
 	began := time.Now()
 	a.nurse.dismiss()
+	if err := a.remember(h, &p.Manifest); err != nil {
+		return err
+	}
 	if err := a.note(h, ref, api.Loading); err != nil {
 		return err // no intent, no load
 	}
@@ -71,7 +74,7 @@ func (a *Agent) load(ctx context.Context, h *Host, id string, again bool) (err e
 // admit finds out whether this host can take a live patch, and gets the fixed
 // modules out of its way when they are all that it still waits for.
 func (a *Agent) admit(ctx context.Context, h *Host, p *livepatch.Patch, id string) (*Host, error) {
-	problems := a.opts.System.Preflight(ctx, p, a.ours(h))
+	problems := a.preflight(ctx, h, p)
 	s, _ := a.journal.view()
 	_, loaded := inTheWay(s, h, p)
 	others := slices.DeleteFunc(slices.Clone(problems), func(p *code.Problem) bool {
@@ -85,7 +88,7 @@ func (a *Agent) admit(ctx context.Context, h *Host, p *livepatch.Patch, id strin
 		return h, err
 	}
 	if moved {
-		problems = a.opts.System.Preflight(ctx, p, a.ours(h))
+		problems = a.preflight(ctx, h, p)
 	}
 	if len(problems) > 0 {
 		return h, refusal(problems)

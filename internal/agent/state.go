@@ -37,6 +37,7 @@ type State struct {
 	Modules map[string]Modules        `json:"modules,omitempty"`
 	Former  map[string][]FormerModule `json:"former_modules,omitempty"`
 	Bad     map[string]BadModule      `json:"bad_modules,omitempty"`
+	Members *Members                  `json:"members,omitempty"` // of structs, in the boot of the last live patch that brought some
 	Pending []api.Report              `json:"pending,omitempty"` // in order
 	Dropped int                       `json:"dropped,omitempty"` // reports given up because too many waited
 	History []api.Report              `json:"history,omitempty"`
@@ -140,6 +141,8 @@ func (s *State) add(r *Record) {
 		s.Bad[badKey(r.Bad.Name, r.Bad.Digest)] = *r.Bad
 	case r.Modules != nil:
 		s.modules(r.Modules)
+	case r.Members != nil:
+		s.Members = r.Members // never changed in place
 	case r.Stop:
 		if s.Intent != nil {
 			s.Intent.Stopped = true

@@ -28,7 +28,7 @@ func host() []Entry {
 		{"TS9222", KindError, "this process may not load modules", "run it as root, with CAP_SYS_MODULE"},
 		{"TS9223", KindError, "the module of the live patch cannot be read", "get the live patch again"},
 		{"TS9224", KindError, "a module that the live patch changes was loaded by force", "load the module of the kernel's own package without force: modprobe -r and modprobe"},
-		{"TS9225", KindError, "the live patch cannot take the place of the one that is loaded", "take the loaded one out first (tsugi revert), so that its callbacks undo what they did; then apply this one. What objects hold until they are gone, only a boot undoes"},
+		{"TS9225", KindError, "the live patch does not go with what another has changed since the boot", "when that one is loaded and has a state, take it out (tsugi revert), so that its callbacks undo what they did; then apply this one. What objects hold until they are gone, only a boot undoes"},
 		{"TS9230", KindError, "this system cannot be read", "run this on Linux with /proc mounted"},
 		{"TS9240", KindRisk, "a probe on a replaced function will not see it any more", "set the probe again on the new function once the live patch is applied"},
 		{"TS9241", KindRisk, "the live patch does not say which builds of the modules it changes it was made for", "build it again with this version of Tsugi; until then only the kernel's own build is compared"},

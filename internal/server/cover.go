@@ -21,12 +21,12 @@ type cover struct {
 	open     map[string][]api.OpenCVE      // by CVE
 	doubtful map[string]bool
 	served   map[string][]string // by fix, the fixed modules that it needs
-	states   livepatch.Manifest  // its name and klp_states alone
+	states   livepatch.Manifest  // its name, klp_states and members alone
 }
 
 func newCover(id string, m *livepatch.Manifest) *cover {
 	c := &cover{id: id, held: map[string][]livepatch.FixRef{}, open: map[string][]api.OpenCVE{}, doubtful: map[string]bool{}, served: map[string][]string{}}
-	c.states = livepatch.Manifest{Name: m.Name, States: m.States}
+	c.states = livepatch.Manifest{Name: m.Name, States: m.States, Members: m.Members}
 	for _, f := range m.Fixes {
 		for _, id := range f.CVEs {
 			c.held[id] = append(c.held[id], f)
