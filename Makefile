@@ -7,10 +7,10 @@ SHELL       := /bin/bash
 
 GO          ?= go
 GO_VERSION  := $(shell sed -n 's/^go //p' go.mod)
-# One way to compile, so that build, lint, tests and packages do it once.
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
-export GOFLAGS ?= -trimpath
+# One way to compile, so that build, lint, tests and packages do it once.
+export GOFLAGS := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS 2>/dev/null)) -trimpath
 STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
