@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 go=${GO:-go}
 store=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 kernels=(
+	./test/... ./packaging # the longest first: at the end no processor waits for them
 	./internal/cli ./internal/insn ./internal/kbuild ./internal/kernel ./internal/kimage ./internal/kload ./internal/klp
-	./internal/modsig ./internal/proof ./internal/vm ./packaging ./test/...
+	./internal/modsig ./internal/proof ./internal/vm
 )
 mapfile -t on_kernels < <("$go" list "${kernels[@]}")
 mapfile -t others < <("$go" list ./... | grep -vxF "$(printf '%s\n' "${on_kernels[@]}")")

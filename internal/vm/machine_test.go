@@ -41,6 +41,7 @@ func sh(id, text string) wire.Step { return wire.NewStep(id, "script", guest.Scr
 // A machine with a network reaches the one server that it was given, as often
 // as it likes and at once, and nothing else of the host.
 func TestANetworkOfOneServer(t *testing.T) {
+	testenv.Long(t, "each test of test/fleet has such a network")
 	k := testenv.Kernel(t, testenv.Demo)
 	big := bytes.Repeat([]byte("sewn on\n"), 1<<17)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(big) }))
@@ -88,6 +89,7 @@ const stateScript = "mkdir -p /state && mount -t ext4 /dev/tsugi/state /state ||
 // What a machine has flushed is there after power loss; what it has not is
 // lost, as it would be with a real drive's cache; and an orderly end keeps all.
 func TestADiskThatOutlivesItsMachine(t *testing.T) {
+	testenv.Long(t, "each test of test/fleet has such a disk")
 	k := testenv.Kernel(t, testenv.Demo)
 	dir := t.TempDir()
 	file, raw := filepath.Join(dir, "state.img"), filepath.Join(dir, "raw.img")

@@ -77,6 +77,7 @@ func TestALivePatchThatPanics(t *testing.T) {
 // named, the transition is reversed at the limit, tried again, and comes to
 // its end when the task leaves.
 func TestATaskThatIsStuck(t *testing.T) {
+	testenv.Long(t, "kload and the agent have such tasks in their own tests")
 	k := testenv.Kernel(t, testenv.Demo)
 	a := livePatch(t, k, "stuck", 1, edit{"fs/pipe.c", "static int fifo_open(struct inode", "\n\tfilp->f_version = 0;", "\n\tprintk_once(\"tsugi: sewn on\\n\");\n\tfilp->f_version = 0;"})
 	s := newServer(t)

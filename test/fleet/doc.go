@@ -5,7 +5,7 @@
 // with the unmodified kernels of demo/versions.env, and what has to hold when
 // power, processes, servers, credentials and live patches fail.
 //
-// make test runs the story, the live patch that panics, the task that is stuck
-// and one loss of power. make long loses power ten times at every
-// step, and kills agents and servers.
+// make test runs the story, the live patch that panics, fixed modules and one
+// loss of power. make long loses power ten times at every step, holds up a
+// transition, and kills agents and servers.
 package fleet
