@@ -546,6 +546,7 @@ func TestTheKernelComplains(t *testing.T) {
 // TestALivePatchOnAKernelWithBranchTracking shows that what was learnt from
 // one kernel holds on another: other lists, other offsets, other flags.
 func TestALivePatchOnAKernelWithBranchTracking(t *testing.T) {
+	testenv.Long(t, "test/kernels proves fixes of this kernel")
 	k := testenv.Kernel(t, testenv.IBT)
 	m := newMachine(t, k)
 	one := m.artifact(cmdline(t, k, "tsugi_v1", "\tseq_puts(m, \"tsugi one \");\n"))

@@ -21,6 +21,7 @@ import (
 // arrival. Five of the CVEs show: without the patch the reproducer finds them
 // all, with it none.
 func TestOneLivePatchHoldsFixesOfVmlinuxAndModules(t *testing.T) {
+	testenv.Long(t, "TestTheLiveEditsAreProven has edits of vmlinux and modules in one live patch, too")
 	k := testenv.Kernel(t, testenv.Old)
 	fixes := slices.Concat(oldFixes, shownFixes, structFixes)
 	r := live(t, k, "tsugi_e2e_combined", append(derive(t, testenv.Old, fixes),
