@@ -16,13 +16,13 @@ cp bin/tsugictl "$work/tsugictl" # a build meanwhile does not matter
 tsugictl=$work/tsugictl
 
 files=(
-	arch/x86/events/amd/core.c drivers/block/loop.c drivers/gpu/drm/amd/amdgpu/amdgpu_debugfs.c
+	arch/x86/events/amd/core.c drivers/block/loop.c drivers/gpu/drm/amd/amdgpu/amdgpu_cs.c
 	drivers/gpu/drm/amd/display/amdgpu_dm/amdgpu_dm_plane.c drivers/gpu/drm/amd/display/dc/dml/dcn302/dcn302_fpu.c
 	drivers/gpu/drm/i915/gt/intel_rps.c drivers/hwmon/lm90.c drivers/infiniband/hw/mlx5/umr.c drivers/md/raid1.c
 	drivers/net/ethernet/intel/ixgbe/ixgbe_main.c drivers/net/wireless/ath/ath11k/mac.c
-	drivers/net/wireless/mediatek/mt76/mt7921/main.c drivers/nvme/target/tcp.c drivers/scsi/qla2xxx/qla_mid.c
-	drivers/usb/core/hub.c drivers/video/fbdev/core/fbsysfs.c fs/btrfs/scrub.c fs/exfat/fatent.c
-	fs/nfs/blocklayout/dev.c fs/smb/client/cifsacl.c fs/smb/server/mgmt/user_config.c kernel/bpf/verifier.c mm/slub.c
+	drivers/net/wireless/mediatek/mt76/mt7915/main.c drivers/nvme/target/tcp.c drivers/scsi/qla2xxx/qla_mid.c
+	drivers/usb/core/hub.c kernel/audit_tree.c fs/btrfs/scrub.c fs/exfat/fatent.c
+	fs/nfs/blocklayout/dev.c fs/smb/client/cifsacl.c fs/smb/server/mgmt/user_config.c kernel/bpf/hashtab.c mm/slub.c
 	net/bridge/br_arp_nd_proxy.c net/ipv4/ipmr_base.c net/mac80211/ibss.c net/qrtr/mhi.c net/sctp/sm_statefuns.c
 	net/tipc/node.c security/landlock/fs.c
 )
