@@ -290,7 +290,7 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		Kernel: h.Kernel, Patch: a.standing(), ModulesDigest: modulesDigest(h.Modules),
 		Able: len(h.Problems) == 0, Hold: s.Hold,
 	}
-	for _, p := range h.Problems[:min(len(h.Problems), 31)] {
+	for _, p := range h.Problems[:min(len(h.Problems), 31)] { // of the 32 that the server takes, one is left for takenBack
 		in.Problems = append(in.Problems, *wire(p))
 	}
 	var card *Card

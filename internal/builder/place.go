@@ -20,13 +20,13 @@ import (
 // problem is about.
 func (b *build) place(p *code.Problem, o kbuild.Object) Refusal {
 	r := Refusal{Problem: p, Object: o.Path}
-	if typ, ok := typeName(p.Where); ok {
-		if file, line := b.typeAt(typ, o); line > 0 {
+	name, isType := typeName(p.Where)
+	if isType {
+		if file, line := b.typeAt(name, o); line > 0 {
 			r.Source = fmt.Sprintf("%s:%d", file, line)
 			return r
 		}
 	}
-	name, _ := typeName(p.Where)
 	name, _, _ = strings.Cut(name, "+") // function+offset
 	name, _, _ = strings.Cut(name, ".") // compilers' suffixes
 	for _, file := range b.placesOf(o) {
