@@ -74,9 +74,10 @@ func allowed() map[string][]string {
 		"proof":      below("vm", "livepatch", "kernel", "kload"),
 		"api":        {"code"},
 		"store":      {"code"},
+		"console":    nil, // files that are built in; the server mounts them
 		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
-		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs"),
+		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		// edge
 		"ui":        {"code", "progress"},

@@ -32,6 +32,7 @@ type metrics struct {
 	flushed        prometheus.Counter
 	flushSeconds   prometheus.Histogram
 	chooseFailures prometheus.Counter
+	fleet          *fleetCollector
 }
 
 func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
@@ -50,6 +51,7 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 		crashBlocks:    counter("crash_blocks_total", "Live patches blocked because a machine went down."),
 		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
 		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
+		fleet:          &fleetCollector{server: s},
 		chooseFailures: counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
 		flushed:        counter("seen_written_total", "Times of last check-ins written down."),
 		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -62,7 +64,7 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 	enrolled := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_enrollments_total", Help: "Enrolments by outcome."}, []string{"outcome"})
 	m.checkIns.same, m.checkIns.answered, m.checkIns.saved = checkIns.WithLabelValues("unchanged"), checkIns.WithLabelValues("answered"), checkIns.WithLabelValues("stored")
 	m.enrolled.done, m.enrolled.refused = enrolled.WithLabelValues("enrolled"), enrolled.WithLabelValues("refused")
-	reg.MustRegister(m.requests, m.reports, m.flushSeconds, checkIns, enrolled, &fleetCollector{server: s})
+	reg.MustRegister(m.requests, m.reports, m.flushSeconds, checkIns, enrolled, m.fleet)
 	return m
 }
 
@@ -101,6 +103,7 @@ type counted struct {
 	protections map[api.Protection]int
 	open        *tally       // nil: not known
 	choices     *choiceCount // nil: not known
+	at          time.Time
 }
 
 // A scrape of a large fleet visits every machine: not more often than this.
@@ -165,7 +168,7 @@ func (c *fleetCollector) counts(ctx context.Context) *counted {
 		return c.last
 	}
 	s := c.server
-	n := &counted{protections: s.countProtections(ctx)}
+	n := &counted{protections: s.countProtections(ctx), at: s.now()}
 	var err error
 	if n.open, err = s.countExposures(ctx); err != nil {
 		n.open = nil // half a count is worse than none

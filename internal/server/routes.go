@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/console"
 )
 
 // levelAccess is the level of the line that each request gets.
@@ -45,10 +46,15 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/worker/cache/{key}", s.withOperator(work, s.cacheGet))
 	mux.HandleFunc("PUT /v1/worker/cache/{key}", s.withOperator(work, s.cachePut))
 
+	mux.Handle("GET "+console.Prefix, s.console)
+	mux.Handle("GET /console", http.RedirectHandler(console.Prefix, http.StatusSeeOther))
+	mux.Handle("GET /{$}", http.RedirectHandler(console.Prefix, http.StatusSeeOther))
+
 	o := s.newAPI(mux)
 	s.adminOperations(o)
 	s.machineOperations(o)
 	s.fleetOperations(o)
+	s.overviewOperations(o)
 	s.livePatchOperations(o)
 	s.policyOperations(o)
 	s.updateOperations(o)

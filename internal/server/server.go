@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tsugi-project/tsugi/internal/console"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 )
@@ -71,6 +72,7 @@ type Server struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
+	console   http.Handler
 	handler   http.Handler
 	fleet     *fleet
 	shelves   shelves
@@ -139,6 +141,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if err := s.fleet.load(ctx, s.store); err != nil {
+		return nil, err
+	}
+	if s.console, err = console.New(); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()

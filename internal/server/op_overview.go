@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+func (s *Server) overviewOperations(o *operations) {
+	answer(o, op{id: "get-overview", method: "GET", path: "/v1/overview", summary: "How the fleet stands, in numbers", may: look},
+		func(ctx context.Context, _ operator, _ *none) (api.Overview, error) { return s.overview(ctx) })
+}
+
+// overview shares the counts of the metrics, so that many open consoles visit
+// the machines no more often than one.
+func (s *Server) overview(ctx context.Context) (api.Overview, error) {
+	n := s.metrics.fleet.counts(ctx)
+	out := api.Overview{Protections: n.protections, Jobs: map[api.JobState]int{}, Counted: n.at.UnixMilli()}
+	for _, k := range n.protections {
+		out.Machines += k
+	}
+	if n.open != nil {
+		out.Open = map[api.Need]map[string]int{}
+		for k, machines := range n.open.machines {
+			need := api.Need(k[0])
+			if out.Open[need] == nil {
+				out.Open[need] = map[string]int{}
+			}
+			out.Open[need][k[1]] = machines
+		}
+	}
+	if n.choices != nil {
+		out.Choices, out.Unpromoted, out.Ending = n.choices.states, n.choices.unpromoted, n.choices.ending
+	}
+	jobs, err := s.store.CountJobs(ctx)
+	for _, state := range []store.JobState{store.JobQueued, store.JobRunning, store.JobDone, store.JobFailed, store.JobCancelled} {
+		out.Jobs[api.JobState(state)] = int(jobs[state])
+	}
+	return out, err
+}
