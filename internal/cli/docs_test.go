@@ -60,7 +60,8 @@ Made from internal/code by ` + "`make docs`" + `.
 		{"TS77", "Publication"},
 		{"TS78", "Setting up and running a server"},
 		{"TS79", "Policies and updates on the server"},
-		{"TS8", "Risks: advice beside a live verdict"},
+		{"TS80", "Risks: advice beside a live verdict"},
+		{"TS83", "Fleet files and notifications"},
 		{"TS91", "The machine that Tsugi runs on"},
 		{"TS92", "What keeps a machine from taking a live patch"},
 		{"TS93", "Loading and reverting"},
@@ -74,7 +75,7 @@ Made from internal/code by ` + "`make docs`" + `.
 			if strings.HasPrefix(string(e.Code), s.prefix) {
 				listed++
 				kind := ""
-				if e.Kind == code.KindRefusal && s.prefix != "TS4" || e.Kind == code.KindRisk && s.prefix != "TS8" {
+				if e.Kind == code.KindRefusal && s.prefix != "TS4" || e.Kind == code.KindRisk && s.prefix != "TS80" {
 					kind = " (" + string(e.Kind) + ")"
 				}
 				fmt.Fprintf(&b, "| %s | %s%s | %s |\n", e.Code, cell(e.Title), kind, cell(e.Remedy))

@@ -64,6 +64,7 @@ func allowed() map[string][]string {
 		"vm":        below(),
 		"trust":     below("livepatch"),
 		"policy":    below("livepatch", "trust"),
+		"authz":     {"code"},
 		"preflight": below("livepatch"),
 		"kload":     below(),
 		// services
@@ -74,17 +75,20 @@ func allowed() map[string][]string {
 		"proof":      below("vm", "livepatch", "kernel", "kload"),
 		"api":        {"code"},
 		"store":      {"code"},
+		"people":     {"code", "authz", "api", "store"},
 		"console":    nil, // files that are built in; the server mounts them
 		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
-		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console"),
+		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
+		"fleetfile":  below("fix", "series", "selection", "trust", "api"), // what a fleet shall be, in the API's words (pure)
+		"notify":     {"code"},
 		// edge
 		"ui":        {"code", "progress"},
 		"command":   {"code", "progress", "ui"},
-		"cli":       append(below(domain...), "builder", "catalogue", "cumulative", "survey", "proof", "api", "ui", "command"),
+		"cli":       append(below(domain...), "builder", "catalogue", "cumulative", "survey", "proof", "api", "fleetfile", "ui", "command"),
 		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
-		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command"),
+		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command", "authz", "people"),
 		// tests only
 		"testenv": append(below(domain...), "builder", "catalogue", "cumulative", "survey", "store"),
 		"layers":  nil,
@@ -94,7 +98,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 
