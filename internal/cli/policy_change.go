@@ -15,6 +15,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/api/client"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fleetfile"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
@@ -113,17 +114,7 @@ func (a *app) policyFile(file, name string) (api.Policy, error) {
 	if p.Name != name {
 		return api.Policy{}, code.New("TS1301", filepath.Base(file), "it is that of policy "+p.Name+", and not of "+name)
 	}
-	out := api.Policy{
-		Name: name, Description: p.Description, MinSeverity: string(p.MinSeverity), Scope: string(p.Scope), Extra: p.Extra, SwapUnused: p.SwapUnused,
-	}
-	for _, x := range p.Exclusions {
-		e := api.Exclusion{CVE: x.CVE, Fix: x.Fix, Reason: x.Reason, Owner: x.Owner}
-		if !x.Expires.IsZero() {
-			e.Expires = x.Expires.UnixMilli()
-		}
-		out.Exclusions = append(out.Exclusions, e)
-	}
-	return out, nil
+	return fleetfile.Wire(p), nil
 }
 
 // policyYAML is the text that policyFile reads.
