@@ -87,6 +87,11 @@ func Parse(name string, text []byte) (*File, error) {
 	if err := d.Decode(&f); errors.Is(err, io.EOF) {
 		return nil, code.New("TS8301", name, "it is empty")
 	} else if err != nil {
+		if _, ok := errors.AsType[*time.ParseError](err); ok {
+			if at := badTimes(text); at != nil {
+				err = at
+			}
+		}
 		return nil, unreadable(name, err)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
@@ -126,6 +131,29 @@ func unreadable(name string, err error) error {
 		out = append(out, code.New("TS8301", where, printable(why)))
 	}
 	return errors.Join(out...)
+}
+
+// badTimes finds the times that are none: the library does not say where.
+func badTimes(text []byte) error {
+	var top yaml.Node
+	if yaml.Unmarshal(text, &top) != nil {
+		return nil
+	}
+	var out []string
+	var look func(n *yaml.Node)
+	look = func(n *yaml.Node) {
+		for i, c := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "expires" && c.Kind == yaml.ScalarNode && c.Decode(new(time.Time)) != nil {
+				out = append(out, fmt.Sprintf("line %d: %.60q is neither a day (2026-12-31) nor a moment (2026-12-31T12:00:00Z), without quotes", c.Line, c.Value))
+			}
+			look(c)
+		}
+	}
+	look(&top)
+	if out == nil {
+		return nil
+	}
+	return &yaml.TypeError{Errors: out}
 }
 
 // printable keeps foreign bytes from a terminal.
