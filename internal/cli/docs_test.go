@@ -61,6 +61,8 @@ Made from internal/code by ` + "`make docs`" + `.
 		{"TS78", "Setting up and running a server"},
 		{"TS79", "Policies and updates on the server"},
 		{"TS80", "Risks: advice beside a live verdict"},
+		{"TS81", "Rollouts"},
+		{"TS82", "People and what they may do"},
 		{"TS83", "Fleet files and notifications"},
 		{"TS91", "The machine that Tsugi runs on"},
 		{"TS92", "What keeps a machine from taking a live patch"},

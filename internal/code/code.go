@@ -9,7 +9,8 @@
 // compiling, TS4xxx refusals of the differ (verdict reboot), TS5xxx the
 // module, TS6xxx virtual machine and proof, TS7xxx the artifact and the service
 // (TS71xx trust, TS74xx storage, TS75xx jobs, TS76xx the API, TS77xx
-// publication, TS78xx running a server), TS8xxx risks (advice beside facts),
+// publication, TS78xx running a server), TS80xx risks (advice beside facts),
+// TS81xx rollouts, TS82xx people, TS83xx fleet files and notifications,
 // TS9xxx the machine Tsugi runs on (TS92xx what keeps it from taking a live
 // patch, TS93xx loading, TS94xx the agent, TS95xx health).
 package code

@@ -30,7 +30,7 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve"}
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window"}
 	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload"}
 )
 
@@ -49,6 +49,7 @@ func allowed() map[string][]string {
 		"hostinfo": {"code"},
 		"cve":      {"code"},
 		"modsig":   {"code"},
+		"window":   nil, // times of the week: of machines and of rollouts
 		"pkgfile":  {"code", "progress"},
 		// domain
 		"arch":      below(),
@@ -67,6 +68,7 @@ func allowed() map[string][]string {
 		"authz":     {"code"},
 		"preflight": below("livepatch"),
 		"kload":     below(),
+		"rollout":   below("api"), // facts are in the words of machines
 		// services
 		"builder":    below(domain...),
 		"catalogue":  below("fix", "series", "update", "kernel"),
@@ -79,7 +81,7 @@ func allowed() map[string][]string {
 		"console":    nil, // files that are built in; the server mounts them
 		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
-		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people"),
+		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api"), // what a fleet shall be, in the API's words (pure)
 		"notify":     {"code"},
@@ -98,7 +100,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "authz", "window", "rollout"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Health is a rollout against its budget.
+type Health struct {
+	Machines  int             `json:"machines"`  // in scope: those that needed it when they were first seen
+	Offered   int             `json:"offered"`   // on their way, and not begun
+	Begun     int             `json:"begun"`     // on their way
+	Well      int             `json:"well"`      //
+	Failed    map[Failure]int `json:"failed"`    // that are not forgiven
+	Late      int             `json:"late"`      //
+	Had       int             `json:"had"`       // have begun at some time
+	Forgiven  int             `json:"forgiven"`  // failed before a person resumed
+	WaveUsed  int             `json:"wave_used"` // places taken, of all waves up to this one
+	WaveSize  int             `json:"wave_size"` // machines that were offered it in this wave
+	WaveWell  int             `json:"wave_well"` // well ones of this wave
+	Crashes   float64         `json:"crashes"`   // above what is usual
+	Failures  float64         `json:"failures"`
+	MayCrash  float64         `json:"may_crash"` // the budget
+	MayFail   float64         `json:"may_fail"`
+	Usual     float64         `json:"usual"`   // boots and silences that such machines would have had anyway
+	Control   int             `json:"control"` // machines without it that Usual was compared with; 0: too few
+	Over      string          `json:"over,omitempty"`
+	explained int             // boots and silences that chance explains
+}
+
+const (
+	// unlikely is below what chance no boots and silences are put down to
+	// chance.
+	unlikely = 0.001
+	// minControl is how many machines without the live patch it takes for
+	// their boots and silences to say something.
+	minControl = 20
+)
+
+// Assess holds a rollout against its budget.
+//
+// Boots and silences happen without any live patch. What the machines' own
+// past lets expect of them in the time that they were watched, or what befalls
+// the machines that do not have it at the same time, if that is more, is
+// usual. As long as chance alone would bring as many in one of a thousand
+// rollouts, none counts; else all above the usual do.
+func Assess(p *Plan, s *State, f *Facts, now time.Time) Health {
+	h := Health{Failed: map[Failure]int{}}
+	for _, r := range s.Records {
+		h.count(r, s.Wave)
+	}
+	rate := h.control(p, s, f, now)
+	soft := h.expect(p, s, f, now, rate)
+	hard, all := 0, 0
+	for kind, n := range h.Failed {
+		all += n
+		if kind.grave() && !kind.usual() {
+			hard += n
+		}
+	}
+	over := 0.0
+	if soft > 0 && atLeast(soft, h.Usual) < unlikely {
+		over = float64(soft) - h.Usual
+	} else {
+		h.explained = soft
+	}
+	n := h.Had - h.Forgiven
+	h.Crashes = float64(hard) + over
+	h.Failures = float64(all-soft) + over
+	h.MayCrash, h.MayFail = p.Budget.Crashes.Of(n), p.Budget.Failures.Of(n+h.Failed[Refused])
+	switch {
+	case h.Crashes > h.MayCrash:
+		h.Over = h.sentence(true, n, h.Crashes, h.MayCrash)
+	case h.Failures > h.MayFail:
+		h.Over = h.sentence(false, n, h.Failures, h.MayFail)
+	}
+	return h
+}
+
+// count takes a record into the tally.
+func (h *Health) count(r *Record, wave int) {
+	if !r.Begun.IsZero() {
+		h.Had++
+	}
+	if r.Status != Left || !r.Begun.IsZero() {
+		h.Machines++
+	}
+	if r.counts() {
+		h.WaveUsed++
+	}
+	if r.Wave == wave {
+		h.WaveSize++
+	}
+	switch r.Status {
+	case Offered:
+		h.Offered++
+	case Begun:
+		h.Begun++
+	case Well:
+		h.Well++
+		if r.Wave == wave {
+			h.WaveWell++
+		}
+	case Late:
+		h.Late++
+	case Failed:
+		if !r.Forgiven {
+			h.Failed[r.Failure]++
+		} else if !r.Begun.IsZero() {
+			h.Forgiven++
+		}
+	}
+}
+
+// control counts the machines in scope, and looks at those without a record:
+// which part of them booted or fell silent in the time of the watch. The rate
+// is by day.
+func (h *Health) control(p *Plan, s *State, f *Facts, now time.Time) (rate float64) {
+	from := now.Add(-time.Duration(p.Watch))
+	if s.First.After(from) {
+		from = s.First
+	}
+	group, events := 0, 0
+	for i := range f.Machines {
+		m := &f.Machines[i]
+		if s.Records[m.ID] != nil {
+			continue
+		}
+		if m.Out != "" || m.Gone || m.Has {
+			continue
+		}
+		h.Machines++
+		if s.First.IsZero() || m.Seen.Before(from) {
+			continue // it was silent before, and says nothing
+		}
+		group++
+		if m.Booted.After(from) || f.silent(m, now) {
+			events++
+		}
+	}
+	if group < minControl {
+		return 0
+	}
+	h.Control = group
+	if took := now.Sub(from); took > 0 {
+		return float64(events) / float64(group) / took.Hours() * 24
+	}
+	return 0
+}
+
+// expect adds up what is usual, and counts the boots and silences that were.
+func (h *Health) expect(p *Plan, s *State, f *Facts, now time.Time, rate float64) (soft int) {
+	for i := range f.Machines {
+		m := &f.Machines[i]
+		r := s.Records[m.ID]
+		if r == nil || r.Begun.IsZero() || r.Forgiven && r.Status == Failed {
+			continue
+		}
+		took := min(now.Sub(r.Begun), time.Duration(p.Watch))
+		h.Usual += -math.Expm1(-max(m.Usual, rate) * max(took, 0).Hours() / 24)
+	}
+	return h.Failed[Silent] + h.Failed[Rebooted]
+}
+
+// atLeast is the chance of k or more events where mean are expected (Poisson).
+func atLeast(k int, mean float64) float64 {
+	switch {
+	case k <= 0 || float64(k) <= mean:
+		return 1 // more than a third, which is all that is asked
+	case mean <= 0:
+		return 0
+	}
+	// The terms from k on fall, for k is above the mean.
+	lg, _ := math.Lgamma(float64(k) + 1)
+	term := math.Exp(float64(k)*math.Log(mean) - mean - lg)
+	sum := 0.0
+	for i := k; term > sum*1e-12 && term > 0; i++ {
+		sum += term
+		term *= mean / float64(i+1)
+	}
+	return sum
+}
+
+// sentence says why it is over budget.
+func (h *Health) sentence(grave bool, n int, is, may float64) string {
+	var parts []string
+	kinds := make([]Failure, 0, len(h.Failed))
+	for k := range h.Failed {
+		if (!grave || k.grave()) && !(k.usual() && h.explained > 0) {
+			kinds = append(kinds, k)
+		}
+	}
+	slices.SortFunc(kinds, func(a, b Failure) int { return b.rank() - a.rank() })
+	for _, k := range kinds {
+		parts = append(parts, fmt.Sprintf("%d %s", h.Failed[k], k.words()))
+	}
+	usual := ""
+	if h.explained == 0 && h.Failed[Silent]+h.Failed[Rebooted] > 0 {
+		usual = fmt.Sprintf("; %.2g boots and silences would be usual", h.Usual)
+	}
+	return fmt.Sprintf("of %s that had it %s%s; the budget is %.4g, and this counts as %.4g", machines(n), strings.Join(parts, ", "), usual, may, is)
+}
+
+func machines(n int) string {
+	if n == 1 {
+		return "1 machine"
+	}
+	return number(n) + " machines"
+}
+
+// number writes 100000 as 100,000.
+func number(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return number(n/1000) + fmt.Sprintf(",%03d", n%1000)
+}
