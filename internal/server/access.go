@@ -66,6 +66,8 @@ func (s *Server) operator(r *http.Request, p permission) (operator, error) {
 	switch {
 	case errors.Is(err, store.ErrRevoked):
 		return refused("this credential was revoked")
+	case errors.Is(err, store.ErrExpired):
+		return refused("the time of this credential is over")
 	case errors.Is(err, store.ErrNotFound):
 		return refused("this server does not know the credential")
 	case err != nil:

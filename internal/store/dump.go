@@ -57,6 +57,9 @@ func tables(schema int64) []string {
 	if schema >= 3 {
 		all = append(all, "rebuilds")
 	}
+	if schema >= 4 {
+		all = append(all, "users", "identities", "passkeys", "recovery_codes", "sessions", "links", "ceremonies", "approvals")
+	}
 	return append(all, "indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes")
 }
 

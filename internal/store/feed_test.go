@@ -170,7 +170,7 @@ func TestOperatorsSettingsAudit(t *testing.T) {
 		entries, err := s.AuditEntries(ctx, AuditFilter{})
 		qt.Assert(t, qt.IsNil(err))
 		qt.Assert(t, qt.HasLen(entries, 4))
-		qt.Check(t, qt.DeepEquals(entries[3], AuditEntry{ID: entries[3].ID, Time: c.ms(), Actor: "ann", Action: "a.b", Object: "0", Detail: "d"}))
+		qt.Check(t, qt.DeepEquals(entries[3], AuditEntry{ID: entries[3].ID, Time: c.ms(), Actor: "ann", Action: "a.b", Object: "0", Detail: "d", Seq: 1, Hash: entries[3].Hash}))
 		for _, q := range []struct {
 			f    AuditFilter
 			want []string

@@ -71,6 +71,9 @@ func Open(ctx context.Context, dsn string, options ...Option) (*Store, error) {
 	if err == nil {
 		err = s.prepare(ctx)
 	}
+	if err == nil {
+		err = s.adopt(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(s.translate(err), s.Close())
 	}

@@ -22,6 +22,38 @@ func (tx *Tx) CreateOperator(ctx context.Context, name, kind string, hash []byte
 	})), "operator %s", name)
 }
 
+// CreateKey stores an API key; id and time are made here. ErrConflict if there
+// is one of this name that is not revoked.
+func (tx *Tx) CreateKey(ctx context.Context, o Operator) (Operator, error) {
+	o.Name, o.Created, o.Revoked, o.LastUsed = text(o.Name), tx.now, 0, 0
+	var err error
+	if o.ID, err = id(); err != nil {
+		return Operator{}, err
+	}
+	tx.changed(KindOperator, o.ID)
+	return o, named(tx.s.translate(tx.q.InsertKey(ctx, query.InsertKeyParams{
+		ID: o.ID, Name: o.Name, Kind: o.Kind, Hash: o.Hash, Created: o.Created,
+		Person: o.Person, Grants: o.Grants, Scopes: o.Scopes, Expires: o.Expires,
+	})), "API key %s", o.Name)
+}
+
+// KeysOf lists the API keys of a person, revoked ones too, the oldest first.
+func (r Reader) KeysOf(ctx context.Context, person string) ([]Operator, error) {
+	found, err := r.q.KeysOf(ctx, person)
+	all := make([]Operator, len(found))
+	for i, row := range found {
+		all[i] = Operator(row)
+	}
+	return all, r.s.translate(err)
+}
+
+// RevokeKeyOf ends an API key of a person. ErrNotFound if they have none of
+// this id that is not revoked.
+func (tx *Tx) RevokeKeyOf(ctx context.Context, person, id string) error {
+	tx.changed(KindOperator, id)
+	return named(changedOne(tx.q.RevokeKeyOf(ctx, query.RevokeKeyOfParams{ID: id, Person: person, Revoked: tx.now})), "API key %s", id)
+}
+
 // CreateOperator stores who may use the operators' API: see Tx.
 func (s *Store) CreateOperator(ctx context.Context, name, kind string, hash []byte) (o Operator, err error) {
 	err = s.Update(ctx, func(tx *Tx) error {
@@ -32,11 +64,15 @@ func (s *Store) CreateOperator(ctx context.Context, name, kind string, hash []by
 }
 
 // OperatorByHash returns the operator with the SHA-256 of a credential;
-// ErrRevoked if it is.
+// ErrRevoked if it is, ErrExpired if its time is over.
 func (r Reader) OperatorByHash(ctx context.Context, hash []byte) (Operator, error) {
 	row, err := r.q.OperatorByHash(ctx, hash)
-	if err == nil && row.Revoked != 0 {
+	switch {
+	case err != nil:
+	case row.Revoked != 0:
 		err = ErrRevoked
+	case row.Expires != 0 && row.Expires <= r.s.now().UnixMilli():
+		err = ErrExpired
 	}
 	return Operator(row), named(r.s.translate(err), "operator of this credential")
 }
@@ -95,34 +131,4 @@ func (tx *Tx) SetSetting(ctx context.Context, key, value string) error {
 // SetSetting stores a setting.
 func (s *Store) SetSetting(ctx context.Context, key, value string) error {
 	return s.Update(ctx, func(tx *Tx) error { return tx.SetSetting(ctx, key, value) })
-}
-
-// Audit writes down a decision; id and time are made here. Inside Update it is
-// written with what it is about, or neither is.
-func (tx *Tx) Audit(ctx context.Context, e AuditEntry) error {
-	id, err := id()
-	if err != nil {
-		return err
-	}
-	return tx.q.InsertAudit(ctx, query.InsertAuditParams{
-		ID: id, Time: tx.now, Actor: text(e.Actor), Action: text(e.Action), Object: text(e.Object), Detail: text(e.Detail),
-	})
-}
-
-// Audit writes down a decision: see Tx.
-func (s *Store) Audit(ctx context.Context, e AuditEntry) error {
-	return s.Update(ctx, func(tx *Tx) error { return tx.Audit(ctx, e) })
-}
-
-// AuditEntries lists decisions, the newest first.
-func (r Reader) AuditEntries(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
-	found, err := r.q.AuditEntries(ctx, query.AuditEntriesParams{
-		Newest: f.Before == "", Before: f.Before, AnyActor: f.Actor == "", Actor: f.Actor, AnyAction: f.Action == "", Action: f.Action,
-		AnyObject: f.Object == "", Object: f.Object, RowLimit: rows(f.Limit),
-	})
-	all := make([]AuditEntry, len(found))
-	for i, row := range found {
-		all[i] = AuditEntry(row)
-	}
-	return all, r.s.translate(err)
 }

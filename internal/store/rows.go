@@ -319,15 +319,20 @@ type LogLine struct {
 	Text     string
 }
 
-// Operator is someone who may use the operators' API, or a worker.
+// Operator is a key to the operators' API: a person's, or that of a program or
+// a worker, which are nobody's.
 type Operator struct {
 	ID       string
 	Name     string
-	Kind     string // OperatorAdmin, OperatorReader or OperatorWorker
+	Kind     string // OperatorAdmin, OperatorReader, OperatorWorker or OperatorKey
 	Hash     []byte // SHA-256 of the credential
 	Created  int64
 	Revoked  int64
 	LastUsed int64
+	Person   string // id of the user whose key it is; "": nobody's
+	Grants   string // JSON; "": those of the kind, or of the person
+	Scopes   string // JSON; "": no narrower than the grants
+	Expires  int64
 }
 
 // The kinds of operators.
@@ -335,6 +340,7 @@ const (
 	OperatorAdmin  = "admin"
 	OperatorReader = "reader"
 	OperatorWorker = "worker"
+	OperatorKey    = "key" // what it may is in its grants, or its person's
 )
 
 // AuditEntry is one decision of a person or of the service.
@@ -345,6 +351,8 @@ type AuditEntry struct {
 	Action string
 	Object string
 	Detail string
+	Seq    int64  // its place in the chain, set when it is stored; 0: none yet
+	Hash   string // over itself and all before it, hex: ChainHash
 }
 
 // AuditFilter chooses audit entries; zero fields choose all. The newest come
@@ -370,6 +378,8 @@ const (
 	KindJob       Kind = "job"
 	KindSetting   Kind = "setting"
 	KindOperator  Kind = "operator"
+	KindUser      Kind = "user"
+	KindApproval  Kind = "approval"
 	KindPolicy    Kind = "policy" // a policy, its groups, updates and what is chosen of them
 )
 

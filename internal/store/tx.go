@@ -19,6 +19,8 @@ const (
 	counterPolicies = "policies" // is held by what depends on policies, updates and choices staying as they are
 	counterChanges  = "changes"  // the last number of the change feed
 	counterTUF      = "tuf"      // the generation of the TUF repository
+	counterAudit    = "audit"    // the last number of the audit log's chain
+	counterPeople   = "people"   // is held by what depends on who is an admin
 )
 
 // Reader has the methods that only read. Store has them, each on its own; Tx
@@ -33,6 +35,7 @@ type Tx struct {
 	Reader
 	now     int64
 	changes []Change
+	audit   []AuditEntry
 }
 
 // Update runs f in a transaction: all of its writes are stored, or none. On
@@ -58,6 +61,9 @@ func (s *Store) once(ctx context.Context, f func(*Tx) error) error {
 	defer raw.Rollback() //nolint:errcheck // after a commit it does nothing; before one, the error is f's
 	tx := &Tx{Reader: Reader{q: s.writer.WithTx(raw), s: s}, now: s.now().UnixMilli()}
 	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.chain(ctx); err != nil {
 		return err
 	}
 	if err := tx.publish(ctx); err != nil {
@@ -110,6 +116,10 @@ func (tx *Tx) LockPolicies(ctx context.Context) error { return tx.q.Hold(ctx, co
 // LockTUF makes this transaction the only one that changes the TUF repository.
 // It comes before what it reads of that, and before LockPolicies.
 func (tx *Tx) LockTUF(ctx context.Context) error { return tx.q.Hold(ctx, counterTUF) }
+
+// LockPeople makes this transaction the only one that changes who is an admin,
+// or relies on there being one. It comes before what it reads of that.
+func (tx *Tx) LockPeople(ctx context.Context) error { return tx.q.Hold(ctx, counterPeople) }
 
 // Changes are the latest changes of things that changed after a number, in
 // order; the last one's number is the next to ask with. Several things that

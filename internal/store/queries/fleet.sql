@@ -84,10 +84,6 @@ SELECT * FROM settings ORDER BY key;
 INSERT INTO settings (key, value, changed) VALUES (sqlc.arg(key), sqlc.arg(value), sqlc.arg(changed))
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed = excluded.changed;
 
--- name: InsertAudit :exec
-INSERT INTO audit (id, time, actor, action, object, detail)
-VALUES (sqlc.arg(id), sqlc.arg(time), sqlc.arg(actor), sqlc.arg(action), sqlc.arg(object), sqlc.arg(detail));
-
 -- name: AuditEntries :many
 SELECT * FROM audit
 WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR id < sqlc.arg(before))

@@ -38,8 +38,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.allMachinesStmt, err = db.PrepareContext(ctx, allMachines); err != nil {
 		return nil, fmt.Errorf("error preparing query AllMachines: %w", err)
 	}
+	if q.approvalStmt, err = db.PrepareContext(ctx, approval); err != nil {
+		return nil, fmt.Errorf("error preparing query Approval: %w", err)
+	}
+	if q.approvalsStmt, err = db.PrepareContext(ctx, approvals); err != nil {
+		return nil, fmt.Errorf("error preparing query Approvals: %w", err)
+	}
+	if q.auditChainStmt, err = db.PrepareContext(ctx, auditChain); err != nil {
+		return nil, fmt.Errorf("error preparing query AuditChain: %w", err)
+	}
 	if q.auditEntriesStmt, err = db.PrepareContext(ctx, auditEntries); err != nil {
 		return nil, fmt.Errorf("error preparing query AuditEntries: %w", err)
+	}
+	if q.auditHashStmt, err = db.PrepareContext(ctx, auditHash); err != nil {
+		return nil, fmt.Errorf("error preparing query AuditHash: %w", err)
 	}
 	if q.blockLivePatchStmt, err = db.PrepareContext(ctx, blockLivePatch); err != nil {
 		return nil, fmt.Errorf("error preparing query BlockLivePatch: %w", err)
@@ -50,6 +62,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.cancelRunningJobStmt, err = db.PrepareContext(ctx, cancelRunningJob); err != nil {
 		return nil, fmt.Errorf("error preparing query CancelRunningJob: %w", err)
 	}
+	if q.chainAuditStmt, err = db.PrepareContext(ctx, chainAudit); err != nil {
+		return nil, fmt.Errorf("error preparing query ChainAudit: %w", err)
+	}
 	if q.changesStmt, err = db.PrepareContext(ctx, changes); err != nil {
 		return nil, fmt.Errorf("error preparing query Changes: %w", err)
 	}
@@ -58,6 +73,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.choosersOfStmt, err = db.PrepareContext(ctx, choosersOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ChoosersOf: %w", err)
+	}
+	if q.countCeremoniesStmt, err = db.PrepareContext(ctx, countCeremonies); err != nil {
+		return nil, fmt.Errorf("error preparing query CountCeremonies: %w", err)
+	}
+	if q.countFailureStmt, err = db.PrepareContext(ctx, countFailure); err != nil {
+		return nil, fmt.Errorf("error preparing query CountFailure: %w", err)
 	}
 	if q.countGroupsStmt, err = db.PrepareContext(ctx, countGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query CountGroups: %w", err)
@@ -71,8 +92,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countMachinesStmt, err = db.PrepareContext(ctx, countMachines); err != nil {
 		return nil, fmt.Errorf("error preparing query CountMachines: %w", err)
 	}
+	if q.countRecoveryCodesStmt, err = db.PrepareContext(ctx, countRecoveryCodes); err != nil {
+		return nil, fmt.Errorf("error preparing query CountRecoveryCodes: %w", err)
+	}
+	if q.countUnchainedAuditStmt, err = db.PrepareContext(ctx, countUnchainedAudit); err != nil {
+		return nil, fmt.Errorf("error preparing query CountUnchainedAudit: %w", err)
+	}
 	if q.counterStmt, err = db.PrepareContext(ctx, counter); err != nil {
 		return nil, fmt.Errorf("error preparing query Counter: %w", err)
+	}
+	if q.decideApprovalStmt, err = db.PrepareContext(ctx, decideApproval); err != nil {
+		return nil, fmt.Errorf("error preparing query DecideApproval: %w", err)
 	}
 	if q.decommissionMachineStmt, err = db.PrepareContext(ctx, decommissionMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query DecommissionMachine: %w", err)
@@ -83,11 +113,23 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteIndexesStmt, err = db.PrepareContext(ctx, deleteIndexes); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteIndexes: %w", err)
 	}
+	if q.deleteLinksStmt, err = db.PrepareContext(ctx, deleteLinks); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteLinks: %w", err)
+	}
+	if q.deletePasskeyStmt, err = db.PrepareContext(ctx, deletePasskey); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePasskey: %w", err)
+	}
+	if q.deletePasskeysStmt, err = db.PrepareContext(ctx, deletePasskeys); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePasskeys: %w", err)
+	}
 	if q.deletePolicyStmt, err = db.PrepareContext(ctx, deletePolicy); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePolicy: %w", err)
 	}
 	if q.deletePolicyGroupStmt, err = db.PrepareContext(ctx, deletePolicyGroup); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePolicyGroup: %w", err)
+	}
+	if q.deleteRecoveryCodesStmt, err = db.PrepareContext(ctx, deleteRecoveryCodes); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRecoveryCodes: %w", err)
 	}
 	if q.deleteTUFRoleStmt, err = db.PrepareContext(ctx, deleteTUFRole); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteTUFRole: %w", err)
@@ -110,6 +152,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.endOfLineStmt, err = db.PrepareContext(ctx, endOfLine); err != nil {
 		return nil, fmt.Errorf("error preparing query EndOfLine: %w", err)
 	}
+	if q.endSessionStmt, err = db.PrepareContext(ctx, endSession); err != nil {
+		return nil, fmt.Errorf("error preparing query EndSession: %w", err)
+	}
+	if q.endSessionsStmt, err = db.PrepareContext(ctx, endSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query EndSessions: %w", err)
+	}
 	if q.finishJobStmt, err = db.PrepareContext(ctx, finishJob); err != nil {
 		return nil, fmt.Errorf("error preparing query FinishJob: %w", err)
 	}
@@ -122,17 +170,38 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.holdStmt, err = db.PrepareContext(ctx, hold); err != nil {
 		return nil, fmt.Errorf("error preparing query Hold: %w", err)
 	}
+	if q.identitiesStmt, err = db.PrepareContext(ctx, identities); err != nil {
+		return nil, fmt.Errorf("error preparing query Identities: %w", err)
+	}
+	if q.identityStmt, err = db.PrepareContext(ctx, identity); err != nil {
+		return nil, fmt.Errorf("error preparing query Identity: %w", err)
+	}
 	if q.indexStmt, err = db.PrepareContext(ctx, index); err != nil {
 		return nil, fmt.Errorf("error preparing query Index: %w", err)
 	}
 	if q.indexesStmt, err = db.PrepareContext(ctx, indexes); err != nil {
 		return nil, fmt.Errorf("error preparing query Indexes: %w", err)
 	}
+	if q.insertApprovalStmt, err = db.PrepareContext(ctx, insertApproval); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertApproval: %w", err)
+	}
 	if q.insertAuditStmt, err = db.PrepareContext(ctx, insertAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAudit: %w", err)
 	}
+	if q.insertCeremonyStmt, err = db.PrepareContext(ctx, insertCeremony); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCeremony: %w", err)
+	}
+	if q.insertIdentityStmt, err = db.PrepareContext(ctx, insertIdentity); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertIdentity: %w", err)
+	}
 	if q.insertJobStmt, err = db.PrepareContext(ctx, insertJob); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertJob: %w", err)
+	}
+	if q.insertKeyStmt, err = db.PrepareContext(ctx, insertKey); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertKey: %w", err)
+	}
+	if q.insertLinkStmt, err = db.PrepareContext(ctx, insertLink); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertLink: %w", err)
 	}
 	if q.insertLivePatchStmt, err = db.PrepareContext(ctx, insertLivePatch); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertLivePatch: %w", err)
@@ -146,8 +215,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertOperatorStmt, err = db.PrepareContext(ctx, insertOperator); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertOperator: %w", err)
 	}
+	if q.insertPasskeyStmt, err = db.PrepareContext(ctx, insertPasskey); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPasskey: %w", err)
+	}
 	if q.insertPublicationStmt, err = db.PrepareContext(ctx, insertPublication); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertPublication: %w", err)
+	}
+	if q.insertRecoveryCodeStmt, err = db.PrepareContext(ctx, insertRecoveryCode); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertRecoveryCode: %w", err)
 	}
 	if q.insertReportStmt, err = db.PrepareContext(ctx, insertReport); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertReport: %w", err)
@@ -155,11 +230,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertSeenStmt, err = db.PrepareContext(ctx, insertSeen); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSeen: %w", err)
 	}
+	if q.insertSessionStmt, err = db.PrepareContext(ctx, insertSession); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertSession: %w", err)
+	}
 	if q.insertTierStmt, err = db.PrepareContext(ctx, insertTier); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertTier: %w", err)
 	}
 	if q.insertTokenStmt, err = db.PrepareContext(ctx, insertToken); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertToken: %w", err)
+	}
+	if q.insertUserStmt, err = db.PrepareContext(ctx, insertUser); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertUser: %w", err)
 	}
 	if q.jobStmt, err = db.PrepareContext(ctx, job); err != nil {
 		return nil, fmt.Errorf("error preparing query Job: %w", err)
@@ -170,17 +251,26 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.jobsStmt, err = db.PrepareContext(ctx, jobs); err != nil {
 		return nil, fmt.Errorf("error preparing query Jobs: %w", err)
 	}
+	if q.keysOfStmt, err = db.PrepareContext(ctx, keysOf); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysOf: %w", err)
+	}
 	if q.latestVersionStmt, err = db.PrepareContext(ctx, latestVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query LatestVersion: %w", err)
 	}
 	if q.leaseJobStmt, err = db.PrepareContext(ctx, leaseJob); err != nil {
 		return nil, fmt.Errorf("error preparing query LeaseJob: %w", err)
 	}
+	if q.linkByHashStmt, err = db.PrepareContext(ctx, linkByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query LinkByHash: %w", err)
+	}
 	if q.livePatchStmt, err = db.PrepareContext(ctx, livePatch); err != nil {
 		return nil, fmt.Errorf("error preparing query LivePatch: %w", err)
 	}
 	if q.livePatchesStmt, err = db.PrepareContext(ctx, livePatches); err != nil {
 		return nil, fmt.Errorf("error preparing query LivePatches: %w", err)
+	}
+	if q.lockUserStmt, err = db.PrepareContext(ctx, lockUser); err != nil {
+		return nil, fmt.Errorf("error preparing query LockUser: %w", err)
 	}
 	if q.logStmt, err = db.PrepareContext(ctx, log); err != nil {
 		return nil, fmt.Errorf("error preparing query Log: %w", err)
@@ -212,6 +302,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.operatorsStmt, err = db.PrepareContext(ctx, operators); err != nil {
 		return nil, fmt.Errorf("error preparing query Operators: %w", err)
 	}
+	if q.passkeysStmt, err = db.PrepareContext(ctx, passkeys); err != nil {
+		return nil, fmt.Errorf("error preparing query Passkeys: %w", err)
+	}
 	if q.policiesStmt, err = db.PrepareContext(ctx, policies); err != nil {
 		return nil, fmt.Errorf("error preparing query Policies: %w", err)
 	}
@@ -227,8 +320,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.policyGroupsStmt, err = db.PrepareContext(ctx, policyGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query PolicyGroups: %w", err)
 	}
+	if q.proveSessionStmt, err = db.PrepareContext(ctx, proveSession); err != nil {
+		return nil, fmt.Errorf("error preparing query ProveSession: %w", err)
+	}
+	if q.pruneCeremoniesStmt, err = db.PrepareContext(ctx, pruneCeremonies); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneCeremonies: %w", err)
+	}
+	if q.pruneLinksStmt, err = db.PrepareContext(ctx, pruneLinks); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneLinks: %w", err)
+	}
 	if q.pruneReportsStmt, err = db.PrepareContext(ctx, pruneReports); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneReports: %w", err)
+	}
+	if q.pruneSessionsStmt, err = db.PrepareContext(ctx, pruneSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneSessions: %w", err)
 	}
 	if q.pruneTUFFilesStmt, err = db.PrepareContext(ctx, pruneTUFFiles); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneTUFFiles: %w", err)
@@ -245,11 +350,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.reenrollMachineStmt, err = db.PrepareContext(ctx, reenrollMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query ReenrollMachine: %w", err)
 	}
+	if q.rehashPasswordStmt, err = db.PrepareContext(ctx, rehashPassword); err != nil {
+		return nil, fmt.Errorf("error preparing query RehashPassword: %w", err)
+	}
 	if q.releaseJobStmt, err = db.PrepareContext(ctx, releaseJob); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseJob: %w", err)
 	}
 	if q.reportsStmt, err = db.PrepareContext(ctx, reports); err != nil {
 		return nil, fmt.Errorf("error preparing query Reports: %w", err)
+	}
+	if q.revokeKeyOfStmt, err = db.PrepareContext(ctx, revokeKeyOf); err != nil {
+		return nil, fmt.Errorf("error preparing query RevokeKeyOf: %w", err)
 	}
 	if q.revokeOperatorStmt, err = db.PrepareContext(ctx, revokeOperator); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeOperator: %w", err)
@@ -284,8 +395,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveUpdateStmt, err = db.PrepareContext(ctx, saveUpdate); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveUpdate: %w", err)
 	}
+	if q.sessionByHashStmt, err = db.PrepareContext(ctx, sessionByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionByHash: %w", err)
+	}
+	if q.sessionsStmt, err = db.PrepareContext(ctx, sessions); err != nil {
+		return nil, fmt.Errorf("error preparing query Sessions: %w", err)
+	}
 	if q.setJobVersionStmt, err = db.PrepareContext(ctx, setJobVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SetJobVersion: %w", err)
+	}
+	if q.setPasswordStmt, err = db.PrepareContext(ctx, setPassword); err != nil {
+		return nil, fmt.Errorf("error preparing query SetPassword: %w", err)
+	}
+	if q.setTOTPStmt, err = db.PrepareContext(ctx, setTOTP); err != nil {
+		return nil, fmt.Errorf("error preparing query SetTOTP: %w", err)
 	}
 	if q.settingStmt, err = db.PrepareContext(ctx, setting); err != nil {
 		return nil, fmt.Errorf("error preparing query Setting: %w", err)
@@ -298,6 +421,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.tUFFilesStmt, err = db.PrepareContext(ctx, tUFFiles); err != nil {
 		return nil, fmt.Errorf("error preparing query TUFFiles: %w", err)
+	}
+	if q.takeCeremonyStmt, err = db.PrepareContext(ctx, takeCeremony); err != nil {
+		return nil, fmt.Errorf("error preparing query TakeCeremony: %w", err)
 	}
 	if q.tierStmt, err = db.PrepareContext(ctx, tier); err != nil {
 		return nil, fmt.Errorf("error preparing query Tier: %w", err)
@@ -320,17 +446,56 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.touchMachineStmt, err = db.PrepareContext(ctx, touchMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchMachine: %w", err)
 	}
+	if q.unchainedAuditStmt, err = db.PrepareContext(ctx, unchainedAudit); err != nil {
+		return nil, fmt.Errorf("error preparing query UnchainedAudit: %w", err)
+	}
+	if q.unlockUserStmt, err = db.PrepareContext(ctx, unlockUser); err != nil {
+		return nil, fmt.Errorf("error preparing query UnlockUser: %w", err)
+	}
 	if q.updateMachineStmt, err = db.PrepareContext(ctx, updateMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateMachine: %w", err)
+	}
+	if q.updateUserStmt, err = db.PrepareContext(ctx, updateUser); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateUser: %w", err)
 	}
 	if q.updatesStmt, err = db.PrepareContext(ctx, updates); err != nil {
 		return nil, fmt.Errorf("error preparing query Updates: %w", err)
 	}
+	if q.useApprovalStmt, err = db.PrepareContext(ctx, useApproval); err != nil {
+		return nil, fmt.Errorf("error preparing query UseApproval: %w", err)
+	}
+	if q.useLinkStmt, err = db.PrepareContext(ctx, useLink); err != nil {
+		return nil, fmt.Errorf("error preparing query UseLink: %w", err)
+	}
 	if q.useOperatorStmt, err = db.PrepareContext(ctx, useOperator); err != nil {
 		return nil, fmt.Errorf("error preparing query UseOperator: %w", err)
 	}
+	if q.usePasskeyStmt, err = db.PrepareContext(ctx, usePasskey); err != nil {
+		return nil, fmt.Errorf("error preparing query UsePasskey: %w", err)
+	}
+	if q.useRecoveryCodeStmt, err = db.PrepareContext(ctx, useRecoveryCode); err != nil {
+		return nil, fmt.Errorf("error preparing query UseRecoveryCode: %w", err)
+	}
+	if q.useSessionStmt, err = db.PrepareContext(ctx, useSession); err != nil {
+		return nil, fmt.Errorf("error preparing query UseSession: %w", err)
+	}
+	if q.useTOTPStmt, err = db.PrepareContext(ctx, useTOTP); err != nil {
+		return nil, fmt.Errorf("error preparing query UseTOTP: %w", err)
+	}
 	if q.useTokenStmt, err = db.PrepareContext(ctx, useToken); err != nil {
 		return nil, fmt.Errorf("error preparing query UseToken: %w", err)
+	}
+	if q.userStmt, err = db.PrepareContext(ctx, user); err != nil {
+		return nil, fmt.Errorf("error preparing query User: %w", err)
+	}
+	if q.userByNameStmt, err = db.PrepareContext(ctx, userByName); err != nil {
+		return nil, fmt.Errorf("error preparing query UserByName: %w", err)
+	}
+	if q.userSeenStmt, err = db.PrepareContext(ctx, userSeen); err != nil {
+		return nil, fmt.Errorf("error preparing query UserSeen: %w", err)
+	}
+	if q.usersStmt, err = db.PrepareContext(ctx, users); err != nil {
+		return nil, fmt.Errorf("error preparing query Users: %w", err)
 	}
 	if q.waitingJobsStmt, err = db.PrepareContext(ctx, waitingJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query WaitingJobs: %w", err)
@@ -360,9 +525,29 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing allMachinesStmt: %w", cerr)
 		}
 	}
+	if q.approvalStmt != nil {
+		if cerr := q.approvalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing approvalStmt: %w", cerr)
+		}
+	}
+	if q.approvalsStmt != nil {
+		if cerr := q.approvalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing approvalsStmt: %w", cerr)
+		}
+	}
+	if q.auditChainStmt != nil {
+		if cerr := q.auditChainStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing auditChainStmt: %w", cerr)
+		}
+	}
 	if q.auditEntriesStmt != nil {
 		if cerr := q.auditEntriesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing auditEntriesStmt: %w", cerr)
+		}
+	}
+	if q.auditHashStmt != nil {
+		if cerr := q.auditHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing auditHashStmt: %w", cerr)
 		}
 	}
 	if q.blockLivePatchStmt != nil {
@@ -380,6 +565,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing cancelRunningJobStmt: %w", cerr)
 		}
 	}
+	if q.chainAuditStmt != nil {
+		if cerr := q.chainAuditStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing chainAuditStmt: %w", cerr)
+		}
+	}
 	if q.changesStmt != nil {
 		if cerr := q.changesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing changesStmt: %w", cerr)
@@ -393,6 +583,16 @@ func (q *Queries) Close() error {
 	if q.choosersOfStmt != nil {
 		if cerr := q.choosersOfStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing choosersOfStmt: %w", cerr)
+		}
+	}
+	if q.countCeremoniesStmt != nil {
+		if cerr := q.countCeremoniesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countCeremoniesStmt: %w", cerr)
+		}
+	}
+	if q.countFailureStmt != nil {
+		if cerr := q.countFailureStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countFailureStmt: %w", cerr)
 		}
 	}
 	if q.countGroupsStmt != nil {
@@ -415,9 +615,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countMachinesStmt: %w", cerr)
 		}
 	}
+	if q.countRecoveryCodesStmt != nil {
+		if cerr := q.countRecoveryCodesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countRecoveryCodesStmt: %w", cerr)
+		}
+	}
+	if q.countUnchainedAuditStmt != nil {
+		if cerr := q.countUnchainedAuditStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countUnchainedAuditStmt: %w", cerr)
+		}
+	}
 	if q.counterStmt != nil {
 		if cerr := q.counterStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing counterStmt: %w", cerr)
+		}
+	}
+	if q.decideApprovalStmt != nil {
+		if cerr := q.decideApprovalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing decideApprovalStmt: %w", cerr)
 		}
 	}
 	if q.decommissionMachineStmt != nil {
@@ -435,6 +650,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteIndexesStmt: %w", cerr)
 		}
 	}
+	if q.deleteLinksStmt != nil {
+		if cerr := q.deleteLinksStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteLinksStmt: %w", cerr)
+		}
+	}
+	if q.deletePasskeyStmt != nil {
+		if cerr := q.deletePasskeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePasskeyStmt: %w", cerr)
+		}
+	}
+	if q.deletePasskeysStmt != nil {
+		if cerr := q.deletePasskeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePasskeysStmt: %w", cerr)
+		}
+	}
 	if q.deletePolicyStmt != nil {
 		if cerr := q.deletePolicyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deletePolicyStmt: %w", cerr)
@@ -443,6 +673,11 @@ func (q *Queries) Close() error {
 	if q.deletePolicyGroupStmt != nil {
 		if cerr := q.deletePolicyGroupStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deletePolicyGroupStmt: %w", cerr)
+		}
+	}
+	if q.deleteRecoveryCodesStmt != nil {
+		if cerr := q.deleteRecoveryCodesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRecoveryCodesStmt: %w", cerr)
 		}
 	}
 	if q.deleteTUFRoleStmt != nil {
@@ -480,6 +715,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing endOfLineStmt: %w", cerr)
 		}
 	}
+	if q.endSessionStmt != nil {
+		if cerr := q.endSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endSessionStmt: %w", cerr)
+		}
+	}
+	if q.endSessionsStmt != nil {
+		if cerr := q.endSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endSessionsStmt: %w", cerr)
+		}
+	}
 	if q.finishJobStmt != nil {
 		if cerr := q.finishJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing finishJobStmt: %w", cerr)
@@ -500,6 +745,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing holdStmt: %w", cerr)
 		}
 	}
+	if q.identitiesStmt != nil {
+		if cerr := q.identitiesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing identitiesStmt: %w", cerr)
+		}
+	}
+	if q.identityStmt != nil {
+		if cerr := q.identityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing identityStmt: %w", cerr)
+		}
+	}
 	if q.indexStmt != nil {
 		if cerr := q.indexStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing indexStmt: %w", cerr)
@@ -510,14 +765,39 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing indexesStmt: %w", cerr)
 		}
 	}
+	if q.insertApprovalStmt != nil {
+		if cerr := q.insertApprovalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertApprovalStmt: %w", cerr)
+		}
+	}
 	if q.insertAuditStmt != nil {
 		if cerr := q.insertAuditStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertAuditStmt: %w", cerr)
 		}
 	}
+	if q.insertCeremonyStmt != nil {
+		if cerr := q.insertCeremonyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCeremonyStmt: %w", cerr)
+		}
+	}
+	if q.insertIdentityStmt != nil {
+		if cerr := q.insertIdentityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertIdentityStmt: %w", cerr)
+		}
+	}
 	if q.insertJobStmt != nil {
 		if cerr := q.insertJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertJobStmt: %w", cerr)
+		}
+	}
+	if q.insertKeyStmt != nil {
+		if cerr := q.insertKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertKeyStmt: %w", cerr)
+		}
+	}
+	if q.insertLinkStmt != nil {
+		if cerr := q.insertLinkStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertLinkStmt: %w", cerr)
 		}
 	}
 	if q.insertLivePatchStmt != nil {
@@ -540,9 +820,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertOperatorStmt: %w", cerr)
 		}
 	}
+	if q.insertPasskeyStmt != nil {
+		if cerr := q.insertPasskeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPasskeyStmt: %w", cerr)
+		}
+	}
 	if q.insertPublicationStmt != nil {
 		if cerr := q.insertPublicationStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertPublicationStmt: %w", cerr)
+		}
+	}
+	if q.insertRecoveryCodeStmt != nil {
+		if cerr := q.insertRecoveryCodeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertRecoveryCodeStmt: %w", cerr)
 		}
 	}
 	if q.insertReportStmt != nil {
@@ -555,6 +845,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertSeenStmt: %w", cerr)
 		}
 	}
+	if q.insertSessionStmt != nil {
+		if cerr := q.insertSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertSessionStmt: %w", cerr)
+		}
+	}
 	if q.insertTierStmt != nil {
 		if cerr := q.insertTierStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertTierStmt: %w", cerr)
@@ -563,6 +858,11 @@ func (q *Queries) Close() error {
 	if q.insertTokenStmt != nil {
 		if cerr := q.insertTokenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertTokenStmt: %w", cerr)
+		}
+	}
+	if q.insertUserStmt != nil {
+		if cerr := q.insertUserStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertUserStmt: %w", cerr)
 		}
 	}
 	if q.jobStmt != nil {
@@ -580,6 +880,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing jobsStmt: %w", cerr)
 		}
 	}
+	if q.keysOfStmt != nil {
+		if cerr := q.keysOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysOfStmt: %w", cerr)
+		}
+	}
 	if q.latestVersionStmt != nil {
 		if cerr := q.latestVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing latestVersionStmt: %w", cerr)
@@ -590,6 +895,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing leaseJobStmt: %w", cerr)
 		}
 	}
+	if q.linkByHashStmt != nil {
+		if cerr := q.linkByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing linkByHashStmt: %w", cerr)
+		}
+	}
 	if q.livePatchStmt != nil {
 		if cerr := q.livePatchStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing livePatchStmt: %w", cerr)
@@ -598,6 +908,11 @@ func (q *Queries) Close() error {
 	if q.livePatchesStmt != nil {
 		if cerr := q.livePatchesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing livePatchesStmt: %w", cerr)
+		}
+	}
+	if q.lockUserStmt != nil {
+		if cerr := q.lockUserStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lockUserStmt: %w", cerr)
 		}
 	}
 	if q.logStmt != nil {
@@ -650,6 +965,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing operatorsStmt: %w", cerr)
 		}
 	}
+	if q.passkeysStmt != nil {
+		if cerr := q.passkeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing passkeysStmt: %w", cerr)
+		}
+	}
 	if q.policiesStmt != nil {
 		if cerr := q.policiesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing policiesStmt: %w", cerr)
@@ -675,9 +995,29 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing policyGroupsStmt: %w", cerr)
 		}
 	}
+	if q.proveSessionStmt != nil {
+		if cerr := q.proveSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing proveSessionStmt: %w", cerr)
+		}
+	}
+	if q.pruneCeremoniesStmt != nil {
+		if cerr := q.pruneCeremoniesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneCeremoniesStmt: %w", cerr)
+		}
+	}
+	if q.pruneLinksStmt != nil {
+		if cerr := q.pruneLinksStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneLinksStmt: %w", cerr)
+		}
+	}
 	if q.pruneReportsStmt != nil {
 		if cerr := q.pruneReportsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing pruneReportsStmt: %w", cerr)
+		}
+	}
+	if q.pruneSessionsStmt != nil {
+		if cerr := q.pruneSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneSessionsStmt: %w", cerr)
 		}
 	}
 	if q.pruneTUFFilesStmt != nil {
@@ -705,6 +1045,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing reenrollMachineStmt: %w", cerr)
 		}
 	}
+	if q.rehashPasswordStmt != nil {
+		if cerr := q.rehashPasswordStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rehashPasswordStmt: %w", cerr)
+		}
+	}
 	if q.releaseJobStmt != nil {
 		if cerr := q.releaseJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing releaseJobStmt: %w", cerr)
@@ -713,6 +1058,11 @@ func (q *Queries) Close() error {
 	if q.reportsStmt != nil {
 		if cerr := q.reportsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reportsStmt: %w", cerr)
+		}
+	}
+	if q.revokeKeyOfStmt != nil {
+		if cerr := q.revokeKeyOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing revokeKeyOfStmt: %w", cerr)
 		}
 	}
 	if q.revokeOperatorStmt != nil {
@@ -770,9 +1120,29 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveUpdateStmt: %w", cerr)
 		}
 	}
+	if q.sessionByHashStmt != nil {
+		if cerr := q.sessionByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionByHashStmt: %w", cerr)
+		}
+	}
+	if q.sessionsStmt != nil {
+		if cerr := q.sessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsStmt: %w", cerr)
+		}
+	}
 	if q.setJobVersionStmt != nil {
 		if cerr := q.setJobVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setJobVersionStmt: %w", cerr)
+		}
+	}
+	if q.setPasswordStmt != nil {
+		if cerr := q.setPasswordStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setPasswordStmt: %w", cerr)
+		}
+	}
+	if q.setTOTPStmt != nil {
+		if cerr := q.setTOTPStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setTOTPStmt: %w", cerr)
 		}
 	}
 	if q.settingStmt != nil {
@@ -793,6 +1163,11 @@ func (q *Queries) Close() error {
 	if q.tUFFilesStmt != nil {
 		if cerr := q.tUFFilesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing tUFFilesStmt: %w", cerr)
+		}
+	}
+	if q.takeCeremonyStmt != nil {
+		if cerr := q.takeCeremonyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing takeCeremonyStmt: %w", cerr)
 		}
 	}
 	if q.tierStmt != nil {
@@ -830,9 +1205,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing touchMachineStmt: %w", cerr)
 		}
 	}
+	if q.unchainedAuditStmt != nil {
+		if cerr := q.unchainedAuditStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unchainedAuditStmt: %w", cerr)
+		}
+	}
+	if q.unlockUserStmt != nil {
+		if cerr := q.unlockUserStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unlockUserStmt: %w", cerr)
+		}
+	}
 	if q.updateMachineStmt != nil {
 		if cerr := q.updateMachineStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateMachineStmt: %w", cerr)
+		}
+	}
+	if q.updateUserStmt != nil {
+		if cerr := q.updateUserStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateUserStmt: %w", cerr)
 		}
 	}
 	if q.updatesStmt != nil {
@@ -840,14 +1230,64 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing updatesStmt: %w", cerr)
 		}
 	}
+	if q.useApprovalStmt != nil {
+		if cerr := q.useApprovalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useApprovalStmt: %w", cerr)
+		}
+	}
+	if q.useLinkStmt != nil {
+		if cerr := q.useLinkStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useLinkStmt: %w", cerr)
+		}
+	}
 	if q.useOperatorStmt != nil {
 		if cerr := q.useOperatorStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing useOperatorStmt: %w", cerr)
 		}
 	}
+	if q.usePasskeyStmt != nil {
+		if cerr := q.usePasskeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing usePasskeyStmt: %w", cerr)
+		}
+	}
+	if q.useRecoveryCodeStmt != nil {
+		if cerr := q.useRecoveryCodeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useRecoveryCodeStmt: %w", cerr)
+		}
+	}
+	if q.useSessionStmt != nil {
+		if cerr := q.useSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useSessionStmt: %w", cerr)
+		}
+	}
+	if q.useTOTPStmt != nil {
+		if cerr := q.useTOTPStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useTOTPStmt: %w", cerr)
+		}
+	}
 	if q.useTokenStmt != nil {
 		if cerr := q.useTokenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing useTokenStmt: %w", cerr)
+		}
+	}
+	if q.userStmt != nil {
+		if cerr := q.userStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing userStmt: %w", cerr)
+		}
+	}
+	if q.userByNameStmt != nil {
+		if cerr := q.userByNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing userByNameStmt: %w", cerr)
+		}
+	}
+	if q.userSeenStmt != nil {
+		if cerr := q.userSeenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing userSeenStmt: %w", cerr)
+		}
+	}
+	if q.usersStmt != nil {
+		if cerr := q.usersStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing usersStmt: %w", cerr)
 		}
 	}
 	if q.waitingJobsStmt != nil {
@@ -898,23 +1338,37 @@ type Queries struct {
 	addToCounterStmt        *sql.Stmt
 	addToLineStmt           *sql.Stmt
 	allMachinesStmt         *sql.Stmt
+	approvalStmt            *sql.Stmt
+	approvalsStmt           *sql.Stmt
+	auditChainStmt          *sql.Stmt
 	auditEntriesStmt        *sql.Stmt
+	auditHashStmt           *sql.Stmt
 	blockLivePatchStmt      *sql.Stmt
 	cancelQueuedJobStmt     *sql.Stmt
 	cancelRunningJobStmt    *sql.Stmt
+	chainAuditStmt          *sql.Stmt
 	changesStmt             *sql.Stmt
 	choicesStmt             *sql.Stmt
 	choosersOfStmt          *sql.Stmt
+	countCeremoniesStmt     *sql.Stmt
+	countFailureStmt        *sql.Stmt
 	countGroupsStmt         *sql.Stmt
 	countJobsStmt           *sql.Stmt
 	countLiveMachinesStmt   *sql.Stmt
 	countMachinesStmt       *sql.Stmt
+	countRecoveryCodesStmt  *sql.Stmt
+	countUnchainedAuditStmt *sql.Stmt
 	counterStmt             *sql.Stmt
+	decideApprovalStmt      *sql.Stmt
 	decommissionMachineStmt *sql.Stmt
 	deleteChoiceStmt        *sql.Stmt
 	deleteIndexesStmt       *sql.Stmt
+	deleteLinksStmt         *sql.Stmt
+	deletePasskeyStmt       *sql.Stmt
+	deletePasskeysStmt      *sql.Stmt
 	deletePolicyStmt        *sql.Stmt
 	deletePolicyGroupStmt   *sql.Stmt
+	deleteRecoveryCodesStmt *sql.Stmt
 	deleteTUFRoleStmt       *sql.Stmt
 	deleteTierStmt          *sql.Stmt
 	deleteUpdateStmt        *sql.Stmt
@@ -922,30 +1376,46 @@ type Queries struct {
 	drawSequenceStmt        *sql.Stmt
 	drawVersionStmt         *sql.Stmt
 	endOfLineStmt           *sql.Stmt
+	endSessionStmt          *sql.Stmt
+	endSessionsStmt         *sql.Stmt
 	finishJobStmt           *sql.Stmt
 	giveUpJobStmt           *sql.Stmt
 	heartbeatJobStmt        *sql.Stmt
 	holdStmt                *sql.Stmt
+	identitiesStmt          *sql.Stmt
+	identityStmt            *sql.Stmt
 	indexStmt               *sql.Stmt
 	indexesStmt             *sql.Stmt
+	insertApprovalStmt      *sql.Stmt
 	insertAuditStmt         *sql.Stmt
+	insertCeremonyStmt      *sql.Stmt
+	insertIdentityStmt      *sql.Stmt
 	insertJobStmt           *sql.Stmt
+	insertKeyStmt           *sql.Stmt
+	insertLinkStmt          *sql.Stmt
 	insertLivePatchStmt     *sql.Stmt
 	insertLogStmt           *sql.Stmt
 	insertMachineStmt       *sql.Stmt
 	insertOperatorStmt      *sql.Stmt
+	insertPasskeyStmt       *sql.Stmt
 	insertPublicationStmt   *sql.Stmt
+	insertRecoveryCodeStmt  *sql.Stmt
 	insertReportStmt        *sql.Stmt
 	insertSeenStmt          *sql.Stmt
+	insertSessionStmt       *sql.Stmt
 	insertTierStmt          *sql.Stmt
 	insertTokenStmt         *sql.Stmt
+	insertUserStmt          *sql.Stmt
 	jobStmt                 *sql.Stmt
 	jobOfSelectionStmt      *sql.Stmt
 	jobsStmt                *sql.Stmt
+	keysOfStmt              *sql.Stmt
 	latestVersionStmt       *sql.Stmt
 	leaseJobStmt            *sql.Stmt
+	linkByHashStmt          *sql.Stmt
 	livePatchStmt           *sql.Stmt
 	livePatchesStmt         *sql.Stmt
+	lockUserStmt            *sql.Stmt
 	logStmt                 *sql.Stmt
 	machineByCredentialStmt *sql.Stmt
 	machineByIDStmt         *sql.Stmt
@@ -956,19 +1426,26 @@ type Queries struct {
 	newestOfSelectionStmt   *sql.Stmt
 	operatorByHashStmt      *sql.Stmt
 	operatorsStmt           *sql.Stmt
+	passkeysStmt            *sql.Stmt
 	policiesStmt            *sql.Stmt
 	policiesInStmt          *sql.Stmt
 	policiesOfStmt          *sql.Stmt
 	policyStmt              *sql.Stmt
 	policyGroupsStmt        *sql.Stmt
+	proveSessionStmt        *sql.Stmt
+	pruneCeremoniesStmt     *sql.Stmt
+	pruneLinksStmt          *sql.Stmt
 	pruneReportsStmt        *sql.Stmt
+	pruneSessionsStmt       *sql.Stmt
 	pruneTUFFilesStmt       *sql.Stmt
 	publicationsStmt        *sql.Stmt
 	publishedForStmt        *sql.Stmt
 	rebuildsStmt            *sql.Stmt
 	reenrollMachineStmt     *sql.Stmt
+	rehashPasswordStmt      *sql.Stmt
 	releaseJobStmt          *sql.Stmt
 	reportsStmt             *sql.Stmt
+	revokeKeyOfStmt         *sql.Stmt
 	revokeOperatorStmt      *sql.Stmt
 	revokeTokenStmt         *sql.Stmt
 	saveChangeStmt          *sql.Stmt
@@ -980,11 +1457,16 @@ type Queries struct {
 	saveSettingStmt         *sql.Stmt
 	saveTUFFileStmt         *sql.Stmt
 	saveUpdateStmt          *sql.Stmt
+	sessionByHashStmt       *sql.Stmt
+	sessionsStmt            *sql.Stmt
 	setJobVersionStmt       *sql.Stmt
+	setPasswordStmt         *sql.Stmt
+	setTOTPStmt             *sql.Stmt
 	settingStmt             *sql.Stmt
 	settingsStmt            *sql.Stmt
 	stageJobStmt            *sql.Stmt
 	tUFFilesStmt            *sql.Stmt
+	takeCeremonyStmt        *sql.Stmt
 	tierStmt                *sql.Stmt
 	tiersStmt               *sql.Stmt
 	tiersOfStmt             *sql.Stmt
@@ -992,10 +1474,23 @@ type Queries struct {
 	tokenByIDStmt           *sql.Stmt
 	tokensStmt              *sql.Stmt
 	touchMachineStmt        *sql.Stmt
+	unchainedAuditStmt      *sql.Stmt
+	unlockUserStmt          *sql.Stmt
 	updateMachineStmt       *sql.Stmt
+	updateUserStmt          *sql.Stmt
 	updatesStmt             *sql.Stmt
+	useApprovalStmt         *sql.Stmt
+	useLinkStmt             *sql.Stmt
 	useOperatorStmt         *sql.Stmt
+	usePasskeyStmt          *sql.Stmt
+	useRecoveryCodeStmt     *sql.Stmt
+	useSessionStmt          *sql.Stmt
+	useTOTPStmt             *sql.Stmt
 	useTokenStmt            *sql.Stmt
+	userStmt                *sql.Stmt
+	userByNameStmt          *sql.Stmt
+	userSeenStmt            *sql.Stmt
+	usersStmt               *sql.Stmt
 	waitingJobsStmt         *sql.Stmt
 }
 
@@ -1007,23 +1502,37 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		addToCounterStmt:        q.addToCounterStmt,
 		addToLineStmt:           q.addToLineStmt,
 		allMachinesStmt:         q.allMachinesStmt,
+		approvalStmt:            q.approvalStmt,
+		approvalsStmt:           q.approvalsStmt,
+		auditChainStmt:          q.auditChainStmt,
 		auditEntriesStmt:        q.auditEntriesStmt,
+		auditHashStmt:           q.auditHashStmt,
 		blockLivePatchStmt:      q.blockLivePatchStmt,
 		cancelQueuedJobStmt:     q.cancelQueuedJobStmt,
 		cancelRunningJobStmt:    q.cancelRunningJobStmt,
+		chainAuditStmt:          q.chainAuditStmt,
 		changesStmt:             q.changesStmt,
 		choicesStmt:             q.choicesStmt,
 		choosersOfStmt:          q.choosersOfStmt,
+		countCeremoniesStmt:     q.countCeremoniesStmt,
+		countFailureStmt:        q.countFailureStmt,
 		countGroupsStmt:         q.countGroupsStmt,
 		countJobsStmt:           q.countJobsStmt,
 		countLiveMachinesStmt:   q.countLiveMachinesStmt,
 		countMachinesStmt:       q.countMachinesStmt,
+		countRecoveryCodesStmt:  q.countRecoveryCodesStmt,
+		countUnchainedAuditStmt: q.countUnchainedAuditStmt,
 		counterStmt:             q.counterStmt,
+		decideApprovalStmt:      q.decideApprovalStmt,
 		decommissionMachineStmt: q.decommissionMachineStmt,
 		deleteChoiceStmt:        q.deleteChoiceStmt,
 		deleteIndexesStmt:       q.deleteIndexesStmt,
+		deleteLinksStmt:         q.deleteLinksStmt,
+		deletePasskeyStmt:       q.deletePasskeyStmt,
+		deletePasskeysStmt:      q.deletePasskeysStmt,
 		deletePolicyStmt:        q.deletePolicyStmt,
 		deletePolicyGroupStmt:   q.deletePolicyGroupStmt,
+		deleteRecoveryCodesStmt: q.deleteRecoveryCodesStmt,
 		deleteTUFRoleStmt:       q.deleteTUFRoleStmt,
 		deleteTierStmt:          q.deleteTierStmt,
 		deleteUpdateStmt:        q.deleteUpdateStmt,
@@ -1031,30 +1540,46 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		drawSequenceStmt:        q.drawSequenceStmt,
 		drawVersionStmt:         q.drawVersionStmt,
 		endOfLineStmt:           q.endOfLineStmt,
+		endSessionStmt:          q.endSessionStmt,
+		endSessionsStmt:         q.endSessionsStmt,
 		finishJobStmt:           q.finishJobStmt,
 		giveUpJobStmt:           q.giveUpJobStmt,
 		heartbeatJobStmt:        q.heartbeatJobStmt,
 		holdStmt:                q.holdStmt,
+		identitiesStmt:          q.identitiesStmt,
+		identityStmt:            q.identityStmt,
 		indexStmt:               q.indexStmt,
 		indexesStmt:             q.indexesStmt,
+		insertApprovalStmt:      q.insertApprovalStmt,
 		insertAuditStmt:         q.insertAuditStmt,
+		insertCeremonyStmt:      q.insertCeremonyStmt,
+		insertIdentityStmt:      q.insertIdentityStmt,
 		insertJobStmt:           q.insertJobStmt,
+		insertKeyStmt:           q.insertKeyStmt,
+		insertLinkStmt:          q.insertLinkStmt,
 		insertLivePatchStmt:     q.insertLivePatchStmt,
 		insertLogStmt:           q.insertLogStmt,
 		insertMachineStmt:       q.insertMachineStmt,
 		insertOperatorStmt:      q.insertOperatorStmt,
+		insertPasskeyStmt:       q.insertPasskeyStmt,
 		insertPublicationStmt:   q.insertPublicationStmt,
+		insertRecoveryCodeStmt:  q.insertRecoveryCodeStmt,
 		insertReportStmt:        q.insertReportStmt,
 		insertSeenStmt:          q.insertSeenStmt,
+		insertSessionStmt:       q.insertSessionStmt,
 		insertTierStmt:          q.insertTierStmt,
 		insertTokenStmt:         q.insertTokenStmt,
+		insertUserStmt:          q.insertUserStmt,
 		jobStmt:                 q.jobStmt,
 		jobOfSelectionStmt:      q.jobOfSelectionStmt,
 		jobsStmt:                q.jobsStmt,
+		keysOfStmt:              q.keysOfStmt,
 		latestVersionStmt:       q.latestVersionStmt,
 		leaseJobStmt:            q.leaseJobStmt,
+		linkByHashStmt:          q.linkByHashStmt,
 		livePatchStmt:           q.livePatchStmt,
 		livePatchesStmt:         q.livePatchesStmt,
+		lockUserStmt:            q.lockUserStmt,
 		logStmt:                 q.logStmt,
 		machineByCredentialStmt: q.machineByCredentialStmt,
 		machineByIDStmt:         q.machineByIDStmt,
@@ -1065,19 +1590,26 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		newestOfSelectionStmt:   q.newestOfSelectionStmt,
 		operatorByHashStmt:      q.operatorByHashStmt,
 		operatorsStmt:           q.operatorsStmt,
+		passkeysStmt:            q.passkeysStmt,
 		policiesStmt:            q.policiesStmt,
 		policiesInStmt:          q.policiesInStmt,
 		policiesOfStmt:          q.policiesOfStmt,
 		policyStmt:              q.policyStmt,
 		policyGroupsStmt:        q.policyGroupsStmt,
+		proveSessionStmt:        q.proveSessionStmt,
+		pruneCeremoniesStmt:     q.pruneCeremoniesStmt,
+		pruneLinksStmt:          q.pruneLinksStmt,
 		pruneReportsStmt:        q.pruneReportsStmt,
+		pruneSessionsStmt:       q.pruneSessionsStmt,
 		pruneTUFFilesStmt:       q.pruneTUFFilesStmt,
 		publicationsStmt:        q.publicationsStmt,
 		publishedForStmt:        q.publishedForStmt,
 		rebuildsStmt:            q.rebuildsStmt,
 		reenrollMachineStmt:     q.reenrollMachineStmt,
+		rehashPasswordStmt:      q.rehashPasswordStmt,
 		releaseJobStmt:          q.releaseJobStmt,
 		reportsStmt:             q.reportsStmt,
+		revokeKeyOfStmt:         q.revokeKeyOfStmt,
 		revokeOperatorStmt:      q.revokeOperatorStmt,
 		revokeTokenStmt:         q.revokeTokenStmt,
 		saveChangeStmt:          q.saveChangeStmt,
@@ -1089,11 +1621,16 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		saveSettingStmt:         q.saveSettingStmt,
 		saveTUFFileStmt:         q.saveTUFFileStmt,
 		saveUpdateStmt:          q.saveUpdateStmt,
+		sessionByHashStmt:       q.sessionByHashStmt,
+		sessionsStmt:            q.sessionsStmt,
 		setJobVersionStmt:       q.setJobVersionStmt,
+		setPasswordStmt:         q.setPasswordStmt,
+		setTOTPStmt:             q.setTOTPStmt,
 		settingStmt:             q.settingStmt,
 		settingsStmt:            q.settingsStmt,
 		stageJobStmt:            q.stageJobStmt,
 		tUFFilesStmt:            q.tUFFilesStmt,
+		takeCeremonyStmt:        q.takeCeremonyStmt,
 		tierStmt:                q.tierStmt,
 		tiersStmt:               q.tiersStmt,
 		tiersOfStmt:             q.tiersOfStmt,
@@ -1101,10 +1638,23 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tokenByIDStmt:           q.tokenByIDStmt,
 		tokensStmt:              q.tokensStmt,
 		touchMachineStmt:        q.touchMachineStmt,
+		unchainedAuditStmt:      q.unchainedAuditStmt,
+		unlockUserStmt:          q.unlockUserStmt,
 		updateMachineStmt:       q.updateMachineStmt,
+		updateUserStmt:          q.updateUserStmt,
 		updatesStmt:             q.updatesStmt,
+		useApprovalStmt:         q.useApprovalStmt,
+		useLinkStmt:             q.useLinkStmt,
 		useOperatorStmt:         q.useOperatorStmt,
+		usePasskeyStmt:          q.usePasskeyStmt,
+		useRecoveryCodeStmt:     q.useRecoveryCodeStmt,
+		useSessionStmt:          q.useSessionStmt,
+		useTOTPStmt:             q.useTOTPStmt,
 		useTokenStmt:            q.useTokenStmt,
+		userStmt:                q.userStmt,
+		userByNameStmt:          q.userByNameStmt,
+		userSeenStmt:            q.userSeenStmt,
+		usersStmt:               q.usersStmt,
 		waitingJobsStmt:         q.waitingJobsStmt,
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const auditEntries = `-- name: AuditEntries :many
-SELECT id, time, actor, action, object, detail FROM audit
+SELECT id, time, actor, action, object, detail, seq, hash FROM audit
 WHERE (CAST($1 AS BOOLEAN) OR id < $2)
   AND (CAST($3 AS BOOLEAN) OR actor = $4)
   AND (CAST($5 AS BOOLEAN) OR action = $6)
@@ -59,6 +59,8 @@ func (q *Queries) AuditEntries(ctx context.Context, arg AuditEntriesParams) ([]A
 			&i.Action,
 			&i.Object,
 			&i.Detail,
+			&i.Seq,
+			&i.Hash,
 		); err != nil {
 			return nil, err
 		}
@@ -142,32 +144,6 @@ UPDATE counters SET value = value WHERE name = $1
 
 func (q *Queries) Hold(ctx context.Context, name string) error {
 	_, err := q.exec(ctx, q.holdStmt, hold, name)
-	return err
-}
-
-const insertAudit = `-- name: InsertAudit :exec
-INSERT INTO audit (id, time, actor, action, object, detail)
-VALUES ($1, $2, $3, $4, $5, $6)
-`
-
-type InsertAuditParams struct {
-	ID     string
-	Time   int64
-	Actor  string
-	Action string
-	Object string
-	Detail string
-}
-
-func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error {
-	_, err := q.exec(ctx, q.insertAuditStmt, insertAudit,
-		arg.ID,
-		arg.Time,
-		arg.Actor,
-		arg.Action,
-		arg.Object,
-		arg.Detail,
-	)
 	return err
 }
 
@@ -260,7 +236,7 @@ func (q *Queries) MoveTiersUp(ctx context.Context, position int64) error {
 }
 
 const operatorByHash = `-- name: OperatorByHash :one
-SELECT id, name, kind, hash, created, revoked, last_used FROM operators WHERE hash = $1
+SELECT id, name, kind, hash, created, revoked, last_used, person, grants, scopes, expires FROM operators WHERE hash = $1
 `
 
 func (q *Queries) OperatorByHash(ctx context.Context, hash []byte) (Operator, error) {
@@ -274,12 +250,16 @@ func (q *Queries) OperatorByHash(ctx context.Context, hash []byte) (Operator, er
 		&i.Created,
 		&i.Revoked,
 		&i.LastUsed,
+		&i.Person,
+		&i.Grants,
+		&i.Scopes,
+		&i.Expires,
 	)
 	return i, err
 }
 
 const operators = `-- name: Operators :many
-SELECT id, name, kind, hash, created, revoked, last_used FROM operators ORDER BY id
+SELECT id, name, kind, hash, created, revoked, last_used, person, grants, scopes, expires FROM operators ORDER BY id
 `
 
 func (q *Queries) Operators(ctx context.Context) ([]Operator, error) {
@@ -299,6 +279,10 @@ func (q *Queries) Operators(ctx context.Context) ([]Operator, error) {
 			&i.Created,
 			&i.Revoked,
 			&i.LastUsed,
+			&i.Person,
+			&i.Grants,
+			&i.Scopes,
+			&i.Expires,
 		); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,21 @@
 
 package query
 
+type Approval struct {
+	ID        string
+	Action    string
+	Object    string
+	Digest    string
+	Detail    string
+	Asked     int64
+	AskedBy   string
+	Expires   int64
+	Decided   int64
+	DecidedBy string
+	Verdict   string
+	Used      int64
+}
+
 type Audit struct {
 	ID     string
 	Time   int64
@@ -13,6 +28,16 @@ type Audit struct {
 	Action string
 	Object string
 	Detail string
+	Seq    int64
+	Hash   string
+}
+
+type Ceremony struct {
+	ID      string
+	Kind    string
+	Person  string
+	Body    string
+	Expires int64
 }
 
 type Change struct {
@@ -32,6 +57,13 @@ type Choice struct {
 type Counter struct {
 	Name  string
 	Value int64
+}
+
+type Identity struct {
+	Issuer  string
+	Subject string
+	Person  string
+	Created int64
 }
 
 type Index struct {
@@ -79,6 +111,17 @@ type Line struct {
 	Livepatch string
 	Policy    string
 	Added     int64
+}
+
+type Link struct {
+	ID        string
+	Hash      []byte
+	Person    string
+	Purpose   string
+	Created   int64
+	CreatedBy string
+	Expires   int64
+	Used      int64
 }
 
 type Livepatch struct {
@@ -148,6 +191,19 @@ type Operator struct {
 	Created  int64
 	Revoked  int64
 	LastUsed int64
+	Person   string
+	Grants   string
+	Scopes   string
+	Expires  int64
+}
+
+type Passkey struct {
+	ID       string
+	Person   string
+	Name     string
+	Body     string
+	Created  int64
+	LastUsed int64
 }
 
 type Policy struct {
@@ -175,6 +231,12 @@ type Rebuild struct {
 	Times     int64
 }
 
+type RecoveryCode struct {
+	Person string
+	Hash   []byte
+	Used   int64
+}
+
 type Report struct {
 	Seq      string
 	Machine  string
@@ -185,6 +247,19 @@ type Report struct {
 	Patch    string
 	State    string
 	Body     string
+}
+
+type Session struct {
+	ID       string
+	Hash     []byte
+	Person   string
+	Method   string
+	Address  string
+	Agent    string
+	Created  int64
+	Proven   int64
+	LastUsed int64
+	Expires  int64
 }
 
 type Setting struct {
@@ -232,6 +307,25 @@ type Update struct {
 	Summary   string
 	Created   int64
 	CreatedBy string
+}
+
+type User struct {
+	ID          string
+	Name        string
+	Display     string
+	Email       string
+	Grants      string
+	Settings    string
+	Password    string
+	PasswordSet int64
+	TOTP        []byte
+	TOTPStep    int64
+	Failures    int64
+	LockedUntil int64
+	Created     int64
+	CreatedBy   string
+	Disabled    int64
+	LastSeen    int64
 }
 
 type Version struct {
