@@ -84,7 +84,8 @@ func allowed() map[string][]string {
 		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api"), // what a fleet shall be, in the API's words (pure)
-		"notify":     {"code"},
+		"notify":     {"code"}, // whom to tell what (pure); courier carries it out
+		"courier":    {"code", "notify"},
 		// edge
 		"ui":        {"code", "progress"},
 		"command":   {"code", "progress", "ui"},
@@ -100,7 +101,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "authz", "window", "rollout"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 

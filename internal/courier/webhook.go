@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package courier takes notifications out into the world: webhooks by HTTP,
+// e-mail by SMTP, and a worker that delivers what waits in an outbox. What is
+// said to whom, and when an attempt is repeated, is package notify's.
+package courier
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/notify"
+)
+
+// WebhookOptions are what webhooks are sent with.
+type WebhookOptions struct {
+	// Allow are networks that may be called though they are this host's own or
+	// link-local, where cloud providers keep their secrets.
+	Allow []netip.Prefix
+	// Plain allows http://.
+	Plain   bool
+	Roots   *x509.CertPool // nil: the system's
+	Proxy   func(*http.Request) (*url.URL, error)
+	Timeout time.Duration // of one attempt; 0 is 15 s
+	Now     func() time.Time
+	Agent   string // User-Agent
+}
+
+// Webhooks sends webhooks. It is for several goroutines.
+type Webhooks struct {
+	o      WebhookOptions
+	client *http.Client
+}
+
+const (
+	webhookTimeout = 15 * time.Second
+	maxAnswer      = 2 << 10 // of a receiver's words
+)
+
+// NewWebhooks makes one. Close it.
+func NewWebhooks(o WebhookOptions) *Webhooks {
+	if o.Timeout <= 0 {
+		o.Timeout = webhookTimeout
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	w := &Webhooks{o: o}
+	dialer := &net.Dialer{Timeout: o.Timeout, Control: w.control}
+	if o.Proxy != nil {
+		dialer.Control = nil // it is the proxy that calls, and its rules that hold
+	}
+	w.client = &http.Client{
+		Timeout: o.Timeout,
+		// The signature is for the URL that somebody typed; another place has to
+		// be typed too.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, Proxy: o.Proxy, ForceAttemptHTTP2: true,
+			TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: o.Timeout, ResponseHeaderTimeout: o.Timeout, MaxResponseHeaderBytes: 64 << 10,
+			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, DisableCompression: true,
+		},
+	}
+	return w
+}
+
+// Close closes idle connections.
+func (w *Webhooks) Close() { w.client.CloseIdleConnections() }
+
+// errForbidden is why a connection was not begun.
+var errForbidden = errors.New("an address that webhooks are not sent to")
+
+// control looks at the address that is really called, whatever its name said
+// when somebody asked.
+func (w *Webhooks) control(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", address, errForbidden)
+	}
+	ip := at.Addr().Unmap()
+	for _, p := range w.o.Allow {
+		if p.Contains(ip) {
+			return nil
+		}
+	}
+	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || !ip.IsValid() ||
+		reserved().Contains(ip) || embedded(ip).IsLoopback() || embedded(ip).IsLinkLocalUnicast() {
+		return fmt.Errorf("%s: %w", ip, errForbidden)
+	}
+	return nil
+}
+
+// reserved is "this network" (RFC 1122), which reaches this host too.
+func reserved() netip.Prefix { return netip.MustParsePrefix("0.0.0.0/8") }
+
+// embedded is the IPv4 address that NAT64 and 6to4 take an IPv6 address for.
+func embedded(ip netip.Addr) netip.Addr {
+	b := ip.As16()
+	switch {
+	case ip.Is4():
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip):
+		return netip.AddrFrom4([4]byte(b[12:16]))
+	case netip.MustParsePrefix("2002::/16").Contains(ip):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	}
+	return ip
+}
+
+// Send makes one attempt.
+func (w *Webhooks) Send(ctx context.Context, c notify.Channel, d notify.Delivery) notify.Outcome {
+	fail := func(final bool, why string, err error) notify.Outcome {
+		return notify.Outcome{Problem: code.New("TS8311", place(d.To), why).With(err), Final: final}
+	}
+	if !w.o.Plain && !strings.HasPrefix(d.To, "https://") {
+		return fail(true, "the URL does not begin with https://", nil)
+	}
+	headers, err := notify.Sign(c.Secrets, d.Message.ID, w.o.Now(), d.Message.Body)
+	if err != nil {
+		return fail(true, err.Error(), nil)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.To, bytes.NewReader(d.Message.Body))
+	if err != nil {
+		return fail(true, "the URL can't be called", nil)
+	}
+	for k, v := range headers {
+		req.Header.Set(k, v)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", w.o.Agent)
+	res, err := w.client.Do(req)
+	if err != nil {
+		if errors.Is(err, errForbidden) {
+			return notify.Outcome{Problem: code.New("TS8314", place(d.To), cause(err)), Final: true}
+		}
+		return fail(false, cause(err), nil)
+	}
+	defer res.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if res.StatusCode >= 200 && res.StatusCode <= 299 {
+		return notify.Outcome{}
+	}
+	o := fail(final(res.StatusCode), strings.TrimSpace(res.Status+" "+excerpt(answer)), nil)
+	o.After = after(res.Header.Get("Retry-After"), w.o.Now())
+	return o
+}
+
+// place names a receiver without what may be a secret in its path.
+func place(to string) string {
+	u, err := url.Parse(to)
+	if err != nil {
+		return "webhook"
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// cause is what went wrong without the URL, which http.Client puts in front.
+func cause(err error) string {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		if u.Timeout() {
+			return "no answer in time"
+		}
+		err = u.Err
+	}
+	return err.Error()
+}
+
+// final tells which answers another attempt would not change.
+func final(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusLocked:
+		return false
+	}
+	return status < 500
+}
+
+// after reads Retry-After: seconds, or a date.
+func after(s string, now time.Time) time.Duration {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 1<<30 {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(0, t.Sub(now))
+	}
+	return 0
+}
+
+// excerpt is a receiver's words as a line can hold them.
+func excerpt(b []byte) string {
+	s := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), ""))
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 200 {
+		return string(r[:199]) + "…"
+	}
+	return s
+}

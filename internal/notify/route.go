@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package notify
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// How is what becomes of an event in a channel.
+type How string
+
+// The ways.
+const (
+	Now  How = "now"    // it is told at once
+	Keep How = "digest" // it is kept for the next digest
+	Drop How = "drop"   // it is not told
+)
+
+// Decision is what becomes of an event in a channel, and why.
+type Decision struct {
+	How How    `json:"how"`
+	Why string `json:"why"`
+}
+
+// State is what is remembered of a channel. It is a value: what changes one
+// gives back another.
+type State struct {
+	// Told is when something was last told, or kept to be told, by what it is
+	// about; Held how often it was not told again since.
+	Told map[string]time.Time `json:"told,omitempty"`
+	Held map[string]int       `json:"held,omitempty"`
+	// Sent are the times of messages of the last hour that came at once.
+	Sent []time.Time `json:"sent,omitempty"`
+	// Kept are events for the next digest, the oldest first; More counts those
+	// that found no room, by kind.
+	Kept []Event      `json:"kept,omitempty"`
+	More map[Kind]int `json:"more,omitempty"`
+	// Due is when what is kept is told: the rhythm's next moment, or the end of
+	// the hour in which too much came at once.
+	Due time.Time `json:"due,omitzero"`
+}
+
+const (
+	maxKept = 200
+	maxTold = 5000
+	hour    = time.Hour
+)
+
+func (s State) clone() State {
+	s.Told, s.Held, s.More = maps.Clone(s.Told), maps.Clone(s.Held), maps.Clone(s.More)
+	s.Sent, s.Kept = slices.Clone(s.Sent), slices.Clone(s.Kept)
+	if s.Told == nil {
+		s.Told = map[string]time.Time{}
+	}
+	if s.Held == nil {
+		s.Held = map[string]int{}
+	}
+	return s
+}
+
+// Decide says what becomes of an event in a channel, with what is to be
+// remembered then. held is how often the same was kept back before it. The
+// channel's zone is for its digest.
+func Decide(c Channel, s State, e Event, now time.Time, zone *time.Location) (d Decision, held int, next State) {
+	drop := func(why string) (Decision, int, State) { return Decision{Drop, why}, 0, s }
+	switch {
+	case c.Paused:
+		return drop("the channel is paused")
+	case e.Kind == Test: // whoever tries a channel wants to see something
+		return Decision{Now, "it is a test"}, 0, s
+	case !Matches(c.Kinds, e.Kind):
+		return drop("the channel does not want its kind")
+	case e.Level().Rank() < c.Least.Rank() && !e.Ends:
+		return drop("it is less severe than the channel wants")
+	case !concerns(c.Groups, e.Groups):
+		return drop("it concerns none of the channel's groups")
+	}
+	next = s.clone()
+	next.forget(c, now)
+	key := e.key()
+	told, known := next.Told[key]
+	switch {
+	case e.Ends && !known:
+		return drop("nobody was told that it began")
+	case e.Ends:
+		held = next.Held[key]
+		delete(next.Told, key)
+		delete(next.Held, key)
+		if next.keeps(key) { // whoever reads that it began reads in the same message that it is over
+			next.keep(e)
+			return Decision{Keep, "it began since the last digest"}, held, next
+		}
+	case known && now.Sub(told) < cmp.Or(c.Repeat, DefaultRepeat):
+		next.Held[key]++
+		return Decision{Drop, "the same was told " + ago(now.Sub(told)) + " ago"}, 0, next
+	default:
+		held = next.Held[key]
+		delete(next.Held, key)
+		next.tell(key, now)
+	}
+	if c.Digest.Every != Never && e.Level() != Urgent {
+		next.due(c.Digest.Next(now, zone))
+		next.keep(e)
+		return Decision{Keep, "it can wait for the digest"}, held, next
+	}
+	if most := cmp.Or(c.PerHour, DefaultPerHour); len(next.Sent) >= most {
+		next.due(next.Sent[0].Add(hour))
+		next.keep(e)
+		return Decision{Keep, fmt.Sprintf("%d messages came at once within the hour", most)}, held, next
+	}
+	next.Sent = append(next.Sent, now)
+	return Decision{Now, "the channel wants it"}, held, next
+}
+
+// concerns tells whether an event about groups is for a channel of groups.
+func concerns(channel, event []string) bool {
+	return len(channel) == 0 || len(event) == 0 || slices.ContainsFunc(event, func(g string) bool { return slices.Contains(channel, g) })
+}
+
+// forget lets go of what means nothing any more.
+func (s *State) forget(c Channel, now time.Time) {
+	s.Sent = slices.DeleteFunc(s.Sent, func(t time.Time) bool { return now.Sub(t) >= hour })
+	if len(s.Told) <= maxTold {
+		return
+	}
+	maps.DeleteFunc(s.Told, func(_ string, t time.Time) bool { return now.Sub(t) >= cmp.Or(c.Repeat, DefaultRepeat) })
+	for len(s.Told) > maxTold { // the oldest: it may be told once more
+		oldest := ""
+		for k, t := range s.Told {
+			if was, ok := s.Told[oldest]; !ok || t.Before(was) || t.Equal(was) && k < oldest {
+				oldest = k
+			}
+		}
+		delete(s.Told, oldest)
+	}
+	maps.DeleteFunc(s.Held, func(k string, _ int) bool { _, ok := s.Told[k]; return !ok })
+}
+
+func (s *State) tell(key string, now time.Time) { s.Told[key] = now }
+
+func (s *State) keeps(key string) bool {
+	return slices.ContainsFunc(s.Kept, func(e Event) bool { return e.key() == key })
+}
+
+func (s *State) keep(e Event) {
+	if len(s.Kept) < maxKept {
+		s.Kept = append(s.Kept, e)
+		return
+	}
+	if s.More == nil {
+		s.More = map[Kind]int{}
+	}
+	s.More[e.Kind]++
+}
+
+// due sets when what is kept is told, at the earlier of two moments.
+func (s *State) due(at time.Time) {
+	if s.Due.IsZero() || at.Before(s.Due) {
+		s.Due = at
+	}
+}
+
+// Gather takes what is kept when it is due. ok is false when it is not, or
+// nothing is there.
+func Gather(c Channel, s State, now time.Time) (events []Event, more map[Kind]int, next State, ok bool) {
+	if c.Paused || s.Due.IsZero() || now.Before(s.Due) || len(s.Kept) == 0 {
+		return nil, nil, s, false
+	}
+	next = s.clone()
+	next.Kept, next.More, next.Due = nil, nil, time.Time{}
+	next.forget(c, now)
+	return s.Kept, s.More, next, true
+}
+
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d hours", int(d.Hours()))
+}
