@@ -106,8 +106,6 @@ func (s *State) approve(p *Plan, by string, now time.Time) error {
 // forgive takes what failed so far out of the count.
 func (s *State) forgive() {
 	for _, r := range s.Records {
-		if r.Status == Failed {
-			r.Forgiven = true
-		}
+		r.Forgiven, r.Excused = r.Failure != "", r.Break != ""
 	}
 }

@@ -3,6 +3,7 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -47,7 +48,10 @@ type Machine struct {
 	BegunBoot string
 	Boot      string    // boot id of now
 	Booted    time.Time // when it was
-	Seen      time.Time // last heard of
+	// Orderly is set when the agent said that it was told to go down before
+	// that boot: nothing crashed.
+	Orderly bool
+	Seen    time.Time // last heard of
 	// Events are the reports about this live patch, the oldest first.
 	Events []Event
 	// Usual is how often a day such a machine boots or falls silent anyway:
@@ -77,13 +81,11 @@ const (
 )
 
 // rank orders failures by gravity; 0 is none or unknown.
-func (f Failure) rank() int {
-	for i, other := range [...]Failure{Refused, Stalled, TakenOut, Silent, Rebooted, Warned, Quarantined, Crashed} {
-		if f == other {
-			return i + 1
-		}
-	}
-	return 0
+func (f Failure) rank() int { return slices.Index(failures(), f) + 1 }
+
+// failures are all of them, the mildest first.
+func failures() []Failure {
+	return []Failure{Refused, Stalled, TakenOut, Silent, Rebooted, Warned, Quarantined, Crashed}
 }
 
 // grave reports whether it is of Budget.Crashes, and usual whether machines do

@@ -12,25 +12,31 @@ import (
 
 // Health is a rollout against its budget.
 type Health struct {
-	Machines  int             `json:"machines"`  // in scope: those that needed it when they were first seen
-	Offered   int             `json:"offered"`   // on their way, and not begun
-	Begun     int             `json:"begun"`     // on their way
-	Well      int             `json:"well"`      //
-	Failed    map[Failure]int `json:"failed"`    // that are not forgiven
-	Late      int             `json:"late"`      //
-	Had       int             `json:"had"`       // have begun at some time
-	Forgiven  int             `json:"forgiven"`  // failed before a person resumed
-	WaveUsed  int             `json:"wave_used"` // places taken, of all waves up to this one
-	WaveSize  int             `json:"wave_size"` // machines that were offered it in this wave
-	WaveWell  int             `json:"wave_well"` // well ones of this wave
-	Crashes   float64         `json:"crashes"`   // above what is usual
-	Failures  float64         `json:"failures"`
-	MayCrash  float64         `json:"may_crash"` // the budget
-	MayFail   float64         `json:"may_fail"`
-	Usual     float64         `json:"usual"`   // boots and silences that such machines would have had anyway
-	Control   int             `json:"control"` // machines without it that Usual was compared with; 0: too few
-	Over      string          `json:"over,omitempty"`
-	explained int             // boots and silences that chance explains
+	Machines int             `json:"machines"`  // in scope: those that needed it when they were first seen
+	Offered  int             `json:"offered"`   // on their way, and not begun
+	Begun    int             `json:"begun"`     // on their way
+	Well     int             `json:"well"`      //
+	Failed   map[Failure]int `json:"failed"`    // that are not forgiven
+	Late     int             `json:"late"`      //
+	Had      int             `json:"had"`       // have begun at some time
+	Forgiven int             `json:"forgiven"`  // failed before a person resumed
+	WaveUsed int             `json:"wave_used"` // places taken, of all waves up to this one
+	WaveSize int             `json:"wave_size"` // machines that were offered it in this wave
+	WaveWell int             `json:"wave_well"` // well ones of this wave
+	Crashes  float64         `json:"crashes"`   // above what is usual
+	Failures float64         `json:"failures"`
+	MayCrash float64         `json:"may_crash"` // the budget
+	MayFail  float64         `json:"may_fail"`
+	Span     Span            `json:"span"`    // boots and silences in the time that tells most
+	Control  int             `json:"control"` // machines without it, to compare with; 0: too few
+	Over     string          `json:"over,omitempty"`
+}
+
+// Span is what befell machines within some time of loading the live patch.
+type Span struct {
+	Within Duration `json:"within"`
+	Events int      `json:"events"` // boots and silences
+	Usual  float64  `json:"usual"`  // that such machines would have had anyway
 }
 
 const (
@@ -48,36 +54,43 @@ const (
 // past lets expect of them in the time that they were watched, or what befalls
 // the machines that do not have it at the same time, if that is more, is
 // usual. As long as chance alone would bring as many in one of a thousand
-// rollouts, none counts; else all above the usual do.
+// rollouts, none counts; else all above the usual do. Since what a live patch
+// does it mostly does soon, and what is usual has no hurry, they are counted by
+// how long after the load they came as well: two boots within a quarter of an
+// hour are telling where two in a day are not.
 func Assess(p *Plan, s *State, f *Facts, now time.Time) Health {
 	h := Health{Failed: map[Failure]int{}}
 	for _, r := range s.Records {
 		h.count(r, s.Wave)
 	}
 	rate := h.control(p, s, f, now)
-	soft := h.expect(p, s, f, now, rate)
+	spans := h.spans(p, s, f, now, rate)
 	hard, all := 0, 0
 	for kind, n := range h.Failed {
-		all += n
-		if kind.grave() && !kind.usual() {
-			hard += n
+		if !kind.usual() {
+			all += n
+			if kind.grave() {
+				hard += n
+			}
 		}
 	}
 	over := 0.0
-	if soft > 0 && atLeast(soft, h.Usual) < unlikely {
-		over = float64(soft) - h.Usual
-	} else {
-		h.explained = soft
+	for _, sp := range spans {
+		if more := float64(sp.Events) - sp.Usual; more > over && atLeast(sp.Events, sp.Usual) < unlikely/float64(len(spans)) {
+			over, h.Span = more, sp
+		}
+	}
+	if over == 0 {
+		h.Span = spans[len(spans)-1]
 	}
 	n := h.Had - h.Forgiven
-	h.Crashes = float64(hard) + over
-	h.Failures = float64(all-soft) + over
+	h.Crashes, h.Failures = float64(hard)+over, float64(all)+over
 	h.MayCrash, h.MayFail = p.Budget.Crashes.Of(n), p.Budget.Failures.Of(n+h.Failed[Refused])
 	switch {
 	case h.Crashes > h.MayCrash:
-		h.Over = h.sentence(true, n, h.Crashes, h.MayCrash)
+		h.Over = h.sentence(true, n, over, h.Crashes, h.MayCrash)
 	case h.Failures > h.MayFail:
-		h.Over = h.sentence(false, n, h.Failures, h.MayFail)
+		h.Over = h.sentence(false, n, over, h.Failures, h.MayFail)
 	}
 	return h
 }
@@ -108,12 +121,15 @@ func (h *Health) count(r *Record, wave int) {
 		}
 	case Late:
 		h.Late++
-	case Failed:
-		if !r.Forgiven {
-			h.Failed[r.Failure]++
-		} else if !r.Begun.IsZero() {
-			h.Forgiven++
-		}
+	}
+	if r.failed() {
+		h.Failed[r.Failure]++
+	}
+	if r.broken() {
+		h.Failed[r.Break]++
+	}
+	if !r.Begun.IsZero() && (r.Forgiven || r.Excused) {
+		h.Forgiven++
 	}
 }
 
@@ -153,18 +169,37 @@ func (h *Health) control(p *Plan, s *State, f *Facts, now time.Time) (rate float
 	return 0
 }
 
-// expect adds up what is usual, and counts the boots and silences that were.
-func (h *Health) expect(p *Plan, s *State, f *Facts, now time.Time, rate float64) (soft int) {
+// spans counts boots and silences, and adds up what is usual, within Settle of
+// the load, four times that, and so on to Watch.
+func (h *Health) spans(p *Plan, s *State, f *Facts, now time.Time, rate float64) []Span {
+	var spans []Span
+	for d := p.Settle; d < p.Watch; d *= 4 {
+		spans = append(spans, Span{Within: d})
+	}
+	spans = append(spans, Span{Within: p.Watch})
+	for _, r := range s.Records {
+		if r.broken() {
+			took := Duration(r.BreakAt.Sub(r.Begun))
+			for i := range spans {
+				if took <= spans[i].Within || i == len(spans)-1 {
+					spans[i].Events++
+				}
+			}
+		}
+	}
 	for i := range f.Machines {
 		m := &f.Machines[i]
 		r := s.Records[m.ID]
-		if r == nil || r.Begun.IsZero() || r.Forgiven && r.Status == Failed {
+		if r == nil || r.Begun.IsZero() || r.Excused {
 			continue
 		}
-		took := min(now.Sub(r.Begun), time.Duration(p.Watch))
-		h.Usual += -math.Expm1(-max(m.Usual, rate) * max(took, 0).Hours() / 24)
+		daily := max(m.Usual, rate)
+		for k := range spans {
+			took := max(0, min(now.Sub(r.Begun), time.Duration(spans[k].Within)))
+			spans[k].Usual -= math.Expm1(-daily * took.Hours() / 24)
+		}
 	}
-	return h.Failed[Silent] + h.Failed[Rebooted]
+	return spans
 }
 
 // atLeast is the chance of k or more events where mean are expected (Poisson).
@@ -187,23 +222,17 @@ func atLeast(k int, mean float64) float64 {
 }
 
 // sentence says why it is over budget.
-func (h *Health) sentence(grave bool, n int, is, may float64) string {
+func (h *Health) sentence(grave bool, n int, soft, is, may float64) string {
 	var parts []string
-	kinds := make([]Failure, 0, len(h.Failed))
-	for k := range h.Failed {
-		if (!grave || k.grave()) && !(k.usual() && h.explained > 0) {
-			kinds = append(kinds, k)
+	for _, k := range slices.Backward(failures()) {
+		if h.Failed[k] > 0 && (!grave || k.grave()) && !k.usual() {
+			parts = append(parts, fmt.Sprintf("%d %s", h.Failed[k], k.words()))
 		}
 	}
-	slices.SortFunc(kinds, func(a, b Failure) int { return b.rank() - a.rank() })
-	for _, k := range kinds {
-		parts = append(parts, fmt.Sprintf("%d %s", h.Failed[k], k.words()))
+	if soft > 0 {
+		parts = append(parts, fmt.Sprintf("%d fell silent or came back with a new boot within %s, where %.2g would be usual", h.Span.Events, h.Span.Within, h.Span.Usual))
 	}
-	usual := ""
-	if h.explained == 0 && h.Failed[Silent]+h.Failed[Rebooted] > 0 {
-		usual = fmt.Sprintf("; %.2g boots and silences would be usual", h.Usual)
-	}
-	return fmt.Sprintf("of %s that had it %s%s; the budget is %.4g, and this counts as %.4g", machines(n), strings.Join(parts, ", "), usual, may, is)
+	return fmt.Sprintf("of %s that had it %s; this counts as %.4g, and the budget is %.4g", machines(n), strings.Join(parts, ", "), is, may)
 }
 
 func machines(n int) string {

@@ -13,14 +13,15 @@ import (
 type verdict struct {
 	What
 	Failure
-	at   time.Time // when it began to load it, if the record does not say
-	boot string
+	at     time.Time // when it began to load it, if the record does not say
+	boot   string
+	failed time.Time // of MarkFail
 }
 
 // judge holds a machine with a record against the facts. m is nil for one that
 // the facts do not name.
 func judge(p *Plan, s *State, f *Facts, m *Machine, r *Record, now time.Time) verdict {
-	if m == nil || m.Gone {
+	if m == nil {
 		if r.inFlight() {
 			return verdict{What: MarkLeft}
 		}
@@ -35,17 +36,23 @@ func judge(p *Plan, s *State, f *Facts, m *Machine, r *Record, now time.Time) ve
 	if fresh {
 		v.at, v.boot = begun, boot
 	}
-	if fail := worst(p, s, f, m, r, begun, boot, now); fail != "" {
-		if fresh || fail.rank() > r.Failure.rank() {
-			v.What, v.Failure = MarkFail, fail
-		}
+	seen := sight{p: p, s: s, f: f, m: m, r: r, begun: begun, boot: boot, now: now}
+	if fail, at := seen.worst(); fail != "" && (fresh || fail.rank() > r.Failure.rank()) {
+		v.What, v.Failure, v.failed = MarkFail, fail, at
 		return v
 	}
-	elsewhere := (m.Out != "" || m.Has) && !has(m.State) && m.State != api.Loading
+	lost, at := seen.lost()
+	switch {
+	case lost.rank() > r.Break.rank():
+		v.What, v.Failure, v.failed = MarkFail, lost, at
+		return v
+	case lost == "" && r.Break == Silent && !m.Gone:
+		v.What = MarkBack // it was the network
+		return v
+	}
+	elsewhere := m.Gone || (m.Out != "" || m.Has) && !has(m.State) && m.State != api.Loading
 	settled := m.State == api.Healthy && !m.Seen.Before(begun.Add(time.Duration(p.Settle)))
 	switch {
-	case r.Failure == Silent && !r.Begun.IsZero():
-		v.What = MarkOn // it was the network
 	case r.Status == Failed && !fresh, r.Status == Well:
 	case r.Status == Left && elsewhere:
 	case settled:
@@ -85,61 +92,74 @@ func began(m *Machine, r *Record, now time.Time) (time.Time, string) {
 
 // waits judges a machine that has not begun.
 func waits(p *Plan, m *Machine, r *Record, now time.Time) verdict {
-	if r.Status != Offered {
-		return verdict{}
-	}
-	refused := false
+	// A refusal counts if the offer was withdrawn meanwhile, too.
 	for _, e := range m.Events {
-		refused = refused || e.Kind == Refused && !e.At.Before(r.Offered)
+		if e.Kind == Refused && r.Failure == "" && !e.At.Before(r.Offered) {
+			return verdict{What: MarkFail, Failure: Refused, failed: e.At}
+		}
 	}
 	switch {
-	case m.Out != "":
+	case r.Status != Offered:
+	case m.Out != "" || m.Gone:
 		return verdict{What: MarkLeft}
-	case refused:
-		return verdict{What: MarkFail, Failure: Refused}
 	case now.Sub(r.Offered) >= time.Duration(p.Patience):
 		return verdict{What: MarkLate}
 	}
 	return verdict{}
 }
 
-// worst is the gravest thing that befell a machine in the watch time.
-func worst(p *Plan, s *State, f *Facts, m *Machine, r *Record, begun time.Time, boot string, now time.Time) Failure {
-	end := begun.Add(time.Duration(p.Watch))
-	bad := r.Failure
-	if bad == Silent || r.Begun.IsZero() {
-		bad = "" // a silence is looked at anew: see judge
-	}
-	add := func(x Failure) {
-		if x.rank() > bad.rank() {
-			bad = x
+// sight is what can be seen of a machine that has begun.
+type sight struct {
+	p     *Plan
+	s     *State
+	f     *Facts
+	m     *Machine
+	r     *Record
+	begun time.Time
+	boot  string
+	now   time.Time
+}
+
+// counts reports whether what was then is held against the live patch. What
+// is later than the watch is, for machines that have not settled.
+func (g *sight) counts(at time.Time) bool {
+	return g.r.inFlight() || !at.After(g.begun.Add(time.Duration(g.p.Watch)))
+}
+
+// worst is the gravest failure that counts, and when it was.
+func (g *sight) worst() (bad Failure, when time.Time) {
+	bad, when = g.r.Failure, g.r.FailedAt
+	add := func(x Failure, at time.Time) {
+		if x.rank() > bad.rank() && !x.usual() && g.counts(at) {
+			bad, when = x, at
 		}
 	}
-	// What is later than the watch counts for those that have not settled.
-	within := func(at time.Time) bool { return !at.After(end) || r.Status == Begun || r.Status == Offered }
-	for _, e := range m.Events {
-		if !e.At.Before(r.Offered) && within(e.At) {
-			add(e.Kind)
+	for _, e := range g.m.Events {
+		if !e.At.Before(g.r.Offered) {
+			add(e.Kind, e.At)
 		}
 	}
-	switch m.State {
-	case api.Quarantined:
-		if within(now) {
-			add(Quarantined)
-		}
-	case api.Reverted:
-		if within(now) && !f.Recalled && s.Phase != Reverting && s.Phase != Aborted {
-			add(TakenOut)
-		}
+	switch {
+	case g.m.State == api.Quarantined:
+		add(Quarantined, g.now)
+	case g.m.State == api.Reverted && !g.f.Recalled && g.s.Phase != Reverting && g.s.Phase != Aborted:
+		add(TakenOut, g.now)
 	}
-	if boot != "" && m.Boot != "" && m.Boot != boot && within(m.Booted) {
-		add(Rebooted)
+	if g.r.Status == Begun && g.m.State != api.Healthy && g.now.Sub(g.begun) >= time.Duration(g.p.Patience) {
+		add(Stalled, g.now)
 	}
-	if f.silent(m, now) && within(m.Seen) {
-		add(Silent)
+	return bad, when
+}
+
+// lost says whether the machine booted or fell silent, and when.
+func (g *sight) lost() (Failure, time.Time) {
+	switch m := g.m; {
+	case g.r.Break == Rebooted:
+		return g.r.Break, g.r.BreakAt
+	case g.boot != "" && m.Boot != "" && m.Boot != g.boot && !m.Orderly && g.counts(m.Booted):
+		return Rebooted, m.Booted
+	case !m.Gone && g.f.silent(m, g.now) && g.counts(m.Seen):
+		return Silent, m.Seen
 	}
-	if r.Status == Begun && m.State != api.Healthy && now.Sub(begun) >= time.Duration(p.Patience) {
-		add(Stalled)
-	}
-	return bad
+	return "", time.Time{}
 }

@@ -80,7 +80,7 @@ func look(p *Plan, s *State, f *Facts, now time.Time) []Step {
 	note := func(id string, m *Machine, r *Record) {
 		if v := judge(p, s, f, m, r, now); v.What != "" {
 			k := kind{v.What, v.Failure}
-			found[k] = append(found[k], Mark{Machine: id, At: v.at, Boot: v.boot})
+			found[k] = append(found[k], Mark{Machine: id, At: v.at, Boot: v.boot, Failed: v.failed})
 		}
 	}
 	for i := range f.Machines {
@@ -117,7 +117,9 @@ func tell(w What, fail Failure, n int, p *Plan) string {
 	case MarkFail:
 		return machines(n) + " " + fail.words()
 	case MarkOn:
-		return machines(n) + " began to load it, or came back in the same boot"
+		return machines(n) + " began to load it"
+	case MarkBack:
+		return machines(n) + " heard of again, in the same boot"
 	case MarkWell:
 		return fmt.Sprintf("%s well with it for %s", machines(n), p.Settle)
 	case MarkLate:

@@ -47,8 +47,8 @@ type Bar string
 // The bars.
 const (
 	BarNone   Bar = ""
-	BarHad    Bar = "had"       // it has had it, or has it on offer
-	BarLate   Bar = "late"      // it was offered it in vain
+	BarHad    Bar = "had"  // it has had it, or has it on offer
+	BarLate   Bar = "late" // it was offered it in vain
 	BarNeeds  Bar = "not-needed"
 	BarOut    Bar = "out-of-scope"
 	BarBefore Bar = "was-there" // it had it before the rollout, and it went badly or was taken out
@@ -90,7 +90,9 @@ type place struct {
 	m  *Machine
 }
 
-func (a place) compare(b place) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.m.ID, b.m.ID)) }
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.m.ID, b.m.ID))
+}
 
 // queue has the last place on top.
 type queue []place

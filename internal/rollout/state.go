@@ -46,10 +46,25 @@ type Record struct {
 	Begun   time.Time `json:"begun,omitzero"`
 	Boot    string    `json:"boot,omitempty"`
 	Settled time.Time `json:"settled,omitzero"` // when it was well
-	Failure Failure   `json:"failure,omitempty"`
-	// Forgiven failures are from before a person resumed the rollout: they
-	// count no more.
+	// Failure is the gravest thing that went wrong, and FailedAt when. A boot or
+	// a silence, which also come without any live patch, are kept apart:
+	// Break, and when it booted or was last heard of.
+	Failure  Failure   `json:"failure,omitempty"`
+	FailedAt time.Time `json:"failed_at,omitzero"`
+	Break    Failure   `json:"break,omitempty"`
+	BreakAt  time.Time `json:"break_at,omitzero"`
+	// Forgiven and Excused say that Failure and Break are from before a person
+	// resumed the rollout: they count no more.
 	Forgiven bool `json:"forgiven,omitempty"`
+	Excused  bool `json:"excused,omitempty"`
+}
+
+// failed reports whether Failure counts, broken whether Break does: once is
+// enough for a machine that crashed.
+func (r *Record) failed() bool { return r.Failure != "" && !r.Forgiven }
+
+func (r *Record) broken() bool {
+	return r.Break != "" && !r.Excused && !(r.failed() && r.Failure.grave())
 }
 
 // inFlight reports whether the machine is on its way.
@@ -122,7 +137,8 @@ const (
 	Withdraw What = "withdraw" // the offer: they have not begun
 	MarkLate What = "late"     // the same, and they come after the rollout
 	MarkLeft What = "left"     // the same, and they are not in scope any more
-	MarkOn   What = "on"       // they began to load it, or are back
+	MarkOn   What = "on"       // they began to load it
+	MarkBack What = "back"     // they were silent, and are heard of again in the same boot
 	MarkWell What = "well"
 	MarkFail What = "fail"
 	Soak     What = "soak"   // all machines of the wave have settled
@@ -136,8 +152,9 @@ const (
 // Mark is a machine of a step.
 type Mark struct {
 	Machine string    `json:"machine"`
-	At      time.Time `json:"at,omitzero"`    // when it began to load it
-	Boot    string    `json:"boot,omitempty"` // in which
+	At      time.Time `json:"at,omitzero"`     // when it began to load it
+	Boot    string    `json:"boot,omitempty"`  // in which
+	Failed  time.Time `json:"failed,omitzero"` // of MarkFail: when that befell it
 }
 
 // Step is what to do next.
@@ -205,13 +222,20 @@ func (s *State) mark(st Step, m Mark, now time.Time) {
 	case MarkLeft:
 		r.Status = Left
 	case MarkOn:
-		r.Status, r.Failure, r.Forgiven = Begun, "", false
+		r.Status = Begun
+	case MarkBack:
+		r.Break, r.BreakAt, r.Excused = "", time.Time{}, false
+		if r.Failure == "" {
+			r.Status = Begun
+		}
 	case MarkWell:
 		r.Status, r.Settled = Well, now
 	case MarkFail:
-		if r.Failure != st.Failure {
-			r.Forgiven = false
+		r.Status = Failed
+		if st.Failure.usual() {
+			r.Break, r.BreakAt, r.Excused = st.Failure, m.Failed, false
+		} else {
+			r.Failure, r.FailedAt, r.Forgiven = st.Failure, m.Failed, false
 		}
-		r.Status, r.Failure = Failed, st.Failure
 	}
 }
