@@ -63,8 +63,7 @@ func Assess(p *Plan, s *State, f *Facts, now time.Time) Health {
 	for _, r := range s.Records {
 		h.count(r, s.Wave)
 	}
-	rate := h.control(p, s, f, now)
-	spans := h.spans(p, s, f, now, rate)
+	spans := h.compare(p, s, f, now)
 	hard, all := 0, 0
 	for kind, n := range h.Failed {
 		if !kind.usual() {
@@ -133,45 +132,10 @@ func (h *Health) count(r *Record, wave int) {
 	}
 }
 
-// control counts the machines in scope, and looks at those without a record:
-// which part of them booted or fell silent in the time of the watch. The rate
-// is by day.
-func (h *Health) control(p *Plan, s *State, f *Facts, now time.Time) (rate float64) {
-	from := now.Add(-time.Duration(p.Watch))
-	if s.First.After(from) {
-		from = s.First
-	}
-	group, events := 0, 0
-	for i := range f.Machines {
-		m := &f.Machines[i]
-		if s.Records[m.ID] != nil {
-			continue
-		}
-		if m.Out != "" || m.Gone || m.Has {
-			continue
-		}
-		h.Machines++
-		if s.First.IsZero() || m.Seen.Before(from) {
-			continue // it was silent before, and says nothing
-		}
-		group++
-		if m.Booted.After(from) || f.silent(m, now) {
-			events++
-		}
-	}
-	if group < minControl {
-		return 0
-	}
-	h.Control = group
-	if took := now.Sub(from); took > 0 {
-		return float64(events) / float64(group) / took.Hours() * 24
-	}
-	return 0
-}
-
-// spans counts boots and silences, and adds up what is usual, within Settle of
-// the load, four times that, and so on to Watch.
-func (h *Health) spans(p *Plan, s *State, f *Facts, now time.Time, rate float64) []Span {
+// compare looks at boots and silences within Settle of the load, four times
+// that, and so on to Watch, and adds up what is usual in these times. It counts
+// the machines in scope, too.
+func (h *Health) compare(p *Plan, s *State, f *Facts, now time.Time) []Span {
 	var spans []Span
 	for d := p.Settle; d < p.Watch; d *= 4 {
 		spans = append(spans, Span{Within: d})
@@ -187,19 +151,65 @@ func (h *Health) spans(p *Plan, s *State, f *Facts, now time.Time, rate float64)
 			}
 		}
 	}
+	type watched struct {
+		took  time.Duration
+		usual float64
+	}
+	var all []watched
+	c := control{p: p, s: s, f: f, now: now, from: now.Add(-time.Duration(p.Watch))}
+	if s.First.After(c.from) {
+		c.from = s.First
+	}
 	for i := range f.Machines {
 		m := &f.Machines[i]
-		r := s.Records[m.ID]
-		if r == nil || r.Begun.IsZero() || r.Excused {
-			continue
+		switch r := s.Records[m.ID]; {
+		case r == nil && m.Out == "" && !m.Gone && !m.Has:
+			h.Machines++
+			c.look(m)
+		case r != nil && !r.Begun.IsZero() && !r.Excused:
+			all = append(all, watched{max(0, now.Sub(r.Begun)), m.Usual})
 		}
-		daily := max(m.Usual, rate)
+	}
+	rate := c.rate()
+	if c.size >= minControl {
+		h.Control = c.size
+	}
+	for _, w := range all {
 		for k := range spans {
-			took := max(0, min(now.Sub(r.Begun), time.Duration(spans[k].Within)))
-			spans[k].Usual -= math.Expm1(-daily * took.Hours() / 24)
+			took := min(w.took, time.Duration(spans[k].Within))
+			spans[k].Usual -= math.Expm1(-max(w.usual, rate) * took.Hours() / 24)
 		}
 	}
 	return spans
+}
+
+// control are the machines in scope that were never offered the live patch:
+// what befalls them at the same time is not its doing.
+type control struct {
+	p            *Plan
+	s            *State
+	f            *Facts
+	now, from    time.Time
+	size, events int
+}
+
+func (c *control) look(m *Machine) {
+	if c.s.First.IsZero() || m.Seen.Before(c.from) {
+		return // it was silent before, and says nothing
+	}
+	c.size++
+	if m.Booted.After(c.from) || c.f.silent(m, c.now) {
+		c.events++
+	}
+}
+
+// rate is how often a day they booted or fell silent.
+func (c *control) rate() float64 {
+	took := c.now.Sub(c.from)
+	if c.size < minControl || took <= 0 {
+		return 0
+	}
+	return float64(c.events) / float64(c.size) / took.Hours() * 24
 }
 
 // atLeast is the chance of k or more events where mean are expected (Poisson).

@@ -25,7 +25,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tsugi-project/tsugi/internal/code"
-	"github.com/tsugi-project/tsugi/internal/window"
 )
 
 // Plan is how a rollout goes. Zero fields mean what Filled puts there.
@@ -45,15 +44,10 @@ type Plan struct {
 	Watch  Duration `yaml:"watch,omitempty" json:"watch,omitempty"`
 	// Patience is how long an offer waits for a machine, and how long a machine
 	// may take from the first step to being well.
-	Patience Duration `yaml:"patience,omitempty" json:"patience,omitempty"`
-	// Windows are the times in which machines are offered something; none:
-	// always. Freezes are times in which none is. Hours and days are of Zone;
-	// "" is UTC.
-	Windows []window.Window `yaml:"windows,omitempty" json:"windows,omitempty"`
-	Freezes []Freeze        `yaml:"freezes,omitempty" json:"freezes,omitempty"`
-	Zone    string          `yaml:"timezone,omitempty" json:"timezone,omitempty"`
-	Start   time.Time       `yaml:"start,omitempty" json:"start,omitzero"` // not before
-	Budget  *Budget         `yaml:"budget,omitempty" json:"budget,omitempty"`
+	Patience Duration         `yaml:"patience,omitempty" json:"patience,omitempty"`
+	Times    `yaml:",inline"` // when machines are offered something
+	Start    time.Time        `yaml:"start,omitempty" json:"start,omitzero"` // not before
+	Budget   *Budget          `yaml:"budget,omitempty" json:"budget,omitempty"`
 	// Revert takes the live patch out of all machines when the rollout halts
 	// because it is over its budget.
 	Revert bool `yaml:"revert,omitempty" json:"revert,omitempty"`
@@ -95,14 +89,6 @@ type Limit struct {
 // Of is the limit for so many machines.
 func (l Limit) Of(n int) float64 {
 	return max(float64(l.Count), math.Floor(l.Percent*float64(n)/100+1e-9))
-}
-
-// Freeze is a time in which machines are offered nothing, such as the days
-// before a quarter ends. It begins at From and is over at To.
-type Freeze struct {
-	From   time.Time `yaml:"from" json:"from"`
-	To     time.Time `yaml:"to" json:"to"`
-	Reason string    `yaml:"reason" json:"reason"`
 }
 
 // Amount is a number of machines: "5", or "0.5%" of those in scope.
@@ -193,10 +179,9 @@ func (d Duration) String() string {
 }
 
 const (
-	maxPlan   = 1 << 16 // bytes of its text
-	maxWaves  = 50
-	maxCount  = 10_000_000
-	maxFreeze = 100
+	maxPlan  = 1 << 16 // bytes of its text
+	maxWaves = 50
+	maxCount = 10_000_000
 	// minFlight is what Ramp never goes below: a rollout has to begin somewhere.
 	minFlight = 10
 	// minEmergency is how many people approve that all machines get it at once.
@@ -299,7 +284,7 @@ func (p *Plan) Check(name string) error {
 	if err := p.checkBudget(bad); err != nil {
 		return err
 	}
-	return p.checkTimes(bad)
+	return p.Times.check(bad)
 }
 
 func (p *Plan) checkBudget(bad func(string, ...any) error) error {
@@ -320,57 +305,6 @@ func (p *Plan) checkBudget(bad func(string, ...any) error) error {
 	return nil
 }
 
-func (p *Plan) checkTimes(bad func(string, ...any) error) error {
-	if _, err := p.location(); err != nil {
-		return bad("timezone: %v", err)
-	}
-	for i, w := range p.Windows {
-		if w.String() == "" {
-			return bad("windows[%d]: it is empty", i)
-		}
-	}
-	if len(p.Freezes) > maxFreeze {
-		return bad("freezes: more than %d", maxFreeze)
-	}
-	for i, f := range p.Freezes {
-		switch {
-		case f.From.IsZero() || !f.To.After(f.From) || f.To.Sub(f.From) > maxTime:
-			return bad("freezes[%d]: from a time to a later one, at most %s", i, Duration(maxTime))
-		case f.Reason == "":
-			return bad("freezes[%d]: no reason", i)
-		}
-	}
-	return nil
-}
-
 func badPlan(name, format string, args ...any) *code.Problem {
 	return code.New("TS8101", name, fmt.Sprintf(format, args...))
-}
-
-func (p *Plan) location() (*time.Location, error) {
-	if p.Zone == "" {
-		return time.UTC, nil
-	}
-	if p.Zone == "Local" {
-		return nil, errors.New("name the zone: a plan means the same on every server")
-	}
-	return time.LoadLocation(p.Zone)
-}
-
-// Closed says why no machine is offered anything at a time, and until when; ""
-// is that machines may be.
-func (p *Plan) Closed(now time.Time) (why string, until time.Time) {
-	for _, f := range p.Freezes {
-		if !now.Before(f.From) && now.Before(f.To) {
-			return "changes are frozen: " + f.Reason, f.To
-		}
-	}
-	zone, err := p.location()
-	if err != nil {
-		return "the plan's time zone is not known here: " + p.Zone, time.Time{}
-	}
-	if at := now.In(zone); !window.Open(p.Windows, at) {
-		return "it is outside of the maintenance windows", window.Next(p.Windows, at)
-	}
-	return "", time.Time{}
 }

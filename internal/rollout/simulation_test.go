@@ -20,23 +20,19 @@ import (
 func TestABadLivePatchIsHaltedEarly(t *testing.T) {
 	t.Parallel()
 	const fleet = 100_000
-	seeds := uint64(3)
-	if testing.Short() {
-		seeds = 1
-	}
 	for _, c := range []struct {
-		name     string
-		harm     harm
-		permille int
+		name string
+		harm harm
+		most int
 	}{
-		{"at once, and the agent tells", harm{crash: 0.02, latest: 50 * time.Second}, 5},
-		{"after it was confirmed", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute}, 5},
-		{"for good", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute, forever: 1}, 5},
-		{"within six hours", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 6 * time.Hour}, 10},
+		{"at once, and the agent tells", harm{crash: 0.02, latest: 50 * time.Second}, 499},
+		{"after it was confirmed", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute}, 499},
+		{"for good", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute, forever: 1}, 499},
+		{"within six hours", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 6 * time.Hour}, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range seeds {
+			for seed := range seeds(c.most) {
 				w := newWorld(t, seed, fleet, Plan{}.Filled(), c.harm)
 				for w.state.Phase != Halted {
 					w.pass(5 * time.Minute)
@@ -49,12 +45,20 @@ func TestABadLivePatchIsHaltedEarly(t *testing.T) {
 				for range 24 {
 					w.pass(5 * time.Minute)
 				}
-				if w.had*1000 >= fleet*c.permille {
+				if w.had > c.most {
 					t.Errorf("seed %d: %d of %d had it", seed, w.had, fleet)
 				}
 			}
 		})
 	}
+}
+
+// seeds are how many fleets are tried: a late crash takes the longest.
+func seeds(most int) uint64 {
+	if testing.Short() || most > 499 {
+		return 1
+	}
+	return 2
 }
 
 // TestAGoodLivePatchReachesAll: what harms nobody comes to the end by itself,
