@@ -119,7 +119,7 @@ func NewTable() *Table {
 	}
 
 	add(Own, Nothing, Credential, "whoami")
-	add(Own, Nothing, Session, "sign-out", "get-account", "change-account", "list-own-sessions", "end-own-session", "list-own-keys", "revoke-own-key", "confirm-identity", "list-passkeys")
+	add(Own, Nothing, Session, "sign-out", "get-account", "change-account", "list-own-sessions", "end-own-session", "list-own-keys", "revoke-own-key", "confirm-identity", "confirm-passkey", "list-passkeys")
 	add(Own, Nothing, Fresh, "change-password", "begin-totp", "confirm-totp", "remove-totp", "begin-passkey", "finish-passkey", "remove-passkey", "create-own-key")
 
 	add(Look, Nothing, Credential,

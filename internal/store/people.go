@@ -138,6 +138,12 @@ func (tx *Tx) exists(ctx context.Context, id string) bool {
 	return err == nil
 }
 
+// TakeBackAttempt takes back the attempt that CountAttempt gave a number,
+// unless there was another one since: one that neither succeeded nor failed.
+func (tx *Tx) TakeBackAttempt(ctx context.Context, id string, attempt int64) error {
+	return tx.q.TakeBackAttempt(ctx, query.TakeBackAttemptParams{ID: id, Attempts: attempt})
+}
+
 // LockUser lets nobody sign in as a user until a time.
 func (tx *Tx) LockUser(ctx context.Context, id string, until int64) error {
 	return tx.q.LockUser(ctx, query.LockUserParams{ID: id, LockedUntil: until})

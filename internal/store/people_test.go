@@ -111,6 +111,14 @@ func TestAttemptsAreCountedBeforeTheyAreMade(t *testing.T) {
 		n, err := attempt()
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(n, 6))
+		// What was taken back does not count, unless another one came after it.
+		c.pass(time.Minute)
+		inTx(t, s, func(tx *Tx) error {
+			return errors.Join(tx.TakeBackAttempt(ctx, u.ID, 5), tx.TakeBackAttempt(ctx, u.ID, 6), tx.TakeBackAttempt(ctx, u.ID, 6))
+		})
+		n, err = attempt()
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(n, 6))
 		inTx(t, s, func(tx *Tx) error { return tx.UnlockUser(ctx, u.ID) })
 		n, err = attempt()
 		qt.Assert(t, qt.IsNil(err))

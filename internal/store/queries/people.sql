@@ -35,6 +35,9 @@ UPDATE users SET totp_step = sqlc.arg(totp_step) WHERE id = sqlc.arg(id) AND tot
 -- name: CountFailure :one
 UPDATE users SET failures = failures + 1 WHERE id = sqlc.arg(id) AND locked_until <= sqlc.arg(now) RETURNING failures;
 
+-- name: TakeBackAttempt :exec
+UPDATE users SET failures = failures - 1, locked_until = 0 WHERE id = sqlc.arg(id) AND failures = sqlc.arg(attempts) AND failures > 0;
+
 -- name: LockUser :exec
 UPDATE users SET locked_until = sqlc.arg(locked_until) WHERE id = sqlc.arg(id);
 

@@ -422,6 +422,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.tUFFilesStmt, err = db.PrepareContext(ctx, tUFFiles); err != nil {
 		return nil, fmt.Errorf("error preparing query TUFFiles: %w", err)
 	}
+	if q.takeBackAttemptStmt, err = db.PrepareContext(ctx, takeBackAttempt); err != nil {
+		return nil, fmt.Errorf("error preparing query TakeBackAttempt: %w", err)
+	}
 	if q.takeCeremonyStmt, err = db.PrepareContext(ctx, takeCeremony); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeCeremony: %w", err)
 	}
@@ -1165,6 +1168,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing tUFFilesStmt: %w", cerr)
 		}
 	}
+	if q.takeBackAttemptStmt != nil {
+		if cerr := q.takeBackAttemptStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing takeBackAttemptStmt: %w", cerr)
+		}
+	}
 	if q.takeCeremonyStmt != nil {
 		if cerr := q.takeCeremonyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeCeremonyStmt: %w", cerr)
@@ -1466,6 +1474,7 @@ type Queries struct {
 	settingsStmt            *sql.Stmt
 	stageJobStmt            *sql.Stmt
 	tUFFilesStmt            *sql.Stmt
+	takeBackAttemptStmt     *sql.Stmt
 	takeCeremonyStmt        *sql.Stmt
 	tierStmt                *sql.Stmt
 	tiersStmt               *sql.Stmt
@@ -1630,6 +1639,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		settingsStmt:            q.settingsStmt,
 		stageJobStmt:            q.stageJobStmt,
 		tUFFilesStmt:            q.tUFFilesStmt,
+		takeBackAttemptStmt:     q.takeBackAttemptStmt,
 		takeCeremonyStmt:        q.takeCeremonyStmt,
 		tierStmt:                q.tierStmt,
 		tiersStmt:               q.tiersStmt,

@@ -965,6 +965,20 @@ func (q *Queries) SetTOTP(ctx context.Context, arg SetTOTPParams) (int64, error)
 	return result.RowsAffected()
 }
 
+const takeBackAttempt = `-- name: TakeBackAttempt :exec
+UPDATE users SET failures = failures - 1, locked_until = 0 WHERE id = $1 AND failures = $2 AND failures > 0
+`
+
+type TakeBackAttemptParams struct {
+	ID       string
+	Attempts int64
+}
+
+func (q *Queries) TakeBackAttempt(ctx context.Context, arg TakeBackAttemptParams) error {
+	_, err := q.exec(ctx, q.takeBackAttemptStmt, takeBackAttempt, arg.ID, arg.Attempts)
+	return err
+}
+
 const takeCeremony = `-- name: TakeCeremony :one
 DELETE FROM ceremonies WHERE id = $1 AND kind = $2 RETURNING id, kind, person, body, expires
 `
