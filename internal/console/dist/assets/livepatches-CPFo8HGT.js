@@ -1,0 +1,1 @@
+export{t as LivePatches,n as PatchTable}from"./livepatches-CJcyRtfw.js";

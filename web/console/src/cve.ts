@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// cveOf reads a CVE's name as people type it: in any case, with or without the
+// word, with spaces around.
+export function cveOf(text: string): string {
+  const m = /^(?:cve[-\s]?)?(\d{4})-(\d{4,19})$/i.exec(text.trim());
+  return m ? `CVE-${m[1]}-${m[2]}` : '';
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import { currentLanguage } from './i18n';
+
+// All times of the API are milliseconds since 1970 UTC; 0 and undefined: never.
+
+export function dateTime(ms: number): string {
+  return new Intl.DateTimeFormat(currentLanguage(), { dateStyle: 'medium', timeStyle: 'medium' }).format(ms);
+}
+
+export function date(ms: number): string {
+  return new Intl.DateTimeFormat(currentLanguage(), { dateStyle: 'medium' }).format(ms);
+}
+
+const units: [Intl.RelativeTimeFormatUnit, number][] = [
+  ['year', 365 * 86_400_000],
+  ['month', 30 * 86_400_000],
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+  ['second', 1000],
+];
+
+export function ago(ms: number, now = Date.now()): string {
+  const diff = ms - now;
+  const f = new Intl.RelativeTimeFormat(currentLanguage(), { numeric: 'auto', style: 'short' });
+  for (const [unit, size] of units) {
+    if (Math.abs(diff) >= size) return f.format(Math.trunc(diff / size), unit);
+  }
+  return f.format(0, 'second');
+}
+
+export function duration(ms: number): string {
+  const s = Math.max(0, Math.round(ms / 1000));
+  const f = (value: number, unit: string) =>
+    new Intl.NumberFormat(currentLanguage(), { style: 'unit', unit, unitDisplay: 'narrow' }).format(value);
+  if (ms < 1000) return f(Math.max(0, Math.round(ms)), 'millisecond');
+  if (s < 60) return f(s, 'second');
+  if (s < 3600) return `${f(Math.floor(s / 60), 'minute')} ${f(s % 60, 'second')}`;
+  if (s < 86_400) return `${f(Math.floor(s / 3600), 'hour')} ${f(Math.floor((s % 3600) / 60), 'minute')}`;
+  return `${f(Math.floor(s / 86_400), 'day')} ${f(Math.floor((s % 86_400) / 3600), 'hour')}`;
+}
+
+export function count(n: number): string {
+  return new Intl.NumberFormat(currentLanguage()).format(n);
+}
+
+export function percent(part: number, whole: number): string {
+  if (whole === 0) return '–';
+  // Never 100 % while one is missing, and never 0 % while there is one.
+  const p = part === whole ? 1 : Math.min(part / whole, 0.999);
+  const digits = p === 1 || p === 0 ? 0 : 1;
+  return new Intl.NumberFormat(currentLanguage(), { style: 'percent', maximumFractionDigits: digits }).format(p > 0 ? Math.max(p, 0.001) : 0);
+}
+
+export function bytes(n: number): string {
+  const names = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
+  let i = 0;
+  let v = n;
+  while (v >= 1000 && i < names.length - 1) {
+    v /= 1000;
+    i++;
+  }
+  return new Intl.NumberFormat(currentLanguage(), {
+    style: 'unit', unit: names[i], unitDisplay: 'short', maximumFractionDigits: v < 10 && i > 0 ? 1 : 0,
+  }).format(v);
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Alert, Button, Code, Group, NativeSelect, SimpleGrid, Switch, Text, TextInput } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
+import { useState } from 'react';
+import { api, ask, type Schemas } from '../api/client';
+import { machine, machineModules, reports, tiers } from '../api/queries';
+import { duration } from '../format';
+import { useT, word } from '../i18n';
+import { Dialog, Help, useMay } from '../ui/act';
+import { Facts, Page, Section } from '../ui/page';
+import { Empty, Loaded, Problem } from '../ui/states';
+import { Pager, Table, usePages } from '../ui/table';
+import { Mono, Need, PatchState, Protection, ReportKind, Severity, Time } from '../ui/words';
+import { Cves } from './cves';
+
+const here = getRouteApi('/machines/$id');
+
+export function Machine() {
+  const t = useT();
+  const { id } = here.useParams();
+  const q = useQuery(machine(id));
+  const may = useMay();
+  const m = q.data;
+  return (
+    <Page
+      title={m?.hostname ?? id}
+      up={
+        <Link to="/machines" className="link">
+          {t.nav.machines}
+        </Link>
+      }
+      about={m && <Mono>{m.id}</Mono>}
+      actions={may && m && !m.gone && <Actions m={m} />}
+    >
+      <Loaded query={q} lines={10}>
+        {(m) => (
+          <div className="stack">
+            <Standing m={m} />
+            <Section title={t.machine.open}>
+              <Open m={m} />
+            </Section>
+            <Section title={t.machine.fixed}>
+              {m.cves && m.cves.length > 0 ? <Cves of={m.cves} /> : <Empty title={t.machine.noneFixed} />}
+            </Section>
+            {m.replacements && m.replacements.length > 0 && (
+              <Section title={t.machine.replacements}>
+                <Replacements of={m.replacements} />
+              </Section>
+            )}
+            <Section title={t.machine.history}>
+              <History id={m.id} />
+            </Section>
+            <Section title={t.machine.modules}>
+              <Modules id={m.id} />
+            </Section>
+          </div>
+        )}
+      </Loaded>
+    </Page>
+  );
+}
+
+function Standing({ m }: { m: Schemas['Machine'] }) {
+  const t = useT();
+  const p = m.patch;
+  return (
+    <>
+      {m.cloned && <Alert color="red" title={t.machine.cloned}>{t.machine.clonedHelp}</Alert>}
+      {m.hold && <Alert color="yellow">{t.machine.held}</Alert>}
+      <SimpleGrid cols={{ base: 1, md: 2 }}>
+        <Section title={t.machine.standing}>
+          <Facts
+            of={[
+              [t.machine.protection, <Protection of={m.protection} />],
+              [t.machine.why, m.reason && <span lang="en">{m.reason}</span>],
+              [
+                t.machine.runs,
+                p.id && (
+                  <span>
+                    <Link to="/livepatches/$id" params={{ id: p.id }} className="link">
+                      {p.id}
+                    </Link>{' '}
+                    <PatchState of={p.state ?? ''} /> <Text span c="dimmed" size="sm"><Time at={p.since} /></Text>
+                  </span>
+                ),
+              ],
+              [
+                t.machine.should,
+                m.target && (
+                  <Link to="/livepatches/$id" params={{ id: m.target }} className="link">
+                    {m.target}
+                  </Link>
+                ),
+              ],
+              [
+                t.machine.policy,
+                <Link to="/policies/$name" params={{ name: m.policy || 'default' }} className="link">
+                  {m.policy || 'default'}
+                </Link>,
+              ],
+              [t.machine.tier, m.tier],
+              [t.machine.group, m.group],
+              [t.machine.able, m.able ? t.yes : t.no],
+            ]}
+          />
+        </Section>
+        <Section title={t.machine.itself}>
+          <Facts
+            of={[
+              [t.machine.kernel, m.kernel.release],
+              [t.machine.arch, m.kernel.arch],
+              [t.machine.buildId, <Mono>{m.kernel.build_id}</Mono>],
+              [t.machine.os, m.os],
+              [t.machine.agent, m.agent],
+              [t.machine.seen, <Time at={m.seen} never={t.never} />],
+              [t.machine.booted, m.booted ? <Time at={m.booted} /> : undefined],
+              [t.machine.enrolled, <Time at={m.enrolled} />],
+              [t.machine.gone, m.gone ? <Time at={m.gone} /> : undefined],
+            ]}
+          />
+        </Section>
+      </SimpleGrid>
+      {p.problem && <Problem problem={p.problem} />}
+      {m.problems?.map((x, i) => <Problem key={i} problem={x} color="yellow" />)}
+    </>
+  );
+}
+
+function Open({ m }: { m: Schemas['Machine'] }) {
+  const t = useT();
+  if (!m.open || m.open.length === 0) {
+    return m.protection === 'not-covered' ? <Empty title={t.machine.notKnown}>{t.machine.notKnownHelp}</Empty> : <Empty title={t.machine.noneOpen} />;
+  }
+  return (
+    <Table
+      caption={t.machine.open}
+      rows={m.open}
+      id={(o) => `${o.cve} ${o.fix ?? ''} ${o.need}`}
+      columns={[
+        {
+          name: 'CVE',
+          cell: (o) => (
+            <Link to="/cves/$cve" params={{ cve: o.cve }} className="link">
+              {o.cve}
+            </Link>
+          ),
+        },
+        { name: t.cve.severity, cell: (o) => <Severity of={o.severity} exploited={o.exploited} /> },
+        { name: t.machines.need, cell: (o) => <Need of={o.need} /> },
+        {
+          name: t.machine.why,
+          cell: (o) => (
+            <span lang="en" className="wrap">
+              {o.code && <Code>{o.code}</Code>} {o.why || o.title}
+              {o.modules && o.modules.length > 0 && <> ({o.modules.join(', ')})</>}
+            </span>
+          ),
+        },
+      ]}
+    />
+  );
+}
+
+function Replacements({ of }: { of: readonly Schemas['Replacement'][] }) {
+  const t = useT();
+  return (
+    <Table
+      caption={t.machine.replacements}
+      rows={of}
+      id={(r) => r.module}
+      columns={[
+        { name: t.machine.module, cell: (r) => <Mono>{r.module}</Mono> },
+        { name: t.machine.state, cell: (r) => word(t.replacement, r.state) },
+        { name: t.machine.why, cell: (r) => (r.problem ? <span lang="en">{r.problem.code} {r.problem.why ?? r.problem.what}</span> : '–') },
+      ]}
+    />
+  );
+}
+
+function History({ id }: { id: string }) {
+  const t = useT();
+  const [after, setAfter] = useState<string>();
+  const pages = usePages(after, setAfter);
+  const q = useQuery(reports({ machine: id, limit: 20, after }));
+  return (
+    <Loaded query={q}>
+      {(l) =>
+        l.items && l.items.length > 0 ? (
+          <>
+            <Table
+              caption={t.machine.history}
+              rows={l.items}
+              id={(r) => r.report.id}
+              stale={q.isPlaceholderData}
+              columns={[
+                { name: t.report.time, cell: (r) => <Time at={r.report.time} /> },
+                { name: t.report.kind, cell: (r) => <ReportKind of={r.report.kind} /> },
+                {
+                  name: t.report.patch,
+                  cell: (r) =>
+                    r.report.patch.id ? (
+                      <Link to="/livepatches/$id" params={{ id: r.report.patch.id }} className="link">
+                        {r.report.patch.id}
+                      </Link>
+                    ) : (
+                      '–'
+                    ),
+                },
+                { name: t.report.state, cell: (r) => (r.report.patch.state ? <PatchState of={r.report.patch.state} /> : '–') },
+                { name: t.report.transition, right: true, cell: (r) => (r.report.transition_ms ? duration(r.report.transition_ms) : '–') },
+                {
+                  name: t.report.detail,
+                  cell: (r) => <ReportDetail r={r.report} />,
+                },
+              ]}
+            />
+            <Pager pages={pages} next={l.next} shown={l.items.length} />
+          </>
+        ) : (
+          <Empty title={t.report.none} />
+        )
+      }
+    </Loaded>
+  );
+}
+
+function ReportDetail({ r }: { r: Schemas['Report'] }) {
+  const t = useT();
+  const p = r.patch.problem;
+  const stalls = r.stalls ?? [];
+  if (!p && !r.detail && stalls.length === 0) return <>–</>;
+  const text = [r.detail ?? '', ...stalls.map((s) => `${s.comm}[${s.pid}] ${s.function ?? ''}`)].filter(Boolean).join('\n');
+  return (
+    <div lang="en">
+      {p && (
+        <span className="wrap">
+          <Code>{p.code}</Code> {p.why || p.what}
+        </span>
+      )}
+      {text && (
+        <details>
+          <summary>{t.report.more}</summary>
+          <pre className="log small">{text}</pre>
+        </details>
+      )}
+    </div>
+  );
+}
+
+function Modules({ id }: { id: string }) {
+  const t = useT();
+  const [open, setOpen] = useState(false);
+  const q = useQuery({ ...machineModules(id), enabled: open });
+  if (!open) {
+    return (
+      <Button variant="default" size="xs" onClick={() => setOpen(true)}>
+        {t.machine.showModules}
+      </Button>
+    );
+  }
+  return (
+    <Loaded query={q}>
+      {(l) =>
+        l.items && l.items.length > 0 ? (
+          <Table
+            caption={t.machine.modules}
+            rows={l.items}
+            id={(m) => m.name}
+            columns={[
+              { name: t.machine.module, cell: (m) => <Mono>{m.name}</Mono> },
+              { name: t.machine.buildId, cell: (m) => (m.build_id ? <Mono>{m.build_id}</Mono> : '–') },
+            ]}
+          />
+        ) : (
+          <Empty title={t.machine.noModules} />
+        )
+      }
+    </Loaded>
+  );
+}
+
+function Actions({ m }: { m: Schemas['Machine'] }) {
+  const t = useT();
+  const navigate = useNavigate();
+  const [tier, setTier] = useState(m.tier);
+  const [group, setGroup] = useState(m.group ?? '');
+  const [hold, setHold] = useState(m.hold ?? false);
+  const known = useQuery(tiers).data?.items ?? [];
+  return (
+    <Group gap="xs">
+      <Dialog
+        button={t.machine.change}
+        title={t.machine.changeTitle(m.hostname)}
+        go={t.save}
+        done={t.machine.changed}
+        ready={tier !== m.tier || group.trim() !== (m.group ?? '') || hold !== (m.hold ?? false)}
+        onOpen={() => {
+          setTier(m.tier);
+          setGroup(m.group ?? '');
+          setHold(m.hold ?? false);
+        }}
+        act={() =>
+          ask(
+            api.PATCH('/v1/machines/{id}', {
+              params: { path: { id: m.id } },
+              body: {
+                ...(tier !== m.tier ? { tier } : {}),
+                ...(group.trim() !== (m.group ?? '') ? { group: group.trim() } : {}),
+                ...(hold !== (m.hold ?? false) ? { hold } : {}),
+              },
+            }),
+          )
+        }
+      >
+        <NativeSelect
+          label={t.machine.tier}
+          description={t.machine.tierHelp}
+          value={tier}
+          onChange={(e) => setTier(e.currentTarget.value)}
+          data={known.map((x) => x.name)}
+        />
+        <TextInput label={t.machine.group} description={t.machine.groupHelp} value={group} onChange={(e) => setGroup(e.currentTarget.value)} />
+        <Switch label={t.machine.hold} description={t.machine.holdHelp} checked={hold} onChange={(e) => setHold(e.currentTarget.checked)} />
+      </Dialog>
+      <Dialog
+        button={t.machine.remove}
+        danger
+        title={t.machine.removeTitle(m.hostname)}
+        go={t.machine.remove}
+        done={t.machine.removed}
+        act={() => ask(api.DELETE('/v1/machines/{id}', { params: { path: { id: m.id } } }))}
+        after={() => void navigate({ to: '/machines' })}
+      >
+        <Help>{t.machine.removeHelp}</Help>
+      </Dialog>
+    </Group>
+  );
+}

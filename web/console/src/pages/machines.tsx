@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Button, Group, NativeSelect, TextInput } from '@mantine/core';
+import { useDebouncedCallback } from '@mantine/hooks';
+import { IconDownload, IconSearch, IconX } from '@tabler/icons-react';
+import { useQuery } from '@tanstack/react-query';
+import { getRouteApi, Link } from '@tanstack/react-router';
+import { useEffect, useRef, useState } from 'react';
+import { machines, tiers, type MachineQuery } from '../api/queries';
+import { downloadMachines } from '../csv';
+import { cveOf } from '../cve';
+import { useT, word } from '../i18n';
+import { Page } from '../ui/page';
+import { Empty, Failure, Loaded } from '../ui/states';
+import { Pager, usePages } from '../ui/table';
+import { MachineTable } from './machinetable';
+import { Views } from './views';
+
+const here = getRouteApi('/machines');
+const protections = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent', 'gone'] as const;
+const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
+const size = 50;
+
+type Filter = Omit<MachineQuery, 'limit' | 'after'>;
+
+// known takes from a link what the API knows: a link that somebody mistyped
+// shows a list, and not an error.
+function known(search: Record<string, string | undefined>): Filter {
+  const of = <T extends string>(all: readonly T[], w: string | undefined) => all.find((a) => a === w);
+  return {
+    q: search['q'], tier: search['tier'], group: search['group'], cve: cveOf(search['cve'] ?? '') || undefined,
+    protection: of(protections, search['protection']), need: of(needs, search['need']),
+  };
+}
+
+export function Machines() {
+  const t = useT();
+  const search = here.useSearch();
+  const navigate = here.useNavigate();
+  const filter = known(search);
+  const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
+  const change = (c: Partial<Record<keyof Filter, string>>, replace = false) => {
+    pages.reset();
+    void navigate({ search: (s) => ({ ...s, ...Object.fromEntries(Object.entries(c).map(([k, v]) => [k, v || undefined])), after: undefined }), replace });
+  };
+  const q = useQuery(machines({ ...filter, after: search.after, limit: size }));
+  const filtered = Object.values(filter).some(Boolean);
+  return (
+    <Page title={t.machines.title} about={t.machines.about} actions={<Download filter={filter} />}>
+      <Filters filter={filter} change={change} />
+      <Views search={filter} onOpen={(s) => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '', ...s })} />
+      <Loaded query={q} lines={12}>
+        {(l) =>
+          l.items && l.items.length > 0 ? (
+            <>
+              <MachineTable rows={l.items} stale={q.isPlaceholderData} asked={Boolean(filter.cve ?? filter.need)} />
+              <Pager pages={pages} next={l.next} shown={l.items.length} />
+            </>
+          ) : filtered ? (
+            <Empty title={t.machines.noneFit}>
+              <Button variant="default" size="xs" mt="xs" onClick={() => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '' })}>
+                {t.machines.clear}
+              </Button>
+            </Empty>
+          ) : search.after ? (
+            <Empty title={t.machines.noMore} />
+          ) : (
+            <Empty title={t.overview.noMachines}>
+              {t.overview.noMachinesHelp}{' '}
+              <Link to="/tokens" className="link">
+                {t.nav.tokens}
+              </Link>
+            </Empty>
+          )
+        }
+      </Loaded>
+    </Page>
+  );
+}
+
+function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Record<keyof Filter, string>>, replace?: boolean) => void }) {
+  const t = useT();
+  const all = { value: '', label: t.machines.all };
+  const known = useQuery(tiers).data?.items ?? [];
+  return (
+    <div className="filters" role="search" aria-label={t.machines.filters}>
+      <Typed
+        label={t.machines.search}
+        placeholder={t.machines.searchHelp}
+        icon
+        value={filter.q ?? ''}
+        onChange={(q) => change({ q }, true)}
+        className="wide"
+      />
+      <NativeSelect
+        label={t.machine.protection}
+        value={filter.protection ?? ''}
+        onChange={(e) => change({ protection: e.currentTarget.value })}
+        data={[all, ...protections.map((p) => ({ value: p, label: word(t.protection, p) }))]}
+      />
+      <NativeSelect
+        label={t.machine.tier}
+        value={filter.tier ?? ''}
+        onChange={(e) => change({ tier: e.currentTarget.value })}
+        data={[all, ...known.map((x) => ({ value: x.name, label: x.name })), ...(filter.tier && !known.some((x) => x.name === filter.tier) ? [filter.tier] : [])]}
+      />
+      <Typed label={t.machine.group} value={filter.group ?? ''} onChange={(group) => change({ group }, true)} />
+      <Typed
+        label={t.machines.openCve}
+        placeholder="CVE-…"
+        value={filter.cve ?? ''}
+        accept={(v) => v === '' || cveOf(v) !== ''}
+        onChange={(v) => change({ cve: cveOf(v) }, true)}
+      />
+      <NativeSelect
+        label={t.machines.need}
+        value={filter.need ?? ''}
+        onChange={(e) => change({ need: e.currentTarget.value })}
+        data={[all, ...needs.map((n) => ({ value: n, label: word(t.need, n) }))]}
+      />
+    </div>
+  );
+}
+
+interface TypedProps {
+  label: string;
+  value: string;
+  onChange: (v: string) => void;
+  placeholder?: string;
+  accept?: (v: string) => boolean;
+  icon?: boolean;
+  className?: string;
+}
+
+// Typed asks the server when the typing stops, not at each letter.
+function Typed({ label, value, onChange, placeholder, accept, icon, className }: TypedProps) {
+  const [text, setText] = useState(value);
+  const last = useRef(value);
+  useEffect(() => {
+    if (value !== last.current) setText(value); // changed elsewhere: a view, a link
+    last.current = value;
+  }, [value]);
+  const send = useDebouncedCallback((v: string) => {
+    if (accept && !accept(v)) return;
+    last.current = v;
+    onChange(v);
+  }, 300);
+  return (
+    <TextInput
+      {...(className ? { className } : {})}
+      label={label}
+      {...(placeholder ? { placeholder } : {})}
+      leftSection={icon && <IconSearch size={16} aria-hidden />}
+      value={text}
+      onChange={(e) => {
+        setText(e.currentTarget.value);
+        send(e.currentTarget.value.trim());
+      }}
+      spellCheck={false}
+      autoComplete="off"
+    />
+  );
+}
+
+// Download writes all machines that fit into a file, page by page.
+function Download({ filter }: { filter: Filter }) {
+  const t = useT();
+  const [done, setDone] = useState<number>();
+  const [error, setError] = useState<unknown>();
+  const stop = useRef<AbortController>(undefined);
+  useEffect(() => () => stop.current?.abort(), []);
+  const start = async () => {
+    stop.current = new AbortController();
+    setError(undefined);
+    setDone(0);
+    try {
+      await downloadMachines(filter, stop.current.signal, setDone);
+    } catch (e) {
+      if (!stop.current.signal.aborted) setError(e);
+    } finally {
+      setDone(undefined);
+    }
+  };
+  return (
+    <>
+      {error !== undefined && <Failure error={error} />}
+      {done === undefined ? (
+        <Button variant="default" leftSection={<IconDownload size={16} aria-hidden />} onClick={() => void start()}>
+          {t.machines.csv}
+        </Button>
+      ) : (
+        <Group gap="xs" role="status">
+          {t.machines.csvGoing(done)}
+          <Button variant="default" leftSection={<IconX size={16} aria-hidden />} onClick={() => stop.current?.abort()}>
+            {t.cancel}
+          </Button>
+        </Group>
+      )}
+    </>
+  );
+}

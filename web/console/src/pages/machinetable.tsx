@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Link } from '@tanstack/react-router';
+import type { Schemas } from '../api/client';
+import { useT, word } from '../i18n';
+import { Table } from '../ui/table';
+import { PatchState, Protection, Time } from '../ui/words';
+
+export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['Machine'][]; stale: boolean; asked: boolean }) {
+  const t = useT();
+  return (
+    <Table
+      caption={t.machines.title}
+      rows={rows}
+      id={(m) => m.id}
+      stale={stale}
+      columns={[
+        {
+          name: t.machine.hostname,
+          cell: (m) => (
+            <Link to="/machines/$id" params={{ id: m.id }} className="link">
+              {m.hostname}
+            </Link>
+          ),
+        },
+        { name: t.machine.protection, cell: (m) => <Protection of={m.protection} /> },
+        { name: t.machine.kernel, cell: (m) => m.kernel.release },
+        {
+          name: t.machine.patch,
+          cell: (m) =>
+            m.patch.id ? (
+              <span>
+                v{m.patch.version} <PatchState of={m.patch.state ?? ''} />
+              </span>
+            ) : (
+              '–'
+            ),
+        },
+        ...(asked
+          ? [
+              {
+                name: t.machine.open,
+                cell: (m: Schemas['Machine']) => {
+                  const first = m.open?.[0];
+                  if (!first) return '–';
+                  const n = m.open?.length ?? 0;
+                  return (
+                    <span>
+                      {first.cve} · {word(t.need, first.need)}
+                      {n > 1 && ` +${n - 1}`}
+                    </span>
+                  );
+                },
+              },
+            ]
+          : []),
+        { name: t.machine.tier, cell: (m) => m.tier },
+        { name: t.machine.group, cell: (m) => m.group || '–' },
+        { name: t.machine.seen, cell: (m) => <Time at={m.seen} never={t.never} /> },
+      ]}
+    />
+  );
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Alert, Button, type ButtonProps, Code, CopyButton, Group, Modal, Stack, Text, TextInput } from '@mantine/core';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState, type ReactNode } from 'react';
+import { whoami } from '../api/queries';
+import { useT } from '../i18n';
+import { Failure } from './states';
+import { say } from './toast';
+
+// useMay reports whether who is looking may change things. The server decides;
+// this only keeps buttons away that would be refused.
+export function useMay(): boolean {
+  return useQuery(whoami).data?.role === 'admin';
+}
+
+interface DialogProps<R> {
+  button: ReactNode;
+  buttonProps?: ButtonProps & { 'aria-label'?: string };
+  title: string;
+  children?: ReactNode; // what will happen, and fields
+  go: string; // what the button that does it says
+  danger?: boolean;
+  ready?: boolean; // fields are filled in
+  act: () => Promise<R>;
+  done?: string; // said when it is done
+  after?: (result: R) => void;
+  onOpen?: () => void;
+  size?: string;
+}
+
+// Dialog is a button that asks before it does something, and shows why it
+// could not be done where it was asked for.
+export function Dialog<R>(p: DialogProps<R>) {
+  const t = useT();
+  const [open, setOpen] = useState(false);
+  const client = useQueryClient();
+  const m = useMutation({
+    mutationFn: p.act,
+    onSuccess: async (result) => {
+      setOpen(false);
+      if (p.done) say(p.done);
+      await client.invalidateQueries();
+      p.after?.(result);
+    },
+  });
+  return (
+    <>
+      <Button
+        size="sm"
+        {...(p.danger ? { color: 'red', variant: 'light' } : { variant: 'default' })}
+        {...p.buttonProps}
+        onClick={() => {
+          m.reset();
+          p.onOpen?.();
+          setOpen(true);
+        }}
+      >
+        {p.button}
+      </Button>
+      <Modal
+        opened={open}
+        onClose={() => setOpen(false)}
+        title={p.title}
+        size={p.size ?? 'lg'}
+        closeButtonProps={{ 'aria-label': t.close }}
+      >
+        <form
+          onSubmit={(e) => {
+            e.preventDefault();
+            if (p.ready !== false && !m.isPending) m.mutate();
+          }}
+        >
+          <Stack gap="md">
+            {p.children}
+            {m.isError && <Failure error={m.error} />}
+            <Group justify="flex-end" gap="xs">
+              <Button variant="default" onClick={() => setOpen(false)}>
+                {t.cancel}
+              </Button>
+              <Button type="submit" color={p.danger ? 'red' : 'pine'} loading={m.isPending} disabled={p.ready === false}>
+                {p.go}
+              </Button>
+            </Group>
+          </Stack>
+        </form>
+      </Modal>
+    </>
+  );
+}
+
+// Secret shows what is told once.
+export function Secret({ title, text, help, onClose }: { title: string; text: string; help: string; onClose: () => void }) {
+  const t = useT();
+  return (
+    <Modal opened={text !== ''} onClose={onClose} title={title} size="lg" closeOnClickOutside={false} closeButtonProps={{ 'aria-label': t.close }}>
+      <Stack>
+        <Alert color="yellow" variant="light">
+          {help}
+        </Alert>
+        <Code block className="break">
+          {text}
+        </Code>
+        <Group justify="flex-end">
+          <CopyButton value={text}>
+            {({ copied, copy }) => (
+              <Button variant="default" onClick={copy}>
+                {copied ? t.copied : t.copy}
+              </Button>
+            )}
+          </CopyButton>
+          <Button onClick={onClose}>{t.done}</Button>
+        </Group>
+      </Stack>
+    </Modal>
+  );
+}
+
+export const Help = ({ children }: { children: ReactNode }) => (
+  <Text size="sm" c="dimmed" component="div">
+    {children}
+  </Text>
+);
+
+// NumberField is a field for whole numbers; '' while it is empty.
+export function NumberField(p: { label: string; description?: string; min?: number; max?: number; value: number | ''; onChange: (n: number | '') => void }) {
+  return (
+    <TextInput
+      type="number"
+      inputMode="numeric"
+      step={1}
+      {...p}
+      onChange={(e) => p.onChange(e.currentTarget.value === '' ? '' : Math.trunc(Number(e.currentTarget.value)))}
+    />
+  );
+}
