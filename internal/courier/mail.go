@@ -95,6 +95,7 @@ func NewMail(o MailOptions) (*Mail, error) {
 	if o.Timeout <= 0 {
 		m.o.Timeout = mailTimeout
 	}
+	m.o.Timeout = min(m.o.Timeout, lease/2) // or another worker would take it up meanwhile
 	if o.Now == nil {
 		m.o.Now = time.Now
 	}
@@ -230,7 +231,11 @@ func (m *Mail) message(d notify.Delivery) []byte {
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	header("From", m.from.String())
 	header("To", "<"+d.To+">")
-	header("Subject", strings.ReplaceAll(mime.BEncoding.Encode("utf-8", d.Message.Subject), "?= =?", "?=\r\n =?"))
+	subject := mime.BEncoding.Encode("utf-8", d.Message.Subject)
+	if strings.HasPrefix(subject, "=?") { // RFC 2047: no line of more than 76
+		subject = "\r\n " + strings.ReplaceAll(subject, "?= =?", "?=\r\n =?")
+	}
+	header("Subject", subject)
 	header("Date", m.o.Now().Format(time.RFC1123Z))
 	header("Message-ID", "<"+d.Message.ID+"@"+m.domain+">")
 	if t := d.Message.Thread; t != "" {

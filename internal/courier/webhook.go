@@ -56,6 +56,7 @@ func NewWebhooks(o WebhookOptions) *Webhooks {
 	if o.Timeout <= 0 {
 		o.Timeout = webhookTimeout
 	}
+	o.Timeout = min(o.Timeout, lease/2) // or another worker would take it up meanwhile
 	if o.Now == nil {
 		o.Now = time.Now
 	}

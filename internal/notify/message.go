@@ -45,15 +45,12 @@ func Of(c Channel, e Event, held int, base string) Message {
 	if link := link(base, e.Path); link != "" {
 		text.WriteString("\n" + link + "\n")
 	}
-	text.WriteString(footer(c))
 	w := wire(e, base)
 	w.Held = held
-	m := Message{
+	return Message{
 		ID: id("m", c.ID, e.ID), Subject: oneLine("["+label(e)+"] "+title, maxSubject), Thread: id("t", c.ID, e.Subject),
-		Time: e.Time, Text: text.String(),
+		Time: e.Time, Text: text.String() + footer(c), Body: body(string(e.Kind), e.Time, "["+label(e)+"] "+text.String(), w),
 	}
-	m.Body = body(string(e.Kind), m, w)
-	return m
 }
 
 // Gathered makes the message of what was kept: what is most severe first, and of
@@ -61,7 +58,7 @@ func Of(c Channel, e Event, held int, base string) Message {
 func Gathered(c Channel, events []Event, more map[Kind]int, base string, now time.Time) Message {
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(b.Level().Rank(), a.Level().Rank()), b.Time.Compare(a.Time))
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), b.Time.Compare(a.Time))
 	})
 	var text strings.Builder
 	var in digestWire
@@ -88,8 +85,8 @@ func Gathered(c Channel, events []Event, more map[Kind]int, base string, now tim
 		info, _ := Lookup(k)
 		fmt.Fprintf(&text, "%6d × %s\n", more[k], cmp.Or(info.Title, string(k)))
 		total += more[k]
+		count[string(cmp.Or(info.Severity, Info))] += more[k]
 	}
-	text.WriteString(footer(c))
 	words := []string{}
 	for _, s := range []string{string(Urgent), string(Warning), string(Info), over} {
 		if count[s] > 0 {
@@ -100,13 +97,20 @@ func Gathered(c Channel, events []Event, more map[Kind]int, base string, now tim
 	if total == 1 {
 		subject = "[" + label(events[0]) + "] " + oneLine(events[0].Title, maxLine)
 	}
-	m := Message{ID: id(ids...), Subject: oneLine(subject, maxSubject), Time: now, Text: strings.TrimPrefix(text.String(), "\n")}
-	m.Body = body("digest", m, in)
-	return m
+	said := strings.TrimPrefix(text.String(), "\n")
+	return Message{ID: id(ids...), Subject: oneLine(subject, maxSubject), Time: now, Text: said + footer(c), Body: body("digest", now, subject+"\n\n"+said, in)}
 }
 
 // over is the label of what ended.
 const over = "over"
+
+// weight orders what is in a digest: what is over comes last.
+func weight(e Event) int {
+	if e.Ends {
+		return -1
+	}
+	return e.Level().Rank()
+}
 
 func label(e Event) string {
 	if e.Ends {
@@ -175,17 +179,17 @@ type payload struct {
 }
 
 type eventWire struct {
-	ID       string            `json:"id"`
-	Kind     Kind              `json:"kind"`
-	Severity Severity          `json:"severity"`
-	Time     string            `json:"time"`
-	Subject  string            `json:"subject"`
-	Title    string            `json:"title"`
-	Facts    []Fact `json:"facts,omitempty"`
-	Groups   []string          `json:"groups,omitempty"`
-	Link     string            `json:"link,omitempty"`
-	Ends     bool              `json:"ends,omitempty"`
-	Held     int               `json:"held,omitempty"`
+	ID       string   `json:"id"`
+	Kind     Kind     `json:"kind"`
+	Severity Severity `json:"severity"`
+	Time     string   `json:"time"`
+	Subject  string   `json:"subject"`
+	Title    string   `json:"title"`
+	Facts    []Fact   `json:"facts,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+	Link     string   `json:"link,omitempty"`
+	Ends     bool     `json:"ends,omitempty"`
+	Held     int      `json:"held,omitempty"`
 }
 
 type digestWire struct {
@@ -198,7 +202,9 @@ func wire(e Event, base string) eventWire {
 		ID: e.ID, Kind: e.Kind, Severity: e.Level(), Time: e.Time.UTC().Format(time.RFC3339), Subject: e.Subject, Title: oneLine(e.Title, maxLine),
 		Groups: e.Groups, Link: link(base, e.Path), Ends: e.Ends,
 	}
-	w.Facts = e.Facts[:min(len(e.Facts), maxFacts)]
+	for _, f := range e.Facts[:min(len(e.Facts), maxFacts)] {
+		w.Facts = append(w.Facts, Fact{Name: oneLine(f.Name, 40), Value: oneLine(f.Value, maxLine)})
+	}
 	return w
 }
 
@@ -208,9 +214,9 @@ func chat(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
 
-func body(kind string, m Message, data any) []byte {
+func body(kind string, at time.Time, said string, data any) []byte {
 	b, err := json.Marshal(payload{
-		Type: kind, Timestamp: m.Time.UTC().Format(time.RFC3339), Data: data, Text: chat(m.Subject + "\n" + strings.TrimRight(m.Text, "\n")),
+		Type: kind, Timestamp: at.UTC().Format(time.RFC3339), Data: data, Text: chat(strings.TrimRight(said, "\n")),
 	})
 	if err != nil {
 		panic(err) // strings, numbers and maps of them

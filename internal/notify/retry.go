@@ -23,13 +23,13 @@ const (
 
 // Delivery is a message on its way to one address of a channel.
 type Delivery struct {
-	ID      string  `json:"id"`
-	Channel string  `json:"channel"` // Channel.ID
-	To      string  `json:"to"`
-	Message Message `json:"message"`
-	Stage   Stage   `json:"stage"`
-	Attempt int     `json:"attempt"` // made so far
-	Made    time.Time `json:"made"`
+	ID      string        `json:"id"`
+	Channel string        `json:"channel"` // Channel.ID
+	To      string        `json:"to"`
+	Message Message       `json:"message"`
+	Stage   Stage         `json:"stage"`
+	Attempt int           `json:"attempt"` // made so far
+	Made    time.Time     `json:"made"`
 	Next    time.Time     `json:"next,omitzero"` // when it is tried, of one that waits
 	Ended   time.Time     `json:"ended,omitzero"`
 	Problem *code.Problem `json:"problem,omitempty"` // of the last attempt

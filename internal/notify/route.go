@@ -26,8 +26,8 @@ type Decision struct {
 	Why string `json:"why"`
 }
 
-// State is what is remembered of a channel. It is a value: what changes one
-// gives back another.
+// State is what is remembered of a channel. The zero value is that of one that
+// nothing came through yet. It is for one goroutine, and is kept as JSON.
 type State struct {
 	// Told is when something was last told, or kept to be told, by what it is
 	// about; Held how often it was not told again since.
@@ -46,32 +46,20 @@ type State struct {
 
 const (
 	maxKept = 200
-	maxTold = 5000
+	maxTold = 2000
 	hour    = time.Hour
 )
 
-func (s State) clone() State {
-	s.Told, s.Held, s.More = maps.Clone(s.Told), maps.Clone(s.Held), maps.Clone(s.More)
-	s.Sent, s.Kept = slices.Clone(s.Sent), slices.Clone(s.Kept)
-	if s.Told == nil {
-		s.Told = map[string]time.Time{}
-	}
-	if s.Held == nil {
-		s.Held = map[string]int{}
-	}
-	return s
-}
-
-// Decide says what becomes of an event in a channel, with what is to be
-// remembered then. held is how often the same was kept back before it. The
-// channel's zone is for its digest.
-func Decide(c Channel, s State, e Event, now time.Time, zone *time.Location) (d Decision, held int, next State) {
-	drop := func(why string) (Decision, int, State) { return Decision{Drop, why}, 0, s }
+// Decide says what becomes of an event in a channel, and remembers it. held is
+// how often the same was kept back before it. zone is that of the channel's
+// digest.
+func (s *State) Decide(c Channel, e Event, now time.Time, zone *time.Location) (d Decision, held int) {
+	drop := func(why string) (Decision, int) { return Decision{Drop, why}, 0 }
 	switch {
 	case c.Paused:
 		return drop("the channel is paused")
 	case e.Kind == Test: // whoever tries a channel wants to see something
-		return Decision{Now, "it is a test"}, 0, s
+		return Decision{Now, "it is a test"}, 0
 	case !Matches(c.Kinds, e.Kind):
 		return drop("the channel does not want its kind")
 	case e.Level().Rank() < c.Least.Rank() && !e.Ends:
@@ -79,41 +67,45 @@ func Decide(c Channel, s State, e Event, now time.Time, zone *time.Location) (d 
 	case !concerns(c.Groups, e.Groups):
 		return drop("it concerns none of the channel's groups")
 	}
-	next = s.clone()
-	next.forget(c, now)
+	s.forget(c, now)
 	key := e.key()
-	told, known := next.Told[key]
+	told, known := s.Told[key]
+	held = s.Held[key]
 	switch {
 	case e.Ends && !known:
 		return drop("nobody was told that it began")
 	case e.Ends:
-		held = next.Held[key]
-		delete(next.Told, key)
-		delete(next.Held, key)
-		if next.keeps(key) { // whoever reads that it began reads in the same message that it is over
-			next.keep(e)
-			return Decision{Keep, "it began since the last digest"}, held, next
+		delete(s.Told, key)
+		delete(s.Held, key)
+		if s.keeps(key) { // whoever reads that it began reads in the same message that it is over
+			s.keep(e)
+			return Decision{Keep, "it began since the last digest"}, held
 		}
 	case known && now.Sub(told) < cmp.Or(c.Repeat, DefaultRepeat):
-		next.Held[key]++
-		return Decision{Drop, "the same was told " + ago(now.Sub(told)) + " ago"}, 0, next
+		if s.Held == nil {
+			s.Held = map[string]int{}
+		}
+		s.Held[key]++
+		return drop("the same was told " + ago(now.Sub(told)) + " ago")
 	default:
-		held = next.Held[key]
-		delete(next.Held, key)
-		next.tell(key, now)
+		delete(s.Held, key)
+		if s.Told == nil {
+			s.Told = map[string]time.Time{}
+		}
+		s.Told[key] = now
 	}
 	if c.Digest.Every != Never && e.Level() != Urgent {
-		next.due(c.Digest.Next(now, zone))
-		next.keep(e)
-		return Decision{Keep, "it can wait for the digest"}, held, next
+		s.due(c.Digest.Next(now, zone))
+		s.keep(e)
+		return Decision{Keep, "it can wait for the digest"}, held
 	}
-	if most := cmp.Or(c.PerHour, DefaultPerHour); len(next.Sent) >= most {
-		next.due(next.Sent[0].Add(hour))
-		next.keep(e)
-		return Decision{Keep, fmt.Sprintf("%d messages came at once within the hour", most)}, held, next
+	if most := cmp.Or(c.PerHour, DefaultPerHour); len(s.Sent) >= most {
+		s.due(s.Sent[0].Add(hour))
+		s.keep(e)
+		return Decision{Keep, fmt.Sprintf("%d messages came at once within the hour", most)}, held
 	}
-	next.Sent = append(next.Sent, now)
-	return Decision{Now, "the channel wants it"}, held, next
+	s.Sent = append(s.Sent, now)
+	return Decision{Now, "the channel wants it"}, held
 }
 
 // concerns tells whether an event about groups is for a channel of groups.
@@ -124,23 +116,20 @@ func concerns(channel, event []string) bool {
 // forget lets go of what means nothing any more.
 func (s *State) forget(c Channel, now time.Time) {
 	s.Sent = slices.DeleteFunc(s.Sent, func(t time.Time) bool { return now.Sub(t) >= hour })
-	if len(s.Told) <= maxTold {
+	if len(s.Told) < maxTold {
 		return
 	}
 	maps.DeleteFunc(s.Told, func(_ string, t time.Time) bool { return now.Sub(t) >= cmp.Or(c.Repeat, DefaultRepeat) })
-	for len(s.Told) > maxTold { // the oldest: it may be told once more
-		oldest := ""
-		for k, t := range s.Told {
-			if was, ok := s.Told[oldest]; !ok || t.Before(was) || t.Equal(was) && k < oldest {
-				oldest = k
-			}
+	if len(s.Told) >= maxTold { // the oldest tenth: it may be told once more
+		keys := slices.SortedFunc(maps.Keys(s.Told), func(a, b string) int {
+			return cmp.Or(s.Told[a].Compare(s.Told[b]), cmp.Compare(a, b))
+		})
+		for _, k := range keys[:maxTold/10] {
+			delete(s.Told, k)
 		}
-		delete(s.Told, oldest)
 	}
 	maps.DeleteFunc(s.Held, func(k string, _ int) bool { _, ok := s.Told[k]; return !ok })
 }
-
-func (s *State) tell(key string, now time.Time) { s.Told[key] = now }
 
 func (s *State) keeps(key string) bool {
 	return slices.ContainsFunc(s.Kept, func(e Event) bool { return e.key() == key })
@@ -166,14 +155,14 @@ func (s *State) due(at time.Time) {
 
 // Gather takes what is kept when it is due. ok is false when it is not, or
 // nothing is there.
-func Gather(c Channel, s State, now time.Time) (events []Event, more map[Kind]int, next State, ok bool) {
+func (s *State) Gather(c Channel, now time.Time) (events []Event, more map[Kind]int, ok bool) {
 	if c.Paused || s.Due.IsZero() || now.Before(s.Due) || len(s.Kept) == 0 {
-		return nil, nil, s, false
+		return nil, nil, false
 	}
-	next = s.clone()
-	next.Kept, next.More, next.Due = nil, nil, time.Time{}
-	next.forget(c, now)
-	return s.Kept, s.More, next, true
+	events, more = s.Kept, s.More
+	s.Kept, s.More, s.Due = nil, nil, time.Time{}
+	s.forget(c, now)
+	return events, more, true
 }
 
 func ago(d time.Duration) string {
