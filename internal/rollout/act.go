@@ -52,7 +52,7 @@ func (s *State) Act(p *Plan, a Action, now time.Time) error {
 			why += ": " + a.Reason
 		}
 		turn(Running, why)
-		s.Soaking, s.Skip = time.Time{}, false
+		s.Opened, s.Soaking, s.Skip = now, time.Time{}, false
 	case Skip:
 		if s.Phase == Halted {
 			turn(Running, "wave "+fmt.Sprint(s.Wave+1)+" skipped by "+a.By)

@@ -43,6 +43,8 @@ const (
 	// unlikely is below what chance no boots and silences are put down to
 	// chance.
 	unlikely = 0.001
+	// forgotten is how long a machine says nothing until no rollout waits for it.
+	forgotten = 30 * 24 * time.Hour
 	// minControl is how many machines without the live patch it takes for
 	// their boots and silences to say something.
 	minControl = 20
@@ -163,7 +165,7 @@ func (h *Health) compare(p *Plan, s *State, f *Facts, now time.Time) []Span {
 	for i := range f.Machines {
 		m := &f.Machines[i]
 		switch r := s.Records[m.ID]; {
-		case r == nil && m.Out == "" && !m.Gone && !m.Has:
+		case (r == nil || r.Status == Left && r.Begun.IsZero()) && m.Out == "" && !m.Gone && !m.Has && now.Sub(m.Seen) < forgotten:
 			h.Machines++
 			c.look(m)
 		case r != nil && !r.Begun.IsZero() && !r.Excused:
@@ -195,7 +197,7 @@ type control struct {
 
 func (c *control) look(m *Machine) {
 	if c.s.First.IsZero() || m.Seen.Before(c.from) {
-		return // it was silent before, and says nothing
+		return // it was silent before, and shows nothing
 	}
 	c.size++
 	if m.Booted.After(c.from) || c.f.silent(m, c.now) {
@@ -245,11 +247,15 @@ func (h *Health) sentence(grave bool, n int, soft, is, may float64) string {
 	return fmt.Sprintf("of %s that had it %s; this counts as %.4g, and the budget is %.4g", machines(n), strings.Join(parts, ", "), is, may)
 }
 
-func machines(n int) string {
+func machines(n int) string { return some(n, "") }
+
+// some is a number of machines with a verb: "1 machine is", "3 machines are".
+func some(n int, verb string) string {
+	one := map[string]string{"are": " is", "have": " has", "have been": " has been", "": ""}
 	if n == 1 {
-		return "1 machine"
+		return "1 machine" + one[verb]
 	}
-	return number(n) + " machines"
+	return strings.TrimSuffix(number(n)+" machines "+verb, " ")
 }
 
 // number writes 100000 as 100,000.

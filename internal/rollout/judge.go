@@ -50,7 +50,7 @@ func judge(p *Plan, s *State, f *Facts, m *Machine, r *Record, now time.Time) ve
 		v.What = MarkBack // it was the network
 		return v
 	}
-	elsewhere := m.Gone || (m.Out != "" || m.Has) && !has(m.State) && m.State != api.Loading
+	elsewhere := m.Gone || (m.Out != "" || m.Has || m.State == api.Reverted) && !has(m.State) && m.State != api.Loading
 	settled := m.State == api.Healthy && !m.Seen.Before(begun.Add(time.Duration(p.Settle)))
 	switch {
 	case r.Status == Failed && !fresh, r.Status == Well:

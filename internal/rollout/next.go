@@ -22,9 +22,6 @@ func Next(p *Plan, s *State, f *Facts, now time.Time) []Step {
 	if s.Phase == Pending {
 		return begin(p, s, f, now)
 	}
-	if s.Phase == Done {
-		return nil
-	}
 	if marks := look(p, s, f, now); len(marks) > 0 {
 		return marks
 	}
@@ -47,6 +44,9 @@ func Next(p *Plan, s *State, f *Facts, now time.Time) []Step {
 }
 
 func begin(p *Plan, s *State, f *Facts, now time.Time) []Step {
+	if f.Superseded != "" {
+		return []Step{{What: Close, Why: f.Superseded + " took its place before it began"}}
+	}
 	if len(s.Approvals) < s.Needed(p) || now.Before(p.Start) || f.Blocked != "" {
 		return nil
 	}
@@ -121,7 +121,7 @@ func tell(w What, fail Failure, n int, p *Plan) string {
 	case MarkBack:
 		return machines(n) + " heard of again, in the same boot"
 	case MarkWell:
-		return fmt.Sprintf("%s well with it for %s", machines(n), p.Settle)
+		return fmt.Sprintf("%s well with it for %s", some(n, "have been"), p.Settle)
 	case MarkLate:
 		return fmt.Sprintf("%s did not begin within %s: they get it after the rollout", machines(n), p.Patience)
 	}
@@ -216,16 +216,23 @@ func advance(p *Plan, s *State, f *Facts, h Health, closed bool, now time.Time) 
 
 // end ends a wave to which nobody is to be added.
 func end(p *Plan, s *State, h Health, now time.Time) []Step {
-	wave := p.Waves[s.Wave]
+	wave, room := p.Waves[s.Wave], places(p, s.Wave, h.Machines)
 	if !s.Skip {
 		used := h.WaveSize > 0
 		switch {
 		case h.Offered+h.Begun > 0 && s.Soaking.IsZero():
 			return nil
+		case s.Soaking.IsZero() && 2*h.WaveUsed < room:
+			// Else a fleet that sleeps over the weekend would be at the last
+			// wave when it wakes.
+			if now.Sub(s.Opened) < time.Duration(p.Patience) {
+				return nil
+			}
+			return []Step{{What: Halt, Wave: s.Wave, Why: fmt.Sprintf("only %s of %s up to wave %d could be given it in %s: resume when more can be reached, or skip the wave", number(h.WaveUsed), machines(room), s.Wave+1, p.Patience)}}
 		case s.Soaking.IsZero() && used && h.WaveWell == 0:
 			return []Step{{What: Halt, Wave: s.Wave, Why: fmt.Sprintf("no machine of wave %d is well with it, so nothing is proven: resume to try others, or skip the wave", s.Wave+1)}}
 		case s.Soaking.IsZero() && used && wave.Soak > 0:
-			return []Step{{What: Soak, Wave: s.Wave, Why: fmt.Sprintf("wave %d soaks for %s: %s well", s.Wave+1, wave.Soak, machines(h.WaveWell))}}
+			return []Step{{What: Soak, Wave: s.Wave, Why: fmt.Sprintf("wave %d soaks for %s: %s well with it", s.Wave+1, wave.Soak, some(h.WaveWell, "are"))}}
 		case !s.Soaking.IsZero() && now.Sub(s.Soaking) < time.Duration(wave.Soak):
 			return nil
 		}
@@ -259,7 +266,7 @@ func revert(p *Plan, s *State, f *Facts, now time.Time) []Step {
 	case len(left) == 0:
 		return []Step{{What: Close, Wave: s.Wave, Why: "it is out of all machines that are heard of; " + s.Reason}}
 	case now.Sub(s.Since) >= time.Duration(p.Patience):
-		return []Step{{What: Close, Wave: s.Wave, Why: fmt.Sprintf("%s still have it after %s, and are told to take it out; %s", machines(len(left)), p.Patience, s.Reason)}}
+		return []Step{{What: Close, Wave: s.Wave, Why: fmt.Sprintf("%s not taken it out after %s, though told to; %s", some(len(left), "have"), p.Patience, s.Reason)}}
 	}
 	return nil
 }

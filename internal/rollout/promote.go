@@ -126,7 +126,7 @@ func (l *Ladder) Promote(c Climb, now time.Time) Move {
 	case st.Over != "":
 		return say("in tier %s it is over its budget: %s", st.Tier, st.Over)
 	case st.Well < rung.Well:
-		return say("%s of tier %s well with it, and it takes %s", machines(st.Well), st.Tier, number(rung.Well))
+		return say("%s well with it in tier %s, and it takes %s", some(st.Well, "are"), st.Tier, number(rung.Well))
 	case now.Before(ripe):
 		v.Until = ripe
 		return say("it soaks in tier %s until %s", st.Tier, clock(ripe))
@@ -142,7 +142,7 @@ func (l *Ladder) Promote(c Climb, now time.Time) Move {
 		return say("it is ready; %s", why)
 	}
 	v.Promote = true
-	return say("%s of tier %s well with it, and it soaked there for %s", machines(st.Well), st.Tier, rung.Soak)
+	return say("%s well with it in tier %s, where it soaked for %s", some(st.Well, "are"), st.Tier, rung.Soak)
 }
 
 // approved counts people.

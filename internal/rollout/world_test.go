@@ -78,6 +78,15 @@ func newWorld(t testing.TB, seed uint64, n int, plan Plan, h harm) *world {
 	return w
 }
 
+// settled makes it a fleet that boots once in half a year and is known for
+// three months.
+func (w *world) settled() {
+	w.usual = 1.0 / 180
+	for i := range w.facts.Machines {
+		w.facts.Machines[i].Usual = Usual(w.poisson(0.5), 90)
+	}
+}
+
 func (w *world) chance(p float64) bool { return w.rng.Float64() < p }
 
 func (w *world) within(from, to time.Duration) time.Duration {
@@ -323,6 +332,7 @@ func (w *world) check(st Step) {
 	}
 	if st.What != Offer {
 		w.opened++
+		w.checkFull(st)
 		return
 	}
 	why, _ := w.plan.Closed(w.now)
@@ -355,4 +365,35 @@ func (w *world) check(st Step) {
 		}
 		seen[mark.Machine] = true
 	}
+}
+
+// checkFull: no wave is left before half of its machines could be given it.
+func (w *world) checkFull(st Step) {
+	w.t.Helper()
+	given, scope := 0, 0
+	for i := range w.facts.Machines {
+		m := &w.facts.Machines[i]
+		r := w.state.Records[m.ID]
+		if r != nil && (w.hosts[i].had || r.Status == Failed) {
+			given++
+		}
+		if r != nil && !r.Begun.IsZero() || m.Out == "" && !m.Gone {
+			scope++
+		}
+	}
+	upto := 0
+	for _, wave := range w.plan.Waves[:w.state.Wave+1] {
+		upto = max(upto, wave.Upto.Count, int(wave.Upto.Percent*float64(scope)/100))
+	}
+	if upto = min(upto, scope); 2*given < upto-1 && !w.state.Skip && !w.state.urgent(&w.plan) && w.state.Soaking.IsZero() {
+		w.t.Fatalf("%s: %s of wave %d when %d of %d had it", w.now, st.What, st.Wave, given, upto)
+	}
+}
+
+func stateText(s *State) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
 }
