@@ -4,14 +4,12 @@ package agent
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-quicktest/qt"
 	"go.yaml.in/yaml/v3"
-	"pgregory.net/rapid"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 )
@@ -79,7 +77,7 @@ func TestConfigSaysWhereItIsWrong(t *testing.T) {
 func TestConfigSurvivesItsOwnText(t *testing.T) {
 	t.Parallel()
 	c := DefaultConfig()
-	c.Windows = []Window{window(t, "Sat,Sun 00:00-24:00")}
+	c.Windows = []Window{windowOf(t, "Sat,Sun 00:00-24:00")}
 	b, err := yaml.Marshal(c)
 	qt.Assert(t, qt.IsNil(err))
 	again, err := ParseConfig(b)
@@ -115,7 +113,7 @@ func TestSetConfig(t *testing.T) {
 	qt.Check(t, qt.Equals(string(b), ""))
 }
 
-func window(t testing.TB, s string) Window {
+func windowOf(t testing.TB, s string) Window {
 	t.Helper()
 	var w Window
 	qt.Assert(t, qt.IsNil(w.UnmarshalText([]byte(s))))
@@ -145,7 +143,7 @@ func TestWindows(t *testing.T) {
 		{"daily 02:30-02:45", "Europe/Berlin", "2026-10-25T00:35:00Z", true, "2026-10-25T01:30:00Z"},
 		{"daily 02:30-02:45", "Europe/Berlin", "2026-10-25T01:35:00Z", true, "2026-10-26T01:30:00Z"},
 	} {
-		cfg := Config{Windows: []Window{window(t, c.window)}, Timezone: c.zone}
+		cfg := Config{Windows: []Window{windowOf(t, c.window)}, Timezone: c.zone}
 		at, err := time.Parse(time.RFC3339, c.at)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(cfg.InWindow(at), c.open), qt.Commentf("%s at %s", c.window, c.at))
@@ -155,30 +153,6 @@ func TestWindows(t *testing.T) {
 	qt.Check(t, qt.IsTrue(none.InWindow(time.Now())))
 	qt.Check(t, qt.IsTrue(none.NextWindow(time.Now()).IsZero()))
 }
-
-// TestTheNextWindowOpens: what NextWindow names is the first moment of an open
-// window, except where the clocks are changed.
-func TestTheNextWindowOpens(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(r *rapid.T) {
-		day := rapid.SampledFrom([]string{"daily", "Mon", "Tue-Thu", "Sat,Sun", "Fri-Mon"}).Draw(r, "days")
-		from := rapid.IntRange(0, dayMinutes-1).Draw(r, "from")
-		to := rapid.IntRange(0, dayMinutes).Filter(func(n int) bool { return n != from }).Draw(r, "to")
-		var w Window
-		text := day + " " + clock(from) + "-" + clock(to)
-		if err := w.UnmarshalText([]byte(text)); err != nil {
-			r.Fatalf("%s: %v", text, err)
-		}
-		c := Config{Windows: []Window{w}, Timezone: "UTC"}
-		now := time.Unix(rapid.Int64Range(0, 4e9).Draw(r, "now"), 0)
-		next := c.NextWindow(now)
-		if !next.After(now) || next.Sub(now) > 8*24*time.Hour || !c.InWindow(next) {
-			r.Fatalf("%s at %s: %s", text, now.UTC(), next)
-		}
-	})
-}
-
-func clock(minutes int) string { return fmt.Sprintf("%02d:%02d", minutes/60, minutes%60) }
 
 func TestServerURL(t *testing.T) {
 	t.Parallel()
