@@ -58,6 +58,9 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 			Name: "tsugi_seen_write_seconds", Help: "Writing down the times of last check-ins.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
 		}),
 	}
+	for _, k := range []api.ReportKind{api.ReportState, api.ReportCrash, api.ReportHealth, api.ReportAgent} {
+		m.reports.WithLabelValues(string(k)) // zero, so that the first one is an increase
+	}
 	checkIns := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tsugi_check_ins_total", Help: "Check-ins by what they were answered with, and those that had to be stored.",
 	}, []string{"outcome"})
