@@ -24,20 +24,22 @@ export function ago(ms: number, now = Date.now()): string {
   const diff = ms - now;
   const f = new Intl.RelativeTimeFormat(currentLanguage(), { numeric: 'auto', style: 'short' });
   for (const [unit, size] of units) {
-    if (Math.abs(diff) >= size) return f.format(Math.trunc(diff / size), unit);
+    if (Math.abs(diff) >= size) return f.format(Math.round(diff / size), unit);
   }
   return f.format(0, 'second');
 }
 
 export function duration(ms: number): string {
-  const s = Math.max(0, Math.round(ms / 1000));
+  const language = currentLanguage();
   const f = (value: number, unit: string) =>
-    new Intl.NumberFormat(currentLanguage(), { style: 'unit', unit, unitDisplay: 'narrow' }).format(value);
+    new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: language === 'ja' ? 'short' : 'narrow' }).format(value);
+  const two = (n: number, unit: string, rest: number, of: string) => (rest === 0 ? f(n, unit) : `${f(n, unit)} ${f(rest, of)}`);
   if (ms < 1000) return f(Math.max(0, Math.round(ms)), 'millisecond');
+  const s = Math.round(ms / 1000);
   if (s < 60) return f(s, 'second');
-  if (s < 3600) return `${f(Math.floor(s / 60), 'minute')} ${f(s % 60, 'second')}`;
-  if (s < 86_400) return `${f(Math.floor(s / 3600), 'hour')} ${f(Math.floor((s % 3600) / 60), 'minute')}`;
-  return `${f(Math.floor(s / 86_400), 'day')} ${f(Math.floor((s % 86_400) / 3600), 'hour')}`;
+  if (s < 3600) return two(Math.floor(s / 60), 'minute', s % 60, 'second');
+  if (s < 86_400) return two(Math.floor(s / 3600), 'hour', Math.floor((s % 3600) / 60), 'minute');
+  return two(Math.floor(s / 86_400), 'day', Math.floor((s % 86_400) / 3600), 'hour');
 }
 
 export function count(n: number): string {

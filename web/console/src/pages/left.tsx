@@ -47,7 +47,7 @@ export function Left({ of, caption }: { of: readonly Schemas['LeftFix'][]; capti
               <span className="wrap">
                 {word(t.leftKind, f.kind)}
                 {f.by && <> ({f.by})</>}
-                {f.why && (
+                {f.why && f.why !== '–' && (
                   <span lang="en">
                     {': '}
                     {f.code && <Code>{f.code}</Code>} {f.why}

@@ -13,6 +13,7 @@ import { Empty, Loaded } from '../ui/states';
 import { Pager, Table, usePages } from '../ui/table';
 import { colorOf, Mono, PatchState, ReportKind, Time } from '../ui/words';
 import { Cves } from './cves';
+import { MachineLink } from './machinelink';
 import { PatchMarks } from './patchmarks';
 
 const here = getRouteApi('/livepatches/$id');
@@ -171,9 +172,7 @@ function Reports({ id }: { id: string }) {
                   {
                     name: t.report.machine,
                     cell: (r) => (
-                      <Link to="/machines/$id" params={{ id: r.machine }} className="link">
-                        {r.machine}
-                      </Link>
+                      <MachineLink id={r.machine} />
                     ),
                   },
                   { name: t.report.state, cell: (r) => (r.report.patch.state ? <PatchState of={r.report.patch.state} /> : '–') },

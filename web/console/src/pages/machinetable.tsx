@@ -23,7 +23,7 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['M
           ),
         },
         { name: t.machine.protection, cell: (m) => <Protection of={m.protection} /> },
-        { name: t.machine.kernel, cell: (m) => m.kernel.release },
+        { name: t.machine.kernel, cell: (m) => <span className="nowrap">{m.kernel.release}</span> },
         {
           name: t.machine.patch,
           cell: (m) =>
@@ -55,7 +55,7 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['M
           : []),
         { name: t.machine.tier, cell: (m) => m.tier },
         { name: t.machine.group, cell: (m) => m.group || '–' },
-        { name: t.machine.seen, cell: (m) => <Time at={m.seen} never={t.never} /> },
+        { name: t.machine.seen, cell: (m) => <span className="nowrap"><Time at={m.seen} never={t.never} /></span> },
       ]}
     />
   );

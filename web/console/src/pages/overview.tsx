@@ -13,6 +13,7 @@ import { Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
 import { colorOf, JobState, Need, Protection, ReportKind, Time } from '../ui/words';
+import { MachineLink } from './machinelink';
 
 const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
 const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
@@ -96,22 +97,23 @@ function Attention({ o }: { o: Schemas['Overview'] }) {
   const exploited = needs.filter((n) => n === 'reboot' || n === 'module').reduce((sum, n) => sum + (o.open?.[n]?.['exploited'] ?? 0), 0);
   const failed = (o.choices?.['failed'] ?? 0) + (o.choices?.['blocked'] ?? 0);
   const items: ReactNode[] = [];
-  const item = (n: number, text: string, to: ReactNode) => {
+  const item = (n: number, of: (n: number) => string, to: (name: { 'aria-label': string }) => ReactNode) => {
+    const text = of(n);
     if (n > 0) {
       items.push(
         <li key={text}>
-          <b>{count(n)}</b> <span className="grow">{text}</span> {to}
+          <b>{count(n)}</b> <span className="grow">{text}</span> {to({ 'aria-label': text })}
         </li>,
       );
     }
   };
   const see = <IconArrowRight size={16} aria-hidden />;
-  item(exploited, t.overview.attend.exploited, <Link to="/machines" search={{ need: 'reboot' }} aria-label={t.overview.attend.exploited}>{see}</Link>);
-  item(failing, t.overview.attend.failing, <Link to="/machines" search={{ protection: 'failing' }} aria-label={t.overview.attend.failing}>{see}</Link>);
-  item(silent, t.overview.attend.silent, <Link to="/machines" search={{ protection: 'silent' }} aria-label={t.overview.attend.silent}>{see}</Link>);
-  item(failed, t.overview.attend.choices, <Link to="/policies" aria-label={t.overview.attend.choices}>{see}</Link>);
-  item(o.unpromoted ?? 0, t.overview.attend.unpromoted, <Link to="/policies" aria-label={t.overview.attend.unpromoted}>{see}</Link>);
-  item(o.ending ?? 0, t.overview.attend.ending, <Link to="/policies" aria-label={t.overview.attend.ending}>{see}</Link>);
+  item(exploited, t.overview.attend.exploited, (name) => <Link to="/machines" search={{ need: 'reboot' }} {...name}>{see}</Link>);
+  item(failing, t.overview.attend.failing, (name) => <Link to="/machines" search={{ protection: 'failing' }} {...name}>{see}</Link>);
+  item(silent, t.overview.attend.silent, (name) => <Link to="/machines" search={{ protection: 'silent' }} {...name}>{see}</Link>);
+  item(failed, t.overview.attend.choices, (name) => <Link to="/policies" {...name}>{see}</Link>);
+  item(o.unpromoted ?? 0, t.overview.attend.unpromoted, (name) => <Link to="/policies" {...name}>{see}</Link>);
+  item(o.ending ?? 0, t.overview.attend.ending, (name) => <Link to="/policies" {...name}>{see}</Link>);
   if (items.length === 0) {
     return (
       <Group gap="xs">
@@ -181,7 +183,7 @@ function Open({ o }: { o: Schemas['Overview'] }) {
             right: true,
             cell: (n: (typeof needs)[number]) => {
               const k = o.open?.[n]?.[s] ?? 0;
-              return k === 0 ? <Text span c="dimmed">0</Text> : count(k);
+              return k === 0 ? <span className="zero">0</span> : count(k);
             },
           })),
         ]}
@@ -236,9 +238,7 @@ function LatestReports() {
               {
                 name: t.report.machine,
                 cell: (r) => (
-                  <Link to="/machines/$id" params={{ id: r.machine }} className="link">
-                    {r.machine}
-                  </Link>
+                  <MachineLink id={r.machine} />
                 ),
               },
               { name: t.report.state, cell: (r) => word(t.patchState, r.report.patch.state) || '–' },

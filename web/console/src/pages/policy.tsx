@@ -12,7 +12,7 @@ import { Dialog, Help, useMay } from '../ui/act';
 import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded, Problem } from '../ui/states';
 import { Table } from '../ui/table';
-import { ChoiceState, Need, Severity, Time } from '../ui/words';
+import { ChoiceState, Severity, Time } from '../ui/words';
 import { Left } from './left';
 import { Fields, ready, textOf, type Text as PolicyText } from './policyfields';
 import { Preview } from './preview';
@@ -259,7 +259,7 @@ function Open({ x }: { x: Schemas['Exposure'] | undefined }) {
   return (
     <>
       <Text mb="xs">{t.policy.openMachines(count(x.machines))}</Text>
-      <Facts of={needs.map(([n, k]) => [word(t.need, n), <><Need of={n} />: {t.policy.openOn(count(k))}</>] as const)} />
+      <Facts of={needs.map(([n, k]) => [word(t.need, n), <span title={word(t.needHelp, n)}>{t.policy.openOn(count(k))}</span>] as const)} />
       <Group gap="xs" mt="sm">
         {Object.entries(x.worst ?? {}).map(([s, n]) => (
           <span key={s}>

@@ -97,7 +97,7 @@ export function Secret({ title, text, help, onClose }: { title: string; text: st
         <Alert color="yellow" variant="light">
           {help}
         </Alert>
-        <Code block className="break">
+        <Code block className="break secret">
           {text}
         </Code>
         <Group justify="flex-end">

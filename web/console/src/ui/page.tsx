@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Breadcrumbs, Group, Paper, Text, Title } from '@mantine/core';
+import { Group, Paper, Text, Title } from '@mantine/core';
 import { useEffect, useRef, type ReactNode } from 'react';
 import { useT } from '../i18n';
 
@@ -25,10 +25,9 @@ export function Page({ title, about, up, actions, children }: PageProps) {
   return (
     <div className="page">
       {up && (
-        <Breadcrumbs mb={4} component="nav" aria-label={t.nav.breadcrumbs}>
-          {up}
-          <span />
-        </Breadcrumbs>
+        <nav className="up" aria-label={t.nav.breadcrumbs}>
+          <span aria-hidden>←</span> {up}
+        </nav>
       )}
       <Group justify="space-between" align="flex-start" mb="md" gap="sm">
         <div className="grow">

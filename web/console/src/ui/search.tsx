@@ -64,14 +64,18 @@ export function Search({ onClose }: { onClose: () => void }) {
   }
   const here = Math.min(at, Math.max(0, hits.length - 1));
   const chosen = useRef<HTMLLIElement>(null);
-  useEffect(() => chosen.current?.scrollIntoView({ block: 'nearest' }), [here]);
+  useEffect(() => {
+    chosen.current?.scrollIntoView({ block: 'nearest' }); // its answer is no clean-up
+  }, [here]);
   const take = (h: Hit | undefined) => {
     if (!h) return;
     onClose();
     h.go();
   };
   return (
-    <Modal opened onClose={onClose} withCloseButton={false} padding={0} size="lg" yOffset="10vh" aria-label={t.search.button} returnFocus={false}>
+    <Modal.Root opened onClose={onClose} size="lg" yOffset="10vh" returnFocus={false}>
+      <Modal.Overlay />
+      <Modal.Content aria-label={t.search.button}>
       <TextInput
         data-autofocus
         size="md"
@@ -125,6 +129,7 @@ export function Search({ onClose }: { onClose: () => void }) {
       <Text size="xs" c="dimmed" p="xs" ta="right" aria-hidden visibleFrom="sm">
         <Kbd size="xs">↑</Kbd> <Kbd size="xs">↓</Kbd> <Kbd size="xs">Enter</Kbd> <Kbd size="xs">Esc</Kbd>
       </Text>
-    </Modal>
+      </Modal.Content>
+    </Modal.Root>
   );
 }

@@ -1,1 +1,0 @@
-export{t as LivePatches,n as PatchTable}from"./livepatches-CJcyRtfw.js";
