@@ -40,9 +40,9 @@ type Span struct {
 }
 
 const (
-	// unlikely is below what chance no boots and silences are put down to
-	// chance.
-	unlikely = 0.001
+	// unlikely is how often boots and silences that are chance alone may be
+	// taken for the live patch's doing.
+	unlikely = 0.005
 	// forgotten is how long a machine says nothing until no rollout waits for it.
 	forgotten = 30 * 24 * time.Hour
 	// minControl is how many machines without the live patch it takes for
@@ -55,8 +55,8 @@ const (
 // Boots and silences happen without any live patch. What the machines' own
 // past lets expect of them in the time that they were watched, or what befalls
 // the machines that do not have it at the same time, if that is more, is
-// usual. As long as chance alone would bring as many in one of a thousand
-// rollouts, none counts; else all above the usual do. Since what a live patch
+// usual. As long as chance alone would bring as many in one of two
+// hundred looks, none counts; else all above the usual do. Since what a live patch
 // does it mostly does soon, and what is usual has no hurry, they are counted by
 // how long after the load they came as well: two boots within a quarter of an
 // hour are telling where two in a day are not.
@@ -76,8 +76,9 @@ func Assess(p *Plan, s *State, f *Facts, now time.Time) Health {
 		}
 	}
 	over := 0.0
-	for _, sp := range spans {
-		if more := float64(sp.Events) - sp.Usual; more > over && atLeast(sp.Events, sp.Usual) < unlikely/float64(len(spans)) {
+	for i, sp := range spans {
+		// Half of the chance is for the first span, a quarter for the next.
+		if more := float64(sp.Events) - sp.Usual; more > over && atLeast(sp.Events, sp.Usual) < math.Ldexp(unlikely, -1-i) {
 			over, h.Span = more, sp
 		}
 	}
