@@ -115,7 +115,8 @@ type Event struct {
 	Severity Severity  `json:"severity"`
 	Time     time.Time `json:"time"`
 	// Subject is what it is about, the same word for all events about one thing:
-	// "rollout/42". Events of one kind and subject are repeats of each other.
+	// "rollout/42". Events of one kind, severity and subject are repeats of each
+	// other.
 	Subject string `json:"subject"`
 	Title   string `json:"title"` // one sentence
 	Facts   []Fact `json:"facts,omitempty"`
@@ -135,8 +136,14 @@ func (e Event) Level() Severity {
 	return cmp.Or(k.Severity, Info)
 }
 
-// key is by what events are repeats of each other.
-func (e Event) key() string { return string(e.Kind) + " " + e.Subject }
+// about is what the event is of, whatever its severity.
+func (e Event) about() string { return string(e.Kind) + " " + e.Subject }
+
+// key is by what events are repeats of each other. What becomes more severe is
+// news.
+func (e Event) key() string { return keyOf(e.about(), e.Level()) }
+
+func keyOf(about string, s Severity) string { return about + " " + string(s) }
 
 // Matches tells whether a kind is among some: names of kinds, or AREA.* for all
 // of an area. None is all.

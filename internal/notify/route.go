@@ -68,32 +68,46 @@ func (s *State) Decide(c Channel, e Event, now time.Time, zone *time.Location) (
 		return drop("it concerns none of the channel's groups")
 	}
 	s.forget(c, now)
-	key := e.key()
-	told, known := s.Told[key]
-	held = s.Held[key]
-	switch {
-	case e.Ends && !known:
-		return drop("nobody was told that it began")
-	case e.Ends:
-		delete(s.Told, key)
-		delete(s.Held, key)
-		if s.keeps(key) { // whoever reads that it began reads in the same message that it is over
+	if e.Ends {
+		known := false
+		for _, level := range []Severity{Info, Warning, Urgent} {
+			key := keyOf(e.about(), level)
+			if _, ok := s.Told[key]; ok {
+				known = true
+				held += s.Held[key]
+			}
+			delete(s.Told, key)
+			delete(s.Held, key)
+		}
+		if !known {
+			return drop("nobody was told that it began")
+		}
+		if s.keeps(e.about()) { // whoever reads that it began reads in the same message that it is over
 			s.keep(e)
 			return Decision{Keep, "it began since the last digest"}, held
 		}
-	case known && now.Sub(told) < cmp.Or(c.Repeat, DefaultRepeat):
+		return s.send(c, e, held, now, zone)
+	}
+	key := e.key()
+	told, known := s.Told[key]
+	if known && now.Sub(told) < cmp.Or(c.Repeat, DefaultRepeat) {
 		if s.Held == nil {
 			s.Held = map[string]int{}
 		}
 		s.Held[key]++
 		return drop("the same was told " + ago(now.Sub(told)) + " ago")
-	default:
-		delete(s.Held, key)
-		if s.Told == nil {
-			s.Told = map[string]time.Time{}
-		}
-		s.Told[key] = now
 	}
+	held = s.Held[key]
+	delete(s.Held, key)
+	if s.Told == nil {
+		s.Told = map[string]time.Time{}
+	}
+	s.Told[key] = now
+	return s.send(c, e, held, now, zone)
+}
+
+// send tells an event at once, or keeps it for later.
+func (s *State) send(c Channel, e Event, held int, now time.Time, zone *time.Location) (Decision, int) {
 	if c.Digest.Every != Never && e.Level() != Urgent {
 		s.due(c.Digest.Next(now, zone))
 		s.keep(e)
@@ -131,8 +145,8 @@ func (s *State) forget(c Channel, now time.Time) {
 	maps.DeleteFunc(s.Held, func(k string, _ int) bool { _, ok := s.Told[k]; return !ok })
 }
 
-func (s *State) keeps(key string) bool {
-	return slices.ContainsFunc(s.Kept, func(e Event) bool { return e.key() == key })
+func (s *State) keeps(about string) bool {
+	return slices.ContainsFunc(s.Kept, func(e Event) bool { return e.about() == about })
 }
 
 func (s *State) keep(e Event) {

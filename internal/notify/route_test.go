@@ -57,6 +57,8 @@ func TestDecide(t *testing.T) {
 		"the same, and the channel wants it earlier": {channel: Channel{Repeat: time.Hour}, state: told(failed, time.Hour), event: failed, want: Now},
 		"another of its kind":                        {state: told(halted("2"), time.Minute), event: halted("1"), want: Now},
 		"the end of what was told":                   {state: told(ends, 90*time.Hour), event: ends, want: Now},
+		"the end of what was less severe":            {state: told(Event{Kind: ends.Kind, Severity: Warning, Subject: ends.Subject}, time.Hour), event: ends, want: Now},
+		"what becomes more severe":                   {state: told(failed, time.Minute), event: Event{Kind: failed.Kind, Severity: Urgent, Subject: failed.Subject}, want: Now},
 		"the end of what was not":                    {event: ends, want: Drop, why: "began"},
 		"a test, whatever the channel wants":         {channel: Channel{Kinds: []string{"key.expiring"}, Least: Urgent}, event: Event{Kind: Test}, want: Now},
 		"what can wait":                              {channel: Channel{Digest: daily}, event: failed, want: Keep, why: "wait", due: now.Add(6 * time.Hour)},
@@ -213,7 +215,9 @@ func TestNothingIsLostOrToldTwice(t *testing.T) {
 				rt.Fatalf("%s again after %s", e.key(), at.Sub(was))
 			}
 			if e.Ends {
-				delete(last, e.key())
+				for _, level := range []Severity{Info, Warning, Urgent} {
+					delete(last, keyOf(e.about(), level))
+				}
 			} else {
 				last[e.key()] = at
 			}
