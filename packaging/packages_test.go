@@ -24,6 +24,7 @@ func contents() map[string][]string {
 		"tsugi-server": {
 			"/usr/bin/tsugi-server", "/usr/lib/systemd/system/tsugi-server.service", "/usr/lib/sysusers.d/tsugi-server.conf",
 			"/usr/share/man/man1/tsugi-server.1.gz", "/usr/share/man/man1/tsugi-server-serve.1.gz",
+			"/usr/share/tsugi-server/prometheus/tsugi.rules.yml", "/usr/share/tsugi-server/grafana/tsugi.json",
 		},
 		"tsugictl": {"/usr/bin/tsugictl", "/usr/share/man/man1/tsugictl.1.gz", "/usr/share/man/man1/tsugictl-build.1.gz"},
 	}

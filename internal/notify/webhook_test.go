@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -51,6 +52,37 @@ func TestOpenSSLMakesTheSameSignature(t *testing.T) {
 	h, err := Sign([]Secret{s}, "msg_1", now, []byte(body))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(h[HeaderSignature], "v1,"+base64.StdEncoding.EncodeToString(out)))
+}
+
+// TestTheDocumentedReceiver runs the receiver of docs/notifications.md.
+func TestTheDocumentedReceiver(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip(err)
+	}
+	page, err := os.ReadFile("../../docs/notifications.md")
+	qt.Assert(t, qt.IsNil(err))
+	_, rest, ok := strings.Cut(string(page), "    import base64")
+	qt.Assert(t, qt.IsTrue(ok))
+	code, _, ok := strings.Cut(rest, "\n`body` is")
+	qt.Assert(t, qt.IsTrue(ok))
+	s, other := NewSecret(), NewSecret()
+	at := time.Now() // its clock is the real one
+	h, err := Sign([]Secret{other, s}, "msg_1", at, []byte("body"))
+	qt.Assert(t, qt.IsNil(err))
+	script := strings.ReplaceAll("\n    import base64"+code, "\n    ", "\n") + fmt.Sprintf(`
+h = {"webhook-id": %q, "webhook-timestamp": %q, "webhook-signature": %q}
+seen = set()
+for secret, stamp, body, want in [(%q, 0, b"Body", False), (%q, 1, b"body", False), (%q, 0, b"body", True), (%q, 0, b"body", False), (%q, 0, b"body", True)]:
+    if body == b"body" and want and secret == %q:
+        seen = set()
+    got = genuine(secret, h | {"webhook-timestamp": str(int(h["webhook-timestamp"]) - stamp)}, body, seen)
+    assert got == want, (stamp, body, want)
+`, h[HeaderID], h[HeaderTimestamp], h[HeaderSignature], string(s), string(s), string(s), string(s), string(other), string(other))
+	cmd := exec.CommandContext(t.Context(), python, "-c", script)
+	out, err := cmd.CombinedOutput()
+	qt.Check(t, qt.IsNil(err), qt.Commentf("%s", out))
 }
 
 func signed(t *testing.T, id string, secrets ...Secret) http.Header {
