@@ -30,6 +30,7 @@ type Health struct {
 	Span     Span            `json:"span"`    // boots and silences in the time that tells most
 	Control  int             `json:"control"` // machines without it, to compare with; 0: too few
 	Over     string          `json:"over,omitempty"`
+	last     time.Time       // when a machine was last offered it, or settled
 }
 
 // Span is what befell machines within some time of loading the live patch.
@@ -107,6 +108,11 @@ func (h *Health) count(r *Record, wave int) {
 	}
 	if r.counts() {
 		h.WaveUsed++
+	}
+	for _, at := range [2]time.Time{r.Offered, r.Settled} {
+		if at.After(h.last) {
+			h.last = at
+		}
 	}
 	if r.Wave == wave {
 		h.WaveSize++

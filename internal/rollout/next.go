@@ -225,10 +225,10 @@ func end(p *Plan, s *State, h Health, now time.Time) []Step {
 		case s.Soaking.IsZero() && 2*h.WaveUsed < room:
 			// Else a fleet that sleeps over the weekend would be at the last
 			// wave when it wakes.
-			if now.Sub(s.Opened) < time.Duration(p.Patience) {
+			if now.Sub(s.Opened) < time.Duration(p.Patience) || now.Sub(h.last) < time.Duration(p.Patience) {
 				return nil
 			}
-			return []Step{{What: Halt, Wave: s.Wave, Why: fmt.Sprintf("only %s of %s up to wave %d could be given it in %s: resume when more can be reached, or skip the wave", number(h.WaveUsed), machines(room), s.Wave+1, p.Patience)}}
+			return []Step{{What: Halt, Wave: s.Wave, Why: fmt.Sprintf("only %s of %s up to wave %d could be given it, and none could for %s: resume when more can be reached, or skip the wave", number(h.WaveUsed), machines(room), s.Wave+1, p.Patience)}}
 		case s.Soaking.IsZero() && used && h.WaveWell == 0:
 			return []Step{{What: Halt, Wave: s.Wave, Why: fmt.Sprintf("no machine of wave %d is well with it, so nothing is proven: resume to try others, or skip the wave", s.Wave+1)}}
 		case s.Soaking.IsZero() && used && wave.Soak > 0:

@@ -436,3 +436,70 @@ func TestNextIsAFunctionAndComesToRest(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatWasBeforeTheOfferDoesNotCount(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, 2, nil)
+	st.at(0).Begun, st.at(0).BegunBoot = monday.Add(-time.Hour), "0" // under an earlier rollout, and taken out since
+	st.steps("begin", "offer 1 0")
+	st.wait(time.Minute).steps()
+	qt.Check(t, qt.IsTrue(st.state.Records[st.at(0).ID].Begun.IsZero()))
+}
+
+// TestALateCrashOfAMachineThatHasNotSettled: the watch is over, and the machine
+// is still not confirmed.
+func TestALateCrashOfAMachineThatHasNotSettled(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, 2, nil)
+	st.steps("begin", "offer 1 0")
+	st.runs(0)
+	st.at(0).State = api.Transitioning
+	st.wait(5 * time.Hour).steps("on 0")
+	st.at(0).Events = []Event{{st.now, Warned}}
+	st.steps("fail 0 warned", "halt")
+	// One that never comes to an end is a failure too.
+	st = newStage(t, 2, nil)
+	st.steps("begin", "offer 1 0")
+	st.runs(0)
+	st.at(0).State = api.Transitioning
+	st.wait(23 * time.Hour).steps("on 0")
+	st.wait(time.Hour).steps("fail 0 stalled", "halt")
+}
+
+func TestOffersInVainComeToAnEnd(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, 1, func(p *Plan) {
+		for day := range time.Duration(10) {
+			from := monday.Add(24*time.Hour*day + time.Hour)
+			p.Freezes = append(p.Freezes, Freeze{From: from, To: from.Add(time.Hour), Reason: "backup"})
+		}
+	})
+	st.steps("begin", "offer 1 0")
+	for range maxOffers - 1 {
+		st.wait(time.Hour).steps("withdraw 0")
+		st.wait(time.Hour).steps("offer 1 0")
+		st.wait(22 * time.Hour).steps()
+	}
+	st.wait(time.Hour).steps("late 0")
+	st.wait(20 * time.Hour).steps("halt")
+	st.act(Skip)
+	st.steps("open 2")
+	st.wait(24 * time.Hour).steps("halt")
+	st.act(Skip)
+	st.steps("finish")
+}
+
+func TestAMachineThatComesBackWithoutIt(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, 2, nil)
+	st.steps("begin", "offer 1 0")
+	st.runs(0)
+	st.steps("on 0")
+	st.at(0).Out, st.at(0).State, st.at(0).Has = "it is in tier beta now", "", false
+	st.steps("left 0", "halt")
+	st.at(0).Out = ""
+	st.act(Resume)
+	st.steps("on 0") // it may still have it, and is not offered it again
+	qt.Check(t, qt.IsTrue(st.state.Admits(st.at(0).ID)))
+	qt.Check(t, qt.Equals(st.state.Records[st.at(0).ID].Offers, 1))
+}

@@ -68,10 +68,14 @@ func seeds(most int) uint64 {
 func TestAGoodLivePatchReachesAll(t *testing.T) {
 	t.Parallel()
 	halts := 0
-	for seed := range uint64(20) {
-		w := newWorld(t, seed, 2000, Plan{}.Filled(), harm{})
+	fleets := uint64(10)
+	if testing.Short() {
+		fleets = 3
+	}
+	for seed := range fleets {
+		w := newWorld(t, seed, 1000, Plan{}.Filled(), harm{})
 		for !w.state.Phase.Over() {
-			w.pass(10 * time.Minute)
+			w.pass(15 * time.Minute)
 			if w.now.Sub(monday) > 30*24*time.Hour {
 				t.Fatalf("seed %d: %s after %s: %s", seed, w.state.Phase, w.now.Sub(monday), w.state.Reason)
 			}
@@ -83,12 +87,12 @@ func TestAGoodLivePatchReachesAll(t *testing.T) {
 			}
 		}
 		qt.Check(t, qt.Equals(w.state.Phase, Done))
-		qt.Check(t, qt.IsTrue(w.had > 1980), qt.Commentf("%d had it", w.had))
+		qt.Check(t, qt.IsTrue(w.had > 980), qt.Commentf("%d had it", w.had))
 		if seed == 0 {
 			t.Logf("done after %s: %s", w.now.Sub(monday), w.state.Reason)
 		}
 	}
-	qt.Check(t, qt.IsTrue(halts <= 2), qt.Commentf("%d of 20 good rollouts halted", halts))
+	qt.Check(t, qt.IsTrue(halts <= 1), qt.Commentf("%d good rollouts halted", halts))
 }
 
 // TestFleets is thousands of fleets with faults of all kinds, and people who
