@@ -35,7 +35,7 @@ type appliedStep struct {
 func newApplyCommand(a *app) *cobra.Command {
 	var file string
 	var o fleetfile.Options
-	var dry bool
+	var dry, export bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Bring tiers, policies, groups and tokens to what a file says",
@@ -60,9 +60,12 @@ machines that came with it stay.
     db: {policy: databases}
   tokens:
     web: {tier: stable, group: web, limit: 50, expires: 2027-01-31}`,
-		Example: "  tsugictl apply -f fleet.yaml --dry-run\n  tsugictl apply -f fleet.yaml",
+		Example: "  tsugictl apply --export > fleet.yaml\n  tsugictl apply -f fleet.yaml --dry-run\n  tsugictl apply -f fleet.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if export {
+				return a.exportFleet(cmd.Context())
+			}
 			text, err := a.ReadFile(file)
 			if err != nil {
 				return err
@@ -87,11 +90,35 @@ machines that came with it stay.
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&file, "file", "f", "", "file that says what there shall be, in YAML; - is standard input (needed)")
+	fl.StringVarP(&file, "file", "f", "", "file that says what there shall be, in YAML; - is standard input")
 	fl.BoolVar(&dry, "dry-run", false, "show what would be done, and do nothing")
 	fl.BoolVar(&o.Prune, "prune", false, "take away what the sections of the file do not list")
-	must(cmd.MarkFlagRequired("file"))
+	fl.BoolVar(&export, "export", false, "write the file of what the server has, and do nothing")
+	cmd.MarkFlagsOneRequired("file", "export")
+	cmd.MarkFlagsMutuallyExclusive("file", "export")
+	cmd.MarkFlagsMutuallyExclusive("prune", "export")
 	return cmd
+}
+
+// exportFleet writes the file that apply would find nothing to do for.
+func (a *app) exportFleet(ctx context.Context) error {
+	c, err := a.server()
+	if err != nil {
+		return err
+	}
+	have, err := haveOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	f, notes := fleetfile.Export(have, time.Now())
+	for _, n := range notes {
+		a.Term.Say("%s", n)
+	}
+	text, err := f.Encode()
+	if err != nil {
+		return err
+	}
+	return a.Show("fleet-file", string(text), func() string { return string(text) })
 }
 
 // haveOf asks the server for all that a plan looks at.
