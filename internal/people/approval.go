@@ -23,6 +23,8 @@ const (
 	ApprovePromote   = "promote-stable"    // to the last tier
 	ApproveEmergency = "rollout-emergency" // all machines at once
 	ApproveKeys      = "change-keys"       // root and tier keys
+	// approveFewer is that fewer actions need one; it always does.
+	approveFewer = "fewer-approvals"
 )
 
 // ApprovalActions are all of them.
@@ -31,6 +33,10 @@ func ApprovalActions() []string { return []string{ApprovePromote, ApproveEmergen
 // SettingApprovals is the setting that says which actions need a second
 // person: their names, with commas.
 const SettingApprovals = "approvals"
+
+// approvalDoubt is for how long somebody for whom another one made a link is no
+// second person for that one: they may be the same.
+const approvalDoubt = 7 * 24 * time.Hour
 
 // approvalTime is how long what was asked for can be approved and done.
 const approvalTime = 24 * time.Hour
@@ -58,19 +64,32 @@ func (s *Service) NeedsApproval(ctx context.Context, action string) (bool, error
 }
 
 func needsApproval(ctx context.Context, r store.Reader, action string) (bool, error) {
-	set, err := r.Setting(ctx, SettingApprovals)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return slices.Contains(strings.Split(set, ","), action), nil
+	set, err := approvalsSet(ctx, r)
+	return slices.Contains(set, action) || action == approveFewer, err
 }
 
-// SetApprovals says which actions need a second person. Where some did, this
-// is a change that others may want to see: it is in the audit log.
-func (s *Service) SetApprovals(ctx context.Context, who Caller, actions []string) error {
+// approvalsSet are the actions that need a second person.
+func approvalsSet(ctx context.Context, r store.Reader) ([]string, error) {
+	set, err := r.Setting(ctx, SettingApprovals)
+	if errors.Is(err, store.ErrNotFound) || set == "" {
+		return nil, nil
+	}
+	return strings.Split(set, ","), err
+}
+
+// FewerApprovals is what Ask is to be asked before SetApprovals takes actions
+// out of those that need a second person.
+func FewerApprovals(actions []string) Wanted {
+	actions = slices.Compact(slices.Sorted(slices.Values(actions)))
+	return Wanted{
+		Action: approveFewer, Object: "server", Detail: "a second person is needed for: " + strings.Join(actions, ", "),
+		Request: append([]string{}, actions...),
+	}
+}
+
+// SetApprovals says which actions need a second person. If fewer shall, two
+// persons must want that too: approval is the id of what FewerApprovals asked.
+func (s *Service) SetApprovals(ctx context.Context, who Caller, actions []string, approval string) error {
 	actions = slices.Compact(slices.Sorted(slices.Values(actions)))
 	for _, a := range actions {
 		if !slices.Contains(ApprovalActions(), a) {
@@ -78,6 +97,18 @@ func (s *Service) SetApprovals(ctx context.Context, who Caller, actions []string
 		}
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		set, err := approvalsSet(ctx, tx.Reader)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(set, func(a string) bool { return !slices.Contains(actions, a) }) {
+			if err := s.Approved(ctx, tx, who, FewerApprovals(actions), approval); err != nil {
+				return err
+			}
+		}
 		if err := tx.SetSetting(ctx, SettingApprovals, strings.Join(actions, ",")); err != nil {
 			return err
 		}
@@ -127,6 +158,11 @@ func (s *Service) Decide(ctx context.Context, who Caller, id string, give bool) 
 		if give && a.AskedBy == who.UserID { // whoever asked may take it back
 			return code.New("TS8223", id, "you asked for it")
 		}
+		if give {
+			if err := s.another(ctx, tx, a, who); err != nil {
+				return err
+			}
+		}
 		if err := tx.DecideApproval(ctx, id, who.UserID, verdict); err != nil {
 			return known(err, "TS8222", id, "it was decided, or its time is over")
 		}
@@ -139,6 +175,20 @@ func (s *Service) Decide(ctx context.Context, who Caller, id string, give bool) 
 		return api.Approval{}, err
 	}
 	return s.approval(ctx, a)
+}
+
+// another refuses who may be the same person as who asked: an admin could make
+// a user, or a link for one, and agree with themselves.
+func (s *Service) another(ctx context.Context, tx *store.Tx, a store.Approval, who Caller) error {
+	asker, err := tx.User(ctx, a.AskedBy)
+	if err != nil {
+		return known(err, "TS8222", a.ID, "who asked for it is gone")
+	}
+	n, err := tx.LinksBy(ctx, who.UserID, asker.Name, s.now().Add(-approvalDoubt).UnixMilli())
+	if err == nil && n > 0 {
+		err = code.New("TS8223", a.ID, asker.Name+", who asked for it, made a link to your account within a week")
+	}
+	return err
 }
 
 // Approved lets what needs an approval be done, in the transaction that does

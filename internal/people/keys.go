@@ -182,31 +182,52 @@ func key(k store.Operator) api.Key {
 	return out
 }
 
-// Keys lists API keys, the oldest first: those of a user, or with "" all, those
-// of programs too.
-func (s *Service) Keys(ctx context.Context, userID string) ([]api.Key, error) {
-	rows, err := s.store.Operators(ctx)
-	if userID != "" {
-		rows, err = s.store.KeysOf(ctx, userID)
+// OwnKeys lists the API keys of who asks, the oldest first.
+func (s *Service) OwnKeys(ctx context.Context, who Caller) ([]api.Key, error) {
+	u, err := s.self(ctx, who)
+	if err != nil {
+		return nil, err
 	}
+	rows, err := s.store.KeysOf(ctx, u.ID)
+	return keys(rows), err
+}
+
+// Keys lists everybody's API keys, those of programs too, the oldest first.
+func (s *Service) Keys(ctx context.Context) ([]api.Key, error) {
+	rows, err := s.store.Operators(ctx)
+	return keys(rows), err
+}
+
+func keys(rows []store.Operator) []api.Key {
 	all := make([]api.Key, len(rows))
 	for i, k := range rows {
 		all[i] = key(k)
 	}
-	return all, err
+	return all
 }
 
-// RevokeKey ends an API key of a user; with "" anybody's.
-func (s *Service) RevokeKey(ctx context.Context, who Caller, userID, id string) error {
+// RevokeOwnKey ends an API key of who asks.
+func (s *Service) RevokeOwnKey(ctx context.Context, who Caller, id string) error {
+	u, err := s.self(ctx, who)
+	if err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.RevokeKeyOf(ctx, u.ID, id); err != nil {
+			return err
+		}
+		return tx.Audit(ctx, entry(who.Name, "key.revoke", id, ""))
+	})
+}
+
+// RevokeKey ends anybody's API key, unless nobody could administer the server
+// without it.
+func (s *Service) RevokeKey(ctx context.Context, who Caller, id string) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
-		if userID != "" {
-			if err := tx.RevokeKeyOf(ctx, userID, id); err != nil {
-				return err
-			}
-		} else if err := tx.RevokeOperator(ctx, id); err != nil {
+		if err := tx.RevokeOperator(ctx, id); err != nil {
 			return err
 		}
 		if err := someAdmin(ctx, tx); err != nil {

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -54,9 +53,15 @@ const (
 // provider is one with what it says about itself, once it was asked.
 type provider struct {
 	Provider
-	mu    sync.Mutex
-	found *oidc.Provider
+	asking chan struct{} // held by who asks it, and over what follows
+	found  *oidc.Provider
+	failed error // of the last time that it was asked
+	again  time.Time
 }
+
+// askAgain is how long one that did not answer is not asked again: everybody
+// who wants to sign in would wait for it, one after the other.
+const askAgain = 5 * time.Second
 
 func newProviders(all []Provider) ([]*provider, error) {
 	var out []*provider
@@ -88,23 +93,31 @@ func newProviders(all []Provider) ([]*provider, error) {
 			p.Name = p.ID
 		}
 		seen[p.ID] = true
-		out = append(out, &provider{Provider: p})
+		out = append(out, &provider{Provider: p, asking: make(chan struct{}, 1)})
 	}
 	return out, nil
 }
 
 // discover asks a provider about itself, until it answers once.
 func (s *Service) discover(ctx context.Context, p *provider) (*oidc.Provider, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found != nil {
+	select {
+	case p.asking <- struct{}{}:
+		defer func() { <-p.asking }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	switch {
+	case p.found != nil:
 		return p.found, nil
+	case p.failed != nil && s.now().Before(p.again):
+		return nil, p.failed
 	}
 	// What is found keeps the context's client, for its keys; the request
 	// itself ends with the client's own time limit.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), s.client), p.Issuer)
 	if err != nil {
-		return nil, code.New("TS8218", p.ID, "").With(err)
+		p.failed, p.again = code.New("TS8218", p.ID, "").With(err), s.now().Add(askAgain)
+		return nil, p.failed
 	}
 	p.found = found
 	return found, nil

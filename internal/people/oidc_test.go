@@ -35,6 +35,7 @@ type idp struct {
 	codes  map[string]grantOf
 	claims map[string]any // of the next token, over what it would hold
 	asked  int
+	gone   bool
 }
 
 type grantOf struct{ nonce, challenge, redirect string }
@@ -51,7 +52,12 @@ func newIDP(t testing.TB, now func() time.Time) *idp {
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
 		p.asked++
+		gone := p.gone
 		p.mu.Unlock()
+		if gone {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		answer(w, map[string]any{
 			"issuer": p.web.URL, "authorization_endpoint": p.web.URL + "/authorize", "token_endpoint": p.web.URL + "/token",
 			"jwks_uri": p.web.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"},
@@ -120,6 +126,12 @@ func (p *idp) say(claims map[string]any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.claims = claims
+}
+
+func (p *idp) away(gone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = gone
 }
 
 // abroad is a world with a provider; change may change it.
@@ -283,9 +295,15 @@ func TestAnswersFromElsewhereThatAreRefused(t *testing.T) {
 	w.refused(err, "TS8227")
 	// A provider that is away.
 	gone, p2 := abroad(t, nil)
-	p2.web.Close()
+	p2.away(true)
 	_, err = gone.BeginOIDC(w.ctx(), nil, "corp", "")
 	gone.refused(err, "TS8218")
+	p2.away(false)
+	_, err = gone.BeginOIDC(w.ctx(), nil, "corp", "") // not asked again at once
+	gone.refused(err, "TS8218")
+	gone.clock.pass(askAgain)
+	_, err = gone.BeginOIDC(w.ctx(), nil, "corp", "")
+	qt.Check(t, qt.IsNil(err))
 }
 
 func TestNobodyIsSentElsewhereAfterwards(t *testing.T) {

@@ -51,7 +51,7 @@ func TestFromTheFirstLinkToTheLastSession(t *testing.T) {
 		qt.Check(t, qt.IsTrue(who.Subject.Fresh && who.Subject.Session))
 		again, err := w.signIn(" ALICE ", goodPassword, "")
 		qt.Assert(t, qt.IsNil(err))
-		sessions, err := w.Sessions(ctx, who, who.UserID)
+		sessions, err := w.OwnSessions(ctx, who)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(sessions, 2))
 		current := slices.IndexFunc(sessions, func(e api.Session) bool { return e.Current })
@@ -61,7 +61,7 @@ func TestFromTheFirstLinkToTheLastSession(t *testing.T) {
 		qt.Check(t, qt.Equals(account.Session.ID, in.Session.ID))
 		qt.Check(t, qt.IsTrue(slices.Contains(account.Permissions, "people")))
 		// A session that is ended is nobody's with the next request.
-		qt.Assert(t, qt.IsNil(w.EndSession(ctx, who, who.UserID, again.Session.ID)))
+		qt.Assert(t, qt.IsNil(w.EndOwnSession(ctx, who, again.Session.ID)))
 		_, err = w.BySession(ctx, again.Secret, here())
 		w.refused(err, "TS8201")
 		qt.Assert(t, qt.IsNil(w.SignOut(ctx, who)))
@@ -101,7 +101,7 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	_, err = w.BySession(w.ctx(), used, here()) // seven days
 	w.refused(err, "TS8201")
 	qt.Assert(t, qt.IsNil(w.Prune(w.ctx())))
-	all, err := w.Sessions(w.ctx(), Caller{}, "")
+	all, err := w.Sessions(w.ctx(), Caller{})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.HasLen(all, 0))
 }
@@ -493,13 +493,13 @@ func TestKeys(t *testing.T) {
 		again, err := w.CreateKey(ctx, alice, api.NewKey{Name: "laptop"}) // its time is over: the name is free
 		qt.Assert(t, qt.IsNil(err))
 		bob, _ := w.person("bob", viewer())
-		qt.Check(t, qt.ErrorIs(w.RevokeKey(ctx, bob, bob.UserID, again.ID), store.ErrNotFound))
-		qt.Assert(t, qt.IsNil(w.RevokeKey(ctx, alice, alice.UserID, again.ID)))
+		qt.Check(t, qt.ErrorIs(w.RevokeOwnKey(ctx, bob, again.ID), store.ErrNotFound))
+		qt.Assert(t, qt.IsNil(w.RevokeOwnKey(ctx, alice, again.ID)))
 		_, err = w.ByKey(ctx, again.Secret)
 		w.refused(err, "TS8201")
 		_, err = w.ByKey(ctx, "tso_x")
 		w.refused(err, "TS8201")
-		mine, err := w.Keys(ctx, alice.UserID)
+		mine, err := w.OwnKeys(ctx, alice)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(mine, 2))
 
@@ -513,6 +513,23 @@ func TestKeys(t *testing.T) {
 		qt.Check(t, qt.Equals(who.UserID, ""))
 		_, err = w.CreateUser(ctx, alice, api.NewUser{Name: "ci"})
 		w.refused(err, "TS8214")
+		// Everybody's, programs' too; but the last way to administer stays.
+		all, err := w.Keys(ctx)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(all[len(all)-1].Role, "reader"))
+		qt.Assert(t, qt.IsNil(w.RevokeKey(ctx, alice, all[len(all)-1].ID)))
+		_, err = w.ByKey(ctx, old)
+		w.refused(err, "TS8201")
+		last, err := w.db.CreateOperator(ctx, "last", store.OperatorAdmin, []byte("x"))
+		qt.Assert(t, qt.IsNil(err))
+		none := []api.Grant{}
+		_, err = w.ChangeUser(ctx, root(), alice.UserID, api.UserChange{Grants: &none})
+		qt.Assert(t, qt.IsNil(err))
+		w.refused(w.RevokeKey(ctx, alice, last.ID), "TS8215")
+		// An admin who was never here is none to rely on.
+		_, err = w.CreateUser(ctx, root(), api.NewUser{Name: "new", Grants: []api.Grant{admin()}})
+		qt.Assert(t, qt.IsNil(err))
+		w.refused(w.RevokeKey(ctx, alice, last.ID), "TS8215")
 	})
 }
 
@@ -526,8 +543,8 @@ func TestApprovals(t *testing.T) {
 			return w.db.Update(ctx, func(tx *store.Tx) error { return w.Approved(ctx, tx, who, w2, id) })
 		}
 		qt.Check(t, qt.IsNil(do(alice, want, ""))) // nothing needs one yet
-		w.refused(w.SetApprovals(ctx, bob, []string{"everything"}), "TS8228")
-		qt.Assert(t, qt.IsNil(w.SetApprovals(ctx, bob, []string{ApprovePromote, ApproveKeys})))
+		w.refused(w.SetApprovals(ctx, bob, []string{"everything"}, ""), "TS8228")
+		qt.Assert(t, qt.IsNil(w.SetApprovals(ctx, bob, []string{ApprovePromote, ApproveKeys}, "")))
 		needs, err := w.NeedsApproval(ctx, ApprovePromote)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.IsTrue(needs))
@@ -587,6 +604,33 @@ func TestApprovals(t *testing.T) {
 		waiting, err := w.Approvals(ctx, store.ApprovalFilter{})
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(waiting, 0))
+		// That fewer need one needs one.
+		alice, bob = w.again("alice"), w.again("bob")
+		w.refused(w.SetApprovals(ctx, bob, nil, ""), "TS8222")
+		qt.Check(t, qt.IsNil(w.SetApprovals(ctx, bob, ApprovalActions(), "")))
+		fewer := []string{ApproveKeys}
+		f, err := w.Ask(ctx, bob, FewerApprovals(fewer))
+		qt.Assert(t, qt.IsNil(err))
+		_, err = w.Decide(ctx, alice, f.ID, true)
+		qt.Assert(t, qt.IsNil(err))
+		w.refused(w.SetApprovals(ctx, bob, nil, f.ID), "TS8222")
+		qt.Check(t, qt.IsNil(w.SetApprovals(ctx, bob, fewer, f.ID)))
+		// Whom one lets in is no second person for a week.
+		puppet, err := w.CreateUser(ctx, bob, api.NewUser{Name: "puppet", Grants: []api.Grant{admin()}})
+		qt.Assert(t, qt.IsNil(err))
+		in, err := w.RedeemLink(ctx, api.RedeemLink{Secret: secretOf(puppet.Link), Password: goodPassword}, here())
+		qt.Assert(t, qt.IsNil(err))
+		f, err = w.Ask(ctx, bob, FewerApprovals(nil))
+		qt.Assert(t, qt.IsNil(err))
+		_, err = w.Decide(ctx, w.caller(in.Secret), f.ID, true)
+		w.refused(err, "TS8223")
+		_, err = w.Decide(ctx, w.caller(in.Secret), f.ID, false)
+		qt.Check(t, qt.IsNil(err))
+		w.clock.pass(approvalDoubt)
+		f, err = w.Ask(ctx, bob, FewerApprovals(nil))
+		qt.Assert(t, qt.IsNil(err))
+		_, err = w.Decide(ctx, w.again("puppet"), f.ID, true)
+		qt.Check(t, qt.IsNil(err))
 		got, err := w.Approval(ctx, c.ID)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(got.Object, "p-v3"))

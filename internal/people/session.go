@@ -107,12 +107,25 @@ func roleText(all []authz.Grant) string {
 
 // SignOut ends the session of who asks.
 func (s *Service) SignOut(ctx context.Context, who Caller) error {
-	return s.EndSession(ctx, who, who.UserID, who.Session)
+	return s.EndOwnSession(ctx, who, who.Session)
 }
 
-// Sessions lists sessions, the last used first: those of a user, or with "" all.
-func (s *Service) Sessions(ctx context.Context, who Caller, userID string) ([]api.Session, error) {
-	rows, err := s.store.Sessions(ctx, store.SessionFilter{Person: userID, UsedAfter: s.now().Add(-s.limits.Idle).UnixMilli()})
+// OwnSessions lists the sessions of who asks, the last used first.
+func (s *Service) OwnSessions(ctx context.Context, who Caller) ([]api.Session, error) {
+	u, err := s.self(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	return s.sessions(ctx, who, u.ID)
+}
+
+// Sessions lists everybody's sessions, the last used first.
+func (s *Service) Sessions(ctx context.Context, who Caller) ([]api.Session, error) {
+	return s.sessions(ctx, who, "")
+}
+
+func (s *Service) sessions(ctx context.Context, who Caller, person string) ([]api.Session, error) {
+	rows, err := s.store.Sessions(ctx, store.SessionFilter{Person: person, UsedAfter: s.now().Add(-s.limits.Idle).UnixMilli()})
 	all := make([]api.Session, len(rows))
 	for i, e := range rows {
 		all[i] = s.session(e, who.Session)
@@ -120,11 +133,24 @@ func (s *Service) Sessions(ctx context.Context, who Caller, userID string) ([]ap
 	return all, err
 }
 
-// EndSession ends a session of a user; with "" anybody's. TS8201 is what its
-// next request gets.
-func (s *Service) EndSession(ctx context.Context, who Caller, userID, id string) error {
+// EndOwnSession ends a session of who asks. TS8201 is what its next request
+// gets.
+func (s *Service) EndOwnSession(ctx context.Context, who Caller, id string) error {
+	u, err := s.self(ctx, who)
+	if err != nil {
+		return err
+	}
+	return s.endSession(ctx, who, u.ID, id)
+}
+
+// EndSession ends anybody's session.
+func (s *Service) EndSession(ctx context.Context, who Caller, id string) error {
+	return s.endSession(ctx, who, "", id)
+}
+
+func (s *Service) endSession(ctx context.Context, who Caller, person, id string) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.EndSession(ctx, userID, id); err != nil {
+		if err := tx.EndSession(ctx, person, id); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, entry(who.Name, "session.end", id, ""))
@@ -149,7 +175,7 @@ func (s *Service) Account(ctx context.Context, who Caller) (api.Account, error) 
 	if err := s.count(ctx, &a.User); err != nil {
 		return api.Account{}, err
 	}
-	sessions, err := s.Sessions(ctx, who, u.ID)
+	sessions, err := s.sessions(ctx, who, u.ID)
 	if err != nil {
 		return api.Account{}, err
 	}

@@ -279,14 +279,14 @@ func (s *Service) change(u *store.User, in api.UserChange) ([]string, error) {
 }
 
 // someAdmin refuses what leaves nobody who could administer the server: no
-// user with the role, and no operator's token.
+// user with the role who was ever here, and no program's key with it.
 func someAdmin(ctx context.Context, tx *store.Tx) error {
 	all, err := tx.Users(ctx)
 	if err != nil {
 		return err
 	}
 	for _, u := range all {
-		if u.Disabled == 0 && authz.IsAdmin(grantsOf(u.Grants)) {
+		if u.Disabled == 0 && u.LastSeen != 0 && authz.IsAdmin(grantsOf(u.Grants)) {
 			return nil
 		}
 	}
@@ -295,7 +295,7 @@ func someAdmin(ctx context.Context, tx *store.Tx) error {
 		return err
 	}
 	for _, k := range keys {
-		if k.Revoked == 0 && k.Kind == store.OperatorAdmin {
+		if k.Revoked == 0 && k.Person == "" && k.Expires == 0 && (k.Kind == store.OperatorAdmin || authz.IsAdmin(grantsOf(k.Grants))) {
 			return nil
 		}
 	}

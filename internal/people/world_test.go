@@ -116,6 +116,14 @@ func (w *world) signIn(name, password, factor string) (SignedIn, error) {
 	return w.SignIn(w.ctx(), api.SignIn{Name: name, Password: password, Code: factor}, here())
 }
 
+// again signs a person in once more.
+func (w *world) again(name string) Caller {
+	w.t.Helper()
+	in, err := w.signIn(name, goodPassword, "")
+	qt.Assert(w.t, qt.IsNil(err))
+	return w.caller(in.Secret)
+}
+
 func (w *world) refused(err error, c code.Code) {
 	w.t.Helper()
 	qt.Check(w.t, qt.Equals(code.Of(err), c), qt.Commentf("%v", err))

@@ -189,6 +189,16 @@ func TestSessionsLinksAndCeremonies(t *testing.T) {
 		qt.Check(t, qt.ErrorIs(use("second"), ErrNotFound))
 		_, err = s.LinkByHash(ctx, digest("second"))
 		qt.Check(t, qt.ErrorIs(err, ErrConflict))
+		by := func(who string, since int64) int {
+			n, err := s.LinksBy(ctx, alice.ID, who, since)
+			qt.Assert(t, qt.IsNil(err))
+			return n
+		}
+		inTx(t, s, func(tx *Tx) error {
+			_, err := tx.CreateLink(ctx, Link{Hash: digest("k"), Person: alice.ID, Purpose: "welcome", CreatedBy: "a_b/laptop", Expires: c.in(time.Hour)})
+			return errors.Join(err, tx.UseLink(ctx, digest("k")))
+		})
+		qt.Check(t, qt.DeepEquals([]int{by("a_b", 0), by("a_b", c.ms()), by("a_", 0), by("axb", 0), by("bob", 0)}, []int{1, 0, 0, 0, 0}))
 		link("third")
 		c.pass(time.Hour)
 		qt.Check(t, qt.ErrorIs(use("third"), ErrNotFound))
@@ -214,7 +224,7 @@ func TestSessionsLinksAndCeremonies(t *testing.T) {
 		c.pass(24 * time.Hour)
 		n, err := s.PrunePeople(ctx, 0, c.ms())
 		qt.Assert(t, qt.IsNil(err))
-		qt.Check(t, qt.Equals(n, 4)) // a session, two links, a ceremony whose end was refused
+		qt.Check(t, qt.Equals(n, 5)) // a session, three links, a ceremony whose end was refused
 	})
 }
 

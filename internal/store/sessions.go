@@ -140,6 +140,13 @@ func (tx *Tx) UseLink(ctx context.Context, hash []byte) error {
 	return named(changedOne(tx.q.UseLink(ctx, query.UseLinkParams{Hash: hash, Used: tx.now})), "link")
 }
 
+// LinksBy is how many links a user made for a person since a time, themselves
+// or with a key of theirs: used ones, and the last one that was not.
+func (r Reader) LinksBy(ctx context.Context, person, user string, since int64) (int, error) {
+	n, err := r.q.CountLinksBy(ctx, query.CountLinksByParams{Person: person, CreatedBy: text(user), ByKey: text(user) + "/", Since: since})
+	return int(n), r.s.translate(err)
+}
+
 // DeleteLinks ends the links of a person that nobody used.
 func (tx *Tx) DeleteLinks(ctx context.Context, person string) error {
 	_, err := tx.q.DeleteLinks(ctx, person)

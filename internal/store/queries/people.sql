@@ -197,3 +197,8 @@ UPDATE audit SET seq = sqlc.arg(seq), hash = sqlc.arg(hash) WHERE id = sqlc.arg(
 
 -- name: CountUnchainedAudit :one
 SELECT count(*) FROM audit WHERE seq = 0;
+
+-- name: CountLinksBy :one
+SELECT count(*) FROM links
+WHERE person = sqlc.arg(person) AND created > sqlc.arg(since)
+  AND (created_by = sqlc.arg(created_by) OR substr(created_by, 1, length(CAST(sqlc.arg(by_key) AS TEXT))) = CAST(sqlc.arg(by_key) AS TEXT));

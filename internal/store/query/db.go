@@ -86,6 +86,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countJobsStmt, err = db.PrepareContext(ctx, countJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query CountJobs: %w", err)
 	}
+	if q.countLinksByStmt, err = db.PrepareContext(ctx, countLinksBy); err != nil {
+		return nil, fmt.Errorf("error preparing query CountLinksBy: %w", err)
+	}
 	if q.countLiveMachinesStmt, err = db.PrepareContext(ctx, countLiveMachines); err != nil {
 		return nil, fmt.Errorf("error preparing query CountLiveMachines: %w", err)
 	}
@@ -606,6 +609,11 @@ func (q *Queries) Close() error {
 	if q.countJobsStmt != nil {
 		if cerr := q.countJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countJobsStmt: %w", cerr)
+		}
+	}
+	if q.countLinksByStmt != nil {
+		if cerr := q.countLinksByStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countLinksByStmt: %w", cerr)
 		}
 	}
 	if q.countLiveMachinesStmt != nil {
@@ -1362,6 +1370,7 @@ type Queries struct {
 	countFailureStmt        *sql.Stmt
 	countGroupsStmt         *sql.Stmt
 	countJobsStmt           *sql.Stmt
+	countLinksByStmt        *sql.Stmt
 	countLiveMachinesStmt   *sql.Stmt
 	countMachinesStmt       *sql.Stmt
 	countRecoveryCodesStmt  *sql.Stmt
@@ -1527,6 +1536,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countFailureStmt:        q.countFailureStmt,
 		countGroupsStmt:         q.countGroupsStmt,
 		countJobsStmt:           q.countJobsStmt,
+		countLinksByStmt:        q.countLinksByStmt,
 		countLiveMachinesStmt:   q.countLiveMachinesStmt,
 		countMachinesStmt:       q.countMachinesStmt,
 		countRecoveryCodesStmt:  q.countRecoveryCodesStmt,

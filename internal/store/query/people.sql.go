@@ -187,6 +187,31 @@ func (q *Queries) CountFailure(ctx context.Context, arg CountFailureParams) (int
 	return failures, err
 }
 
+const countLinksBy = `-- name: CountLinksBy :one
+SELECT count(*) FROM links
+WHERE person = $1 AND created > $2
+  AND (created_by = $3 OR substr(created_by, 1, length(CAST($4 AS TEXT))) = CAST($4 AS TEXT))
+`
+
+type CountLinksByParams struct {
+	Person    string
+	Since     int64
+	CreatedBy string
+	ByKey     string
+}
+
+func (q *Queries) CountLinksBy(ctx context.Context, arg CountLinksByParams) (int64, error) {
+	row := q.queryRow(ctx, q.countLinksByStmt, countLinksBy,
+		arg.Person,
+		arg.Since,
+		arg.CreatedBy,
+		arg.ByKey,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countRecoveryCodes = `-- name: CountRecoveryCodes :one
 SELECT count(*) FROM recovery_codes WHERE person = $1 AND used = 0
 `
