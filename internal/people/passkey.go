@@ -343,5 +343,7 @@ func (s *Service) assertion(ctx context.Context, in api.FinishPasskey) (u store.
 		return u, nil, err
 	}
 	row := store.Passkey{ID: passkeyID(used.ID), Person: u.ID, Body: body}
-	return u, func(tx *store.Tx) error { return tx.UsePasskey(ctx, row) }, nil
+	return u, func(tx *store.Tx) error {
+		return known(tx.UsePasskey(ctx, row), "TS8216", "", "it was removed")
+	}, nil
 }

@@ -459,6 +459,35 @@ func TestResetTakesEverything(t *testing.T) {
 	w.refused(err, "TS8226")
 }
 
+// TestWhatIsTakenWhileOneSignsIn: who proved who they are with a password that
+// is taken from them before their session begins gets none.
+func TestWhatIsTakenWhileOneSignsIn(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		alice, _ := w.person("alice", viewer())
+		w.person("root", admin())
+		proven := func() store.User {
+			u, err := w.db.User(w.ctx(), alice.UserID)
+			qt.Assert(t, qt.IsNil(err))
+			return u
+		}
+		begin := func(u store.User) error { _, err := w.begin(w.ctx(), u, "password", here(), nil); return err }
+		u := proven()
+		qt.Check(t, qt.IsNil(begin(u)))
+		w.second(alice)
+		w.refused(begin(u), "TS8227")
+		u = proven()
+		w.clock.pass(time.Second)
+		_, err := w.ResetFactors(w.ctx(), root(), u.ID)
+		qt.Assert(t, qt.IsNil(err))
+		w.refused(begin(u), "TS8227")
+		u = proven()
+		off := true
+		_, err = w.ChangeUser(w.ctx(), root(), u.ID, api.UserChange{Disabled: &off})
+		qt.Assert(t, qt.IsNil(err))
+		w.refused(begin(u), "TS8209")
+	})
+}
+
 func TestKeys(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ctx := w.ctx()

@@ -219,6 +219,10 @@ func (s *Service) ChangeAccount(ctx context.Context, who Caller, in api.AccountC
 		return err
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		// Roles that are taken meanwhile must not be written back.
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		u, err := tx.User(ctx, who.UserID)
 		if err != nil {
 			return err
@@ -251,6 +255,9 @@ func (s *Service) ChangePassword(ctx context.Context, who Caller, in api.ChangeP
 		return err
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		if err := tx.SetPassword(ctx, u.ID, hash); err != nil {
 			return err
 		}

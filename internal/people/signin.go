@@ -3,6 +3,7 @@
 package people
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,10 +156,26 @@ func (s *Service) failed(ctx context.Context, u store.User, attempt int64, c cod
 	return code.New(c, "", fmt.Sprintf("no more attempts for %s", d))
 }
 
-// begin makes a session. more, which may be nil, is done with it or not at all.
+// begin makes a session for a user as they were when they proved who they are:
+// what was taken from them meanwhile, a password or a second factor that another
+// one may know, must not end in a session that outlives it. more, which may be
+// nil, is done with it or not at all.
 func (s *Service) begin(ctx context.Context, u store.User, method string, from From, more func(*store.Tx) error) (SignedIn, error) {
 	out := SignedIn{Secret: newSecret()}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
+		present, err := tx.User(ctx, u.ID)
+		if err != nil {
+			return known(err, "TS8207", "", "")
+		}
+		switch {
+		case present.Disabled != 0:
+			return code.New("TS8209", u.Name, "")
+		case present.PasswordSet != u.PasswordSet || !bytes.Equal(present.TOTP, u.TOTP):
+			return code.New("TS8227", u.Name, "the account was changed meanwhile")
+		}
 		if more != nil {
 			if err := more(tx); err != nil {
 				return err

@@ -229,6 +229,9 @@ func withoutTOTP(ctx context.Context, tx *store.Tx, id string) error {
 func (s *Service) ResetFactors(ctx context.Context, who Caller, id string) (api.LinkMade, error) {
 	var out api.LinkMade
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPeople(ctx); err != nil {
+			return err
+		}
 		u, err := tx.User(ctx, id)
 		if err != nil {
 			return known(err, "TS8226", id, "")
