@@ -89,9 +89,15 @@ func Sign(secrets []Secret, id string, at time.Time, body []byte) (map[string]st
 	}, nil
 }
 
+// ErrRepeated is in the error for what came before and is genuine. Whoever gets
+// it answers as if it were new, and does nothing: the sender, who did not hear
+// the answer to the first, would go on otherwise.
+var ErrRepeated = errors.New("its id came before")
+
 // Verify is what a receiver does: the body is the sender's, and no older than
 // Tolerance. seen remembers ids, so that what is recorded can't be played again
-// within that time. header gives a header's value. Errors: TS8313.
+// within that time. header gives a header's value. Errors: TS8313, with
+// ErrRepeated where that is all.
 func Verify(secret Secret, header func(string) string, body []byte, now time.Time, seen *Seen) error {
 	bad := func(why string) error { return code.New("TS8313", "", why) }
 	key, err := secret.key()
@@ -112,7 +118,7 @@ func Verify(secret Secret, header func(string) string, body []byte, now time.Tim
 		got, err := base64.StdEncoding.DecodeString(text)
 		if ok && err == nil && hmac.Equal(got, want) {
 			if !seen.first(id, now) {
-				return bad("its id came before")
+				return code.New("TS8313", "", "").With(ErrRepeated)
 			}
 			return nil
 		}

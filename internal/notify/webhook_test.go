@@ -5,6 +5,7 @@ package notify
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,9 +23,9 @@ import (
 // The test vector of the Standard Webhooks specification's own libraries.
 const (
 	vectorSecret Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-	vectorID            = "msg_p5jXN8AQM9LWM0D4loKWxJek"
-	vectorBody          = `{"test": 2432232314}`
-	vectorSign          = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+	vectorID     string = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+	vectorBody   string = `{"test": 2432232314}`
+	vectorSign   string = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 )
 
 var vectorTime = time.Unix(1614265330, 0)
@@ -141,6 +142,7 @@ func TestVerify(t *testing.T) {
 		}
 		err := Verify(secret, h.Get, []byte(body), at, &Seen{})
 		qt.Check(t, qt.Equals(code.Of(err), "TS8313"), qt.Commentf("%s", name))
+		qt.Check(t, qt.IsFalse(errors.Is(err, ErrRepeated)), qt.Commentf("%s", name))
 	}
 }
 
@@ -152,6 +154,7 @@ func TestNothingIsPlayedAgain(t *testing.T) {
 	for at := -Tolerance; at <= Tolerance; at += time.Minute {
 		err := Verify(s, h.Get, []byte("body"), now.Add(at), &seen)
 		qt.Check(t, qt.Equals(err == nil, at == -Tolerance), qt.Commentf("%v: %v", at, err))
+		qt.Check(t, qt.Equals(errors.Is(err, ErrRepeated), at != -Tolerance))
 	}
 	qt.Check(t, qt.IsNotNil(Verify(s, h.Get, []byte("body"), now.Add(Tolerance+time.Minute), &seen)), qt.Commentf("then it is old"))
 	qt.Check(t, qt.IsNil(Verify(s, signed(t, "n", s).Get, []byte("body"), now, &seen)))
@@ -183,9 +186,9 @@ func TestAttempts(t *testing.T) {
 	bad := Outcome{Problem: code.New("TS8311", "", "503")}
 	rapid.Check(t, func(rt *rapid.T) {
 		d := Deliveries(Channel{ID: "c", To: []string{"a", "b"}}, Message{ID: fmt.Sprint("m", rapid.Int().Draw(rt, "id"))}, now)[1]
-		at, last := now, time.Duration(0)
+		last := time.Duration(0)
 		for d.Stage == Waiting {
-			at = d.Next
+			at := d.Next
 			was := d
 			d = d.After(bad, at)
 			if d.Stage == Waiting {
