@@ -10,27 +10,34 @@ import (
 	"time"
 )
 
-// Health is a rollout against its budget.
+// Health is a rollout against its budget, in numbers of machines.
 type Health struct {
-	Machines int             `json:"machines"`  // in scope: those that needed it when they were first seen
-	Offered  int             `json:"offered"`   // on their way, and not begun
-	Begun    int             `json:"begun"`     // on their way
-	Well     int             `json:"well"`      //
-	Failed   map[Failure]int `json:"failed"`    // that are not forgiven
-	Late     int             `json:"late"`      //
+	Machines int             `json:"machines"` // in scope, those that were offered it included
+	Offered  int             `json:"offered"`  // may have it, and have not begun
+	Begun    int             `json:"begun"`    // load it, or are watched until they settle
+	Well     int             `json:"well"`
+	Failed   map[Failure]int `json:"failed"` // that are not forgiven
+	Late     int             `json:"late"`
 	Had      int             `json:"had"`       // have begun at some time
-	Forgiven int             `json:"forgiven"`  // failed before a person resumed
-	WaveUsed int             `json:"wave_used"` // places taken, of all waves up to this one
-	WaveSize int             `json:"wave_size"` // machines that were offered it in this wave
-	WaveWell int             `json:"wave_well"` // well ones of this wave
-	Crashes  float64         `json:"crashes"`   // above what is usual
-	Failures float64         `json:"failures"`
-	MayCrash float64         `json:"may_crash"` // the budget
-	MayFail  float64         `json:"may_fail"`
-	Span     Span            `json:"span"`    // boots and silences in the time that tells most
-	Control  int             `json:"control"` // machines without it, to compare with; 0: too few
-	Over     string          `json:"over,omitempty"`
-	last     time.Time       // when a machine was last offered it, or settled
+	Forgiven int             `json:"forgiven"`  // of them: failed before a person resumed
+	WaveUsed int             `json:"wave_used"` // places that are taken in this wave and those before it
+	WaveSize int             `json:"wave_size"` // were offered it in this wave
+	WaveWell int             `json:"wave_well"` // of them: well
+	// Crashes and Failures are what the budget is held against: no whole
+	// numbers, where what is usual is taken off. MayCrash and MayFail are the
+	// budget.
+	Crashes  float64 `json:"crashes"`
+	Failures float64 `json:"failures"`
+	MayCrash float64 `json:"may_crash"`
+	MayFail  float64 `json:"may_fail"`
+	// Span are the boots and silences that were counted, or else all of them.
+	// Control is how many machines without it they were compared with; 0: too few.
+	Span    Span `json:"span"`
+	Control int  `json:"control"`
+	// Over says why it is over its budget; "" is that it is not.
+	Over string `json:"over,omitempty"`
+
+	last time.Time // when a machine was last offered it, or settled
 }
 
 // Span is what befell machines within some time of loading the live patch.

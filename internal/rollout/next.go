@@ -11,7 +11,8 @@ import (
 )
 
 // Next says what to do now, in this order: take every step into the state, and
-// ask again until nothing comes. The plan is a checked one.
+// ask again until nothing comes. The plan is the checked one that the rollout
+// was made with: its waves do not change under way.
 //
 //   - Nothing is offered while what the machines did since is not yet in the
 //     state, so never over budget either.
@@ -184,10 +185,11 @@ func run(p *Plan, s *State, f *Facts, now time.Time) []Step {
 // rush offers it to all at once.
 func rush(p *Plan, s *State, f *Facts, h Health, now time.Time) []Step {
 	last := len(p.Waves) - 1
-	if s.Wave != last {
+	marks := pick(s, f, now, len(f.Machines))
+	if s.Wave != last || !s.Soaking.IsZero() && len(marks) > 0 {
 		return []Step{{What: Open, Wave: last, Why: "emergency, approved by " + approvers(s) + ": all machines at once"}}
 	}
-	if marks := pick(s, f, now, len(f.Machines)); len(marks) > 0 {
+	if len(marks) > 0 {
 		return []Step{{What: Offer, Machines: marks, Wave: last, Why: machines(len(marks)) + ": emergency, all at once"}}
 	}
 	return end(p, s, h, now)

