@@ -143,12 +143,13 @@ func NewTable() *Table {
 
 	add(Approve, Fleet, Credential, "list-approvals", "get-approval")
 	add(Approve, Fleet, Person, "give-approval", "refuse-approval")
+	add(Rollouts, Fleet, Person, "ask-approval")
 
 	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings")
 	add(Keys, Fleet, Credential, "rotate-tier-key", "import-root")
 
 	add(People, Fleet, Credential, "create-operator", "revoke-operator", "list-users", "get-user", "create-user", "change-user", "list-sessions", "end-session", "list-keys", "revoke-key")
-	add(People, Fleet, Fresh, "create-link", "reset-user-factors", "unlock-user")
+	add(People, Fleet, Fresh, "set-approvals", "create-link", "reset-user-factors", "unlock-user")
 
 	add(Work, Fleet, Credential,
 		"lease-job", "heartbeat", "append-log", "finish-job", "release-job", "put-job-file", "job-previous", "worker-update", "cache-get", "cache-put")
