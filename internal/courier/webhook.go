@@ -32,8 +32,10 @@ type WebhookOptions struct {
 	// link-local, where cloud providers keep their secrets.
 	Allow []netip.Prefix
 	// Plain allows http://.
-	Plain   bool
-	Roots   *x509.CertPool // nil: the system's
+	Plain bool
+	Roots *x509.CertPool // nil: the system's
+	// Proxy gives the proxy of a request, nil for none, as
+	// http.ProxyFromEnvironment does; a nil function is none for all.
 	Proxy   func(*http.Request) (*url.URL, error)
 	Timeout time.Duration // of one attempt; 0 is 15 s
 	Now     func() time.Time
@@ -42,8 +44,10 @@ type WebhookOptions struct {
 
 // Webhooks sends webhooks. It is for several goroutines.
 type Webhooks struct {
-	o      WebhookOptions
-	client *http.Client
+	o WebhookOptions
+	// proxied is for what goes by a proxy, whose own rules hold then: the
+	// address that is called is the proxy's.
+	direct, proxied *http.Client
 }
 
 const (
@@ -61,27 +65,47 @@ func NewWebhooks(o WebhookOptions) *Webhooks {
 		o.Now = time.Now
 	}
 	w := &Webhooks{o: o}
-	dialer := &net.Dialer{Timeout: o.Timeout, Control: w.control}
+	w.direct = w.client(&net.Dialer{Timeout: o.Timeout, Control: w.control}, nil)
 	if o.Proxy != nil {
-		dialer.Control = nil // it is the proxy that calls, and its rules that hold
-	}
-	w.client = &http.Client{
-		Timeout: o.Timeout,
-		// The signature is for the URL that somebody typed; another place has to
-		// be typed too.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, Proxy: o.Proxy, ForceAttemptHTTP2: true,
-			TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout: o.Timeout, ResponseHeaderTimeout: o.Timeout, MaxResponseHeaderBytes: 64 << 10,
-			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, DisableCompression: true,
-		},
+		w.proxied = w.client(&net.Dialer{Timeout: o.Timeout}, o.Proxy)
 	}
 	return w
 }
 
+func (w *Webhooks) client(d *net.Dialer, proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	return &http.Client{
+		Timeout: w.o.Timeout,
+		// The signature is for the URL that somebody typed; another place has to
+		// be typed too.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: d.DialContext, Proxy: proxy, ForceAttemptHTTP2: true,
+			TLSClientConfig:     &tls.Config{RootCAs: w.o.Roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: w.o.Timeout, ResponseHeaderTimeout: w.o.Timeout, MaxResponseHeaderBytes: 64 << 10,
+			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, DisableCompression: true,
+		},
+	}
+}
+
+// by is the client that a request goes by.
+func (w *Webhooks) by(req *http.Request) (*http.Client, error) {
+	if w.o.Proxy == nil {
+		return w.direct, nil
+	}
+	at, err := w.o.Proxy(req)
+	if err != nil || at == nil {
+		return w.direct, err
+	}
+	return w.proxied, nil
+}
+
 // Close closes idle connections.
-func (w *Webhooks) Close() { w.client.CloseIdleConnections() }
+func (w *Webhooks) Close() {
+	w.direct.CloseIdleConnections()
+	if w.proxied != nil {
+		w.proxied.CloseIdleConnections()
+	}
+}
 
 // errForbidden is why a connection was not begun.
 var errForbidden = errors.New("an address that webhooks are not sent to")
@@ -143,7 +167,11 @@ func (w *Webhooks) Send(ctx context.Context, c notify.Channel, d notify.Delivery
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", w.o.Agent)
-	res, err := w.client.Do(req)
+	by, err := w.by(req)
+	if err != nil {
+		return fail(false, "proxy: "+cause(err), nil)
+	}
+	res, err := by.Do(req)
 	if err != nil {
 		if errors.Is(err, errForbidden) {
 			return notify.Outcome{Problem: code.New("TS8314", place(d.To), cause(err)), Final: true}

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,6 +244,62 @@ func TestInnerAddressesAreNotCalled(t *testing.T) {
 	err := w.control("tcp", "[::1]:443", nil)
 	qt.Check(t, qt.IsTrue(errors.Is(err, errForbidden)))
 	qt.Check(t, qt.IsNotNil(w.control("tcp", "nonsense", nil)))
+}
+
+// TestByAProxy: what goes by a proxy is the proxy's to refuse, and what goes
+// past it is still ours.
+func TestByAProxy(t *testing.T) {
+	t.Parallel()
+	secret := notify.NewSecret()
+	r := newReceiver(t, secret)
+	var asked atomic.Value
+	proxy := quiet(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked.Store(req.Method + " " + req.Host)
+		to, err := net.Dial("tcp", r.Listener.Addr().String())
+		if err != nil {
+			http.Error(w, "no", http.StatusBadGateway)
+			return
+		}
+		defer to.Close()
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = io.Copy(to, conn)
+			_ = to.(*net.TCPConn).CloseWrite()
+		})
+		_, _ = io.Copy(conn, to)
+		conn.Close()
+		wg.Wait()
+	}))
+	proxy.Start()
+	t.Cleanup(proxy.Close)
+	at, err := url.Parse(proxy.URL)
+	qt.Assert(t, qt.IsNil(err))
+	w := sender(t, r.Server, func(o *WebhookOptions) {
+		o.Allow = nil
+		o.Proxy = func(req *http.Request) (*url.URL, error) {
+			if strings.HasPrefix(req.URL.Path, "/past") {
+				return nil, nil
+			}
+			return at, nil
+		}
+	})
+	t.Cleanup(w.Close)
+	c, d := hook("https://example.com/hook", secret) // httptest's certificate is for this name
+	o := w.Send(t.Context(), c, d)
+	qt.Assert(t, qt.IsNil(o.Problem))
+	qt.Check(t, qt.HasLen(r.got(), 1))
+	qt.Check(t, qt.Equals(asked.Load(), any("CONNECT example.com:443")))
+	c, d = hook(r.URL+"/past", secret)
+	o = w.Send(t.Context(), c, d)
+	qt.Assert(t, qt.IsNotNil(o.Problem))
+	qt.Check(t, qt.Equals(o.Problem.Code, "TS8314"))
+	w.Close()
 }
 
 func TestWithoutTLSOnlyWhereTold(t *testing.T) {
