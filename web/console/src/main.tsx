@@ -20,7 +20,9 @@ const nonce = document.querySelector<HTMLMetaElement>('meta[name=style-nonce]')?
 
 const client = new QueryClient({
   defaultOptions: {
+    mutations: { networkMode: 'always' },
     queries: {
+      networkMode: 'always', // what fails is shown, also where the browser thinks that there is no network
       staleTime: 2_000,
       // What the server refused stays refused; what did not arrive may.
       retry: (n, e) => n < 2 && (!(e instanceof Fault) || e.status === 0 || e.status >= 500),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
+import { createRootRoute, createRoute, createRouter, Outlet } from '@tanstack/react-router';
+import type { ComponentType } from 'react';
 import { Shell } from './ui/shell';
 import { Broken, NotFound } from './ui/notfound';
 
@@ -16,6 +17,21 @@ function words<K extends string>(...keys: K[]) {
   };
 }
 
+// page is a page whose file is fetched when it is first wanted. The router's own
+// way to do it reloads the tab when the file does not come, which leaves somebody
+// without a network with nothing.
+function page(load: () => Promise<ComponentType>) {
+  let Loaded: ComponentType | undefined;
+  const preload = async () => {
+    Loaded ??= await load();
+  };
+  const Page = () => {
+    if (Loaded === undefined) throw preload(); // React waits for what is thrown
+    return <Loaded />;
+  };
+  return Object.assign(Page, { preload });
+}
+
 const root = createRootRoute({
   component: () => (
     <Shell>
@@ -27,63 +43,64 @@ const root = createRootRoute({
 });
 
 const routes = [
-  createRoute({ getParentRoute: () => root, path: '/', component: lazyRouteComponent(() => import('./pages/overview'), 'Overview') }),
+  createRoute({ getParentRoute: () => root, path: '/', component: page(async () => (await import('./pages/overview')).Overview) }),
   createRoute({
     getParentRoute: () => root,
     path: '/machines',
     validateSearch: words('q', 'tier', 'group', 'protection', 'cve', 'need', 'after'),
-    component: lazyRouteComponent(() => import('./pages/machines'), 'Machines'),
+    component: page(async () => (await import('./pages/machines')).Machines),
   }),
   createRoute({
     getParentRoute: () => root,
     path: '/machines/$id',
-    component: lazyRouteComponent(() => import('./pages/machine'), 'Machine'),
+    component: page(async () => (await import('./pages/machine')).Machine),
   }),
   createRoute({
     getParentRoute: () => root,
     path: '/livepatches',
     validateSearch: words('tier', 'target', 'after'),
-    component: lazyRouteComponent(() => import('./pages/livepatches'), 'LivePatches'),
+    component: page(async () => (await import('./pages/livepatches')).LivePatches),
   }),
   createRoute({
     getParentRoute: () => root,
     path: '/livepatches/$id',
-    component: lazyRouteComponent(() => import('./pages/livepatch'), 'LivePatch'),
+    component: page(async () => (await import('./pages/livepatch')).LivePatch),
   }),
   createRoute({
     getParentRoute: () => root,
     path: '/cves/$cve',
     validateSearch: words('after'),
-    component: lazyRouteComponent(() => import('./pages/cve'), 'Cve'),
+    component: page(async () => (await import('./pages/cve')).Cve),
   }),
   createRoute({
     getParentRoute: () => root,
     path: '/jobs',
     validateSearch: words('state', 'after'),
-    component: lazyRouteComponent(() => import('./pages/jobs'), 'Jobs'),
+    component: page(async () => (await import('./pages/jobs')).Jobs),
   }),
-  createRoute({ getParentRoute: () => root, path: '/jobs/$id', component: lazyRouteComponent(() => import('./pages/job'), 'Job') }),
-  createRoute({ getParentRoute: () => root, path: '/policies', component: lazyRouteComponent(() => import('./pages/policies'), 'Policies') }),
+  createRoute({ getParentRoute: () => root, path: '/jobs/$id', component: page(async () => (await import('./pages/job')).Job) }),
+  createRoute({ getParentRoute: () => root, path: '/policies', component: page(async () => (await import('./pages/policies')).Policies) }),
   createRoute({
     getParentRoute: () => root,
     path: '/policies/$name',
-    component: lazyRouteComponent(() => import('./pages/policy'), 'Policy'),
+    component: page(async () => (await import('./pages/policy')).Policy),
   }),
-  createRoute({ getParentRoute: () => root, path: '/updates', component: lazyRouteComponent(() => import('./pages/updates'), 'Updates') }),
-  createRoute({ getParentRoute: () => root, path: '/tiers', component: lazyRouteComponent(() => import('./pages/tiers'), 'Tiers') }),
-  createRoute({ getParentRoute: () => root, path: '/tokens', component: lazyRouteComponent(() => import('./pages/tokens'), 'Tokens') }),
+  createRoute({ getParentRoute: () => root, path: '/updates', component: page(async () => (await import('./pages/updates')).Updates) }),
+  createRoute({ getParentRoute: () => root, path: '/tiers', component: page(async () => (await import('./pages/tiers')).Tiers) }),
+  createRoute({ getParentRoute: () => root, path: '/tokens', component: page(async () => (await import('./pages/tokens')).Tokens) }),
   createRoute({
     getParentRoute: () => root,
     path: '/audit',
     validateSearch: words('after'),
-    component: lazyRouteComponent(() => import('./pages/audit'), 'Audit'),
+    component: page(async () => (await import('./pages/audit')).Audit),
   }),
-  createRoute({ getParentRoute: () => root, path: '/settings', component: lazyRouteComponent(() => import('./pages/settings'), 'Settings') }),
+  createRoute({ getParentRoute: () => root, path: '/settings', component: page(async () => (await import('./pages/settings')).Settings) }),
 ] as const;
 
 export const router = createRouter({
   routeTree: root.addChildren(routes),
   basepath: '/console',
+  defaultErrorComponent: Broken, // in the place of the page: the way to others stays
   defaultPreload: 'intent',
   defaultPreloadStaleTime: 0,
   scrollRestoration: true,

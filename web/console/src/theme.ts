@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createTheme, type MantineColorsTuple } from '@mantine/core';
+import { createTheme, Modal, type MantineColorsTuple } from '@mantine/core';
 
 // Teal that reaches 4.5:1 on white at shade 7 and on the dark body at shade 4.
 const pine: MantineColorsTuple = [
@@ -18,5 +18,7 @@ export const theme = createTheme({
   defaultRadius: 'md',
   respectReducedMotion: true,
   cursorType: 'pointer',
+  // A dialog's head is no second banner of the page.
+  components: { Modal: Modal.extend({ defaultProps: { attributes: { header: { role: 'none' } } } }) },
   headings: { fontWeight: '650' },
 });

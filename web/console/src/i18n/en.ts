@@ -75,7 +75,7 @@ export const en = {
     unreachable: 'The server does not answer',
     unreachableHelp: 'What you see may be old. It is asked again by itself; check the network if this stays.',
     broken: 'This page could not be shown',
-    brokenHelp: 'The server may have been upgraded since this tab was opened.',
+    brokenHelp: 'The server can’t be reached, or it was upgraded since this tab was opened.',
     reload: 'Reload',
   },
   notFound: { title: 'There is no such page', help: 'The link may be old or mistyped.' },

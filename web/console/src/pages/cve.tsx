@@ -16,7 +16,7 @@ import { PatchTable } from './livepatches';
 import { MachineTable } from './machinetable';
 
 const here = getRouteApi('/cves/$cve');
-const most = 1000; // one page of the API
+const most = 200; // the API has no question for a CVE, and a live patch names hundreds
 
 export function Cve() {
   const t = useT();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Button } from '@mantine/core';
-import { Link, useRouter } from '@tanstack/react-router';
+import { Link } from '@tanstack/react-router';
 import { useT } from '../i18n';
 import { Page } from './page';
 import { Empty, Failure } from './states';
@@ -22,10 +22,9 @@ export function NotFound() {
 // of the server than the page that is open.
 export function Broken({ error }: { error: unknown }) {
   const t = useT();
-  const router = useRouter();
   return (
     <Page title={t.problem.broken} about={t.problem.brokenHelp}>
-      <Failure error={error} retry={() => void router.invalidate()} />
+      <Failure error={error} />
       <Button mt="md" onClick={() => window.location.reload()}>
         {t.problem.reload}
       </Button>

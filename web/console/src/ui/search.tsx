@@ -32,7 +32,7 @@ export function Search({ onClose }: { onClose: () => void }) {
   const [asked] = useDebouncedValue(text.trim(), 150);
   const on = asked !== '';
   const found = useQuery({ ...machines({ q: asked, limit: most }), enabled: on, refetchInterval: false });
-  const patches = useQuery({ ...livePatches({ limit: 1000 }), enabled: on, refetchInterval: false, staleTime: 60_000 });
+  const patches = useQuery({ ...livePatches({ limit: 200 }), enabled: on, refetchInterval: false, staleTime: 60_000 });
   const named = useQuery({ ...policies, enabled: on, refetchInterval: false, staleTime: 60_000 });
 
   const low = asked.toLowerCase();

@@ -38,7 +38,7 @@ export function Table<T>({ caption, columns, rows, id, stale }: TableProps<T>) {
             <tr role="row" key={id(row)}>
               {columns.map((c, i) => (
                 <td key={i} role="cell" data-label={c.name} data-right={c.right || undefined}>
-                  {c.cell(row)}
+                  <div>{c.cell(row)}</div>
                 </td>
               ))}
             </tr>
