@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+	"pgregory.net/rapid"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/notify"
@@ -250,4 +251,35 @@ func TestMailOptionsThatAreRefused(t *testing.T) {
 		qt.Check(t, qt.StringContains(string(m.message(letter("a@example.org", "s", "t"))), "From: =?utf-8?q?=C3=9Cnal?= <u@example.org>\r\n"))
 		qt.Check(t, qt.Equals(m.o.Hello, "example.org"), qt.Commentf("%s", fmt.Sprint(security)))
 	}
+}
+
+// TestAnyWordsMakeOneMail: no subject and no text leaves its place.
+func TestAnyWordsMakeOneMail(t *testing.T) {
+	t.Parallel()
+	m, err := NewMail(MailOptions{Host: "mail.example.org", From: "Tsugi <tsugi@example.org>", Now: func() time.Time { return now }})
+	qt.Assert(t, qt.IsNil(err))
+	rapid.Check(t, func(rt *rapid.T) {
+		subject, text := rapid.String().Draw(rt, "subject"), strings.ReplaceAll(rapid.String().Draw(rt, "text"), "\r", "")
+		raw := string(m.message(letter("ann@example.org", subject, text)))
+		got, err := mail.ReadMessage(strings.NewReader(raw))
+		if err != nil {
+			rt.Fatalf("%v in %q", err, raw)
+		}
+		if len(got.Header) != 10 || got.Header.Get("To") != "<ann@example.org>" {
+			rt.Fatalf("headers: %q", raw)
+		}
+		body, err := io.ReadAll(quotedprintable.NewReader(got.Body))
+		if err != nil || strings.ReplaceAll(string(body), "\r\n", "\n") != text {
+			rt.Fatalf("%v: body %q of %q", err, body, text)
+		}
+		for line := range strings.SplitSeq(strings.TrimSuffix(raw, "\r\n"), "\r\n") {
+			most := 78
+			if strings.HasPrefix(line, "Subject: ") { // of ASCII: as it is
+				most = 998
+			}
+			if len(line) > most || strings.ContainsAny(line, "\r\n") {
+				rt.Fatalf("line %q", line)
+			}
+		}
+	})
 }
