@@ -223,6 +223,11 @@ async function story() {
   await page.getByText('<img src=x onerror=alert(1)>').waitFor();
   must((await page.locator('img[src="x"]').count()) === 0, 'a reason became markup');
 
+  doing = 'compare';
+  await page.getByLabel('With policy').selectOption('default');
+  await page.getByText(/Comes:/).first().waitFor();
+  await inspect(page, 'desk-en-compare', true);
+
   doing = 'promote';
   await page.goto(`${home}/livepatches?tier=beta`);
   await settle(page);

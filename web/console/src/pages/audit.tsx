@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useQuery } from '@tanstack/react-query';
-import { getRouteApi } from '@tanstack/react-router';
+import { getRouteApi, Link } from '@tanstack/react-router';
 import { audit } from '../api/queries';
 import { dateTime } from '../format';
 import { useLanguage, useT } from '../i18n';
@@ -10,6 +10,17 @@ import { Pager, Table, usePages } from '../ui/table';
 import { Mono } from '../ui/words';
 
 const here = getRouteApi('/audit');
+
+// Actor is a person's name, the server, or a machine.
+function Actor({ of }: { of: string }) {
+  const machine = /^machine:([0-9a-f-]{36})$/.exec(of)?.[1];
+  if (!machine) return <>{of}</>;
+  return (
+    <Link to="/machines/$id" params={{ id: machine }} className="link" preload={false}>
+      {of}
+    </Link>
+  );
+}
 
 export function Audit() {
   const t = useT();
@@ -30,8 +41,8 @@ export function Audit() {
                 id={(a) => a.id}
                 stale={q.isPlaceholderData}
                 columns={[
-                  { name: t.audit.time, cell: (a) => <time dateTime={new Date(a.time).toISOString()}>{dateTime(a.time)}</time> },
-                  { name: t.audit.actor, cell: (a) => a.actor },
+                  { name: t.audit.time, cell: (a) => <time className="nowrap" dateTime={new Date(a.time).toISOString()}>{dateTime(a.time)}</time> },
+                  { name: t.audit.actor, cell: (a) => <Actor of={a.actor} /> },
                   { name: t.audit.action, cell: (a) => <Mono>{a.action}</Mono> },
                   { name: t.audit.object, cell: (a) => <span className="wrap">{a.object}</span> },
                   { name: t.audit.detail, cell: (a) => <span className="wrap" lang="en">{a.detail || '–'}</span> },

@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
-import { policy, whoami } from '../api/queries';
+import { policies, policy, whoami } from '../api/queries';
 import { cveOf } from '../cve';
 import { count } from '../format';
 import { useT, word } from '../i18n';
@@ -55,6 +55,9 @@ export function Policy() {
             </Section>
             <Section title={t.policy.openTitle}>
               <Open x={p.open} />
+            </Section>
+            <Section title={t.policy.compare}>
+              <Compare name={p.name} />
             </Section>
             <Section title={t.policy.text}>
               <Facts
@@ -113,6 +116,29 @@ function Choices({ p }: { p: Schemas['PolicyInfo'] }) {
       {choices.map((c) => (
         <ChoiceMore key={c.target} c={c} />
       ))}
+    </div>
+  );
+}
+
+// Compare asks what this policy would choose with the text of another one: what
+// goes is only in this one, what comes only in the other.
+function Compare({ name }: { name: string }) {
+  const t = useT();
+  const [with_, setWith] = useState('');
+  const others = (useQuery(policies).data?.items ?? []).filter((p) => p.name !== name);
+  const other = others.find((p) => p.name === with_);
+  if (others.length === 0) return <Empty title={t.policy.noOther} />;
+  return (
+    <div className="stack">
+      <NativeSelect
+        label={t.policy.compareWith}
+        maw={320}
+        value={other ? with_ : ''}
+        onChange={(e) => setWith(e.currentTarget.value)}
+        data={[{ value: '', label: '–' }, ...others.map((p) => p.name)]}
+      />
+      {other && <Help>{t.policy.compareHelp(name, other.name)}</Help>}
+      <Preview name={name} question={other ? { policy: { ...textOf(other), name } } : undefined} />
     </div>
   );
 }
