@@ -15,7 +15,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help queries
+.PHONY: build demo demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -73,6 +73,9 @@ docs: check-go ## rewrite the generated pages of docs/
 
 queries: ## compile the store's SQL again after a change of it (needs sqlc, or gcc to build it)
 	internal/store/generate.sh
+
+console: ## build the console again after a change of web/console or of the API (needs Node 20.19)
+	cd web/console && npm ci --no-audit --no-fund && npm run build
 
 bench: check-go deps build ## the figures of speed and size, must against measured
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...

@@ -4,8 +4,8 @@ import { en } from './en';
 
 // A word of the dictionary is a string, or a function of what stands in it.
 // Another language has every key with the same parameters, or does not compile.
-type Shape<T> = { [K in keyof T]: T[K] extends string ? string : T[K] extends (...a: infer A) => string ? (...a: A) => string : Shape<T[K]> };
-export type Dict = Shape<typeof en>;
+export type Words<T> = { [K in keyof T]: T[K] extends string ? string : T[K] extends (...a: infer A) => string ? (...a: A) => string : Words<T[K]> };
+export type Dict = Words<typeof en>;
 
 export const languages = ['en', 'ja'] as const;
 export type Language = (typeof languages)[number];

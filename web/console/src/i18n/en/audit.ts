@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+export const audit = {
+  audit: {
+    title: 'Audit log',
+    about: 'Every decision of a person or of the server, the newest first.',
+    time: 'Time',
+    actor: 'Who',
+    action: 'Action',
+    object: 'What',
+    detail: 'Detail',
+    none: 'Nothing was decided yet',
+  },
+} as const;

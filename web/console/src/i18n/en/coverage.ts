@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
+export const coverage = {
+  coverage: {},
+} as const;

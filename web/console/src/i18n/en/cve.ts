@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+import { many } from './many';
+
+export const cve = {
+  cve: {
+    about: 'Are we exposed?',
+    severity: 'Severity',
+    open: 'Machines where it is open',
+    noneOpen: 'It is open on no machine that the server knows about',
+    openOn: (n: string) => `Yes: open on ${many(n, 'machine', 'machines')}`,
+    openMany: (n: string) => `Yes: open on more than ${many(n, 'machine', 'machines')}`,
+    closed: 'No: it is fixed wherever the server knows of it',
+    unknown: 'The server does not know this CVE',
+    unknownHelp: 'No live patch fixes it, and it is open on no machine: either no fix for it was pushed, or no kernel of the fleet is affected.',
+    notCovered: (n: string) => `Not known for ${many(n, 'machine that is not covered', 'machines that are not covered')}`,
+    silent: (n: string) => `${many(n, 'silent machine counts', 'silent machines count')} as last heard of`,
+    fixing: 'Live patches that fix it',
+    noneFixing: 'No live patch fixes it',
+    onlyNewest: (n: string) => `Among the newest ${n} live patches.`,
+    excluded: 'Policies that leave it out',
+  },
+} as const;

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+export const machines = {
+  machines: {
+    title: 'Machines',
+    about: 'In the order of their enrolment.',
+    filters: 'Filters',
+    search: 'Search',
+    searchHelp: 'Host name, kernel release or id',
+    all: 'All',
+    openCve: 'Open CVE',
+    need: 'Would be ended by',
+    clear: 'Clear the filters',
+    noneFit: 'No machine fits these filters',
+    noMore: 'There are no more machines',
+    csv: 'CSV',
+    csvGoing: (n: number) => `${n} machines read`,
+  },
+  views: {
+    title: 'Saved views',
+    keep: 'Save this view',
+    name: 'Name',
+    help: 'Views are kept in this browser.',
+    remove: (name: string) => `Remove the view ${name}`,
+  },
+} as const;

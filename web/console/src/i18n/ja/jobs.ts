@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Words } from '..';
+import type { jobs as en } from '../en/jobs';
+
+export const jobs: Words<typeof en> = {
+  jobs: {
+    title: 'ビルド',
+    about: 'ワーカーによるビルドと検証(新しい順)。',
+    none: 'ビルドはまだありません',
+    noneFit: 'この状態のビルドはありません',
+    noneHelp: '修正が登録されてポリシーに選ばれたとき、または手動で追加したときに始まります。',
+    queue: 'ビルドを追加',
+    queueHelp: '手元の差分からライブパッチをビルドします。名前の順に適用します。',
+    queued: 'ビルドを追加しました。',
+    diffs: '差分',
+    diffsHelp: '対象のソースに対する unified diff。',
+    cves: 'CVE',
+    cvesHelp: '修正する CVE(あれば)。',
+    prove: '検証する',
+    proveHelp: '仮想マシンでカーネルを起動し、ライブパッチを読み込みます。',
+    publish: '公開する',
+    publishHelp: 'ライブ適用でき、検証に通れば、最初のティアに公開します。',
+  },
+  job: {
+    title: 'ビルド',
+    target: '対象',
+    state: '状態',
+    stage: '現在',
+    outcome: '結果',
+    policies: '対象ポリシー',
+    took: '所要時間',
+    created: '追加',
+    standing: '状況',
+    patch: 'ライブパッチ',
+    worker: 'ワーカー',
+    attempt: '試行',
+    omitted: '含められなかったもの',
+    log: 'ログ',
+    noLog: '出力はありません',
+    logWaits: 'まだ出力はありません。',
+    follow: '末尾を追う',
+    cancel: 'ビルドをキャンセル',
+    cancelHelp: 'コンパイル済みのオブジェクトを除き、これまでの作業は失われます。',
+    cancelled: 'ビルドをキャンセルしました。',
+    artifact: 'ダウンロード',
+  },
+};

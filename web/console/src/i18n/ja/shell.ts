@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Words } from '..';
+import type { shell as en } from '../en/shell';
+
+export const shell: Words<typeof en> = {
+  nav: {
+    label: 'ページ',
+    menu: 'メニュー',
+    skip: '本文へ移動',
+    breadcrumbs: '現在の場所',
+    logout: 'ログアウト',
+    overview: '概要',
+    machines: 'マシン',
+    livePatches: 'ライブパッチ',
+    policies: 'ポリシー',
+    updates: 'アップデート',
+    jobs: 'ビルド',
+    tiers: 'ティア',
+    tokens: '登録トークン',
+    audit: '監査ログ',
+    settings: '設定',
+  },
+  look: { language: '言語', colors: '配色', auto: 'システム', light: 'ライト', dark: 'ダーク' },
+  search: {
+    button: '検索',
+    placeholder: 'マシン、CVE、ライブパッチ、ポリシー、ページ',
+    results: '検索結果',
+    nothing: '該当する名前はありません。',
+    page: 'ページ',
+    machine: 'マシン',
+    livePatch: 'ライブパッチ',
+    policy: 'ポリシー',
+    cve: 'CVE',
+    exposed: '影響を受けていますか?',
+    all: (q) => `「${q}」を含むすべてのマシン`,
+  },
+  table: {
+    pages: '一覧のページ',
+    previous: '前へ',
+    next: '次へ',
+    shown: (n) => `このページに ${n} 件`,
+    all: (n) => `${n} 件すべて表示`,
+  },
+  problem: {
+    title: 'サーバーに拒否されました',
+    forbidden: 'この操作の権限がありません',
+    notFound: '見つかりません',
+    fix: '対処:',
+    retry: '再試行',
+    unreachable: 'サーバーが応答しません',
+    unreachableHelp: '表示中の内容は古い可能性があります。自動的に再試行します。続く場合はネットワークを確認してください。',
+    broken: 'このページを表示できませんでした',
+    brokenHelp: 'サーバーに接続できないか、このタブを開いた後にサーバーがアップグレードされました。',
+    reload: '再読み込み',
+  },
+  notFound: { title: 'ページが見つかりません', help: 'リンクが古いか、誤っている可能性があります。' },
+};

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Words } from '..';
+import type { states as en } from '../en/states';
+
+export const states: Words<typeof en> = {
+  protection: {
+    protected: '保護済み',
+    outdated: '更新待ち',
+    unprotected: '未保護',
+    'not-covered': '対象外',
+    failing: '失敗',
+    silent: '応答なし',
+    gone: '登録解除',
+  },
+  patchState: {
+    known: '提供あり',
+    verified: '検証済み',
+    preflighted: '適用可能',
+    loading: '読み込み中',
+    transitioning: '移行中',
+    applied: '適用済み',
+    healthy: '正常',
+    reverting: '取り消し中',
+    reverted: '取り消し済み',
+    quarantined: '隔離',
+    blocked: 'ブロック',
+    waiting: '待機中',
+  },
+  jobState: { queued: '待機中', running: '実行中', done: '完了', failed: '失敗', cancelled: 'キャンセル' },
+  verdict: { live: 'ライブ適用可', reboot: '再起動が必要', 'not-affected': '影響なし' },
+  choiceState: {
+    published: '公開済み',
+    building: 'ビルド中',
+    failed: '失敗',
+    blocked: 'ブロック',
+    empty: '選択なし',
+    pending: '保留',
+  },
+  severity: { exploited: '悪用確認', critical: '緊急', high: '重要', medium: '警告', low: '注意', none: 'なし', unknown: '未評価' },
+  need: {
+    reboot: '再起動',
+    module: 'モジュールの取り外し',
+    'live-patch': 'ライブパッチの適用',
+    build: 'ビルドまたは昇格',
+    policy: 'ポリシーで除外',
+    possible: '要確認',
+  },
+  needHelp: {
+    reboot: 'ライブパッチでは修正できません。更新済みカーネルで再起動すると解消します。',
+    module: '修正済みモジュールがあります。古いモジュールを取り外すと次に修正版が読み込まれます。再起動でも解消します。',
+    'live-patch': 'マシンが適用すべきライブパッチをまだ適用していません。理由はマシンのページにあります。',
+    build: '修正は登録済みですが、それを含むライブパッチがマシンのティアに届いていません。',
+    policy: 'マシンのポリシーで除外されています。未修正には数えません。',
+    possible: 'この脆弱性の修正である可能性があります。人の確認が必要です。未修正には数えません。',
+  },
+  reportKind: { state: '状態', crash: 'クラッシュ', health: '健全性', agent: 'エージェント' },
+  replacement: { 'on-disk': 'ディスク上(次回読み込み)', loaded: '読み込み済み', 'in-use': '古いビルドを使用中', waiting: '待機中', blocked: 'ブロック' },
+  leftKind: {
+    excluded: '除外',
+    dragged: '除外に伴う除外',
+    lesser: '深刻度が基準未満',
+    'out-of-scope': '範囲外',
+    reboot: '再起動が必要',
+    'not-affected': '影響なし',
+    error: 'ビルド不可',
+  },
+  role: { admin: '管理者', reader: '閲覧者', worker: 'ビルドワーカー' },
+};
