@@ -55,7 +55,6 @@ type world struct {
 	flaky    bool
 	recalled bool
 	boots    int
-	offers   []Step
 	opened   int
 }
 
