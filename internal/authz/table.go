@@ -124,7 +124,8 @@ func NewTable() *Table {
 
 	add(Look, Nothing, Credential,
 		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust",
-		"list-jobs", "get-job", "get-job-log", "job-artifact")
+		"list-jobs", "get-job", "get-job-log", "job-artifact",
+		"events") // it tells that something of a kind changed; who may not see what asks for it in vain
 	add(Look, Groups, Credential, "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.
 	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy")

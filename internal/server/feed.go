@@ -104,6 +104,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	}
 	// Only now: had something failed, all of it is read again.
 	s.feedSeq = changes[len(changes)-1].Seq
+	s.streams.tell(changes)
 	for _, id := range moved {
 		s.waiters.wake(id)
 	}

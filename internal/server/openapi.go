@@ -37,7 +37,7 @@ type plain struct {
 	in                             reflect.Type // JSON; nil: none
 	inKind                         string       // a body that is no JSON
 	out                            reflect.Type // JSON; nil: none
-	outKind                        string       // an answer that is no JSON
+	outKind                        string       // an answer that is no JSON, or JSON in something
 	status                         string       // of success; "": 200
 	others                         map[string]string
 	params                         []*huma.Param
@@ -69,6 +69,7 @@ func plains() []plain {
 		{method: "POST", path: "/v1/updates", id: "push-update", summary: "Push the fixes for a target, in the place of what was there under the name: JSON that tsugictl update push makes", tag: "operators", security: "operator", inKind: "application/json", out: reflect.TypeFor[api.Update](), status: "201", params: []*huma.Param{param("query", "name", "of the series: a-z, 0-9, dot, dash and underscore", true), param("query", "extra", "true: only policies that name it take it", false)}},
 		{method: "GET", path: "/v1/bundle", id: "bundle", summary: "Live patches, metadata and keys for machines without a network", tag: "operators", security: "operator", outKind: "application/x-tar", params: []*huma.Param{param("query", "tier", "", true), param("query", "id", "of a live patch; may be repeated; none: all of the tier", false), param("query", "machine", "id; may be repeated; none: all of the tier", false)}},
 		{method: "POST", path: "/v1/trust/root", id: "import-root", summary: "Take in the next TUF root, signed by people", tag: "operators", security: "operator", inKind: "application/json", out: reflect.TypeFor[api.Trust]()},
+		{method: "GET", path: "/v1/events", id: "events", summary: "What changes, as it changes: server-sent events named changed, with JSON as Changed says", tag: "operators", security: "operator", out: reflect.TypeFor[api.Changed](), outKind: "text/event-stream", params: []*huma.Param{param("header", "Last-Event-ID", "of the last event: what changed since then is told first", false)}},
 		{method: "GET", path: "/v1/jobs/{id}/artifact", id: "job-artifact", summary: "The live patch that a job made", tag: "operators", security: "operator", outKind: bytes, params: []*huma.Param{id}},
 
 		{method: "PUT", path: "/v1/worker/jobs/{id}/files/{name}", id: "put-job-file", summary: "Upload a result of a job", tag: "workers", security: "operator", inKind: bytes, status: "204", params: []*huma.Param{id, param("path", "name", "livepatch.tsugi, report.json or proof.json", true), param("query", "worker", "", true), param("query", "attempt", "", true)}},
@@ -105,6 +106,8 @@ func (s *Server) document(o *operations, mux *http.ServeMux) {
 		}
 		ok := &huma.Response{Description: "Done"}
 		switch {
+		case p.out != nil && p.outKind != "":
+			ok.Content = map[string]*huma.MediaType{p.outKind: {Schema: schemas.Schema(p.out, true, p.out.Name())}}
 		case p.out != nil:
 			ok.Content = jsonOf(schemas.Schema(p.out, true, p.out.Name()))
 		case p.outKind != "":

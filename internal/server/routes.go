@@ -40,6 +40,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/worker/updates/{digest}", s.withOperator(work, s.workerUpdate))
 	mux.HandleFunc("GET /v1/bundle", s.withOperator(change, s.bundle))
 	mux.HandleFunc("POST /v1/trust/root", s.withOperator(change, s.importRoot))
+	mux.HandleFunc("GET /v1/events", s.withOperator(look, s.events))
 	mux.HandleFunc("GET /v1/jobs/{id}/artifact", s.withOperator(look, s.jobArtifact))
 	mux.HandleFunc("PUT /v1/worker/jobs/{id}/files/{name}", s.withOperator(work, s.putJobFile))
 	mux.HandleFunc("GET /v1/worker/jobs/{id}/previous", s.withOperator(work, s.previous))

@@ -80,6 +80,7 @@ type Server struct {
 	book      atomic.Pointer[book]
 	modules   knownModules
 	waiters   waiters
+	streams   *streams
 	failures  *failures
 	proven    proven
 	buffers   sync.Pool
@@ -132,6 +133,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.feedSeq, err = s.store.LastChange(ctx); err != nil {
 		return nil, err
 	}
+	s.streams = newStreams(s.feedSeq)
 	s.feedRead.Store(s.now().UnixMilli())
 	s.chosen.Store(s.now().UnixMilli())
 	if err := s.readSettings(ctx); err != nil {

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml fbed6820ff5ea284ab5bd595d4817358a9bc073917cc7e46a19daceb85588305
+// Of docs/openapi.yaml 55f4d8f6b81721c5a2f92274601e4fbc0ef5347c18940b99957f9d92fd3671d2
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -154,6 +154,23 @@ export interface paths {
         put?: never;
         /** Make a machine known, by a token */
         post: operations["enroll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What changes, as it changes: server-sent events named changed, with JSON as Changed says */
+        get: operations["events"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1048,6 +1065,14 @@ export interface components {
         Block: {
             reason: string;
             recall?: boolean;
+        };
+        Changed: {
+            /** @description Anything may have changed: more happened than the server remembers */
+            all?: boolean;
+            /** @description machine, livepatch, tier, policy, job, rollout and others; the ids of what changed, none if there were many */
+            kinds: {
+                [key: string]: string[] | null;
+            };
         };
         CheckIn: {
             able: boolean;
@@ -1980,6 +2005,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EnrollAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    events: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description of the last event: what changed since then is told first */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Changed"];
                 };
             };
             /** @description Error */
