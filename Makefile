@@ -74,8 +74,8 @@ docs: check-go ## rewrite the generated pages of docs/
 queries: ## compile the store's SQL again after a change of it (needs sqlc, or gcc to build it)
 	internal/store/generate.sh
 
-console: ## build the console again after a change of web/console or of the API (needs Node 20.19)
-	cd web/console && npm ci --no-audit --no-fund && npm run build
+console: deps ## build the console again after a change of web/console or of the API
+	node=$$(test/browser.sh) && cd web/console && PATH=$$node:$$PATH npm run build
 
 bench: check-go deps build ## the figures of speed and size, must against measured
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/...

@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 go=${GO:-go}
+PATH=$(test/browser.sh):$PATH
 store=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 kernels=(
 	./test/... ./packaging # the longest first: at the end no processor waits for them
