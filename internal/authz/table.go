@@ -123,7 +123,7 @@ func NewTable() *Table {
 	add(Own, Nothing, Fresh, "change-password", "begin-totp", "confirm-totp", "remove-totp", "begin-passkey", "finish-passkey", "remove-passkey", "create-own-key")
 
 	add(Look, Nothing, Credential,
-		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust",
+		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust", "get-notifications",
 		"list-jobs", "get-job", "get-job-log", "job-artifact",
 		"events") // it tells that something of a kind changed; who may not see what asks for it in vain
 	add(Look, Groups, Credential, "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
@@ -147,6 +147,9 @@ func NewTable() *Table {
 	add(Rollouts, Fleet, Person, "ask-approval")
 
 	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings")
+	// Channels name people's addresses, and messages tell of everybody's machines.
+	add(Tiers, Fleet, Credential, "list-channels", "get-channel", "create-channel", "set-channel", "delete-channel", "test-channel",
+		"rotate-channel-secret", "retire-channel-secret", "list-deliveries", "retry-delivery")
 	add(Keys, Fleet, Credential, "rotate-tier-key", "import-root")
 
 	add(People, Fleet, Credential, "create-operator", "revoke-operator", "list-users", "get-user", "create-user", "change-user", "list-sessions", "end-session", "list-keys", "revoke-key")

@@ -81,7 +81,7 @@ func allowed() map[string][]string {
 		"console":    nil, // files that are built in; the server mounts them
 		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
-		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout"),
+		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout", "notify", "courier"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api"), // what a fleet shall be, in the API's words (pure)
 		"notify":     {"code"},                                            // whom to tell what (pure); courier carries it out
@@ -91,7 +91,7 @@ func allowed() map[string][]string {
 		"command":   {"code", "progress", "ui"},
 		"cli":       append(below(domain...), "builder", "catalogue", "cumulative", "survey", "proof", "api", "fleetfile", "ui", "command"),
 		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
-		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command", "authz", "people"),
+		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command", "authz", "people", "notify", "courier"),
 		// tests only
 		"testenv": append(below(domain...), "builder", "catalogue", "cumulative", "survey", "store"),
 		"layers":  nil,

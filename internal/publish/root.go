@@ -37,6 +37,7 @@ type RoleStatus struct {
 	Name      string
 	Version   int64
 	Expires   time.Time
+	Life      time.Duration // of a signature that is new
 	Threshold int
 	Keys      []string
 }
@@ -59,9 +60,12 @@ func (s *Service) Status(ctx context.Context) ([]RoleStatus, error) {
 		return nil, err
 	}
 	versions, ends := r.Versions(), r.Expiries()
+	life := map[string]time.Duration{
+		repo.RoleRoot: s.life.Root, repo.RoleTargets: s.life.Targets, repo.RoleSnapshot: s.life.Snapshot, repo.RoleTimestamp: s.life.Timestamp,
+	}
 	var out []RoleStatus
 	for _, role := range []string{repo.RoleRoot, repo.RoleTargets, repo.RoleSnapshot, repo.RoleTimestamp} {
-		st := RoleStatus{Name: role, Version: versions[role], Expires: ends[role], Threshold: root.Roles[role].Threshold}
+		st := RoleStatus{Name: role, Version: versions[role], Expires: ends[role], Life: life[role], Threshold: root.Roles[role].Threshold}
 		for _, k := range root.Roles[role].Keys {
 			st.Keys = append(st.Keys, k.ID())
 		}
@@ -69,7 +73,7 @@ func (s *Service) Status(ctx context.Context) ([]RoleStatus, error) {
 	}
 	for _, tier := range r.Tiers() {
 		role := trust.TierRole(tier)
-		out = append(out, RoleStatus{Name: role, Version: versions[role], Expires: ends[role], Threshold: 1, Keys: r.TierKeys(tier)})
+		out = append(out, RoleStatus{Name: role, Version: versions[role], Expires: ends[role], Life: s.life.Tier, Threshold: 1, Keys: r.TierKeys(tier)})
 	}
 	return out, nil
 }

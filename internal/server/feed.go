@@ -23,7 +23,10 @@ const feedInterval = 500 * time.Millisecond
 const settingInterval = "machines.interval"
 
 // kick reads the change feed at once, because this server has just written.
-func (s *Server) kick() { poke(s.kicked) }
+func (s *Server) kick() {
+	poke(s.kicked)
+	s.teller.kick()
+}
 
 // follow reads the change feed until the context ends.
 func (s *Server) follow(ctx context.Context) error {

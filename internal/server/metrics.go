@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/notify"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
@@ -32,6 +33,7 @@ type metrics struct {
 	flushed        prometheus.Counter
 	flushSeconds   prometheus.Histogram
 	chooseFailures prometheus.Counter
+	attempts       *prometheus.CounterVec
 	fleet          *fleetCollector
 }
 
@@ -58,6 +60,13 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 			Name: "tsugi_seen_write_seconds", Help: "Writing down the times of last check-ins.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
 		}),
 	}
+	m.attempts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tsugi_notification_attempts_total", Help: "Attempts to deliver a notification, by what became of it.",
+	}, []string{"stage"})
+	for _, stage := range []notify.Stage{notify.Waiting, notify.Delivered, notify.Dead} {
+		m.attempts.WithLabelValues(string(stage))
+	}
+	reg.MustRegister(m.attempts)
 	for _, k := range []api.ReportKind{api.ReportState, api.ReportCrash, api.ReportHealth, api.ReportAgent} {
 		m.reports.WithLabelValues(string(k)) // zero, so that the first one is an increase
 	}
@@ -70,6 +79,9 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 	reg.MustRegister(m.requests, m.reports, m.flushSeconds, checkIns, enrolled, m.fleet)
 	return m
 }
+
+// notified counts one attempt to deliver a notification.
+func (m *metrics) notified(stage notify.Stage) { m.attempts.WithLabelValues(string(stage)).Inc() }
 
 // request counts one request.
 func (m *metrics) request(pattern string, status int, took time.Duration) {
@@ -154,6 +166,12 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 		d := desc("jobs", "Build jobs by state.", "state")
 		for _, state := range []store.JobState{store.JobQueued, store.JobRunning, store.JobDone, store.JobFailed, store.JobCancelled} {
 			gauge(d, float64(counts[state]), string(state))
+		}
+	}
+	if counts, err := s.store.CountDeliveries(ctx); err == nil {
+		d := desc("notifications", "Notifications on their way, and those of the last 30 days, by stage.", "stage")
+		for _, stage := range []string{store.DeliveryWaiting, store.DeliveryDelivered, store.DeliveryDead} {
+			gauge(d, float64(counts[stage]), stage)
 		}
 	}
 	if roles, err := s.publish.Status(ctx); err == nil {

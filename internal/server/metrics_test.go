@@ -14,6 +14,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/notify"
 )
 
 // labelValues are the values that labels can have, where these are few: what alerts
@@ -34,14 +35,16 @@ func labelValues() map[string][]string {
 		states = append(states, string(s))
 	}
 	return map[string][]string{
-		"tsugi_machines.protection":       text(api.Protected, api.Outdated, api.Unprotected, api.NotCovered, api.Failing, api.Silent),
-		"tsugi_machines_open.need":        needs,
-		"tsugi_machines_open.severity":    {"exploited", "critical", "high", "medium", "low", "unknown"},
-		"tsugi_policy_choices.state":      states,
-		"tsugi_jobs.state":                text(api.JobQueued, api.JobRunning, api.JobDone, api.JobFailed, api.JobCancelled),
-		"tsugi_check_ins_total.outcome":   {"unchanged", "answered", "stored"},
-		"tsugi_enrollments_total.outcome": {"enrolled", "refused"},
-		"tsugi_reports_total.kind":        text(api.ReportState, api.ReportCrash, api.ReportHealth, api.ReportAgent),
+		"tsugi_machines.protection":               text(api.Protected, api.Outdated, api.Unprotected, api.NotCovered, api.Failing, api.Silent),
+		"tsugi_machines_open.need":                needs,
+		"tsugi_machines_open.severity":            {"exploited", "critical", "high", "medium", "low", "unknown"},
+		"tsugi_policy_choices.state":              states,
+		"tsugi_jobs.state":                        text(api.JobQueued, api.JobRunning, api.JobDone, api.JobFailed, api.JobCancelled),
+		"tsugi_notifications.stage":               text(notify.Waiting, notify.Delivered, notify.Dead),
+		"tsugi_notification_attempts_total.stage": text(notify.Waiting, notify.Delivered, notify.Dead),
+		"tsugi_check_ins_total.outcome":           {"unchanged", "answered", "stored"},
+		"tsugi_enrollments_total.outcome":         {"enrolled", "refused"},
+		"tsugi_reports_total.kind":                text(api.ReportState, api.ReportCrash, api.ReportHealth, api.ReportAgent),
 	}
 }
 

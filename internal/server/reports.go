@@ -49,9 +49,25 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) {
 		s.metrics.reports.WithLabelValues(string(report.Kind)).Inc()
 		if report.Kind == api.ReportCrash {
 			s.crashed(r.Context(), m, &report)
+			s.tellCrash(r.Context(), m, &report)
 		}
 	}
 	s.writeJSON(w, http.StatusOK, api.ReportsAnswer{Stored: stored})
+}
+
+// tellCrash tells people of a machine that went down. The report is stored
+// before, so that it is told when the machine sends it again if not now.
+func (s *Server) tellCrash(ctx context.Context, m *member, report *api.Report) {
+	hostname := m.id
+	if row, err := s.store.Machine(ctx, m.id); err == nil {
+		hostname = row.Hostname
+	}
+	m.mu.Lock()
+	group := m.group
+	m.mu.Unlock()
+	if err := s.teller.Tell(context.WithoutCancel(ctx), crashEvent(m.id, hostname, group, report, s.now())); err != nil {
+		s.log.Error("crash could not be told", "machine", m.id, "err", err)
+	}
 }
 
 // crashed blocks a live patch that took a machine down, before it takes down

@@ -56,6 +56,7 @@ func (s *Server) routes() http.Handler {
 	s.machineOperations(o)
 	s.fleetOperations(o)
 	s.overviewOperations(o)
+	s.notifyOperations(o)
 	s.livePatchOperations(o)
 	s.policyOperations(o)
 	s.updateOperations(o)

@@ -57,6 +57,7 @@ type Options struct {
 
 	Interval   time.Duration // between check-ins, until a setting says otherwise; 0: DefaultInterval
 	MaxWaiters int           // machines that may wait at a time; 0: DefaultMaxWaiters
+	Notify     NotifyOptions
 	// TrustedProxies are the balancers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 }
@@ -73,6 +74,7 @@ type Server struct {
 	now       func() time.Time
 	metrics   *metrics
 	console   http.Handler
+	teller    *teller
 	handler   http.Handler
 	fleet     *fleet
 	shelves   shelves
@@ -129,6 +131,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.shelves.load = o.Publish.Index
 	s.metrics = newMetrics(s, o.Registry)
 	var err error
+	if s.teller, err = newTeller(o, s.metrics.notified); err != nil {
+		return nil, err
+	}
 	// In this order: what changes while the fleet is read is read again.
 	if s.feedSeq, err = s.store.LastChange(ctx); err != nil {
 		return nil, err
@@ -176,6 +181,8 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.keepChoosing(ctx) })
+	g.Go(func() error { return s.keepTelling(ctx) })
+	g.Go(func() error { s.teller.courier.Run(ctx); return nil })
 	g.Go(func() error { s.every(ctx, flushInterval, s.flush); return nil })
 	g.Go(func() error { s.every(ctx, refreshInterval, s.refresh); return nil })
 	g.Go(func() error {

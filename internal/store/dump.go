@@ -60,6 +60,9 @@ func tables(schema int64) []string {
 	if schema >= 4 {
 		all = append(all, "users", "identities", "passkeys", "recovery_codes", "sessions", "links", "ceremonies", "approvals")
 	}
+	if schema >= 6 {
+		all = append(all, "channels", "outbox", "watches")
+	}
 	return append(all, "indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes")
 }
 

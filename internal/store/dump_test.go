@@ -99,6 +99,11 @@ func fillAll(t testing.TB, s *Store, until int64) {
 			tx.BeginCeremony(ctx, Ceremony{ID: "c", Kind: "totp", Person: u.ID, Body: "{}", Expires: until}),
 		)
 	}))
+	must(s.Update(ctx, func(tx *Tx) error {
+		made := tx.CreateChannel(ctx, Channel{ID: "c", Name: "on call", Body: "{}", Secrets: []byte{0, 255}, ChangedBy: "alice"})
+		_, err := tx.AddDelivery(ctx, Delivery{ID: "d", Channel: "c", To: "a@b.example", Subject: "s", Message: "{}", Made: 1, Next: 1})
+		return errors.Join(made, err, tx.SaveWatch(ctx, "conditions", "{}"))
+	}))
 }
 
 func dump(t testing.TB, s *Store) []byte {

@@ -380,7 +380,8 @@ const (
 	KindOperator  Kind = "operator"
 	KindUser      Kind = "user"
 	KindApproval  Kind = "approval"
-	KindPolicy    Kind = "policy" // a policy, its groups, updates and what is chosen of them
+	KindChannel   Kind = "channel" // a channel of notifications, or a delivery by it
+	KindPolicy    Kind = "policy"  // a policy, its groups, updates and what is chosen of them
 )
 
 // Change is the latest change of one thing.

@@ -21,6 +21,7 @@ const (
 	counterTUF      = "tuf"      // the generation of the TUF repository
 	counterAudit    = "audit"    // the last number of the audit log's chain
 	counterPeople   = "people"   // is held by what depends on who is an admin
+	counterNotify   = "notify"   // is held by who decides what people are told
 )
 
 // Reader has the methods that only read. Store has them, each on its own; Tx
@@ -120,6 +121,10 @@ func (tx *Tx) LockTUF(ctx context.Context) error { return tx.q.Hold(ctx, counter
 // LockPeople makes this transaction the only one that changes who is an admin,
 // or relies on there being one. It comes before what it reads of that.
 func (tx *Tx) LockPeople(ctx context.Context) error { return tx.q.Hold(ctx, counterPeople) }
+
+// LockNotify makes this transaction the only one that decides what people are
+// told. It comes before what it reads of channels and of what is remembered.
+func (tx *Tx) LockNotify(ctx context.Context) error { return tx.q.Hold(ctx, counterNotify) }
 
 // Changes are the latest changes of things that changed after a number, in
 // order; the last one's number is the next to ask with. Several things that

@@ -65,8 +65,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.chainAuditStmt, err = db.PrepareContext(ctx, chainAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query ChainAudit: %w", err)
 	}
+	if q.changeChannelStmt, err = db.PrepareContext(ctx, changeChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query ChangeChannel: %w", err)
+	}
 	if q.changesStmt, err = db.PrepareContext(ctx, changes); err != nil {
 		return nil, fmt.Errorf("error preparing query Changes: %w", err)
+	}
+	if q.channelStmt, err = db.PrepareContext(ctx, channel); err != nil {
+		return nil, fmt.Errorf("error preparing query Channel: %w", err)
+	}
+	if q.channelsStmt, err = db.PrepareContext(ctx, channels); err != nil {
+		return nil, fmt.Errorf("error preparing query Channels: %w", err)
 	}
 	if q.choicesStmt, err = db.PrepareContext(ctx, choices); err != nil {
 		return nil, fmt.Errorf("error preparing query Choices: %w", err)
@@ -76,6 +85,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.countCeremoniesStmt, err = db.PrepareContext(ctx, countCeremonies); err != nil {
 		return nil, fmt.Errorf("error preparing query CountCeremonies: %w", err)
+	}
+	if q.countDeliveriesStmt, err = db.PrepareContext(ctx, countDeliveries); err != nil {
+		return nil, fmt.Errorf("error preparing query CountDeliveries: %w", err)
 	}
 	if q.countFailureStmt, err = db.PrepareContext(ctx, countFailure); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFailure: %w", err)
@@ -110,6 +122,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.decommissionMachineStmt, err = db.PrepareContext(ctx, decommissionMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query DecommissionMachine: %w", err)
 	}
+	if q.deleteChannelStmt, err = db.PrepareContext(ctx, deleteChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteChannel: %w", err)
+	}
+	if q.deleteChannelDeliveriesStmt, err = db.PrepareContext(ctx, deleteChannelDeliveries); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteChannelDeliveries: %w", err)
+	}
 	if q.deleteChoiceStmt, err = db.PrepareContext(ctx, deleteChoice); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteChoice: %w", err)
 	}
@@ -143,6 +161,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteUpdateStmt, err = db.PrepareContext(ctx, deleteUpdate); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteUpdate: %w", err)
 	}
+	if q.deliveriesStmt, err = db.PrepareContext(ctx, deliveries); err != nil {
+		return nil, fmt.Errorf("error preparing query Deliveries: %w", err)
+	}
+	if q.deliveryStmt, err = db.PrepareContext(ctx, delivery); err != nil {
+		return nil, fmt.Errorf("error preparing query Delivery: %w", err)
+	}
 	if q.drawStmt, err = db.PrepareContext(ctx, draw); err != nil {
 		return nil, fmt.Errorf("error preparing query Draw: %w", err)
 	}
@@ -151,6 +175,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.drawVersionStmt, err = db.PrepareContext(ctx, drawVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query DrawVersion: %w", err)
+	}
+	if q.dueDeliveriesStmt, err = db.PrepareContext(ctx, dueDeliveries); err != nil {
+		return nil, fmt.Errorf("error preparing query DueDeliveries: %w", err)
 	}
 	if q.endOfLineStmt, err = db.PrepareContext(ctx, endOfLine); err != nil {
 		return nil, fmt.Errorf("error preparing query EndOfLine: %w", err)
@@ -193,6 +220,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertCeremonyStmt, err = db.PrepareContext(ctx, insertCeremony); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertCeremony: %w", err)
+	}
+	if q.insertChannelStmt, err = db.PrepareContext(ctx, insertChannel); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertChannel: %w", err)
+	}
+	if q.insertDeliveryStmt, err = db.PrepareContext(ctx, insertDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertDelivery: %w", err)
 	}
 	if q.insertIdentityStmt, err = db.PrepareContext(ctx, insertIdentity); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertIdentity: %w", err)
@@ -329,6 +362,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.pruneCeremoniesStmt, err = db.PrepareContext(ctx, pruneCeremonies); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneCeremonies: %w", err)
 	}
+	if q.pruneDeliveriesStmt, err = db.PrepareContext(ctx, pruneDeliveries); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneDeliveries: %w", err)
+	}
 	if q.pruneLinksStmt, err = db.PrepareContext(ctx, pruneLinks); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneLinks: %w", err)
 	}
@@ -347,6 +383,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.publishedForStmt, err = db.PrepareContext(ctx, publishedFor); err != nil {
 		return nil, fmt.Errorf("error preparing query PublishedFor: %w", err)
 	}
+	if q.putDeliveryStmt, err = db.PrepareContext(ctx, putDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query PutDelivery: %w", err)
+	}
 	if q.rebuildsStmt, err = db.PrepareContext(ctx, rebuilds); err != nil {
 		return nil, fmt.Errorf("error preparing query Rebuilds: %w", err)
 	}
@@ -361,6 +400,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.reportsStmt, err = db.PrepareContext(ctx, reports); err != nil {
 		return nil, fmt.Errorf("error preparing query Reports: %w", err)
+	}
+	if q.retryDeliveryStmt, err = db.PrepareContext(ctx, retryDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query RetryDelivery: %w", err)
 	}
 	if q.revokeKeyOfStmt, err = db.PrepareContext(ctx, revokeKeyOf); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeKeyOf: %w", err)
@@ -398,11 +440,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveUpdateStmt, err = db.PrepareContext(ctx, saveUpdate); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveUpdate: %w", err)
 	}
+	if q.saveWatchStmt, err = db.PrepareContext(ctx, saveWatch); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveWatch: %w", err)
+	}
 	if q.sessionByHashStmt, err = db.PrepareContext(ctx, sessionByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query SessionByHash: %w", err)
 	}
 	if q.sessionsStmt, err = db.PrepareContext(ctx, sessions); err != nil {
 		return nil, fmt.Errorf("error preparing query Sessions: %w", err)
+	}
+	if q.setChannelStateStmt, err = db.PrepareContext(ctx, setChannelState); err != nil {
+		return nil, fmt.Errorf("error preparing query SetChannelState: %w", err)
 	}
 	if q.setJobVersionStmt, err = db.PrepareContext(ctx, setJobVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SetJobVersion: %w", err)
@@ -430,6 +478,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.takeCeremonyStmt, err = db.PrepareContext(ctx, takeCeremony); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeCeremony: %w", err)
+	}
+	if q.takeDeliveryStmt, err = db.PrepareContext(ctx, takeDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query TakeDelivery: %w", err)
 	}
 	if q.tierStmt, err = db.PrepareContext(ctx, tier); err != nil {
 		return nil, fmt.Errorf("error preparing query Tier: %w", err)
@@ -506,6 +557,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.waitingJobsStmt, err = db.PrepareContext(ctx, waitingJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query WaitingJobs: %w", err)
 	}
+	if q.watchStmt, err = db.PrepareContext(ctx, watch); err != nil {
+		return nil, fmt.Errorf("error preparing query Watch: %w", err)
+	}
 	return &q, nil
 }
 
@@ -576,9 +630,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing chainAuditStmt: %w", cerr)
 		}
 	}
+	if q.changeChannelStmt != nil {
+		if cerr := q.changeChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing changeChannelStmt: %w", cerr)
+		}
+	}
 	if q.changesStmt != nil {
 		if cerr := q.changesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing changesStmt: %w", cerr)
+		}
+	}
+	if q.channelStmt != nil {
+		if cerr := q.channelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing channelStmt: %w", cerr)
+		}
+	}
+	if q.channelsStmt != nil {
+		if cerr := q.channelsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing channelsStmt: %w", cerr)
 		}
 	}
 	if q.choicesStmt != nil {
@@ -594,6 +663,11 @@ func (q *Queries) Close() error {
 	if q.countCeremoniesStmt != nil {
 		if cerr := q.countCeremoniesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countCeremoniesStmt: %w", cerr)
+		}
+	}
+	if q.countDeliveriesStmt != nil {
+		if cerr := q.countDeliveriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countDeliveriesStmt: %w", cerr)
 		}
 	}
 	if q.countFailureStmt != nil {
@@ -651,6 +725,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing decommissionMachineStmt: %w", cerr)
 		}
 	}
+	if q.deleteChannelStmt != nil {
+		if cerr := q.deleteChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteChannelStmt: %w", cerr)
+		}
+	}
+	if q.deleteChannelDeliveriesStmt != nil {
+		if cerr := q.deleteChannelDeliveriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteChannelDeliveriesStmt: %w", cerr)
+		}
+	}
 	if q.deleteChoiceStmt != nil {
 		if cerr := q.deleteChoiceStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteChoiceStmt: %w", cerr)
@@ -706,6 +790,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteUpdateStmt: %w", cerr)
 		}
 	}
+	if q.deliveriesStmt != nil {
+		if cerr := q.deliveriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deliveriesStmt: %w", cerr)
+		}
+	}
+	if q.deliveryStmt != nil {
+		if cerr := q.deliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deliveryStmt: %w", cerr)
+		}
+	}
 	if q.drawStmt != nil {
 		if cerr := q.drawStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing drawStmt: %w", cerr)
@@ -719,6 +813,11 @@ func (q *Queries) Close() error {
 	if q.drawVersionStmt != nil {
 		if cerr := q.drawVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing drawVersionStmt: %w", cerr)
+		}
+	}
+	if q.dueDeliveriesStmt != nil {
+		if cerr := q.dueDeliveriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dueDeliveriesStmt: %w", cerr)
 		}
 	}
 	if q.endOfLineStmt != nil {
@@ -789,6 +888,16 @@ func (q *Queries) Close() error {
 	if q.insertCeremonyStmt != nil {
 		if cerr := q.insertCeremonyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertCeremonyStmt: %w", cerr)
+		}
+	}
+	if q.insertChannelStmt != nil {
+		if cerr := q.insertChannelStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertChannelStmt: %w", cerr)
+		}
+	}
+	if q.insertDeliveryStmt != nil {
+		if cerr := q.insertDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertDeliveryStmt: %w", cerr)
 		}
 	}
 	if q.insertIdentityStmt != nil {
@@ -1016,6 +1125,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing pruneCeremoniesStmt: %w", cerr)
 		}
 	}
+	if q.pruneDeliveriesStmt != nil {
+		if cerr := q.pruneDeliveriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneDeliveriesStmt: %w", cerr)
+		}
+	}
 	if q.pruneLinksStmt != nil {
 		if cerr := q.pruneLinksStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing pruneLinksStmt: %w", cerr)
@@ -1046,6 +1160,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing publishedForStmt: %w", cerr)
 		}
 	}
+	if q.putDeliveryStmt != nil {
+		if cerr := q.putDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putDeliveryStmt: %w", cerr)
+		}
+	}
 	if q.rebuildsStmt != nil {
 		if cerr := q.rebuildsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing rebuildsStmt: %w", cerr)
@@ -1069,6 +1188,11 @@ func (q *Queries) Close() error {
 	if q.reportsStmt != nil {
 		if cerr := q.reportsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing reportsStmt: %w", cerr)
+		}
+	}
+	if q.retryDeliveryStmt != nil {
+		if cerr := q.retryDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing retryDeliveryStmt: %w", cerr)
 		}
 	}
 	if q.revokeKeyOfStmt != nil {
@@ -1131,6 +1255,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveUpdateStmt: %w", cerr)
 		}
 	}
+	if q.saveWatchStmt != nil {
+		if cerr := q.saveWatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveWatchStmt: %w", cerr)
+		}
+	}
 	if q.sessionByHashStmt != nil {
 		if cerr := q.sessionByHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sessionByHashStmt: %w", cerr)
@@ -1139,6 +1268,11 @@ func (q *Queries) Close() error {
 	if q.sessionsStmt != nil {
 		if cerr := q.sessionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sessionsStmt: %w", cerr)
+		}
+	}
+	if q.setChannelStateStmt != nil {
+		if cerr := q.setChannelStateStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setChannelStateStmt: %w", cerr)
 		}
 	}
 	if q.setJobVersionStmt != nil {
@@ -1184,6 +1318,11 @@ func (q *Queries) Close() error {
 	if q.takeCeremonyStmt != nil {
 		if cerr := q.takeCeremonyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeCeremonyStmt: %w", cerr)
+		}
+	}
+	if q.takeDeliveryStmt != nil {
+		if cerr := q.takeDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing takeDeliveryStmt: %w", cerr)
 		}
 	}
 	if q.tierStmt != nil {
@@ -1311,6 +1450,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing waitingJobsStmt: %w", cerr)
 		}
 	}
+	if q.watchStmt != nil {
+		if cerr := q.watchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing watchStmt: %w", cerr)
+		}
+	}
 	return err
 }
 
@@ -1348,333 +1492,369 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                      DBTX
-	tx                      *sql.Tx
-	addRebuildStmt          *sql.Stmt
-	addToCounterStmt        *sql.Stmt
-	addToLineStmt           *sql.Stmt
-	allMachinesStmt         *sql.Stmt
-	approvalStmt            *sql.Stmt
-	approvalsStmt           *sql.Stmt
-	auditChainStmt          *sql.Stmt
-	auditEntriesStmt        *sql.Stmt
-	auditHashStmt           *sql.Stmt
-	blockLivePatchStmt      *sql.Stmt
-	cancelQueuedJobStmt     *sql.Stmt
-	cancelRunningJobStmt    *sql.Stmt
-	chainAuditStmt          *sql.Stmt
-	changesStmt             *sql.Stmt
-	choicesStmt             *sql.Stmt
-	choosersOfStmt          *sql.Stmt
-	countCeremoniesStmt     *sql.Stmt
-	countFailureStmt        *sql.Stmt
-	countGroupsStmt         *sql.Stmt
-	countJobsStmt           *sql.Stmt
-	countLinksByStmt        *sql.Stmt
-	countLiveMachinesStmt   *sql.Stmt
-	countMachinesStmt       *sql.Stmt
-	countRecoveryCodesStmt  *sql.Stmt
-	countUnchainedAuditStmt *sql.Stmt
-	counterStmt             *sql.Stmt
-	decideApprovalStmt      *sql.Stmt
-	decommissionMachineStmt *sql.Stmt
-	deleteChoiceStmt        *sql.Stmt
-	deleteIndexesStmt       *sql.Stmt
-	deleteLinksStmt         *sql.Stmt
-	deletePasskeyStmt       *sql.Stmt
-	deletePasskeysStmt      *sql.Stmt
-	deletePolicyStmt        *sql.Stmt
-	deletePolicyGroupStmt   *sql.Stmt
-	deleteRecoveryCodesStmt *sql.Stmt
-	deleteTUFRoleStmt       *sql.Stmt
-	deleteTierStmt          *sql.Stmt
-	deleteUpdateStmt        *sql.Stmt
-	drawStmt                *sql.Stmt
-	drawSequenceStmt        *sql.Stmt
-	drawVersionStmt         *sql.Stmt
-	endOfLineStmt           *sql.Stmt
-	endSessionStmt          *sql.Stmt
-	endSessionsStmt         *sql.Stmt
-	finishJobStmt           *sql.Stmt
-	giveUpJobStmt           *sql.Stmt
-	heartbeatJobStmt        *sql.Stmt
-	holdStmt                *sql.Stmt
-	identitiesStmt          *sql.Stmt
-	identityStmt            *sql.Stmt
-	indexStmt               *sql.Stmt
-	indexesStmt             *sql.Stmt
-	insertApprovalStmt      *sql.Stmt
-	insertAuditStmt         *sql.Stmt
-	insertCeremonyStmt      *sql.Stmt
-	insertIdentityStmt      *sql.Stmt
-	insertJobStmt           *sql.Stmt
-	insertKeyStmt           *sql.Stmt
-	insertLinkStmt          *sql.Stmt
-	insertLivePatchStmt     *sql.Stmt
-	insertLogStmt           *sql.Stmt
-	insertMachineStmt       *sql.Stmt
-	insertOperatorStmt      *sql.Stmt
-	insertPasskeyStmt       *sql.Stmt
-	insertPublicationStmt   *sql.Stmt
-	insertRecoveryCodeStmt  *sql.Stmt
-	insertReportStmt        *sql.Stmt
-	insertSeenStmt          *sql.Stmt
-	insertSessionStmt       *sql.Stmt
-	insertTierStmt          *sql.Stmt
-	insertTokenStmt         *sql.Stmt
-	insertUserStmt          *sql.Stmt
-	jobStmt                 *sql.Stmt
-	jobOfSelectionStmt      *sql.Stmt
-	jobsStmt                *sql.Stmt
-	keysOfStmt              *sql.Stmt
-	latestVersionStmt       *sql.Stmt
-	leaseJobStmt            *sql.Stmt
-	linkByHashStmt          *sql.Stmt
-	livePatchStmt           *sql.Stmt
-	livePatchesStmt         *sql.Stmt
-	lockUserStmt            *sql.Stmt
-	logStmt                 *sql.Stmt
-	machineByCredentialStmt *sql.Stmt
-	machineByIDStmt         *sql.Stmt
-	machinesStmt            *sql.Stmt
-	machinesByMachineIDStmt *sql.Stmt
-	moveTiersDownStmt       *sql.Stmt
-	moveTiersUpStmt         *sql.Stmt
-	newestOfSelectionStmt   *sql.Stmt
-	operatorByHashStmt      *sql.Stmt
-	operatorsStmt           *sql.Stmt
-	passkeysStmt            *sql.Stmt
-	policiesStmt            *sql.Stmt
-	policiesInStmt          *sql.Stmt
-	policiesOfStmt          *sql.Stmt
-	policyStmt              *sql.Stmt
-	policyGroupsStmt        *sql.Stmt
-	proveSessionStmt        *sql.Stmt
-	pruneCeremoniesStmt     *sql.Stmt
-	pruneLinksStmt          *sql.Stmt
-	pruneReportsStmt        *sql.Stmt
-	pruneSessionsStmt       *sql.Stmt
-	pruneTUFFilesStmt       *sql.Stmt
-	publicationsStmt        *sql.Stmt
-	publishedForStmt        *sql.Stmt
-	rebuildsStmt            *sql.Stmt
-	reenrollMachineStmt     *sql.Stmt
-	rehashPasswordStmt      *sql.Stmt
-	releaseJobStmt          *sql.Stmt
-	reportsStmt             *sql.Stmt
-	revokeKeyOfStmt         *sql.Stmt
-	revokeOperatorStmt      *sql.Stmt
-	revokeTokenStmt         *sql.Stmt
-	saveChangeStmt          *sql.Stmt
-	saveCheckInStmt         *sql.Stmt
-	saveChoiceStmt          *sql.Stmt
-	savePolicyStmt          *sql.Stmt
-	savePolicyGroupStmt     *sql.Stmt
-	saveRevertStmt          *sql.Stmt
-	saveSettingStmt         *sql.Stmt
-	saveTUFFileStmt         *sql.Stmt
-	saveUpdateStmt          *sql.Stmt
-	sessionByHashStmt       *sql.Stmt
-	sessionsStmt            *sql.Stmt
-	setJobVersionStmt       *sql.Stmt
-	setPasswordStmt         *sql.Stmt
-	setTOTPStmt             *sql.Stmt
-	settingStmt             *sql.Stmt
-	settingsStmt            *sql.Stmt
-	stageJobStmt            *sql.Stmt
-	tUFFilesStmt            *sql.Stmt
-	takeBackAttemptStmt     *sql.Stmt
-	takeCeremonyStmt        *sql.Stmt
-	tierStmt                *sql.Stmt
-	tiersStmt               *sql.Stmt
-	tiersOfStmt             *sql.Stmt
-	tokenByHashStmt         *sql.Stmt
-	tokenByIDStmt           *sql.Stmt
-	tokensStmt              *sql.Stmt
-	touchMachineStmt        *sql.Stmt
-	unchainedAuditStmt      *sql.Stmt
-	unlockUserStmt          *sql.Stmt
-	updateMachineStmt       *sql.Stmt
-	updateUserStmt          *sql.Stmt
-	updatesStmt             *sql.Stmt
-	useApprovalStmt         *sql.Stmt
-	useLinkStmt             *sql.Stmt
-	useOperatorStmt         *sql.Stmt
-	usePasskeyStmt          *sql.Stmt
-	useRecoveryCodeStmt     *sql.Stmt
-	useSessionStmt          *sql.Stmt
-	useTOTPStmt             *sql.Stmt
-	useTokenStmt            *sql.Stmt
-	userStmt                *sql.Stmt
-	userByNameStmt          *sql.Stmt
-	userSeenStmt            *sql.Stmt
-	usersStmt               *sql.Stmt
-	waitingJobsStmt         *sql.Stmt
+	db                          DBTX
+	tx                          *sql.Tx
+	addRebuildStmt              *sql.Stmt
+	addToCounterStmt            *sql.Stmt
+	addToLineStmt               *sql.Stmt
+	allMachinesStmt             *sql.Stmt
+	approvalStmt                *sql.Stmt
+	approvalsStmt               *sql.Stmt
+	auditChainStmt              *sql.Stmt
+	auditEntriesStmt            *sql.Stmt
+	auditHashStmt               *sql.Stmt
+	blockLivePatchStmt          *sql.Stmt
+	cancelQueuedJobStmt         *sql.Stmt
+	cancelRunningJobStmt        *sql.Stmt
+	chainAuditStmt              *sql.Stmt
+	changeChannelStmt           *sql.Stmt
+	changesStmt                 *sql.Stmt
+	channelStmt                 *sql.Stmt
+	channelsStmt                *sql.Stmt
+	choicesStmt                 *sql.Stmt
+	choosersOfStmt              *sql.Stmt
+	countCeremoniesStmt         *sql.Stmt
+	countDeliveriesStmt         *sql.Stmt
+	countFailureStmt            *sql.Stmt
+	countGroupsStmt             *sql.Stmt
+	countJobsStmt               *sql.Stmt
+	countLinksByStmt            *sql.Stmt
+	countLiveMachinesStmt       *sql.Stmt
+	countMachinesStmt           *sql.Stmt
+	countRecoveryCodesStmt      *sql.Stmt
+	countUnchainedAuditStmt     *sql.Stmt
+	counterStmt                 *sql.Stmt
+	decideApprovalStmt          *sql.Stmt
+	decommissionMachineStmt     *sql.Stmt
+	deleteChannelStmt           *sql.Stmt
+	deleteChannelDeliveriesStmt *sql.Stmt
+	deleteChoiceStmt            *sql.Stmt
+	deleteIndexesStmt           *sql.Stmt
+	deleteLinksStmt             *sql.Stmt
+	deletePasskeyStmt           *sql.Stmt
+	deletePasskeysStmt          *sql.Stmt
+	deletePolicyStmt            *sql.Stmt
+	deletePolicyGroupStmt       *sql.Stmt
+	deleteRecoveryCodesStmt     *sql.Stmt
+	deleteTUFRoleStmt           *sql.Stmt
+	deleteTierStmt              *sql.Stmt
+	deleteUpdateStmt            *sql.Stmt
+	deliveriesStmt              *sql.Stmt
+	deliveryStmt                *sql.Stmt
+	drawStmt                    *sql.Stmt
+	drawSequenceStmt            *sql.Stmt
+	drawVersionStmt             *sql.Stmt
+	dueDeliveriesStmt           *sql.Stmt
+	endOfLineStmt               *sql.Stmt
+	endSessionStmt              *sql.Stmt
+	endSessionsStmt             *sql.Stmt
+	finishJobStmt               *sql.Stmt
+	giveUpJobStmt               *sql.Stmt
+	heartbeatJobStmt            *sql.Stmt
+	holdStmt                    *sql.Stmt
+	identitiesStmt              *sql.Stmt
+	identityStmt                *sql.Stmt
+	indexStmt                   *sql.Stmt
+	indexesStmt                 *sql.Stmt
+	insertApprovalStmt          *sql.Stmt
+	insertAuditStmt             *sql.Stmt
+	insertCeremonyStmt          *sql.Stmt
+	insertChannelStmt           *sql.Stmt
+	insertDeliveryStmt          *sql.Stmt
+	insertIdentityStmt          *sql.Stmt
+	insertJobStmt               *sql.Stmt
+	insertKeyStmt               *sql.Stmt
+	insertLinkStmt              *sql.Stmt
+	insertLivePatchStmt         *sql.Stmt
+	insertLogStmt               *sql.Stmt
+	insertMachineStmt           *sql.Stmt
+	insertOperatorStmt          *sql.Stmt
+	insertPasskeyStmt           *sql.Stmt
+	insertPublicationStmt       *sql.Stmt
+	insertRecoveryCodeStmt      *sql.Stmt
+	insertReportStmt            *sql.Stmt
+	insertSeenStmt              *sql.Stmt
+	insertSessionStmt           *sql.Stmt
+	insertTierStmt              *sql.Stmt
+	insertTokenStmt             *sql.Stmt
+	insertUserStmt              *sql.Stmt
+	jobStmt                     *sql.Stmt
+	jobOfSelectionStmt          *sql.Stmt
+	jobsStmt                    *sql.Stmt
+	keysOfStmt                  *sql.Stmt
+	latestVersionStmt           *sql.Stmt
+	leaseJobStmt                *sql.Stmt
+	linkByHashStmt              *sql.Stmt
+	livePatchStmt               *sql.Stmt
+	livePatchesStmt             *sql.Stmt
+	lockUserStmt                *sql.Stmt
+	logStmt                     *sql.Stmt
+	machineByCredentialStmt     *sql.Stmt
+	machineByIDStmt             *sql.Stmt
+	machinesStmt                *sql.Stmt
+	machinesByMachineIDStmt     *sql.Stmt
+	moveTiersDownStmt           *sql.Stmt
+	moveTiersUpStmt             *sql.Stmt
+	newestOfSelectionStmt       *sql.Stmt
+	operatorByHashStmt          *sql.Stmt
+	operatorsStmt               *sql.Stmt
+	passkeysStmt                *sql.Stmt
+	policiesStmt                *sql.Stmt
+	policiesInStmt              *sql.Stmt
+	policiesOfStmt              *sql.Stmt
+	policyStmt                  *sql.Stmt
+	policyGroupsStmt            *sql.Stmt
+	proveSessionStmt            *sql.Stmt
+	pruneCeremoniesStmt         *sql.Stmt
+	pruneDeliveriesStmt         *sql.Stmt
+	pruneLinksStmt              *sql.Stmt
+	pruneReportsStmt            *sql.Stmt
+	pruneSessionsStmt           *sql.Stmt
+	pruneTUFFilesStmt           *sql.Stmt
+	publicationsStmt            *sql.Stmt
+	publishedForStmt            *sql.Stmt
+	putDeliveryStmt             *sql.Stmt
+	rebuildsStmt                *sql.Stmt
+	reenrollMachineStmt         *sql.Stmt
+	rehashPasswordStmt          *sql.Stmt
+	releaseJobStmt              *sql.Stmt
+	reportsStmt                 *sql.Stmt
+	retryDeliveryStmt           *sql.Stmt
+	revokeKeyOfStmt             *sql.Stmt
+	revokeOperatorStmt          *sql.Stmt
+	revokeTokenStmt             *sql.Stmt
+	saveChangeStmt              *sql.Stmt
+	saveCheckInStmt             *sql.Stmt
+	saveChoiceStmt              *sql.Stmt
+	savePolicyStmt              *sql.Stmt
+	savePolicyGroupStmt         *sql.Stmt
+	saveRevertStmt              *sql.Stmt
+	saveSettingStmt             *sql.Stmt
+	saveTUFFileStmt             *sql.Stmt
+	saveUpdateStmt              *sql.Stmt
+	saveWatchStmt               *sql.Stmt
+	sessionByHashStmt           *sql.Stmt
+	sessionsStmt                *sql.Stmt
+	setChannelStateStmt         *sql.Stmt
+	setJobVersionStmt           *sql.Stmt
+	setPasswordStmt             *sql.Stmt
+	setTOTPStmt                 *sql.Stmt
+	settingStmt                 *sql.Stmt
+	settingsStmt                *sql.Stmt
+	stageJobStmt                *sql.Stmt
+	tUFFilesStmt                *sql.Stmt
+	takeBackAttemptStmt         *sql.Stmt
+	takeCeremonyStmt            *sql.Stmt
+	takeDeliveryStmt            *sql.Stmt
+	tierStmt                    *sql.Stmt
+	tiersStmt                   *sql.Stmt
+	tiersOfStmt                 *sql.Stmt
+	tokenByHashStmt             *sql.Stmt
+	tokenByIDStmt               *sql.Stmt
+	tokensStmt                  *sql.Stmt
+	touchMachineStmt            *sql.Stmt
+	unchainedAuditStmt          *sql.Stmt
+	unlockUserStmt              *sql.Stmt
+	updateMachineStmt           *sql.Stmt
+	updateUserStmt              *sql.Stmt
+	updatesStmt                 *sql.Stmt
+	useApprovalStmt             *sql.Stmt
+	useLinkStmt                 *sql.Stmt
+	useOperatorStmt             *sql.Stmt
+	usePasskeyStmt              *sql.Stmt
+	useRecoveryCodeStmt         *sql.Stmt
+	useSessionStmt              *sql.Stmt
+	useTOTPStmt                 *sql.Stmt
+	useTokenStmt                *sql.Stmt
+	userStmt                    *sql.Stmt
+	userByNameStmt              *sql.Stmt
+	userSeenStmt                *sql.Stmt
+	usersStmt                   *sql.Stmt
+	waitingJobsStmt             *sql.Stmt
+	watchStmt                   *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                      tx,
-		tx:                      tx,
-		addRebuildStmt:          q.addRebuildStmt,
-		addToCounterStmt:        q.addToCounterStmt,
-		addToLineStmt:           q.addToLineStmt,
-		allMachinesStmt:         q.allMachinesStmt,
-		approvalStmt:            q.approvalStmt,
-		approvalsStmt:           q.approvalsStmt,
-		auditChainStmt:          q.auditChainStmt,
-		auditEntriesStmt:        q.auditEntriesStmt,
-		auditHashStmt:           q.auditHashStmt,
-		blockLivePatchStmt:      q.blockLivePatchStmt,
-		cancelQueuedJobStmt:     q.cancelQueuedJobStmt,
-		cancelRunningJobStmt:    q.cancelRunningJobStmt,
-		chainAuditStmt:          q.chainAuditStmt,
-		changesStmt:             q.changesStmt,
-		choicesStmt:             q.choicesStmt,
-		choosersOfStmt:          q.choosersOfStmt,
-		countCeremoniesStmt:     q.countCeremoniesStmt,
-		countFailureStmt:        q.countFailureStmt,
-		countGroupsStmt:         q.countGroupsStmt,
-		countJobsStmt:           q.countJobsStmt,
-		countLinksByStmt:        q.countLinksByStmt,
-		countLiveMachinesStmt:   q.countLiveMachinesStmt,
-		countMachinesStmt:       q.countMachinesStmt,
-		countRecoveryCodesStmt:  q.countRecoveryCodesStmt,
-		countUnchainedAuditStmt: q.countUnchainedAuditStmt,
-		counterStmt:             q.counterStmt,
-		decideApprovalStmt:      q.decideApprovalStmt,
-		decommissionMachineStmt: q.decommissionMachineStmt,
-		deleteChoiceStmt:        q.deleteChoiceStmt,
-		deleteIndexesStmt:       q.deleteIndexesStmt,
-		deleteLinksStmt:         q.deleteLinksStmt,
-		deletePasskeyStmt:       q.deletePasskeyStmt,
-		deletePasskeysStmt:      q.deletePasskeysStmt,
-		deletePolicyStmt:        q.deletePolicyStmt,
-		deletePolicyGroupStmt:   q.deletePolicyGroupStmt,
-		deleteRecoveryCodesStmt: q.deleteRecoveryCodesStmt,
-		deleteTUFRoleStmt:       q.deleteTUFRoleStmt,
-		deleteTierStmt:          q.deleteTierStmt,
-		deleteUpdateStmt:        q.deleteUpdateStmt,
-		drawStmt:                q.drawStmt,
-		drawSequenceStmt:        q.drawSequenceStmt,
-		drawVersionStmt:         q.drawVersionStmt,
-		endOfLineStmt:           q.endOfLineStmt,
-		endSessionStmt:          q.endSessionStmt,
-		endSessionsStmt:         q.endSessionsStmt,
-		finishJobStmt:           q.finishJobStmt,
-		giveUpJobStmt:           q.giveUpJobStmt,
-		heartbeatJobStmt:        q.heartbeatJobStmt,
-		holdStmt:                q.holdStmt,
-		identitiesStmt:          q.identitiesStmt,
-		identityStmt:            q.identityStmt,
-		indexStmt:               q.indexStmt,
-		indexesStmt:             q.indexesStmt,
-		insertApprovalStmt:      q.insertApprovalStmt,
-		insertAuditStmt:         q.insertAuditStmt,
-		insertCeremonyStmt:      q.insertCeremonyStmt,
-		insertIdentityStmt:      q.insertIdentityStmt,
-		insertJobStmt:           q.insertJobStmt,
-		insertKeyStmt:           q.insertKeyStmt,
-		insertLinkStmt:          q.insertLinkStmt,
-		insertLivePatchStmt:     q.insertLivePatchStmt,
-		insertLogStmt:           q.insertLogStmt,
-		insertMachineStmt:       q.insertMachineStmt,
-		insertOperatorStmt:      q.insertOperatorStmt,
-		insertPasskeyStmt:       q.insertPasskeyStmt,
-		insertPublicationStmt:   q.insertPublicationStmt,
-		insertRecoveryCodeStmt:  q.insertRecoveryCodeStmt,
-		insertReportStmt:        q.insertReportStmt,
-		insertSeenStmt:          q.insertSeenStmt,
-		insertSessionStmt:       q.insertSessionStmt,
-		insertTierStmt:          q.insertTierStmt,
-		insertTokenStmt:         q.insertTokenStmt,
-		insertUserStmt:          q.insertUserStmt,
-		jobStmt:                 q.jobStmt,
-		jobOfSelectionStmt:      q.jobOfSelectionStmt,
-		jobsStmt:                q.jobsStmt,
-		keysOfStmt:              q.keysOfStmt,
-		latestVersionStmt:       q.latestVersionStmt,
-		leaseJobStmt:            q.leaseJobStmt,
-		linkByHashStmt:          q.linkByHashStmt,
-		livePatchStmt:           q.livePatchStmt,
-		livePatchesStmt:         q.livePatchesStmt,
-		lockUserStmt:            q.lockUserStmt,
-		logStmt:                 q.logStmt,
-		machineByCredentialStmt: q.machineByCredentialStmt,
-		machineByIDStmt:         q.machineByIDStmt,
-		machinesStmt:            q.machinesStmt,
-		machinesByMachineIDStmt: q.machinesByMachineIDStmt,
-		moveTiersDownStmt:       q.moveTiersDownStmt,
-		moveTiersUpStmt:         q.moveTiersUpStmt,
-		newestOfSelectionStmt:   q.newestOfSelectionStmt,
-		operatorByHashStmt:      q.operatorByHashStmt,
-		operatorsStmt:           q.operatorsStmt,
-		passkeysStmt:            q.passkeysStmt,
-		policiesStmt:            q.policiesStmt,
-		policiesInStmt:          q.policiesInStmt,
-		policiesOfStmt:          q.policiesOfStmt,
-		policyStmt:              q.policyStmt,
-		policyGroupsStmt:        q.policyGroupsStmt,
-		proveSessionStmt:        q.proveSessionStmt,
-		pruneCeremoniesStmt:     q.pruneCeremoniesStmt,
-		pruneLinksStmt:          q.pruneLinksStmt,
-		pruneReportsStmt:        q.pruneReportsStmt,
-		pruneSessionsStmt:       q.pruneSessionsStmt,
-		pruneTUFFilesStmt:       q.pruneTUFFilesStmt,
-		publicationsStmt:        q.publicationsStmt,
-		publishedForStmt:        q.publishedForStmt,
-		rebuildsStmt:            q.rebuildsStmt,
-		reenrollMachineStmt:     q.reenrollMachineStmt,
-		rehashPasswordStmt:      q.rehashPasswordStmt,
-		releaseJobStmt:          q.releaseJobStmt,
-		reportsStmt:             q.reportsStmt,
-		revokeKeyOfStmt:         q.revokeKeyOfStmt,
-		revokeOperatorStmt:      q.revokeOperatorStmt,
-		revokeTokenStmt:         q.revokeTokenStmt,
-		saveChangeStmt:          q.saveChangeStmt,
-		saveCheckInStmt:         q.saveCheckInStmt,
-		saveChoiceStmt:          q.saveChoiceStmt,
-		savePolicyStmt:          q.savePolicyStmt,
-		savePolicyGroupStmt:     q.savePolicyGroupStmt,
-		saveRevertStmt:          q.saveRevertStmt,
-		saveSettingStmt:         q.saveSettingStmt,
-		saveTUFFileStmt:         q.saveTUFFileStmt,
-		saveUpdateStmt:          q.saveUpdateStmt,
-		sessionByHashStmt:       q.sessionByHashStmt,
-		sessionsStmt:            q.sessionsStmt,
-		setJobVersionStmt:       q.setJobVersionStmt,
-		setPasswordStmt:         q.setPasswordStmt,
-		setTOTPStmt:             q.setTOTPStmt,
-		settingStmt:             q.settingStmt,
-		settingsStmt:            q.settingsStmt,
-		stageJobStmt:            q.stageJobStmt,
-		tUFFilesStmt:            q.tUFFilesStmt,
-		takeBackAttemptStmt:     q.takeBackAttemptStmt,
-		takeCeremonyStmt:        q.takeCeremonyStmt,
-		tierStmt:                q.tierStmt,
-		tiersStmt:               q.tiersStmt,
-		tiersOfStmt:             q.tiersOfStmt,
-		tokenByHashStmt:         q.tokenByHashStmt,
-		tokenByIDStmt:           q.tokenByIDStmt,
-		tokensStmt:              q.tokensStmt,
-		touchMachineStmt:        q.touchMachineStmt,
-		unchainedAuditStmt:      q.unchainedAuditStmt,
-		unlockUserStmt:          q.unlockUserStmt,
-		updateMachineStmt:       q.updateMachineStmt,
-		updateUserStmt:          q.updateUserStmt,
-		updatesStmt:             q.updatesStmt,
-		useApprovalStmt:         q.useApprovalStmt,
-		useLinkStmt:             q.useLinkStmt,
-		useOperatorStmt:         q.useOperatorStmt,
-		usePasskeyStmt:          q.usePasskeyStmt,
-		useRecoveryCodeStmt:     q.useRecoveryCodeStmt,
-		useSessionStmt:          q.useSessionStmt,
-		useTOTPStmt:             q.useTOTPStmt,
-		useTokenStmt:            q.useTokenStmt,
-		userStmt:                q.userStmt,
-		userByNameStmt:          q.userByNameStmt,
-		userSeenStmt:            q.userSeenStmt,
-		usersStmt:               q.usersStmt,
-		waitingJobsStmt:         q.waitingJobsStmt,
+		db:                          tx,
+		tx:                          tx,
+		addRebuildStmt:              q.addRebuildStmt,
+		addToCounterStmt:            q.addToCounterStmt,
+		addToLineStmt:               q.addToLineStmt,
+		allMachinesStmt:             q.allMachinesStmt,
+		approvalStmt:                q.approvalStmt,
+		approvalsStmt:               q.approvalsStmt,
+		auditChainStmt:              q.auditChainStmt,
+		auditEntriesStmt:            q.auditEntriesStmt,
+		auditHashStmt:               q.auditHashStmt,
+		blockLivePatchStmt:          q.blockLivePatchStmt,
+		cancelQueuedJobStmt:         q.cancelQueuedJobStmt,
+		cancelRunningJobStmt:        q.cancelRunningJobStmt,
+		chainAuditStmt:              q.chainAuditStmt,
+		changeChannelStmt:           q.changeChannelStmt,
+		changesStmt:                 q.changesStmt,
+		channelStmt:                 q.channelStmt,
+		channelsStmt:                q.channelsStmt,
+		choicesStmt:                 q.choicesStmt,
+		choosersOfStmt:              q.choosersOfStmt,
+		countCeremoniesStmt:         q.countCeremoniesStmt,
+		countDeliveriesStmt:         q.countDeliveriesStmt,
+		countFailureStmt:            q.countFailureStmt,
+		countGroupsStmt:             q.countGroupsStmt,
+		countJobsStmt:               q.countJobsStmt,
+		countLinksByStmt:            q.countLinksByStmt,
+		countLiveMachinesStmt:       q.countLiveMachinesStmt,
+		countMachinesStmt:           q.countMachinesStmt,
+		countRecoveryCodesStmt:      q.countRecoveryCodesStmt,
+		countUnchainedAuditStmt:     q.countUnchainedAuditStmt,
+		counterStmt:                 q.counterStmt,
+		decideApprovalStmt:          q.decideApprovalStmt,
+		decommissionMachineStmt:     q.decommissionMachineStmt,
+		deleteChannelStmt:           q.deleteChannelStmt,
+		deleteChannelDeliveriesStmt: q.deleteChannelDeliveriesStmt,
+		deleteChoiceStmt:            q.deleteChoiceStmt,
+		deleteIndexesStmt:           q.deleteIndexesStmt,
+		deleteLinksStmt:             q.deleteLinksStmt,
+		deletePasskeyStmt:           q.deletePasskeyStmt,
+		deletePasskeysStmt:          q.deletePasskeysStmt,
+		deletePolicyStmt:            q.deletePolicyStmt,
+		deletePolicyGroupStmt:       q.deletePolicyGroupStmt,
+		deleteRecoveryCodesStmt:     q.deleteRecoveryCodesStmt,
+		deleteTUFRoleStmt:           q.deleteTUFRoleStmt,
+		deleteTierStmt:              q.deleteTierStmt,
+		deleteUpdateStmt:            q.deleteUpdateStmt,
+		deliveriesStmt:              q.deliveriesStmt,
+		deliveryStmt:                q.deliveryStmt,
+		drawStmt:                    q.drawStmt,
+		drawSequenceStmt:            q.drawSequenceStmt,
+		drawVersionStmt:             q.drawVersionStmt,
+		dueDeliveriesStmt:           q.dueDeliveriesStmt,
+		endOfLineStmt:               q.endOfLineStmt,
+		endSessionStmt:              q.endSessionStmt,
+		endSessionsStmt:             q.endSessionsStmt,
+		finishJobStmt:               q.finishJobStmt,
+		giveUpJobStmt:               q.giveUpJobStmt,
+		heartbeatJobStmt:            q.heartbeatJobStmt,
+		holdStmt:                    q.holdStmt,
+		identitiesStmt:              q.identitiesStmt,
+		identityStmt:                q.identityStmt,
+		indexStmt:                   q.indexStmt,
+		indexesStmt:                 q.indexesStmt,
+		insertApprovalStmt:          q.insertApprovalStmt,
+		insertAuditStmt:             q.insertAuditStmt,
+		insertCeremonyStmt:          q.insertCeremonyStmt,
+		insertChannelStmt:           q.insertChannelStmt,
+		insertDeliveryStmt:          q.insertDeliveryStmt,
+		insertIdentityStmt:          q.insertIdentityStmt,
+		insertJobStmt:               q.insertJobStmt,
+		insertKeyStmt:               q.insertKeyStmt,
+		insertLinkStmt:              q.insertLinkStmt,
+		insertLivePatchStmt:         q.insertLivePatchStmt,
+		insertLogStmt:               q.insertLogStmt,
+		insertMachineStmt:           q.insertMachineStmt,
+		insertOperatorStmt:          q.insertOperatorStmt,
+		insertPasskeyStmt:           q.insertPasskeyStmt,
+		insertPublicationStmt:       q.insertPublicationStmt,
+		insertRecoveryCodeStmt:      q.insertRecoveryCodeStmt,
+		insertReportStmt:            q.insertReportStmt,
+		insertSeenStmt:              q.insertSeenStmt,
+		insertSessionStmt:           q.insertSessionStmt,
+		insertTierStmt:              q.insertTierStmt,
+		insertTokenStmt:             q.insertTokenStmt,
+		insertUserStmt:              q.insertUserStmt,
+		jobStmt:                     q.jobStmt,
+		jobOfSelectionStmt:          q.jobOfSelectionStmt,
+		jobsStmt:                    q.jobsStmt,
+		keysOfStmt:                  q.keysOfStmt,
+		latestVersionStmt:           q.latestVersionStmt,
+		leaseJobStmt:                q.leaseJobStmt,
+		linkByHashStmt:              q.linkByHashStmt,
+		livePatchStmt:               q.livePatchStmt,
+		livePatchesStmt:             q.livePatchesStmt,
+		lockUserStmt:                q.lockUserStmt,
+		logStmt:                     q.logStmt,
+		machineByCredentialStmt:     q.machineByCredentialStmt,
+		machineByIDStmt:             q.machineByIDStmt,
+		machinesStmt:                q.machinesStmt,
+		machinesByMachineIDStmt:     q.machinesByMachineIDStmt,
+		moveTiersDownStmt:           q.moveTiersDownStmt,
+		moveTiersUpStmt:             q.moveTiersUpStmt,
+		newestOfSelectionStmt:       q.newestOfSelectionStmt,
+		operatorByHashStmt:          q.operatorByHashStmt,
+		operatorsStmt:               q.operatorsStmt,
+		passkeysStmt:                q.passkeysStmt,
+		policiesStmt:                q.policiesStmt,
+		policiesInStmt:              q.policiesInStmt,
+		policiesOfStmt:              q.policiesOfStmt,
+		policyStmt:                  q.policyStmt,
+		policyGroupsStmt:            q.policyGroupsStmt,
+		proveSessionStmt:            q.proveSessionStmt,
+		pruneCeremoniesStmt:         q.pruneCeremoniesStmt,
+		pruneDeliveriesStmt:         q.pruneDeliveriesStmt,
+		pruneLinksStmt:              q.pruneLinksStmt,
+		pruneReportsStmt:            q.pruneReportsStmt,
+		pruneSessionsStmt:           q.pruneSessionsStmt,
+		pruneTUFFilesStmt:           q.pruneTUFFilesStmt,
+		publicationsStmt:            q.publicationsStmt,
+		publishedForStmt:            q.publishedForStmt,
+		putDeliveryStmt:             q.putDeliveryStmt,
+		rebuildsStmt:                q.rebuildsStmt,
+		reenrollMachineStmt:         q.reenrollMachineStmt,
+		rehashPasswordStmt:          q.rehashPasswordStmt,
+		releaseJobStmt:              q.releaseJobStmt,
+		reportsStmt:                 q.reportsStmt,
+		retryDeliveryStmt:           q.retryDeliveryStmt,
+		revokeKeyOfStmt:             q.revokeKeyOfStmt,
+		revokeOperatorStmt:          q.revokeOperatorStmt,
+		revokeTokenStmt:             q.revokeTokenStmt,
+		saveChangeStmt:              q.saveChangeStmt,
+		saveCheckInStmt:             q.saveCheckInStmt,
+		saveChoiceStmt:              q.saveChoiceStmt,
+		savePolicyStmt:              q.savePolicyStmt,
+		savePolicyGroupStmt:         q.savePolicyGroupStmt,
+		saveRevertStmt:              q.saveRevertStmt,
+		saveSettingStmt:             q.saveSettingStmt,
+		saveTUFFileStmt:             q.saveTUFFileStmt,
+		saveUpdateStmt:              q.saveUpdateStmt,
+		saveWatchStmt:               q.saveWatchStmt,
+		sessionByHashStmt:           q.sessionByHashStmt,
+		sessionsStmt:                q.sessionsStmt,
+		setChannelStateStmt:         q.setChannelStateStmt,
+		setJobVersionStmt:           q.setJobVersionStmt,
+		setPasswordStmt:             q.setPasswordStmt,
+		setTOTPStmt:                 q.setTOTPStmt,
+		settingStmt:                 q.settingStmt,
+		settingsStmt:                q.settingsStmt,
+		stageJobStmt:                q.stageJobStmt,
+		tUFFilesStmt:                q.tUFFilesStmt,
+		takeBackAttemptStmt:         q.takeBackAttemptStmt,
+		takeCeremonyStmt:            q.takeCeremonyStmt,
+		takeDeliveryStmt:            q.takeDeliveryStmt,
+		tierStmt:                    q.tierStmt,
+		tiersStmt:                   q.tiersStmt,
+		tiersOfStmt:                 q.tiersOfStmt,
+		tokenByHashStmt:             q.tokenByHashStmt,
+		tokenByIDStmt:               q.tokenByIDStmt,
+		tokensStmt:                  q.tokensStmt,
+		touchMachineStmt:            q.touchMachineStmt,
+		unchainedAuditStmt:          q.unchainedAuditStmt,
+		unlockUserStmt:              q.unlockUserStmt,
+		updateMachineStmt:           q.updateMachineStmt,
+		updateUserStmt:              q.updateUserStmt,
+		updatesStmt:                 q.updatesStmt,
+		useApprovalStmt:             q.useApprovalStmt,
+		useLinkStmt:                 q.useLinkStmt,
+		useOperatorStmt:             q.useOperatorStmt,
+		usePasskeyStmt:              q.usePasskeyStmt,
+		useRecoveryCodeStmt:         q.useRecoveryCodeStmt,
+		useSessionStmt:              q.useSessionStmt,
+		useTOTPStmt:                 q.useTOTPStmt,
+		useTokenStmt:                q.useTokenStmt,
+		userStmt:                    q.userStmt,
+		userByNameStmt:              q.userByNameStmt,
+		userSeenStmt:                q.userSeenStmt,
+		usersStmt:                   q.usersStmt,
+		waitingJobsStmt:             q.waitingJobsStmt,
+		watchStmt:                   q.watchStmt,
 	}
 }

@@ -46,6 +46,17 @@ type Change struct {
 	Seq  int64
 }
 
+type Channel struct {
+	ID        string
+	Name      string
+	Body      string
+	Secrets   []byte
+	State     string
+	Created   int64
+	Changed   int64
+	ChangedBy string
+}
+
 type Choice struct {
 	Policy    string
 	Target    string
@@ -197,6 +208,20 @@ type Operator struct {
 	Expires  int64
 }
 
+type Outbox struct {
+	ID        string
+	Channel   string
+	Recipient string
+	Subject   string
+	Message   string
+	Stage     string
+	Attempt   int64
+	Made      int64
+	Next      int64
+	Ended     int64
+	Problem   string
+}
+
 type Passkey struct {
 	ID       string
 	Person   string
@@ -331,4 +356,10 @@ type User struct {
 type Version struct {
 	Target  string
 	Version int64
+}
+
+type Watch struct {
+	Name    string
+	Body    string
+	Changed int64
 }

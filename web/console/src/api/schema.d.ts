@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 55f4d8f6b81721c5a2f92274601e4fbc0ef5347c18940b99957f9d92fd3671d2
+// Of docs/openapi.yaml ad36e6786dd2d2b586f6ec2003e8d6d27ac39d1620bdcd45e3c30da8065f943e
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -464,6 +464,129 @@ export interface paths {
         get: operations["get-machine-modules"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What people can be told, and by what */
+        get: operations["get-notifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How people are told */
+        get: operations["list-channels"];
+        put?: never;
+        /** Make a channel; the secret of a webhook is told once */
+        post: operations["create-channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/channels/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One channel */
+        get: operations["get-channel"];
+        /** Give a channel other settings, all of them */
+        put: operations["set-channel"];
+        post?: never;
+        /** Remove a channel with what waits */
+        delete: operations["delete-channel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/channels/{id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a webhook a new secret; the one before signs too until it is retired */
+        post: operations["rotate-channel-secret"];
+        /** End the older of two secrets */
+        delete: operations["retire-channel-secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/channels/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a message by a channel, and say what becomes of it */
+        post: operations["test-channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Messages on their way and of the last 30 days, the newest first */
+        get: operations["list-deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/notifications/deliveries/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Try a message again at once */
+        post: operations["retry-delivery"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1074,6 +1197,89 @@ export interface components {
                 [key: string]: string[] | null;
             };
         };
+        Channel: {
+            /** Format: int64 */
+            changed: number;
+            changed_by?: string;
+            /** Format: int64 */
+            created: number;
+            digest?: components["schemas"]["ChannelDigest"];
+            /** Format: int64 */
+            due?: number;
+            groups?: string[] | null;
+            id: string;
+            /** Format: int64 */
+            kept?: number;
+            kinds?: string[] | null;
+            last?: components["schemas"]["Delivery"];
+            /** @enum {string} */
+            least?: "info" | "warning" | "urgent";
+            name: string;
+            paused?: boolean;
+            /** Format: int64 */
+            per_hour?: number;
+            /** Format: int64 */
+            repeat?: number;
+            /** Format: int64 */
+            secrets?: number;
+            to: string[] | null;
+            /** @enum {string} */
+            type: "webhook" | "email";
+        };
+        ChannelDigest: {
+            at?: string;
+            /** @enum {string} */
+            every: "hour" | "day" | "week";
+            /** Format: int64 */
+            weekday?: number;
+            zone?: string;
+        };
+        ChannelMade: {
+            /** Format: int64 */
+            changed: number;
+            changed_by?: string;
+            /** Format: int64 */
+            created: number;
+            digest?: components["schemas"]["ChannelDigest"];
+            /** Format: int64 */
+            due?: number;
+            groups?: string[] | null;
+            id: string;
+            /** Format: int64 */
+            kept?: number;
+            kinds?: string[] | null;
+            last?: components["schemas"]["Delivery"];
+            /** @enum {string} */
+            least?: "info" | "warning" | "urgent";
+            name: string;
+            paused?: boolean;
+            /** Format: int64 */
+            per_hour?: number;
+            /** Format: int64 */
+            repeat?: number;
+            secret?: string;
+            /** Format: int64 */
+            secrets?: number;
+            to: string[] | null;
+            /** @enum {string} */
+            type: "webhook" | "email";
+        };
+        ChannelSettings: {
+            digest?: components["schemas"]["ChannelDigest"];
+            groups?: string[] | null;
+            kinds?: string[] | null;
+            /** @enum {string} */
+            least?: "info" | "warning" | "urgent";
+            name: string;
+            paused?: boolean;
+            /** Format: int64 */
+            per_hour?: number;
+            /** Format: int64 */
+            repeat?: number;
+            to: string[] | null;
+            /** @enum {string} */
+            type: "webhook" | "email";
+        };
         CheckIn: {
             able: boolean;
             agent: string;
@@ -1090,6 +1296,24 @@ export interface components {
             run: string;
             /** Format: int64 */
             uptime: number;
+        };
+        Delivery: {
+            /** Format: int64 */
+            attempts: number;
+            channel: string;
+            /** Format: int64 */
+            ended?: number;
+            id: string;
+            /** Format: int64 */
+            made: number;
+            /** Format: int64 */
+            next?: number;
+            problem?: components["schemas"]["Problem"];
+            /** @enum {string} */
+            stage: "waiting" | "delivered" | "dead";
+            subject: string;
+            text?: string;
+            to: string;
         };
         Ending: {
             /** Format: int64 */
@@ -1256,6 +1480,14 @@ export interface components {
             items: components["schemas"]["AuditEntry"][] | null;
             next?: string;
         };
+        ListChannel: {
+            items: components["schemas"]["Channel"][] | null;
+            next?: string;
+        };
+        ListDelivery: {
+            items: components["schemas"]["Delivery"][] | null;
+            next?: string;
+        };
         ListJob: {
             items: components["schemas"]["Job"][] | null;
             next?: string;
@@ -1383,6 +1615,23 @@ export interface components {
             machines: number;
             module: string;
         };
+        NewChannel: {
+            digest?: components["schemas"]["ChannelDigest"];
+            groups?: string[] | null;
+            kinds?: string[] | null;
+            /** @enum {string} */
+            least?: "info" | "warning" | "urgent";
+            name: string;
+            paused?: boolean;
+            /** Format: int64 */
+            per_hour?: number;
+            /** Format: int64 */
+            repeat?: number;
+            secret?: string;
+            to: string[] | null;
+            /** @enum {string} */
+            type: "webhook" | "email";
+        };
         NewJob: {
             fixes: components["schemas"]["JobDiff"][] | null;
             name?: string;
@@ -1408,6 +1657,20 @@ export interface components {
             limit?: number;
             name: string;
             tier?: string;
+        };
+        NotificationKind: {
+            kind: string;
+            severity: string;
+            title: string;
+        };
+        Notifications: {
+            /** Format: int64 */
+            dead: number;
+            email: boolean;
+            from?: string;
+            kinds: components["schemas"]["NotificationKind"][] | null;
+            /** Format: int64 */
+            waiting: number;
         };
         OpenCVE: {
             code?: string;
@@ -2757,6 +3020,352 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListModule"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Notifications"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListChannel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "create-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewChannel"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelMade"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "set-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChannelSettings"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "delete-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "rotate-channel-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelMade"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "retire-channel-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "test-channel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListDelivery"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-deliveries": {
+        parameters: {
+            query?: {
+                /** @description next of the page before */
+                after?: string;
+                /** @description id of a channel */
+                channel?: string;
+                limit?: number;
+                stage?: "waiting" | "delivered" | "dead";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListDelivery"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "retry-delivery": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
                 };
             };
             /** @description Error */
