@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // digests have a time zone, and small systems no database of them
 
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"

@@ -78,9 +78,15 @@ func (s *service) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	couriers, err := openCouriers(s.config, s.sealing)
+	if err != nil {
+		return err
+	}
+	defer couriers.close()
 	srv, err := server.New(ctx, server.Options{
 		Store: s.store, Blobs: s.blobs, Publish: s.publish, Jobs: s.queue, Log: s.log, Registry: registry,
 		URL: s.config.URL, CA: certs.ca, Version: command.Build().Version, Interval: s.config.Interval, TrustedProxies: proxies,
+		Notify: couriers.options,
 	})
 	if err != nil {
 		return err

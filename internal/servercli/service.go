@@ -27,6 +27,7 @@ type service struct {
 	blobs   blob.Store
 	publish *publish.Service
 	queue   *jobs.Queue
+	sealing []byte // the key of notify.go
 }
 
 // openService opens what a configuration names.
@@ -40,6 +41,9 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 	load := func() (publish.Keys, error) { return publish.LoadKeys(c.Path(c.Keys.Dir)) }
 	keys, err := load()
 	if err != nil {
+		return nil, err
+	}
+	if s.sealing, err = sealingKey(keys.Identity); err != nil {
 		return nil, err
 	}
 	if s.store, err = store.Open(ctx, c.DSN()); err != nil {

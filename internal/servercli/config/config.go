@@ -36,13 +36,15 @@ type Config struct {
 	// addresses.
 	Listen string `koanf:"listen"`
 	// Database is a DSN: sqlite:FILE, or postgres://….
-	Database string  `koanf:"database"`
-	Storage  Storage `koanf:"storage"`
-	TLS      TLS     `koanf:"tls"`
-	Keys     Keys    `koanf:"keys"`
-	Workers  Workers `koanf:"workers"`
-	Metrics  Metrics `koanf:"metrics"`
-	Log      Log     `koanf:"log"`
+	Database string   `koanf:"database"`
+	Storage  Storage  `koanf:"storage"`
+	TLS      TLS      `koanf:"tls"`
+	Keys     Keys     `koanf:"keys"`
+	Workers  Workers  `koanf:"workers"`
+	Metrics  Metrics  `koanf:"metrics"`
+	Log      Log      `koanf:"log"`
+	Mail     Mail     `koanf:"mail"`
+	Webhooks Webhooks `koanf:"webhooks"`
 	// Proxies are the addresses, or networks, of balancers whose
 	// X-Forwarded-For is believed.
 	Proxies []string `koanf:"proxies"`
@@ -144,6 +146,29 @@ type Log struct {
 	Format string `koanf:"format"` // auto, json, text
 }
 
+// Mail is the mail server that notifications are sent by.
+type Mail struct {
+	Host     string `koanf:"host"`     // "": no mail is sent
+	Port     int    `koanf:"port"`     // 0: 587, 465 or 25 by its security
+	Security string `koanf:"security"` // starttls, tls or none
+	User     string `koanf:"user"`     // "": no authentication
+	Password Secret `koanf:"password"`
+	// PasswordFile is read when Password is empty.
+	PasswordFile string `koanf:"password_file"`
+	From         string `koanf:"from"`
+	Hello        string `koanf:"hello"` // "": the domain of From
+	CA           string `koanf:"ca"`    // PEM of an authority that is believed beside the system's
+}
+
+// Webhooks says where notifications may be sent to.
+type Webhooks struct {
+	// Allow are networks that may be called though they are this host's own or link-local.
+	Allow []string `koanf:"allow"`
+	Plain string   `koanf:"plain"` // yes: http:// may be called
+	Proxy string   `koanf:"proxy"` // a URL; "": as the environment says; none
+	CA    string   `koanf:"ca"`    // PEM of an authority that is believed beside the system's
+}
+
 // Secret is text that is shown to nobody.
 type Secret string
 
@@ -177,6 +202,8 @@ func Default() Config {
 		Interval: time.Hour,
 		Grace:    30 * time.Second,
 		Proxies:  []string{},
+		Mail:     Mail{Security: "starttls"},
+		Webhooks: Webhooks{Allow: []string{}, Plain: "no"},
 	}
 }
 
@@ -242,6 +269,23 @@ func (c *Config) S3Secret() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// MailPassword is the password, from the file if one is named.
+func (c *Config) MailPassword() (string, error) {
+	if c.Mail.Password != "" || c.Mail.PasswordFile == "" {
+		return string(c.Mail.Password), nil
+	}
+	b, err := os.ReadFile(c.Path(c.Mail.PasswordFile))
+	if err != nil {
+		return "", code.New("TS7803", "mail.password_file", "").With(err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// AllowedNetworks are those that webhooks may go to though they are close.
+func (c *Config) AllowedNetworks() ([]netip.Prefix, error) {
+	return networks(c.Webhooks.Allow, "webhooks.allow")
+}
+
 // check finds values that no server can run with.
 func (c *Config) check() error {
 	bad := func(key, format string, args ...any) error {
@@ -281,7 +325,33 @@ func (c *Config) check() error {
 	if err := c.checkTLS(bad); err != nil {
 		return err
 	}
+	if err := c.checkNotifications(bad); err != nil {
+		return err
+	}
 	return c.checkRest(bad)
+}
+
+func (c *Config) checkNotifications(bad complain) error {
+	switch m := c.Mail; {
+	case m.Security != "starttls" && m.Security != "tls" && m.Security != "none":
+		return bad("mail.security", "%q is none of starttls, tls, none", m.Security)
+	case m.Host == "" && (m.From != "" || m.User != ""):
+		return bad("mail.host", "it is empty and mail is set up")
+	case m.Host != "" && m.From == "":
+		return bad("mail.from", "it is empty: tsugi@example.com")
+	case m.Port < 0 || m.Port > 65535:
+		return bad("mail.port", "%d is no port", m.Port)
+	}
+	if p := c.Webhooks.Plain; p != "yes" && p != "no" {
+		return bad("webhooks.plain", "%q is neither yes nor no", p)
+	}
+	if p := c.Webhooks.Proxy; p != "" && p != "none" {
+		if u, err := url.Parse(p); err != nil || u.Host == "" {
+			return bad("webhooks.proxy", "%q is not of the form http://HOST:PORT", p)
+		}
+	}
+	_, err := c.AllowedNetworks()
+	return err
 }
 
 func (l Lifetimes) good() bool {
@@ -336,15 +406,18 @@ func (c *Config) checkTLS(bad complain) error {
 }
 
 // TrustedProxies are Proxies, parsed.
-func (c *Config) TrustedProxies() ([]netip.Prefix, error) {
+func (c *Config) TrustedProxies() ([]netip.Prefix, error) { return networks(c.Proxies, "proxies") }
+
+// networks reads addresses and networks.
+func networks(list []string, key string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	for i, p := range c.Proxies {
+	for i, p := range list {
 		prefix, err := netip.ParsePrefix(p)
 		if addr, addrErr := netip.ParseAddr(p); addrErr == nil {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, code.New("TS7803", fmt.Sprintf("proxies[%d]", i), fmt.Sprintf("%q is neither an address nor a network", p))
+			return nil, code.New("TS7803", fmt.Sprintf("%s[%d]", key, i), fmt.Sprintf("%q is neither an address nor a network", p))
 		}
 		all = append(all, prefix)
 	}

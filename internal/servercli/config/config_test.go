@@ -99,6 +99,11 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		{"a signature that ends at once", minimal + "keys: {lifetimes: {timestamp: 1s}}\n", "", "TS7803", "keys.lifetimes", "at least"},
 		{"days that are none", minimal + "keys: {lifetimes: {root: -3d}}\n", "", "TS7803", "keys.lifetimes.root", "no duration"},
 		{"too short an interval", minimal + "interval: 1s\n", "", "TS7803", "interval", "not from"},
+		{"mail from nobody", minimal + "mail: {host: h}\n", "", "TS7803", "mail.from", "empty"},
+		{"mail without a server", minimal + "mail: {from: a@b.example}\n", "", "TS7803", "mail.host", "empty"},
+		{"security that there is not", minimal + "mail: {security: ssl}\n", "", "TS7803", "mail.security", "none of"},
+		{"a network that is none", minimal + "webhooks: {allow: [localhost]}\n", "", "TS7803", "webhooks.allow[0]", "neither"},
+		{"a proxy that is none", minimal + "webhooks: {proxy: proxy}\n", "", "TS7803", "webhooks.proxy", "HOST"},
 		{"no number", minimal + "workers: {count: many}\n", "", "TS7803", "workers.count", "no whole number"},
 		{"half a worker", minimal + "workers: {count: 1.5}\n", "", "TS7803", "workers.count", "no whole number"},
 		{"negative workers", minimal, "TSUGI_SERVER_WORKERS_COUNT=-1", "TS7803", "workers.count", "not from"},
@@ -160,11 +165,17 @@ func TestEveryKeyCanBeSetEverywhere(t *testing.T) {
 			env := config.EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) + "=" + fmt.Sprint(v)
 			if list, ok := v.([]string); ok {
 				env = env[:strings.Index(env, "=")+1] + strings.Join(append(list, "x.example.org"), ",")
-				if key == "proxies" {
-					env = "TSUGI_SERVER_PROXIES=10.0.0.0/8"
+				if key == "proxies" || key == "webhooks.allow" {
+					env = env[:strings.Index(env, "=")+1] + "10.0.0.0/8"
 				}
 			}
-			_, err := load(t, minimal, []string{env})
+			switch key { // they come together
+			case "mail.host":
+				env += "mail.example.org"
+			case "mail.from":
+				env += "tsugi@example.org"
+			}
+			_, err := load(t, minimal+"mail: {host: h, from: a@b.example}\n", []string{env})
 			qt.Check(t, qt.IsNil(err), qt.Commentf("%s", env))
 		}
 	}

@@ -144,7 +144,7 @@ func loadEnv(k *koanf.Koanf, known, environ []string) error {
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
 			key := keys[name]
-			if key == "tls.names" || key == "proxies" {
+			if key == "tls.names" || key == "proxies" || key == "webhooks.allow" {
 				return key, strings.Split(value, ",")
 			}
 			return key, value
