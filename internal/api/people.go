@@ -49,6 +49,11 @@ type UserChange struct {
 	Disabled *bool    `json:"disabled,omitempty"`
 }
 
+// NewLink asks for a link: welcome sets a password, sign-in signs in once.
+type NewLink struct {
+	Purpose string `json:"purpose" enum:"welcome,sign-in"`
+}
+
 // LinkMade is a new link, which is told once.
 type LinkMade struct {
 	Link    string `json:"link"`
@@ -63,6 +68,16 @@ type LinkShown struct {
 	Password bool   `json:"password"` // it sets one, which must be given
 	TOTP     bool   `json:"totp"`     // the code of the second factor must be given
 	Expires  int64  `json:"expires"`
+}
+
+// LookAtLink asks what a link is for.
+type LookAtLink struct {
+	Secret string `json:"secret" minLength:"1" maxLength:"200"`
+}
+
+// GoTo is where a browser is to go next.
+type GoTo struct {
+	URL string `json:"url"`
 }
 
 // RedeemLink uses a link up and signs in.
@@ -225,4 +240,10 @@ type Approval struct {
 	DecidedBy string `json:"decided_by,omitempty"`
 	Verdict   string `json:"verdict,omitempty"` // given, refused
 	Used      int64  `json:"used,omitempty"`
+}
+
+// ApprovalActions are the actions that need a second person.
+type ApprovalActions struct {
+	Actions []string `json:"actions" maxItems:"20"`
+	All     []string `json:"all,omitempty" readOnly:"true"` // that could
 }

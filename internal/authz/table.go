@@ -120,13 +120,13 @@ func NewTable() *Table {
 
 	add(Own, Nothing, Credential, "whoami")
 	add(Own, Nothing, Session, "sign-out", "get-account", "change-account", "list-own-sessions", "end-own-session", "list-own-keys", "revoke-own-key", "confirm-identity", "confirm-passkey", "list-passkeys")
-	add(Own, Nothing, Fresh, "change-password", "begin-totp", "confirm-totp", "remove-totp", "begin-passkey", "finish-passkey", "remove-passkey", "create-own-key")
+	add(Own, Nothing, Fresh, "change-password", "begin-totp", "confirm-totp", "remove-totp", "begin-passkey", "finish-passkey", "remove-passkey", "create-own-key", "connect-identity")
 
 	add(Look, Nothing, Credential,
 		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust", "get-notifications",
-		"list-jobs", "get-job", "get-job-log", "job-artifact",
-		"events") // it tells that something of a kind changed; who may not see what asks for it in vain
-	add(Look, Groups, Credential, "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
+		"list-jobs", "get-job", "get-job-log", "job-artifact", "get-approval-actions")
+	// Events tell that something of a kind changed; who may not see what asks for it in vain.
+	add(Look, Groups, Credential, "events", "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.
 	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy")
 

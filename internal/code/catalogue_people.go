@@ -34,5 +34,6 @@ func people() []Entry {
 		{"TS8226", KindError, "there is no such person", "list the people, and check the name"},
 		{"TS8227", KindError, "what you did was not done in time", "start again"},
 		{"TS8228", KindError, "the account can't be as you want it", "correct what is named"},
+		{"TS8229", KindError, "the request comes from a page of another site", "use the console at the address of this server"},
 	}
 }

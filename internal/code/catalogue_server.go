@@ -8,7 +8,6 @@ func server() []Entry {
 		{"TS7601", KindError, "the request is not understood", "see docs/openapi.yaml for what this operation takes; update the older of the two programs"},
 		{"TS7602", KindError, "the enrolment word is not understood", "copy the whole word that tsugictl token new printed"},
 		{"TS7603", KindError, "not authorised", "give a credential that this server knows: tsugictl login URL --token …, or tsugi enroll on a machine"},
-		{"TS7604", KindError, "this credential may not do that", "use the credential of an operator whose role allows it"},
 		{"TS7605", KindError, "there is no such thing on the server", "list what there is, and check the name"},
 		{"TS7606", KindError, "the server does not do that here", "check the address; see docs/openapi.yaml for the methods of each path"},
 		{"TS7607", KindError, "the request is too large", "send less: the limit is in the message"},

@@ -68,6 +68,11 @@ func needsApproval(ctx context.Context, r store.Reader, action string) (bool, er
 	return slices.Contains(set, action) || action == approveFewer, err
 }
 
+// ApprovalsSet are the actions that need a second person.
+func (s *Service) ApprovalsSet(ctx context.Context) ([]string, error) {
+	return approvalsSet(ctx, s.store.Reader)
+}
+
 // approvalsSet are the actions that need a second person.
 func approvalsSet(ctx context.Context, r store.Reader) ([]string, error) {
 	set, err := r.Setting(ctx, SettingApprovals)

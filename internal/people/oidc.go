@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,11 @@ const CallbackPath = "/v1/sign-in/oidc/callback"
 // began it. Without it somebody could have others signed in as themselves.
 const BindingName = "__Host-tsugi-oidc"
 
+// NoBinding takes that cookie back.
+func NoBinding() *http.Cookie {
+	return &http.Cookie{Name: BindingName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
 const (
 	oidcKind = "oidc"
 	oidcTime = 10 * time.Minute
@@ -72,6 +78,8 @@ func newProviders(all []Provider) ([]*provider, error) {
 		switch {
 		case p.ID == "" || len(p.ID) > 32 || strings.Trim(p.ID, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
 			return nil, bad("its id is of a-z, 0-9 and -")
+		case p.ID == path.Base(CallbackPath):
+			return nil, bad("the address of this id is where providers send browsers back to")
 		case seen[p.ID]:
 			return nil, bad("there are two of this id")
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Hostname() != "localhost" && u.Hostname() != "127.0.0.1":

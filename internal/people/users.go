@@ -194,6 +194,23 @@ func insertUser(ctx context.Context, tx *store.Tx, row store.User) (store.User, 
 	return u, tx.Audit(ctx, entry(row.CreatedBy, "user.create", u.Name, roleText(grantsOf(u.Grants))))
 }
 
+// FreeName refuses a name that a user has, for a program's key: the audit log
+// means one by a name.
+func (s *Service) FreeName(ctx context.Context, tx *store.Tx, name string) error {
+	if err := tx.LockPeople(ctx); err != nil {
+		return err
+	}
+	owner, _, _ := strings.Cut(name, "/") // as in the name of a user's key
+	_, err := tx.UserByName(ctx, userName(owner))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = code.New("TS8214", name, "a user has this name")
+	}
+	return err
+}
+
 // ChangeUser changes what is decided about a user. Who loses something loses
 // it with their next request.
 func (s *Service) ChangeUser(ctx context.Context, who Caller, id string, in api.UserChange) (api.User, error) {

@@ -4,8 +4,6 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -13,10 +11,14 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/tsugi-project/tsugi/internal/api"
-	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/authz"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/people"
 )
 
-// permission is what an operation asks of who calls it.
+// permission is what an operation does, for its place in the document and for
+// the change feed. Who may is in the table of package authz, by the operation's
+// id, and nowhere else.
 type permission string
 
 const (
@@ -25,72 +27,87 @@ const (
 	work   permission = "work"   // do build jobs
 )
 
-// permits is the whole table of roles. A worker sees nothing: it runs
-// compilers on what others send, and is the easiest to take over.
-func permits(role string, p permission) bool {
-	switch role {
-	case store.OperatorAdmin:
-		return true
-	case store.OperatorReader:
-		return p == look
-	case store.OperatorWorker:
-		return p == work
-	}
-	return false
+// operator is who calls an operation, and for what they may.
+type operator struct {
+	name, role string // as the audit log and people name it
+	caller     people.Caller
+	from       people.From
+	may        authz.Decision
 }
 
-// operator is who calls an operation.
-type operator struct{ id, name, role string }
-
-// operator finds who a request comes from, and whether it may do what it asks.
-func (s *Server) operator(r *http.Request, p permission) (operator, error) {
+// subject finds who a request comes from: whose key it shows or, without one,
+// whose session its cookie is of. Only keys are counted against an address: a
+// browser that is left open asks with a session that ended long ago.
+func (s *Server) subject(r *http.Request, from people.From) (people.Caller, error) {
+	credential := bearer(r)
+	if credential == "" {
+		secret := people.SecretOf(r)
+		if secret == "" {
+			return people.Caller{}, refuse("TS7603", "", "an operator's credential is expected")
+		}
+		return s.people.BySession(r.Context(), secret, from)
+	}
 	addr := s.clientAddr(r)
-	refused := func(why string) (operator, error) {
+	kind, ok := api.CredentialKindOf(credential)
+	known := ok && (kind == api.OperatorCredential || kind == api.WorkerCredential)
+	hash := api.HashCredential(credential)
+	if (!known || !s.proven.has(hash)) && s.failures.exhausted(addr, s.now()) {
+		return people.Caller{}, tooMany("too many credentials from here that nobody has")
+	}
+	c, err := s.people.ByKey(r.Context(), credential)
+	if p, ok := err.(*code.Problem); ok && p.Code == "TS8201" { //nolint:errorlint // it comes as it was made
 		s.failures.failed(addr, s.now())
 		s.metrics.authFailures.Inc()
-		return operator{}, refuse("TS7603", "", why)
-	}
-	credential := bearer(r)
-	kind, ok := api.CredentialKindOf(credential)
-	if !ok || kind != api.OperatorCredential && kind != api.WorkerCredential {
-		if s.failures.exhausted(addr, s.now()) {
-			return operator{}, tooMany("too many credentials from here that nobody has")
+		why := p.Why
+		if !known {
+			why = "an operator's credential is expected"
 		}
-		return refused("an operator's credential is expected")
+		return c, refuse("TS7603", "", why)
 	}
-	hash := api.HashCredential(credential)
-	if !s.proven.has(hash) && s.failures.exhausted(addr, s.now()) {
-		return operator{}, tooMany("too many credentials from here that nobody has")
+	if err == nil {
+		s.proven.add(hash)
 	}
-	o, err := s.store.OperatorByHash(r.Context(), hash)
-	switch {
-	case errors.Is(err, store.ErrRevoked):
-		return refused("this credential was revoked")
-	case errors.Is(err, store.ErrExpired):
-		return refused("the time of this credential is over")
-	case errors.Is(err, store.ErrNotFound):
-		return refused("this server does not know the credential")
-	case err != nil:
-		return operator{}, err
-	}
-	s.proven.add(hash)
-	s.used(r.Context(), o)
-	if !permits(o.Kind, p) {
-		return operator{}, refuse("TS7604", "", fmt.Sprintf("%s is a %s", o.Name, o.Kind))
-	}
-	return operator{id: o.ID, name: o.Name, role: o.Kind}, nil
+	return c, err
 }
 
-// used writes down, not more often than once a minute, that an operator was
-// heard of.
-func (s *Server) used(ctx context.Context, o store.Operator) {
-	now := s.now().UnixMilli()
-	if now-o.LastUsed < time.Minute.Milliseconds() {
-		return
+// operator finds who a request comes from, and whether they may do what it
+// asks. What anybody may, a stranger does.
+func (s *Server) operator(r *http.Request, id string) (operator, error) {
+	from := people.From{Address: s.clientAddr(r), Agent: r.UserAgent()}
+	if line, ok := s.table.Operation(id); ok && line.Caller == authz.Anybody {
+		if s.strangers.exhausted(from.Address, s.now()) {
+			return operator{}, tooMany("too many sign-ins from here that failed")
+		}
+		return operator{from: from}, nil
 	}
-	if err := s.store.UseOperator(ctx, o.ID, now); err != nil && ctx.Err() == nil {
-		s.log.Warn("last use of an operator could not be written down", "operator", o.Name, "err", err)
+	c, err := s.subject(r, from)
+	if err != nil {
+		return operator{}, err
 	}
+	d, err := s.table.Decide(c.Subject, id)
+	if err != nil {
+		return operator{}, err
+	}
+	return operator{name: c.Name, role: c.Role, caller: c, from: from, may: d}, nil
+}
+
+// id names the caller: a person, or a program's key.
+func (o operator) id() string {
+	if o.caller.UserID != "" {
+		return "user:" + o.caller.UserID
+	}
+	return "key:" + o.caller.KeyID
+}
+
+// sees reports whether a caller may see what is of a group.
+func (o operator) sees(group string) bool { return o.may.Covers(group) }
+
+// reaches refuses what is of a group that a caller's decision does not cover.
+func (o operator) reaches(group string) error {
+	if o.may.Covers(group) {
+		return nil
+	}
+	return o.may.Refuse(group)
 }
 
 type operatorKey struct{}
@@ -98,21 +115,28 @@ type operatorKey struct{}
 // authorise is the middleware of the operations that huma serves.
 func (s *Server) authorise(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	meta := ctx.Operation().Metadata
-	p, ok := meta["permission"].(permission)
-	if !ok {
-		s.writeFault(w, r, refuse("TS7609", "", "")) // an operation without a line in the table
-		return
+	line := ctx.Operation()
+	o, err := s.operator(r, line.OperationID)
+	if err == nil && line.Metadata["scoped"] != true {
+		err = o.whole()
 	}
-	o, err := s.operator(r, p)
 	if err != nil {
 		s.writeFault(w, r, err)
 		return
 	}
-	if wait, ok := meta["wait"].(time.Duration); ok {
+	if wait, ok := line.Metadata["wait"].(time.Duration); ok {
 		extend(w, wait)
 	}
 	next(huma.WithValue(ctx, operatorKey{}, o))
+}
+
+// whole refuses who may do something for some groups alone, where the
+// operation does not tell groups apart.
+func (o operator) whole() error {
+	if o.may.Whole() {
+		return nil
+	}
+	return o.may.Refuse("")
 }
 
 // extend gives a request more time than the server's limits.
@@ -123,15 +147,48 @@ func extend(w http.ResponseWriter, d time.Duration) {
 	_ = control.SetWriteDeadline(deadline)
 }
 
-// withOperator is the same for plain handlers.
-func (s *Server) withOperator(p permission, h func(http.ResponseWriter, *http.Request, operator) error) http.HandlerFunc {
+// withOperator is the same for plain handlers: those of operations by their
+// ids in the document, which plains has.
+func (s *Server) withOperator(id string, h plainHandler) http.HandlerFunc {
+	return s.withScope(id, func(w http.ResponseWriter, r *http.Request, o operator) error {
+		if err := o.whole(); err != nil {
+			return err
+		}
+		return h(w, r, o)
+	})
+}
+
+type plainHandler func(http.ResponseWriter, *http.Request, operator) error
+
+// withScope is withOperator for handlers that tell groups apart: the caller may
+// be for some of them alone.
+func (s *Server) withScope(id string, h plainHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		o, err := s.operator(r, p)
+		o, err := s.operator(r, id)
 		if err == nil {
 			err = h(w, r, o)
 		}
 		if err != nil {
+			s.countStranger(o, err)
 			s.writeFault(w, r, err)
 		}
+	}
+}
+
+// countStranger counts what may be guessing against the address that it comes
+// from. A user is locked as well (package people); this is for who tries many
+// of them, and links, and passkeys.
+func (s *Server) countStranger(o operator, err error) {
+	switch code.Of(err) {
+	case "TS8207", "TS8211", "TS8212", "TS8216", "TS8217":
+		s.strangers.failed(o.from.Address, s.now())
+		s.metrics.signInFailures.Inc()
+	}
+}
+
+// prunePeople removes sessions, links and ceremonies that are over.
+func (s *Server) prunePeople(ctx context.Context) {
+	if err := s.people.Prune(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("sessions that are over could not be removed", "err", err)
 	}
 }

@@ -158,7 +158,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, o operator) erro
 	if len(heard) > 20 {
 		return refuse("TS7601", "header.Last-Event-ID", "not the id of an event")
 	}
-	l := s.streams.join(o.id, heard)
+	l := s.streams.join(o.id(), heard)
 	if l == nil {
 		f := refuse("TS7610", "", "too many pages are told of changes already: ask at an interval instead")
 		f.retryAfter = 60
@@ -182,6 +182,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, o operator) erro
 	defer beat.Stop()
 	woken := l.woken // nil while it has just been told something
 	var pause <-chan time.Time
+	var err error
 	for {
 		select {
 		case <-r.Context().Done():
@@ -192,7 +193,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, o operator) erro
 			return nil
 		case <-beat.C:
 			// A session that ended, or a key that was revoked, hears no more.
-			if _, err := s.operator(r, look); err != nil || !say(": still here\n\n") {
+			if o, err = s.operator(r, "events"); err != nil || !say(": still here\n\n") {
 				return nil
 			}
 		case <-pause:
@@ -200,8 +201,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, o operator) erro
 		case <-woken:
 			changed, seq := s.streams.take(l)
 			if concernsPeople(changed) {
-				if _, err := s.operator(r, look); err != nil {
+				if o, err = s.operator(r, "events"); err != nil {
 					return nil
+				}
+			}
+			if !o.may.Whole() {
+				for k := range changed.Kinds {
+					changed.Kinds[k] = []string{} // they may be of machines of other groups
 				}
 			}
 			b, err := json.Marshal(changed)

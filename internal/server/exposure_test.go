@@ -220,7 +220,7 @@ func TestOneBadPolicyStopsNothingElse(t *testing.T) {
 	s.builds("default", 1, 1, 2)
 	eventually(t, "the other machine hears of it", func() bool { a := other.checkIn(t); return a != nil && len(a.Keys) == 1 })
 	qt.Check(t, qt.Equals(h.checkIn(t).Policy, "gone"))
-	_, err := New(ctx, Options{Store: s.db, Blobs: s.files, Publish: s.pub, Jobs: s.queue})
+	_, err := New(ctx, Options{Store: s.db, Blobs: s.files, Publish: s.pub, Jobs: s.queue, URL: s.web.URL, Key: make([]byte, 32)})
 	qt.Check(t, qt.IsNil(err)) // and a server starts
 
 	own, err := s.pub.PushUpdate(ctx, "own", true, pushedOf(t, 7), "ann")

@@ -18,12 +18,14 @@ import (
 // machine behind an address does not keep out the others.
 const (
 	failBurst = 20
-	failRate  = rate.Limit(1) // a second
-	failHosts = 10_000        // addresses remembered; the longest quiet is forgotten
+	failEvery = time.Second
+	failHosts = 10_000 // addresses remembered; the longest quiet is forgotten
 )
 
 // failures counts failures by address.
 type failures struct {
+	rate Rate
+
 	mu    sync.Mutex
 	byKey map[netip.Addr]*list.Element
 	order *list.List // of *failing, the latest first
@@ -34,8 +36,8 @@ type failing struct {
 	limiter *rate.Limiter
 }
 
-func newFailures() *failures {
-	return &failures{byKey: map[netip.Addr]*list.Element{}, order: list.New()}
+func newFailures(r Rate) *failures {
+	return &failures{rate: r, byKey: map[netip.Addr]*list.Element{}, order: list.New()}
 }
 
 // exhausted reports whether an address has failed so often that the next
@@ -54,7 +56,7 @@ func (f *failures) failed(a netip.Addr, now time.Time) {
 	defer f.mu.Unlock()
 	e, ok := f.byKey[a]
 	if !ok {
-		e = f.order.PushFront(&failing{addr: a, limiter: rate.NewLimiter(failRate, failBurst)})
+		e = f.order.PushFront(&failing{addr: a, limiter: rate.NewLimiter(rate.Every(f.rate.Every), f.rate.Burst)})
 		f.byKey[a] = e
 		for f.order.Len() > failHosts {
 			last := f.order.Back()

@@ -30,6 +30,7 @@ type metrics struct {
 	crashBlocks    prometheus.Counter
 	waitersRefused prometheus.Counter
 	authFailures   prometheus.Counter
+	signInFailures prometheus.Counter
 	flushed        prometheus.Counter
 	flushSeconds   prometheus.Histogram
 	chooseFailures prometheus.Counter
@@ -53,6 +54,7 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 		crashBlocks:    counter("crash_blocks_total", "Live patches blocked because a machine went down."),
 		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
 		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
+		signInFailures: counter("sign_in_failures_total", "Passwords, codes, links and passkeys that were refused."),
 		fleet:          &fleetCollector{server: s},
 		chooseFailures: counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
 		flushed:        counter("seen_written_total", "Times of last check-ins written down."),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -42,6 +43,10 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 					attr("bytes", strconv.FormatInt(rec.bytes, 10)), attr("took", took.String()), attr("from", s.clientAddr(r).String()))
 			}
 		}()
+		if err := s.origins.Check(r); err != nil {
+			s.writeFault(rec, r, refuse("TS8229", "", ""))
+			return
+		}
 		rec.request = r
 		if p := r.URL.Path; strings.Contains(p, "//") || strings.Contains(p, "/.") {
 			rec.unrouted = http.StatusNotFound // the mux would send the client, and its credential, to a cleaner path
@@ -155,4 +160,17 @@ func size(n int64) string {
 		return strconv.FormatInt(n>>10, 10) + " KiB"
 	}
 	return strconv.FormatInt(n, 10) + " bytes"
+}
+
+// sameOrigin keeps the pages of other sites from having the browser of somebody
+// who is signed in here change something: it would send the cookie along. What
+// comes from no browser passes, for it has no cookie that it does not mean.
+func sameOrigin(address string) (*http.CrossOriginProtection, error) {
+	p := http.NewCrossOriginProtection()
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	// A proxy may give us another Host than browsers see.
+	return p, p.AddTrustedOrigin(u.Scheme + "://" + u.Host)
 }

@@ -68,6 +68,9 @@ func (s *Server) createOperator(ctx context.Context, who operator, in api.NewOpe
 	secret := api.NewCredential(kind)
 	var made store.Operator
 	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+		if err := s.people.FreeName(ctx, tx, in.Name); err != nil {
+			return err
+		}
 		if made, err = tx.CreateOperator(ctx, in.Name, in.Role, api.HashCredential(secret)); err != nil {
 			return err
 		}
@@ -80,25 +83,7 @@ func (s *Server) createOperator(ctx context.Context, who operator, in api.NewOpe
 }
 
 func (s *Server) revokeOperator(ctx context.Context, who operator, id string) error {
-	return missing(s.store.Update(ctx, func(tx *store.Tx) error {
-		all, err := tx.Operators(ctx)
-		if err != nil {
-			return err
-		}
-		others := 0
-		for _, o := range all {
-			if o.ID != id && o.Kind == store.OperatorAdmin && o.Revoked == 0 {
-				others++
-			}
-		}
-		if others == 0 {
-			return refuse("TS7611", "", "nobody could administer this server any more: make another admin first")
-		}
-		if err := tx.RevokeOperator(ctx, id); err != nil {
-			return err
-		}
-		return tx.Audit(ctx, store.AuditEntry{Actor: who.name, Action: "operator.revoke", Object: id})
-	}), "operator that is not revoked", id)
+	return missing(s.people.RevokeKey(ctx, who.caller, id), "operator that is not revoked", id)
 }
 
 func (s *Server) auditLog(ctx context.Context, in *Page) (api.List[api.AuditEntry], error) {

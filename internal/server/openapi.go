@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/people"
 )
 
 // describe writes the head of the document.
@@ -21,12 +22,14 @@ func describe(d *huma.OpenAPI) {
 	d.Tags = []*huma.Tag{
 		{Name: "public", Description: "What anybody may ask"},
 		{Name: "machines", Description: "For enrolled machines, with the credential that enrolment gave them"},
-		{Name: "operators", Description: "For people and programs with a role: admin, reader"},
+		{Name: "operators", Description: "For people and programs with a role"},
+		{Name: "people", Description: "Users, their sessions and keys, and what needs a second person"},
 		{Name: "workers", Description: "For build workers: role worker"},
 	}
 	d.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"machine":  {Type: "http", Scheme: "bearer", Description: "tsm_…, from enrolment"},
-		"operator": {Type: "http", Scheme: "bearer", Description: "tso_… of an operator or tsw_… of a worker"},
+		"operator": {Type: "http", Scheme: "bearer", Description: "tso_…, the API key of a person or a program, or tsw_… of a worker"},
+		"session":  {Type: "apiKey", In: "cookie", Name: people.CookieName, Description: "a session of the console; what changes something is taken from its own pages only"},
 	}
 }
 
@@ -72,6 +75,9 @@ func plains() []plain {
 		{method: "GET", path: "/v1/events", id: "events", summary: "What changes, as it changes: server-sent events named changed, with JSON as Changed says", tag: "operators", security: "operator", out: reflect.TypeFor[api.Changed](), outKind: "text/event-stream", params: []*huma.Param{param("header", "Last-Event-ID", "of the last event: what changed since then is told first", false)}},
 		{method: "GET", path: "/v1/jobs/{id}/artifact", id: "job-artifact", summary: "The live patch that a job made", tag: "operators", security: "operator", outKind: bytes, params: []*huma.Param{id}},
 
+		{method: "GET", path: "/v1/sign-in/oidc/{provider}", id: "sign-in-oidc-begin", summary: "Send the browser to an OpenID provider to sign in there", tag: "public", status: "303", params: []*huma.Param{param("path", "provider", "", true), param("query", "return_to", "path of the console to come back to", false)}},
+		{method: "GET", path: people.CallbackPath, id: "sign-in-oidc-finish", summary: "Where a provider sends the browser back to; it goes on to the console, signed in or with ?error=CODE", tag: "public", status: "303", params: []*huma.Param{param("query", "state", "", false), param("query", "code", "", false), param("query", "iss", "", false), param("query", "error", "", false)}},
+
 		{method: "PUT", path: "/v1/worker/jobs/{id}/files/{name}", id: "put-job-file", summary: "Upload a result of a job", tag: "workers", security: "operator", inKind: bytes, status: "204", params: []*huma.Param{id, param("path", "name", "livepatch.tsugi, report.json or proof.json", true), param("query", "worker", "", true), param("query", "attempt", "", true)}},
 		{method: "GET", path: "/v1/worker/jobs/{id}/previous", id: "job-previous", summary: "The live patch that the job's supersedes", tag: "workers", security: "operator", outKind: bytes, params: []*huma.Param{id}},
 		{method: "GET", path: "/v1/worker/updates/{digest}", id: "worker-update", summary: "The fixes that a job's choice is of", tag: "workers", security: "operator", outKind: "application/json", params: []*huma.Param{param("path", "digest", "", true)}},
@@ -93,6 +99,9 @@ func (s *Server) document(o *operations, mux *http.ServeMux) {
 		}
 		if p.security != "" {
 			h.Security = []map[string][]string{{p.security: {}}}
+			if p.security == "operator" {
+				h.Security = append(h.Security, map[string][]string{"session": {}})
+			}
 		}
 		switch {
 		case p.in != nil:

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -72,16 +73,21 @@ type op struct {
 	wait                      time.Duration // longer than other operations
 	limit                     int64         // bytes of the body; 0: api.MaxBody
 	status                    int           // of success; 0: 200
+	tag                       string        // in the document; "": by may
+	scoped                    bool          // it tells groups apart: the caller may be for some of them alone
 }
 
 func (o op) operation() huma.Operation {
 	h := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, DefaultStatus: o.status,
-		MaxBodyBytes: api.MaxBody, Metadata: map[string]any{"permission": o.may}, Tags: []string{tagOf(o.may)},
-		Security: []map[string][]string{{"operator": {}}}, BodyReadTimeout: 20 * time.Second,
+		MaxBodyBytes: api.MaxBody, Metadata: map[string]any{"scoped": o.scoped}, Tags: []string{cmp.Or(o.tag, tagOf(o.may))},
+		Security: []map[string][]string{{"operator": {}}, {"session": {}}}, BodyReadTimeout: 20 * time.Second,
 	}
 	if o.limit > 0 {
 		h.MaxBodyBytes = o.limit
+	}
+	if o.tag == "public" {
+		h.Security = nil
 	}
 	if o.wait > 0 {
 		h.Metadata["wait"] = o.wait
@@ -132,6 +138,7 @@ func who(ctx context.Context) operator {
 }
 
 func (s *Server) fail(ctx context.Context, line op, err error) error {
+	s.countStranger(who(ctx), err)
 	f := toFault(err)
 	s.logFault(ctx, line.method, line.path, f)
 	return f

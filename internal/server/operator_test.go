@@ -195,7 +195,7 @@ func TestTiersTokensAndOperators(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.HasLen(ops.Items, 2))
 	err = s.admin.RevokeOperator(ctx, ops.Items[0].ID)
-	refused(t, err, http.StatusConflict, "TS7611") // the last admin
+	refused(t, err, http.StatusConflict, "TS8215")
 	qt.Assert(t, qt.IsNil(s.admin.RevokeOperator(ctx, w.ID)))
 	_, err = s.client(w.Secret).Lease(ctx, "w", 0)
 	refused(t, err, http.StatusUnauthorized, "TS7603")

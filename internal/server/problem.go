@@ -61,23 +61,25 @@ func (f *fault) MarshalJSON() ([]byte, error) { return json.Marshal(f.body) }
 // fault of what the client sent.
 func statusOf(c code.Code) int {
 	switch c {
-	case "TS7603", "TS7621", "TS7623":
+	case "TS7603", "TS7621", "TS7623", "TS8201", "TS8207", "TS8210", "TS8211", "TS8217":
 		return http.StatusUnauthorized
-	case "TS7604", "TS7622":
+	case "TS7622", "TS8202", "TS8203", "TS8204", "TS8205", "TS8206", "TS8209", "TS8223", "TS8229":
 		return http.StatusForbidden
-	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703", "TS7902", "TS7904", "TS7905":
+	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703", "TS7902", "TS7904", "TS7905", "TS8226":
 		return http.StatusNotFound
 	case "TS7606":
 		return http.StatusMethodNotAllowed
 	case "TS7607":
 		return http.StatusRequestEntityTooLarge
-	case "TS7608":
+	case "TS7608", "TS8208":
 		return http.StatusTooManyRequests
 	case "TS7609":
 		return http.StatusInternalServerError
+	case "TS8218":
+		return http.StatusBadGateway
 	case "TS7610":
 		return http.StatusServiceUnavailable
-	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909":
+	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909", "TS8214", "TS8215", "TS8222", "TS8225", "TS8227":
 		return http.StatusConflict
 	}
 	if strings.HasPrefix(string(c), "TS74") { // the store or the disk under it

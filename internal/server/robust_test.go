@@ -246,7 +246,7 @@ func TestTheAddressOfAClient(t *testing.T) {
 
 func TestFailuresAreForgottenInTheirOrder(t *testing.T) {
 	t.Parallel()
-	f, now := newFailures(), time.Now()
+	f, now := newFailures(Rate{Burst: failBurst, Every: failEvery}), time.Now()
 	bad := netip.MustParseAddr("192.0.2.1")
 	for range failBurst {
 		qt.Check(t, qt.IsFalse(f.exhausted(bad, now)))

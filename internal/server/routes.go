@@ -10,6 +10,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/console"
+	"github.com/tsugi-project/tsugi/internal/people"
 )
 
 // levelAccess is the level of the line that each request gets.
@@ -35,17 +36,20 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /v1/machine/reports", s.reports)
 	mux.HandleFunc("DELETE /v1/machine", s.unenroll)
 
-	mux.HandleFunc("POST /v1/livepatches", s.withOperator(change, s.publishLivePatch))
-	mux.HandleFunc("POST /v1/updates", s.withOperator(change, s.pushUpdate))
-	mux.HandleFunc("GET /v1/worker/updates/{digest}", s.withOperator(work, s.workerUpdate))
-	mux.HandleFunc("GET /v1/bundle", s.withOperator(change, s.bundle))
-	mux.HandleFunc("POST /v1/trust/root", s.withOperator(change, s.importRoot))
-	mux.HandleFunc("GET /v1/events", s.withOperator(look, s.events))
-	mux.HandleFunc("GET /v1/jobs/{id}/artifact", s.withOperator(look, s.jobArtifact))
-	mux.HandleFunc("PUT /v1/worker/jobs/{id}/files/{name}", s.withOperator(work, s.putJobFile))
-	mux.HandleFunc("GET /v1/worker/jobs/{id}/previous", s.withOperator(work, s.previous))
-	mux.HandleFunc("GET /v1/worker/cache/{key}", s.withOperator(work, s.cacheGet))
-	mux.HandleFunc("PUT /v1/worker/cache/{key}", s.withOperator(work, s.cachePut))
+	mux.HandleFunc("POST /v1/livepatches", s.withOperator("publish-livepatch", s.publishLivePatch))
+	mux.HandleFunc("POST /v1/updates", s.withOperator("push-update", s.pushUpdate))
+	mux.HandleFunc("GET /v1/worker/updates/{digest}", s.withOperator("worker-update", s.workerUpdate))
+	mux.HandleFunc("GET /v1/bundle", s.withOperator("bundle", s.bundle))
+	mux.HandleFunc("POST /v1/trust/root", s.withOperator("import-root", s.importRoot))
+	mux.HandleFunc("GET /v1/events", s.withScope("events", s.events))
+	mux.HandleFunc("GET /v1/jobs/{id}/artifact", s.withOperator("job-artifact", s.jobArtifact))
+	mux.HandleFunc("PUT /v1/worker/jobs/{id}/files/{name}", s.withOperator("put-job-file", s.putJobFile))
+	mux.HandleFunc("GET /v1/worker/jobs/{id}/previous", s.withOperator("job-previous", s.previous))
+	mux.HandleFunc("GET /v1/worker/cache/{key}", s.withOperator("cache-get", s.cacheGet))
+	mux.HandleFunc("PUT /v1/worker/cache/{key}", s.withOperator("cache-put", s.cachePut))
+
+	mux.HandleFunc("GET /v1/sign-in/oidc/{provider}", s.withOperator("sign-in-oidc-begin", s.beginOIDC))
+	mux.HandleFunc("GET "+people.CallbackPath, s.withOperator("sign-in-oidc-finish", s.finishOIDC))
 
 	mux.Handle("GET "+console.Prefix, s.console)
 	mux.Handle("GET /console", http.RedirectHandler(console.Prefix, http.StatusSeeOther))
@@ -53,6 +57,10 @@ func (s *Server) routes() http.Handler {
 
 	o := s.newAPI(mux)
 	s.adminOperations(o)
+	s.signInOperations(o)
+	s.accountOperations(o)
+	s.userOperations(o)
+	s.approvalOperations(o)
 	s.machineOperations(o)
 	s.fleetOperations(o)
 	s.overviewOperations(o)

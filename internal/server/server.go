@@ -27,7 +27,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tsugi-project/tsugi/internal/authz"
 	"github.com/tsugi-project/tsugi/internal/console"
+	"github.com/tsugi-project/tsugi/internal/people"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 )
@@ -60,6 +62,20 @@ type Options struct {
 	Notify     NotifyOptions
 	// TrustedProxies are the balancers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+
+	// Key is what package people seals with: 32 bytes, the same on every
+	// replica and not in the database (people.DeriveKey).
+	Key       []byte
+	Providers []people.Provider // at which people may sign in
+	Sessions  people.Limits     // zero fields are the defaults
+	SignIns   Rate              // that fail, of one address; zero: 20 at once, then one in 6 seconds
+}
+
+// Rate is how often something may happen: so many times at once, and then one
+// in each Every.
+type Rate struct {
+	Burst int
+	Every time.Duration
 }
 
 // Server answers requests. Handler may be used as soon as New has returned;
@@ -73,6 +89,10 @@ type Server struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
+	table     *authz.Table
+	people    *people.Service
+	strangers *failures // of sign-ins
+	origins   *http.CrossOriginProtection
 	console   http.Handler
 	teller    *teller
 	handler   http.Handler
@@ -123,15 +143,28 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.URL = strings.TrimSuffix(o.URL, "/")
 	s := &Server{
 		opts: o, store: o.Store, blobs: o.Blobs, publish: o.Publish, jobs: o.Jobs, log: o.Log, now: o.Now,
-		fleet: newFleet(), failures: newFailures(), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
+		table: authz.NewTable(),
+		fleet: newFleet(), failures: newFailures(Rate{Burst: failBurst, Every: failEvery}), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
 		buffers:   sync.Pool{New: func() any { return new(bytes.Buffer) }},
 		uploading: make(chan struct{}, uploads),
 		kicked:    make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.shelves.load = o.Publish.Index
 	s.metrics = newMetrics(s, o.Registry)
+	if o.SignIns == (Rate{}) {
+		o.SignIns = Rate{Burst: failBurst, Every: 6 * time.Second}
+	}
+	s.strangers = newFailures(o.SignIns)
 	var err error
 	if s.teller, err = newTeller(o, s.metrics.notified); err != nil {
+		return nil, err
+	}
+	if s.people, err = people.New(people.Options{
+		Store: o.Store, Key: o.Key, URL: o.URL, Providers: o.Providers, Now: o.Now, Log: o.Log, Limits: o.Sessions,
+	}); err != nil {
+		return nil, err
+	}
+	if s.origins, err = sameOrigin(o.URL); err != nil {
 		return nil, err
 	}
 	// In this order: what changes while the fleet is read is read again.
@@ -185,6 +218,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.teller.courier.Run(ctx); return nil })
 	g.Go(func() error { s.every(ctx, flushInterval, s.flush); return nil })
 	g.Go(func() error { s.every(ctx, refreshInterval, s.refresh); return nil })
+	g.Go(func() error { s.every(ctx, time.Hour, s.prunePeople); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		s.closed.Do(func() { close(s.closing) })

@@ -25,6 +25,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/jobs"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/people"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
@@ -100,6 +101,7 @@ func (s *site) start(change ...func(*Options)) {
 		Store: s.db, Blobs: s.files, Publish: s.pub, Jobs: s.queue, Now: s.clock, Version: "test",
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{mu: &s.logMu, w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		URL: "http://" + s.web.Listener.Addr().String(),
+		Key: bytes.Repeat([]byte{7}, 32), Sessions: people.Limits{Argon: people.Argon{Memory: 64, Time: 1, Threads: 1}},
 	}
 	for _, c := range change {
 		c(&o)
@@ -249,6 +251,7 @@ func do(t testing.TB, method, url, credential, kind string, body []byte) (*http.
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
+	req.Header.Set("Last-Event-ID", strings.Repeat("9", 30)) // no stream: it would not end
 	tr := &http.Transport{DisableKeepAlives: true}
 	res, err := tr.RoundTrip(req)
 	qt.Assert(t, qt.IsNil(err))

@@ -87,6 +87,7 @@ func (s *service) serve(ctx context.Context) error {
 		Store: s.store, Blobs: s.blobs, Publish: s.publish, Jobs: s.queue, Log: s.log, Registry: registry,
 		URL: s.config.URL, CA: certs.ca, Version: command.Build().Version, Interval: s.config.Interval, TrustedProxies: proxies,
 		Notify: couriers.options,
+		Key:    s.key,
 	})
 	if err != nil {
 		return err

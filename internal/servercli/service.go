@@ -12,6 +12,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/jobs"
+	"github.com/tsugi-project/tsugi/internal/people"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/servercli/config"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -28,6 +29,7 @@ type service struct {
 	publish *publish.Service
 	queue   *jobs.Queue
 	sealing []byte // the key of notify.go
+	key     []byte // of package people
 }
 
 // openService opens what a configuration names.
@@ -44,6 +46,9 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 		return nil, err
 	}
 	if s.sealing, err = sealingKey(keys.Identity); err != nil {
+		return nil, err
+	}
+	if s.key, err = people.DeriveKey([]byte(keys.Identity.Secret())); err != nil {
 		return nil, err
 	}
 	if s.store, err = store.Open(ctx, c.DSN()); err != nil {

@@ -81,7 +81,7 @@ func newSite(t *testing.T) *site {
 	s.web.StartTLS()
 	s.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.web.Certificate().Raw})
 	srv, err := server.New(t.Context(), server.Options{
-		Store: db, Blobs: files, Publish: s.pub, URL: s.web.URL, CA: s.ca, Version: "test", Log: slog.New(slog.DiscardHandler),
+		Store: db, Blobs: files, Publish: s.pub, URL: s.web.URL, CA: s.ca, Version: "test", Log: slog.New(slog.DiscardHandler), Key: make([]byte, 32),
 		Jobs: jobs.NewQueue(jobs.QueueOptions{Store: db, Blobs: files, Log: slog.New(slog.DiscardHandler)}),
 	})
 	qt.Assert(t, qt.IsNil(err))
