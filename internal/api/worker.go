@@ -9,6 +9,7 @@ const (
 	MaxObject   = 64 << 20 // bytes of an entry of the object cache
 	MaxJobWait  = 30       // seconds that a worker may wait for a job
 	MaxJobFiles = 64 << 20 // bytes of a report or proof
+	MaxConsole  = 4 << 20  // bytes of what a virtual machine wrote on its console
 )
 
 // LeaseRequest asks for a job. The answer is a Lease, or 204 when none came

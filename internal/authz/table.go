@@ -124,11 +124,13 @@ func NewTable() *Table {
 
 	add(Look, Nothing, Credential,
 		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust", "get-notifications",
-		"list-jobs", "get-job", "get-job-log", "job-artifact", "get-approval-actions")
+		"list-jobs", "get-job", "get-job-log", "job-artifact", "get-approval-actions",
+		"get-livepatch-contents", "get-livepatch-diff", "get-livepatch-proof", "get-livepatch-provenance")
+	add(Look, Groups, Credential, "list-cves", "get-cve", "list-targets")
 	// Events tell that something of a kind changed; who may not see what asks for it in vain.
 	add(Look, Groups, Credential, "events", "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.
-	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy")
+	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy", "get-history", "get-system")
 
 	add(Machines, Groups, Credential, "change-machine", "remove-machine")
 	add(Machines, Fleet, Credential, "bundle") // of a tier: it holds the keys of machines of all groups
@@ -146,7 +148,7 @@ func NewTable() *Table {
 	add(Approve, Fleet, Person, "give-approval", "refuse-approval")
 	add(Rollouts, Fleet, Person, "ask-approval")
 
-	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings")
+	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings", "set-window", "delete-window")
 	// Channels name people's addresses, and messages tell of everybody's machines.
 	add(Tiers, Fleet, Credential, "list-channels", "get-channel", "create-channel", "set-channel", "delete-channel", "test-channel",
 		"rotate-channel-secret", "retire-channel-secret", "list-deliveries", "retry-delivery")

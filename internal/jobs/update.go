@@ -50,13 +50,18 @@ func PolicyWire(p selection.Policy) api.Policy {
 		SwapUnused: p.SwapUnused, Extra: p.Extra,
 	}
 	for _, x := range p.Exclusions {
-		e := api.Exclusion{CVE: x.CVE, Fix: x.Fix, Reason: x.Reason, Owner: x.Owner}
-		if !x.Expires.IsZero() {
-			e.Expires = x.Expires.UnixMilli()
-		}
-		out.Exclusions = append(out.Exclusions, e)
+		out.Exclusions = append(out.Exclusions, ExclusionWire(x))
 	}
 	return out
+}
+
+// ExclusionWire is an exclusion as it travels.
+func ExclusionWire(x selection.Exclusion) api.Exclusion {
+	e := api.Exclusion{CVE: x.CVE, Fix: x.Fix, Reason: x.Reason, Owner: x.Owner}
+	if !x.Expires.IsZero() {
+		e.Expires = x.Expires.UnixMilli()
+	}
+	return e
 }
 
 // LeftWire is a fix that is not taken, as it travels.

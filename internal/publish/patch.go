@@ -5,7 +5,9 @@ package publish
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -86,12 +88,12 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		return row, err
 	}
 	row.SealedKey = []byte(wrapped)
-	if err := s.put(ctx, artifactDir+row.Digest+".tsugi", q.Artifact); err != nil {
+	if err := s.put(ctx, ArtifactName(row), q.Artifact); err != nil {
 		return row, err
 	}
 	if q.Proof != nil {
 		row.ProofDigest = digest(q.Proof)
-		if err := s.put(ctx, artifactDir+row.ProofDigest+".proof.json", q.Proof); err != nil {
+		if err := s.put(ctx, ProofName(row), q.Proof); err != nil {
 			return row, err
 		}
 	}
@@ -145,6 +147,22 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	}
 	s.log.Info("live patch published", "patch", row.ID, "kernel", row.Release)
 	return s.store.LivePatch(ctx, row.ID)
+}
+
+// ArtifactName is where the .tsugi file of a live patch is kept.
+func ArtifactName(p store.LivePatch) string { return artifactDir + p.Digest + ".tsugi" }
+
+// ProofName is where the proof that came with a live patch is kept.
+func ProofName(p store.LivePatch) string { return artifactDir + p.ProofDigest + ".proof.json" }
+
+// StatementName is where the statement of its provenance is kept.
+func StatementName(p store.LivePatch) string { return statementName(p) }
+
+// ConsoleName is where what a machine of a proof wrote on its console is kept,
+// if it was handed in, by the digest that the proof has of it.
+func ConsoleName(digest string) (string, bool) {
+	b, err := hex.DecodeString(digest)
+	return artifactDir + digest + ".console.txt", err == nil && len(b) == sha256.Size
 }
 
 func cipherName(p store.LivePatch) string { return artifactDir + p.CipherDigest + ".tsugi.age" }

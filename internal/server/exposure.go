@@ -41,6 +41,15 @@ const (
 	maxSituations = 20_000
 )
 
+// forget forgets what may have changed.
+func (s *Server) forget() {
+	s.shelves.clear()
+	s.exposures.clear()
+	s.matrices.mu.Lock()
+	defer s.matrices.mu.Unlock()
+	s.matrices.of = nil
+}
+
 // clear forgets what may have changed.
 func (e *exposures) clear() {
 	e.mu.Lock()
@@ -214,60 +223,4 @@ func severityWord(o api.OpenCVE) string {
 		return "exploited"
 	}
 	return cmp.Or(o.Severity, "unknown")
-}
-
-// tally counts machines by what is open on them.
-type tally struct {
-	policies map[string]*api.Exposure // by the policy's word
-	machines map[[2]string]int        // by need and the highest severity of what has it
-}
-
-// countExposures counts the whole fleet, from memory.
-func (s *Server) countExposures(ctx context.Context) (*tally, error) {
-	t := &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}}
-	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
-	var failed error
-	s.fleet.each(func(m *member) {
-		st, tier, at := m.look(book)
-		if st.gone || failed != nil {
-			return
-		}
-		shelf, err := s.shelves.get(ctx, tier, st.buildID, at.policy)
-		if err == nil {
-			var open []api.OpenCVE
-			_, at.should, _ = protection(st, shelf.index, now, interval)
-			if open, err = s.exposed(ctx, at); err == nil {
-				t.add(at.policy, open)
-			}
-		}
-		failed = err
-	})
-	return t, failed
-}
-
-// add counts one machine.
-func (t *tally) add(policy string, open []api.OpenCVE) {
-	worst := map[api.Need]string{} // open is ordered: the first of a need is its worst
-	first := ""
-	for _, o := range open {
-		if worst[o.Need] == "" {
-			worst[o.Need] = severityWord(o)
-		}
-		if first == "" && o.Need.Counts() {
-			first = severityWord(o)
-		}
-	}
-	x := t.policies[policy]
-	if x == nil {
-		x = &api.Exposure{Needs: map[api.Need]int{}, Worst: map[string]int{}}
-		t.policies[policy] = x
-	}
-	for need, severity := range worst {
-		x.Needs[need]++
-		t.machines[[2]string{string(need), severity}]++
-	}
-	if first != "" {
-		x.Machines++
-		x.Worst[first]++
-	}
 }

@@ -115,8 +115,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 		s.jobs.Wake()
 	}
 	if all {
-		s.shelves.clear()
-		s.exposures.clear()
+		s.forget()
 		s.wakeAll(ctx)
 	}
 	return nil

@@ -55,7 +55,7 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
 		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
 		signInFailures: counter("sign_in_failures_total", "Passwords, codes, links and passkeys that were refused."),
-		fleet:          &fleetCollector{server: s},
+		fleet:          &fleetCollector{server: s, due: make(chan struct{}, 1)},
 		chooseFailures: counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
 		flushed:        counter("seen_written_total", "Times of last check-ins written down."),
 		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -106,26 +106,6 @@ func (s *Server) metricsPage() http.Handler {
 	return promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{ErrorLog: nil, MaxRequestsInFlight: 4})
 }
 
-// fleetCollector computes what is not counted but is.
-type fleetCollector struct {
-	server *Server
-
-	mu   sync.Mutex
-	last *counted
-	when time.Time
-}
-
-// counted is what takes a look at every machine and every choice.
-type counted struct {
-	protections map[api.Protection]int
-	open        *tally       // nil: not known
-	choices     *choiceCount // nil: not known
-	at          time.Time
-}
-
-// A scrape of a large fleet visits every machine: not more often than this.
-const fleetCountsFor = 15 * time.Second
-
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("tsugi_"+name, help, labels, nil)
 }
@@ -147,9 +127,9 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	for p, n := range n.protections {
 		gauge(d, float64(n), string(p))
 	}
-	if n.open != nil {
+	if n.tally != nil {
 		d := desc("machines_open", "Enrolled machines with open CVEs, by what would end them and the highest severity of these.", "need", "severity")
-		for k, n := range n.open.machines {
+		for k, n := range n.tally.machines {
 			gauge(d, float64(n), k[0], k[1])
 		}
 	}
@@ -182,25 +162,4 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(d, r.Expires.Sub(s.now()).Seconds(), r.Name)
 		}
 	}
-}
-
-func (c *fleetCollector) counts(ctx context.Context) *counted {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last != nil && time.Since(c.when) <= fleetCountsFor {
-		return c.last
-	}
-	s := c.server
-	n := &counted{protections: s.countProtections(ctx), at: s.now()}
-	var err error
-	if n.open, err = s.countExposures(ctx); err != nil {
-		n.open = nil // half a count is worse than none
-		s.log.Warn("open vulnerabilities could not be counted", "err", err)
-	}
-	if n.choices, err = s.countChoices(ctx); err != nil {
-		n.choices = nil
-		s.log.Warn("choices of policies could not be counted", "err", err)
-	}
-	c.last, c.when = n, time.Now()
-	return n
 }

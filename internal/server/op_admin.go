@@ -127,11 +127,7 @@ func (s *Server) trust(ctx context.Context) (api.Trust, error) {
 	}
 	out := api.Trust{RootDigest: digest, Roles: make([]api.TrustRole, len(roles))}
 	for i, r := range roles {
-		keys := r.Keys
-		if keys == nil {
-			keys = []string{}
-		}
-		out.Roles[i] = api.TrustRole{Name: r.Name, Version: r.Version, Expires: r.Expires.UnixMilli(), Threshold: r.Threshold, Keys: keys}
+		out.Roles[i] = roleOf(r)
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -22,6 +23,7 @@ import (
 type livePatchesInput struct {
 	Tier   string `query:"tier" maxLength:"64"`
 	Target string `query:"target" maxLength:"255"`
+	CVE    string `query:"cve" pattern:"^[Cc][Vv][Ee]-[0-9]{4}-[0-9]{4,19}$" maxLength:"40" doc:"only those that have a fix of it"`
 	Page
 }
 
@@ -89,7 +91,7 @@ func livePatchOf(p store.LivePatch) api.LivePatch {
 }
 
 func (s *Server) livePatches(ctx context.Context, in *livePatchesInput) (api.List[api.LivePatch], error) {
-	f := store.LivePatchFilter{Tier: in.Tier, Target: in.Target, Limit: in.Limit}
+	f := store.LivePatchFilter{Tier: in.Tier, Target: in.Target, CVE: strings.ToUpper(in.CVE), Limit: in.Limit}
 	if in.After != "" {
 		last, err := s.store.LivePatch(ctx, in.After)
 		if err != nil {

@@ -22,9 +22,9 @@ func (s *Server) overview(ctx context.Context) (api.Overview, error) {
 	for _, k := range n.protections {
 		out.Machines += k
 	}
-	if n.open != nil {
+	if n.tally != nil {
 		out.Open = map[api.Need]map[string]int{}
-		for k, machines := range n.open.machines {
+		for k, machines := range n.tally.machines {
 			need := api.Need(k[0])
 			if out.Open[need] == nil {
 				out.Open[need] = map[string]int{}

@@ -212,8 +212,7 @@ func (s *Server) onePolicy(ctx context.Context, name string) (api.PolicyInfo, er
 	if err != nil {
 		return info, err
 	}
-	open, err := s.countExposures(ctx)
-	info.Open = open.policies[trust.PolicyWord(name)]
+	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name))
 	return info, err
 }
 

@@ -297,7 +297,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			if slices.Contains(o.Tags, "public") {
 				continue
 			}
-			url := strings.NewReplacer("{id}", "none", "{name}", "none", "{key}", "none").Replace(path)
+			url := strings.NewReplacer("{id}", "none", "{name}", "none", "{cve}", "CVE-2026-1000", "{target}", "none", "{key}", "none").Replace(path)
 			if strings.HasSuffix(path, "/wait") || strings.HasSuffix(path, "/lease") {
 				url += "?timeout=0"
 			}

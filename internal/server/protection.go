@@ -3,7 +3,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -18,6 +17,7 @@ const missed = 3
 // standing is what is known of a machine that its protection depends on.
 type standing struct {
 	buildID, patch  string
+	group           string
 	state           api.State
 	version         int
 	able, hold      bool
@@ -28,8 +28,23 @@ type standing struct {
 }
 
 // protection says in one word and one sentence how a machine stands, and which
-// live patch it should have. It asks the same function that the machine asks.
+// live patch it should have.
 func protection(m standing, x *trust.Index, now time.Time, interval int64) (word api.Protection, target, reason string) {
+	word, target, reason = stands(m, x)
+	if quiet := now.Sub(time.UnixMilli(m.seen)); !m.gone && quiet > patience(interval) {
+		return api.Silent, target, "it was last heard of " + quiet.Round(time.Minute).String() + " ago"
+	}
+	return word, target, reason
+}
+
+// patience is how long nothing is heard of a machine before it is silent.
+func patience(interval int64) time.Duration {
+	return missed*time.Duration(interval)*time.Second + time.Minute
+}
+
+// stands is protection without the clock: the same for all machines that are
+// alike. It asks the same function that the machine asks.
+func stands(m standing, x *trust.Index) (word api.Protection, target, reason string) {
 	current := 0
 	switch m.state {
 	case api.Transitioning, api.Applied, api.Healthy, api.Reverting:
@@ -48,12 +63,9 @@ func protection(m standing, x *trust.Index, now time.Time, interval int64) (word
 	} else if current > 0 && d.Action == policy.Keep {
 		target = m.patch
 	}
-	quiet := now.Sub(time.UnixMilli(m.seen))
 	switch {
 	case m.gone:
 		return api.Gone, "", "it is not enrolled any more"
-	case quiet > missed*time.Duration(interval)*time.Second+time.Minute:
-		return api.Silent, target, "it was last heard of " + quiet.Round(time.Minute).String() + " ago"
 	case m.state == api.Quarantined || m.state == api.Blocked:
 		return api.Failing, target, either(m.problem, fmt.Sprintf("version %d is %s", m.version, m.state))
 	case d.Action == policy.Revert:
@@ -79,31 +91,13 @@ func either(a, b string) string {
 	return b
 }
 
-// countProtections counts the fleet by protection, from memory.
-func (s *Server) countProtections(ctx context.Context) map[api.Protection]int {
-	counts := map[api.Protection]int{
-		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
-	}
-	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
-	s.fleet.each(func(m *member) {
-		st, tier, at := m.look(book)
-		shelf, err := s.shelves.get(ctx, tier, st.buildID, at.policy)
-		if err != nil || st.gone {
-			return
-		}
-		word, _, _ := protection(st, shelf.index, now, interval)
-		counts[word]++
-	})
-	return counts
-}
-
 // look is how a machine stands at a moment, its tier, and its situation but for
 // the live patch that it should have.
 func (m *member) look(book *book) (st standing, tier string, at situation) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st = standing{
-		buildID: m.buildID, patch: m.patch, state: m.state, version: int(m.version), able: m.able,
+		buildID: m.buildID, patch: m.patch, group: m.group, state: m.state, version: int(m.version), able: m.able,
 		hold: m.hold || m.held, seen: m.seen, gone: m.gone,
 	}
 	at = situation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}

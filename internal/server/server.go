@@ -99,15 +99,20 @@ type Server struct {
 	fleet     *fleet
 	shelves   shelves
 	exposures exposures
-	book      atomic.Pointer[book]
-	modules   knownModules
-	waiters   waiters
-	streams   *streams
-	failures  *failures
-	proven    proven
-	buffers   sync.Pool
-	interval  atomic.Int64 // seconds between check-ins
-	chosen    atomic.Int64 // when policies were last followed without an error
+	matrices  struct {
+		mu sync.Mutex
+		of map[string]*matrix // by policy
+	}
+	started  time.Time
+	book     atomic.Pointer[book]
+	modules  knownModules
+	waiters  waiters
+	streams  *streams
+	failures *failures
+	proven   proven
+	buffers  sync.Pool
+	interval atomic.Int64 // seconds between check-ins
+	chosen   atomic.Int64 // when policies were last followed without an error
 
 	uploading chan struct{} // has room for those who publish at a time
 
@@ -149,7 +154,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		uploading: make(chan struct{}, uploads),
 		kicked:    make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
-	s.shelves.load = o.Publish.Index
+	s.shelves.load, s.started = o.Publish.Index, o.Now()
 	s.metrics = newMetrics(s, o.Registry)
 	if o.SignIns == (Rate{}) {
 		o.SignIns = Rate{Burst: failBurst, Every: 6 * time.Second}
@@ -219,6 +224,8 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.every(ctx, flushInterval, s.flush); return nil })
 	g.Go(func() error { s.every(ctx, refreshInterval, s.refresh); return nil })
 	g.Go(func() error { s.every(ctx, time.Hour, s.prunePeople); return nil })
+	g.Go(func() error { s.metrics.fleet.keep(ctx); return nil })
+	g.Go(func() error { s.every(ctx, sampleInterval, s.sample); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		s.closed.Do(func() { close(s.closing) })

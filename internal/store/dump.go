@@ -63,6 +63,9 @@ func tables(schema int64) []string {
 	if schema >= 6 {
 		all = append(all, "channels", "outbox", "watches")
 	}
+	if schema >= 7 {
+		all = append(all, "samples", "windows")
+	}
 	return append(all, "indexes", "tuf_files", "reports", "jobs", "job_logs", "audit", "changes")
 }
 

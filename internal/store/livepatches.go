@@ -58,6 +58,7 @@ func (r Reader) LivePatches(ctx context.Context, f LivePatchFilter) ([]LivePatch
 	p := query.LivePatchesParams{
 		Newest: f.Before == nil, AnyTarget: f.Target == "", Target: f.Target, AnyBuildID: f.BuildID == "", BuildID: f.BuildID,
 		AnyTier: f.Tier == "", Tier: f.Tier, RowLimit: rows(f.Limit),
+		AnyCve: f.CVE == "", Cve: `%"` + like(f.CVE) + `"%`,
 	}
 	if f.Before != nil {
 		p.Before, p.BeforeID = f.Before.Created, f.Before.ID
@@ -169,4 +170,21 @@ func (s *Store) BlockLivePatch(ctx context.Context, id, reason string, recall bo
 // UnblockLivePatch takes a block back.
 func (s *Store) UnblockLivePatch(ctx context.Context, id string) error {
 	return s.Update(ctx, func(tx *Tx) error { return tx.UnblockLivePatch(ctx, id) })
+}
+
+// PatchedTarget counts the live patches of a target.
+type PatchedTarget struct {
+	Target, Release string
+	Patches         int
+	Newest          int // version
+}
+
+// PatchedTargets lists the targets that live patches are there for.
+func (r Reader) PatchedTargets(ctx context.Context) ([]PatchedTarget, error) {
+	found, err := r.q.PatchedTargets(ctx)
+	all := make([]PatchedTarget, len(found))
+	for i, row := range found {
+		all[i] = PatchedTarget{Target: row.Target, Release: row.Kernel, Patches: int(row.Patches), Newest: int(row.Newest)}
+	}
+	return all, r.s.translate(err)
 }

@@ -248,6 +248,18 @@ func (s *Store) Schema(ctx context.Context) (int64, error) {
 	return v, s.translate(err)
 }
 
+// Size is how many bytes the database has, and the version of its engine.
+func (s *Store) Size(ctx context.Context) (size int64, version string, err error) {
+	sizes, versions := "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", "SELECT sqlite_version()"
+	if s.engine == enginePostgreSQL {
+		sizes, versions = "SELECT pg_database_size(current_database())", "SHOW server_version"
+	}
+	if err = s.read.QueryRowContext(ctx, sizes).Scan(&size); err == nil {
+		err = s.read.QueryRowContext(ctx, versions).Scan(&version)
+	}
+	return size, version, s.translate(err)
+}
+
 // Engine is "sqlite" or "postgresql".
 func (s *Store) Engine() string { return string(s.engine) }
 

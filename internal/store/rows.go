@@ -208,6 +208,7 @@ type LivePatchFilter struct {
 	Target  string
 	BuildID string
 	Tier    string
+	CVE     string     // that a fix in it has
 	Before  *LivePatch // the ones after this one in the order of the answer
 	Limit   int        // 0: 1,000
 }
@@ -382,6 +383,7 @@ const (
 	KindApproval  Kind = "approval"
 	KindChannel   Kind = "channel" // a channel of notifications, or a delivery by it
 	KindPolicy    Kind = "policy"  // a policy, its groups, updates and what is chosen of them
+	KindWindow    Kind = "window"  // of a target
 )
 
 // Change is the latest change of one thing.

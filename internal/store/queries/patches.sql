@@ -21,6 +21,7 @@ WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR livepatches.created < sqlc.arg(befor
   AND (CAST(sqlc.arg(any_build_id) AS BOOLEAN) OR livepatches.build_id = sqlc.arg(build_id))
   AND (CAST(sqlc.arg(any_tier) AS BOOLEAN) OR EXISTS (SELECT 1 FROM publications
     WHERE publications.livepatch = livepatches.id AND publications.tier = sqlc.arg(tier)))
+  AND (CAST(sqlc.arg(any_cve) AS BOOLEAN) OR livepatches.cves LIKE CAST(sqlc.arg(cve) AS TEXT) ESCAPE '\')
 ORDER BY livepatches.created DESC, livepatches.id DESC
 LIMIT sqlc.arg(row_limit);
 
@@ -94,3 +95,7 @@ DELETE FROM tuf_files WHERE role = sqlc.arg(role);
 
 -- name: AddToCounter :execrows
 UPDATE counters SET value = value + 1 WHERE name = sqlc.arg(name) AND value = sqlc.arg(expected);
+
+-- name: PatchedTargets :many
+SELECT target, kernel, count(*) AS patches, CAST(max(version) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel;
+

@@ -29,6 +29,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.addRebuildStmt, err = db.PrepareContext(ctx, addRebuild); err != nil {
 		return nil, fmt.Errorf("error preparing query AddRebuild: %w", err)
 	}
+	if q.addSampleStmt, err = db.PrepareContext(ctx, addSample); err != nil {
+		return nil, fmt.Errorf("error preparing query AddSample: %w", err)
+	}
 	if q.addToCounterStmt, err = db.PrepareContext(ctx, addToCounter); err != nil {
 		return nil, fmt.Errorf("error preparing query AddToCounter: %w", err)
 	}
@@ -161,6 +164,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteUpdateStmt, err = db.PrepareContext(ctx, deleteUpdate); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteUpdate: %w", err)
 	}
+	if q.deleteWindowStmt, err = db.PrepareContext(ctx, deleteWindow); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteWindow: %w", err)
+	}
 	if q.deliveriesStmt, err = db.PrepareContext(ctx, deliveries); err != nil {
 		return nil, fmt.Errorf("error preparing query Deliveries: %w", err)
 	}
@@ -175,6 +181,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.drawVersionStmt, err = db.PrepareContext(ctx, drawVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query DrawVersion: %w", err)
+	}
+	if q.dropSamplesStmt, err = db.PrepareContext(ctx, dropSamples); err != nil {
+		return nil, fmt.Errorf("error preparing query DropSamples: %w", err)
 	}
 	if q.dueDeliveriesStmt, err = db.PrepareContext(ctx, dueDeliveries); err != nil {
 		return nil, fmt.Errorf("error preparing query DueDeliveries: %w", err)
@@ -341,6 +350,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.passkeysStmt, err = db.PrepareContext(ctx, passkeys); err != nil {
 		return nil, fmt.Errorf("error preparing query Passkeys: %w", err)
 	}
+	if q.patchedTargetsStmt, err = db.PrepareContext(ctx, patchedTargets); err != nil {
+		return nil, fmt.Errorf("error preparing query PatchedTargets: %w", err)
+	}
 	if q.policiesStmt, err = db.PrepareContext(ctx, policies); err != nil {
 		return nil, fmt.Errorf("error preparing query Policies: %w", err)
 	}
@@ -413,6 +425,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.revokeTokenStmt, err = db.PrepareContext(ctx, revokeToken); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeToken: %w", err)
 	}
+	if q.samplesStmt, err = db.PrepareContext(ctx, samples); err != nil {
+		return nil, fmt.Errorf("error preparing query Samples: %w", err)
+	}
 	if q.saveChangeStmt, err = db.PrepareContext(ctx, saveChange); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveChange: %w", err)
 	}
@@ -442,6 +457,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.saveWatchStmt, err = db.PrepareContext(ctx, saveWatch); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveWatch: %w", err)
+	}
+	if q.saveWindowStmt, err = db.PrepareContext(ctx, saveWindow); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveWindow: %w", err)
 	}
 	if q.sessionByHashStmt, err = db.PrepareContext(ctx, sessionByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query SessionByHash: %w", err)
@@ -481,6 +499,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.takeDeliveryStmt, err = db.PrepareContext(ctx, takeDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeDelivery: %w", err)
+	}
+	if q.thinSamplesStmt, err = db.PrepareContext(ctx, thinSamples); err != nil {
+		return nil, fmt.Errorf("error preparing query ThinSamples: %w", err)
 	}
 	if q.tierStmt, err = db.PrepareContext(ctx, tier); err != nil {
 		return nil, fmt.Errorf("error preparing query Tier: %w", err)
@@ -560,6 +581,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.watchStmt, err = db.PrepareContext(ctx, watch); err != nil {
 		return nil, fmt.Errorf("error preparing query Watch: %w", err)
 	}
+	if q.windowsStmt, err = db.PrepareContext(ctx, windows); err != nil {
+		return nil, fmt.Errorf("error preparing query Windows: %w", err)
+	}
 	return &q, nil
 }
 
@@ -568,6 +592,11 @@ func (q *Queries) Close() error {
 	if q.addRebuildStmt != nil {
 		if cerr := q.addRebuildStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing addRebuildStmt: %w", cerr)
+		}
+	}
+	if q.addSampleStmt != nil {
+		if cerr := q.addSampleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addSampleStmt: %w", cerr)
 		}
 	}
 	if q.addToCounterStmt != nil {
@@ -790,6 +819,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteUpdateStmt: %w", cerr)
 		}
 	}
+	if q.deleteWindowStmt != nil {
+		if cerr := q.deleteWindowStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteWindowStmt: %w", cerr)
+		}
+	}
 	if q.deliveriesStmt != nil {
 		if cerr := q.deliveriesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deliveriesStmt: %w", cerr)
@@ -813,6 +847,11 @@ func (q *Queries) Close() error {
 	if q.drawVersionStmt != nil {
 		if cerr := q.drawVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing drawVersionStmt: %w", cerr)
+		}
+	}
+	if q.dropSamplesStmt != nil {
+		if cerr := q.dropSamplesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dropSamplesStmt: %w", cerr)
 		}
 	}
 	if q.dueDeliveriesStmt != nil {
@@ -1090,6 +1129,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing passkeysStmt: %w", cerr)
 		}
 	}
+	if q.patchedTargetsStmt != nil {
+		if cerr := q.patchedTargetsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing patchedTargetsStmt: %w", cerr)
+		}
+	}
 	if q.policiesStmt != nil {
 		if cerr := q.policiesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing policiesStmt: %w", cerr)
@@ -1210,6 +1254,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing revokeTokenStmt: %w", cerr)
 		}
 	}
+	if q.samplesStmt != nil {
+		if cerr := q.samplesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing samplesStmt: %w", cerr)
+		}
+	}
 	if q.saveChangeStmt != nil {
 		if cerr := q.saveChangeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveChangeStmt: %w", cerr)
@@ -1258,6 +1307,11 @@ func (q *Queries) Close() error {
 	if q.saveWatchStmt != nil {
 		if cerr := q.saveWatchStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveWatchStmt: %w", cerr)
+		}
+	}
+	if q.saveWindowStmt != nil {
+		if cerr := q.saveWindowStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveWindowStmt: %w", cerr)
 		}
 	}
 	if q.sessionByHashStmt != nil {
@@ -1323,6 +1377,11 @@ func (q *Queries) Close() error {
 	if q.takeDeliveryStmt != nil {
 		if cerr := q.takeDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeDeliveryStmt: %w", cerr)
+		}
+	}
+	if q.thinSamplesStmt != nil {
+		if cerr := q.thinSamplesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing thinSamplesStmt: %w", cerr)
 		}
 	}
 	if q.tierStmt != nil {
@@ -1455,6 +1514,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing watchStmt: %w", cerr)
 		}
 	}
+	if q.windowsStmt != nil {
+		if cerr := q.windowsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing windowsStmt: %w", cerr)
+		}
+	}
 	return err
 }
 
@@ -1495,6 +1559,7 @@ type Queries struct {
 	db                          DBTX
 	tx                          *sql.Tx
 	addRebuildStmt              *sql.Stmt
+	addSampleStmt               *sql.Stmt
 	addToCounterStmt            *sql.Stmt
 	addToLineStmt               *sql.Stmt
 	allMachinesStmt             *sql.Stmt
@@ -1539,11 +1604,13 @@ type Queries struct {
 	deleteTUFRoleStmt           *sql.Stmt
 	deleteTierStmt              *sql.Stmt
 	deleteUpdateStmt            *sql.Stmt
+	deleteWindowStmt            *sql.Stmt
 	deliveriesStmt              *sql.Stmt
 	deliveryStmt                *sql.Stmt
 	drawStmt                    *sql.Stmt
 	drawSequenceStmt            *sql.Stmt
 	drawVersionStmt             *sql.Stmt
+	dropSamplesStmt             *sql.Stmt
 	dueDeliveriesStmt           *sql.Stmt
 	endOfLineStmt               *sql.Stmt
 	endSessionStmt              *sql.Stmt
@@ -1599,6 +1666,7 @@ type Queries struct {
 	operatorByHashStmt          *sql.Stmt
 	operatorsStmt               *sql.Stmt
 	passkeysStmt                *sql.Stmt
+	patchedTargetsStmt          *sql.Stmt
 	policiesStmt                *sql.Stmt
 	policiesInStmt              *sql.Stmt
 	policiesOfStmt              *sql.Stmt
@@ -1623,6 +1691,7 @@ type Queries struct {
 	revokeKeyOfStmt             *sql.Stmt
 	revokeOperatorStmt          *sql.Stmt
 	revokeTokenStmt             *sql.Stmt
+	samplesStmt                 *sql.Stmt
 	saveChangeStmt              *sql.Stmt
 	saveCheckInStmt             *sql.Stmt
 	saveChoiceStmt              *sql.Stmt
@@ -1633,6 +1702,7 @@ type Queries struct {
 	saveTUFFileStmt             *sql.Stmt
 	saveUpdateStmt              *sql.Stmt
 	saveWatchStmt               *sql.Stmt
+	saveWindowStmt              *sql.Stmt
 	sessionByHashStmt           *sql.Stmt
 	sessionsStmt                *sql.Stmt
 	setChannelStateStmt         *sql.Stmt
@@ -1646,6 +1716,7 @@ type Queries struct {
 	takeBackAttemptStmt         *sql.Stmt
 	takeCeremonyStmt            *sql.Stmt
 	takeDeliveryStmt            *sql.Stmt
+	thinSamplesStmt             *sql.Stmt
 	tierStmt                    *sql.Stmt
 	tiersStmt                   *sql.Stmt
 	tiersOfStmt                 *sql.Stmt
@@ -1672,6 +1743,7 @@ type Queries struct {
 	usersStmt                   *sql.Stmt
 	waitingJobsStmt             *sql.Stmt
 	watchStmt                   *sql.Stmt
+	windowsStmt                 *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -1679,6 +1751,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		db:                          tx,
 		tx:                          tx,
 		addRebuildStmt:              q.addRebuildStmt,
+		addSampleStmt:               q.addSampleStmt,
 		addToCounterStmt:            q.addToCounterStmt,
 		addToLineStmt:               q.addToLineStmt,
 		allMachinesStmt:             q.allMachinesStmt,
@@ -1723,11 +1796,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteTUFRoleStmt:           q.deleteTUFRoleStmt,
 		deleteTierStmt:              q.deleteTierStmt,
 		deleteUpdateStmt:            q.deleteUpdateStmt,
+		deleteWindowStmt:            q.deleteWindowStmt,
 		deliveriesStmt:              q.deliveriesStmt,
 		deliveryStmt:                q.deliveryStmt,
 		drawStmt:                    q.drawStmt,
 		drawSequenceStmt:            q.drawSequenceStmt,
 		drawVersionStmt:             q.drawVersionStmt,
+		dropSamplesStmt:             q.dropSamplesStmt,
 		dueDeliveriesStmt:           q.dueDeliveriesStmt,
 		endOfLineStmt:               q.endOfLineStmt,
 		endSessionStmt:              q.endSessionStmt,
@@ -1783,6 +1858,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		operatorByHashStmt:          q.operatorByHashStmt,
 		operatorsStmt:               q.operatorsStmt,
 		passkeysStmt:                q.passkeysStmt,
+		patchedTargetsStmt:          q.patchedTargetsStmt,
 		policiesStmt:                q.policiesStmt,
 		policiesInStmt:              q.policiesInStmt,
 		policiesOfStmt:              q.policiesOfStmt,
@@ -1807,6 +1883,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		revokeKeyOfStmt:             q.revokeKeyOfStmt,
 		revokeOperatorStmt:          q.revokeOperatorStmt,
 		revokeTokenStmt:             q.revokeTokenStmt,
+		samplesStmt:                 q.samplesStmt,
 		saveChangeStmt:              q.saveChangeStmt,
 		saveCheckInStmt:             q.saveCheckInStmt,
 		saveChoiceStmt:              q.saveChoiceStmt,
@@ -1817,6 +1894,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		saveTUFFileStmt:             q.saveTUFFileStmt,
 		saveUpdateStmt:              q.saveUpdateStmt,
 		saveWatchStmt:               q.saveWatchStmt,
+		saveWindowStmt:              q.saveWindowStmt,
 		sessionByHashStmt:           q.sessionByHashStmt,
 		sessionsStmt:                q.sessionsStmt,
 		setChannelStateStmt:         q.setChannelStateStmt,
@@ -1830,6 +1908,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		takeBackAttemptStmt:         q.takeBackAttemptStmt,
 		takeCeremonyStmt:            q.takeCeremonyStmt,
 		takeDeliveryStmt:            q.takeDeliveryStmt,
+		thinSamplesStmt:             q.thinSamplesStmt,
 		tierStmt:                    q.tierStmt,
 		tiersStmt:                   q.tiersStmt,
 		tiersOfStmt:                 q.tiersOfStmt,
@@ -1856,5 +1935,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		usersStmt:                   q.usersStmt,
 		waitingJobsStmt:             q.waitingJobsStmt,
 		watchStmt:                   q.watchStmt,
+		windowsStmt:                 q.windowsStmt,
 	}
 }

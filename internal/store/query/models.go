@@ -274,6 +274,12 @@ type Report struct {
 	Body     string
 }
 
+type Sample struct {
+	Bucket int64
+	Taken  int64
+	Body   string
+}
+
 type Session struct {
 	ID       string
 	Hash     []byte
@@ -362,4 +368,13 @@ type Watch struct {
 	Name    string
 	Body    string
 	Changed int64
+}
+
+type Window struct {
+	Target    string
+	Begins    int64
+	Ends      int64
+	Note      string
+	Changed   int64
+	ChangedBy string
 }

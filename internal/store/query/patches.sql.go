@@ -289,8 +289,9 @@ WHERE (CAST($1 AS BOOLEAN) OR livepatches.created < $2
   AND (CAST($6 AS BOOLEAN) OR livepatches.build_id = $7)
   AND (CAST($8 AS BOOLEAN) OR EXISTS (SELECT 1 FROM publications
     WHERE publications.livepatch = livepatches.id AND publications.tier = $9))
+  AND (CAST($10 AS BOOLEAN) OR livepatches.cves LIKE CAST($11 AS TEXT) ESCAPE '\')
 ORDER BY livepatches.created DESC, livepatches.id DESC
-LIMIT $10
+LIMIT $12
 `
 
 type LivePatchesParams struct {
@@ -303,6 +304,8 @@ type LivePatchesParams struct {
 	BuildID    string
 	AnyTier    bool
 	Tier       string
+	AnyCve     bool
+	Cve        string
 	RowLimit   int32
 }
 
@@ -317,6 +320,8 @@ func (q *Queries) LivePatches(ctx context.Context, arg LivePatchesParams) ([]Liv
 		arg.BuildID,
 		arg.AnyTier,
 		arg.Tier,
+		arg.AnyCve,
+		arg.Cve,
 		arg.RowLimit,
 	)
 	if err != nil {
@@ -352,6 +357,45 @@ func (q *Queries) LivePatches(ctx context.Context, arg LivePatchesParams) ([]Liv
 			&i.Reason,
 			&i.Recall,
 			&i.Selection,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const patchedTargets = `-- name: PatchedTargets :many
+SELECT target, kernel, count(*) AS patches, CAST(max(version) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel
+`
+
+type PatchedTargetsRow struct {
+	Target  string
+	Kernel  string
+	Patches int64
+	Newest  int64
+}
+
+func (q *Queries) PatchedTargets(ctx context.Context) ([]PatchedTargetsRow, error) {
+	rows, err := q.query(ctx, q.patchedTargetsStmt, patchedTargets)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PatchedTargetsRow
+	for rows.Next() {
+		var i PatchedTargetsRow
+		if err := rows.Scan(
+			&i.Target,
+			&i.Kernel,
+			&i.Patches,
+			&i.Newest,
 		); err != nil {
 			return nil, err
 		}

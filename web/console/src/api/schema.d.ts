@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml a80d924054cb4b420877cf29fc9c2b50e161d8d4e22e5ba110bf7d45d093cdf8
+// Of docs/openapi.yaml 9491514f781d573b81dd6f83184c87edfc54a00effcbb20b13746191cd7fb9c4
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -471,6 +471,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/cves": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Vulnerabilities by target: live, needs a reboot, excluded, not affected; the gravest first */
+        get: operations["list-cves"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cves/{cve}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One vulnerability: its fixes with their diffs, live patches, and the machines that have it */
+        get: operations["get-cve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/enroll": {
         parameters: {
             query?: never;
@@ -497,6 +531,23 @@ export interface paths {
         };
         /** What changes, as it changes: server-sent events named changed, with JSON as Changed says */
         get: operations["events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the fleet stood over time */
+        get: operations["get-history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -711,6 +762,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/livepatches/{id}/contents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a live patch is made of: functions, fixes, modules, risks, inputs */
+        get: operations["get-livepatch-contents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/livepatches/{id}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The diff of a fix as it went into a live patch */
+        get: operations["get-livepatch-diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/livepatches/{id}/promote": {
         parameters: {
             query?: never;
@@ -722,6 +807,40 @@ export interface paths {
         put?: never;
         /** Take a live patch to the next tier, or to one that is named */
         post: operations["promote-livepatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/livepatches/{id}/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The record of the proof that came with a live patch, with the consoles of its machines */
+        get: operations["get-livepatch-proof"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/livepatches/{id}/provenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The statement of how a live patch was made */
+        get: operations["get-livepatch-provenance"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1368,6 +1487,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the service itself stands: database, files, workers, signatures */
+        get: operations["get-system"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The kernels that machines run or that anything is there for, with their coverage windows */
+        get: operations["list-targets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/targets/{target}/window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say how long live patches are made for a target */
+        put: operations["set-window"];
+        post?: never;
+        /** Take back how long live patches are made for a target */
+        delete: operations["delete-window"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tiers": {
         parameters: {
             query?: never;
@@ -1986,6 +2157,91 @@ export interface components {
             ceremony: string;
             code: string;
         };
+        Console: {
+            cut?: boolean;
+            kept: boolean;
+            run: string;
+            sha256: string;
+            text?: string;
+        };
+        CoverageWindow: {
+            /** Format: int64 */
+            changed?: number;
+            changed_by?: string;
+            /** Format: int64 */
+            from?: number;
+            note?: string;
+            /** Format: int64 */
+            until?: number;
+        };
+        CVE: {
+            cve: string;
+            exploited?: boolean;
+            /** Format: int64 */
+            machines: number;
+            severity?: string;
+            targets: components["schemas"]["TargetCVE"][] | null;
+            title?: string;
+        };
+        CVEDetail: {
+            /** Format: int64 */
+            counted: number;
+            cve: string;
+            exploited?: boolean;
+            fixes: components["schemas"]["CVEFix"][] | null;
+            /** Format: int64 */
+            fleet: number;
+            /** Format: int64 */
+            machines: number;
+            open: {
+                [key: string]: number;
+            };
+            patches: components["schemas"]["LivePatch"][] | null;
+            policy: string;
+            severity?: string;
+            /** Format: int64 */
+            silent: number;
+            targets: components["schemas"]["TargetCVE"][] | null;
+            title?: string;
+            /** Format: int64 */
+            unknown: number;
+        };
+        CVEFix: {
+            code?: string;
+            confidence?: string;
+            cut?: boolean;
+            cves?: string[] | null;
+            cvss?: string;
+            diff?: string;
+            entry?: string;
+            exploited?: boolean;
+            files?: string[] | null;
+            first_seen?: string;
+            functions?: string[] | null;
+            id: string;
+            origin?: string;
+            requires?: string[] | null;
+            severity?: string;
+            subsystem?: string;
+            target: string;
+            title?: string;
+            update?: string;
+            verdict?: string;
+            why?: string;
+        };
+        CVEList: {
+            /** Format: int64 */
+            counted: number;
+            items: components["schemas"]["CVE"][] | null;
+            next?: string;
+            policy: string;
+            states: {
+                [key: string]: number;
+            };
+            targets: string[] | null;
+            /** Format: int64 */
+            total: number;
+        };
         Delivery: {
             /** Format: int64 */
             attempts: number;
@@ -2068,6 +2324,11 @@ export interface components {
             credential: unknown;
             name?: string;
         };
+        FixDiff: {
+            cut?: boolean;
+            diff: string;
+            fix: string;
+        };
         GoTo: {
             url: string;
         };
@@ -2082,6 +2343,13 @@ export interface components {
         };
         HeartbeatAnswer: {
             cancelled: boolean;
+        };
+        History: {
+            /** Format: int64 */
+            from: number;
+            samples: components["schemas"]["Sample"][] | null;
+            /** Format: int64 */
+            to: number;
         };
         Identity: {
             /** Format: int64 */
@@ -2203,6 +2471,15 @@ export interface components {
             wait?: number;
             worker: string;
         };
+        Leaves: {
+            cve?: string;
+            /** Format: int64 */
+            expires?: number;
+            fix?: string;
+            owner: string;
+            policy: string;
+            reason: string;
+        };
         LeftFix: {
             by?: string;
             code?: string;
@@ -2289,6 +2566,10 @@ export interface components {
             items: components["schemas"]["StoredReport"][] | null;
             next?: string;
         };
+        ListTargetInfo: {
+            items: components["schemas"]["TargetInfo"][] | null;
+            next?: string;
+        };
         ListTier: {
             items: components["schemas"]["Tier"][] | null;
             next?: string;
@@ -2330,6 +2611,35 @@ export interface components {
             tiers: string[] | null;
             /** Format: int64 */
             version: number;
+        };
+        LivePatchContents: {
+            builder?: string;
+            callbacks?: string[] | null;
+            /** Format: int64 */
+            cipher_size: number;
+            compiler?: string;
+            created_by?: string;
+            fixes: components["schemas"]["PatchFix"][] | null;
+            functions: components["schemas"]["PatchFunction"][] | null;
+            id: string;
+            inputs?: components["schemas"]["NamedDigest"][] | null;
+            /** Format: int64 */
+            members?: number;
+            module: components["schemas"]["PatchFile"];
+            modules?: components["schemas"]["Module"][] | null;
+            open: components["schemas"]["LeftFix"][] | null;
+            package_version: string;
+            provenance: string;
+            published: {
+                [key: string]: number;
+            };
+            replacements?: components["schemas"]["PatchReplacement"][] | null;
+            risks: components["schemas"]["Problem"][] | null;
+            selection?: string;
+            /** Format: int64 */
+            size: number;
+            states?: components["schemas"]["PatchState"][] | null;
+            update?: string;
         };
         LogChunk: {
             /** Format: int64 */
@@ -2390,6 +2700,10 @@ export interface components {
             /** Format: int64 */
             machines: number;
             module: string;
+        };
+        NamedDigest: {
+            name: string;
+            sha256: string;
         };
         NewChannel: {
             digest?: components["schemas"]["ChannelDigest"];
@@ -2542,6 +2856,56 @@ export interface components {
             /** Format: int64 */
             version?: number;
         };
+        PatchFile: {
+            name: string;
+            sha256: string;
+            /** Format: int64 */
+            size: number;
+        };
+        PatchFix: {
+            cves?: string[] | null;
+            exploited?: boolean;
+            id: string;
+            modules?: string[] | null;
+            origin?: string;
+            possible?: string[] | null;
+            severity?: string;
+            /** Format: int64 */
+            size: number;
+            title?: string;
+        };
+        PatchFunction: {
+            change: string;
+            name: string;
+            object: string;
+            source?: string;
+        };
+        PatchProof: {
+            consoles: components["schemas"]["Console"][] | null;
+            proof: {
+                [key: string]: unknown;
+            };
+            sha256: string;
+        };
+        PatchProvenance: {
+            sha256: string;
+            statement: {
+                [key: string]: unknown;
+            };
+        };
+        PatchReplacement: {
+            fixes: string[] | null;
+            name: string;
+            path: string;
+            /** Format: int64 */
+            size: number;
+        };
+        PatchState: {
+            /** Format: int64 */
+            id: number;
+            /** Format: int32 */
+            version: number;
+        };
         Policy: {
             description?: string;
             exclusions?: components["schemas"]["Exclusion"][] | null;
@@ -2659,6 +3023,18 @@ export interface components {
         ReportsAnswer: {
             stored: string[] | null;
         };
+        Sample: {
+            /** Format: int64 */
+            at: number;
+            /** Format: int64 */
+            machines: number;
+            open?: {
+                [key: string]: number;
+            };
+            protections: {
+                [key: string]: number;
+            };
+        };
         Session: {
             address: string;
             agent?: string;
@@ -2685,6 +3061,13 @@ export interface components {
             /** Format: int64 */
             plan_machines?: number;
         };
+        SetWindow: {
+            /** Format: int64 */
+            from?: number;
+            note?: string;
+            /** Format: int64 */
+            until?: number;
+        };
         SignIn: {
             code?: string;
             name: string;
@@ -2709,6 +3092,94 @@ export interface components {
             /** Format: int64 */
             received: number;
             report: components["schemas"]["Report"];
+        };
+        SystemBlobs: {
+            /** Format: int64 */
+            answer_us: number;
+            /** Format: int64 */
+            free?: number;
+            kind: string;
+            /** Format: int64 */
+            total?: number;
+            where?: string;
+        };
+        SystemCheck: {
+            detail?: string;
+            id: string;
+            level: string;
+        };
+        SystemReport: {
+            /** Format: int64 */
+            at: number;
+            blobs: components["schemas"]["SystemBlobs"];
+            checks: components["schemas"]["SystemCheck"][] | null;
+            /** Format: int64 */
+            choice_age: number;
+            /** Format: int64 */
+            feed_age: number;
+            /** Format: int64 */
+            fleet: number;
+            /** Format: int64 */
+            memory: number;
+            /** Format: int64 */
+            oldest?: number;
+            /** Format: int64 */
+            queued: number;
+            roles: components["schemas"]["TrustRole"][] | null;
+            store: components["schemas"]["SystemStore"];
+            /** Format: int64 */
+            up: number;
+            url: string;
+            version: string;
+            /** Format: int64 */
+            waiters: number;
+            workers: components["schemas"]["WorkerInfo"][] | null;
+        };
+        SystemStore: {
+            /** Format: int64 */
+            answer_us: number;
+            engine: string;
+            /** Format: int64 */
+            schema: number;
+            /** Format: int64 */
+            size: number;
+            version?: string;
+        };
+        TargetCVE: {
+            code?: string;
+            excluded?: components["schemas"]["Leaves"][] | null;
+            open?: {
+                [key: string]: number;
+            };
+            patch?: string;
+            state: string;
+            target: string;
+            tiers?: string[] | null;
+            why?: string;
+        };
+        TargetInfo: {
+            /** Format: int64 */
+            cves?: number;
+            /** Format: int64 */
+            fixes?: number;
+            /** Format: int64 */
+            live?: number;
+            /** Format: int64 */
+            machines: number;
+            newest?: string;
+            /** Format: int64 */
+            patches: number;
+            /** Format: int64 */
+            reboot?: number;
+            release: string;
+            standing: string;
+            target: string;
+            tiers?: {
+                [key: string]: number;
+            };
+            to?: string;
+            updates?: string[] | null;
+            window?: components["schemas"]["CoverageWindow"];
         };
         TargetPreview: {
             build?: boolean;
@@ -2886,6 +3357,17 @@ export interface components {
             role: string;
             server: string;
             version: string;
+        };
+        WorkerInfo: {
+            job?: string;
+            name: string;
+            /** Format: int64 */
+            seen?: number;
+            /** Format: int64 */
+            since?: number;
+            stage?: string;
+            /** Format: int64 */
+            until?: number;
         };
         WorkerName: {
             worker: string;
@@ -3883,6 +4365,87 @@ export interface operations {
             };
         };
     };
+    "list-cves": {
+        parameters: {
+            query?: {
+                /** @description next of the page before */
+                after?: string;
+                /** @description only those known to be exploited */
+                exploited?: boolean;
+                limit?: number;
+                /** @description only those open on a machine on which somebody should do something */
+                open?: boolean;
+                /** @description by whose choice; the default policy's if empty */
+                policy?: string;
+                /** @description part of the name or of a fix's title */
+                q?: string;
+                /** @description at least this severe */
+                severity?: "low" | "medium" | "high" | "critical";
+                /** @description only those that stand so on a target */
+                state?: "reboot" | "build" | "excluded" | "possible" | "module" | "live" | "not-affected";
+                /** @description only those of which anything is known there, and only this column */
+                target?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CVEList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-cve": {
+        parameters: {
+            query?: {
+                /** @description by whose choice; the default policy's if empty */
+                policy?: string;
+            };
+            header?: never;
+            path: {
+                cve: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CVEDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     enroll: {
         parameters: {
             query?: never;
@@ -3935,6 +4498,37 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["Changed"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-history": {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
                 };
             };
             /** @description Error */
@@ -4274,6 +4868,8 @@ export interface operations {
             query?: {
                 /** @description next of the page before */
                 after?: string;
+                /** @description only those that have a fix of it */
+                cve?: string;
                 limit?: number;
                 target?: string;
                 tier?: string;
@@ -4408,6 +5004,71 @@ export interface operations {
             };
         };
     };
+    "get-livepatch-contents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LivePatchContents"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-livepatch-diff": {
+        parameters: {
+            query: {
+                /** @description id of the fix */
+                fix: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FixDiff"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "promote-livepatch": {
         parameters: {
             query?: never;
@@ -4430,6 +5091,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LivePatch"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-livepatch-proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PatchProof"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-livepatch-provenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PatchProvenance"];
                 };
             };
             /** @description Error */
@@ -5977,6 +6700,128 @@ export interface operations {
             204: {
                 headers: {
                     "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListTargetInfo"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "set-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                target: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetWindow"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TargetInfo"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "delete-window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                target: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content?: never;

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+)
+
+// census is the fleet counted by how machines stand. Nobody changes one.
+type census struct {
+	herds       map[herd]int
+	protections map[api.Protection]int
+	tally       *tally // nil: what is open can't be told now
+	choices     *choiceCount
+	at          time.Time
+
+	once sync.Once
+	open map[openKey]int // of the whole fleet, made when it is first wanted
+	work map[string]int
+	err  error
+}
+
+// herd is what machines have in common that are counted together.
+type herd struct {
+	group, tier string
+	word        api.Protection
+	at          situation
+}
+
+// openKey counts machines with a kernel on which a vulnerability is open.
+type openKey struct {
+	cve, release string
+	need         api.Need
+}
+
+// alike is all of a machine that stands asks for, but for the words.
+type alike struct {
+	shelf                   *shelf
+	buildID, patch          string
+	state                   api.State
+	version                 int
+	able, hold, gone, moved bool
+}
+
+// verdict is what stands said of it.
+type verdict struct {
+	word   api.Protection
+	target string
+}
+
+// judge says how machines stand. It asks stands once for those that are alike.
+type judge struct {
+	server   *Server
+	book     *book
+	now      time.Time
+	patience time.Duration
+	known    map[alike]verdict
+}
+
+func (s *Server) judge() *judge {
+	return &judge{server: s, book: s.book.Load(), now: s.now(), patience: patience(s.interval.Load()), known: map[alike]verdict{}}
+}
+
+// of counts a machine to its herd; false when it is enrolled no more.
+func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
+	st, tier, at := m.look(j.book)
+	if st.gone {
+		return herd{}, false, nil
+	}
+	shelf, err := j.server.shelves.get(ctx, tier, st.buildID, at.policy)
+	if err != nil {
+		return herd{}, false, err
+	}
+	key := alike{shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
+	v, ok := j.known[key]
+	if !ok {
+		v.word, v.target, _ = stands(st, shelf.index)
+		j.known[key] = v
+	}
+	at.should = v.target
+	h := herd{group: st.group, tier: tier, word: v.word, at: at}
+	if j.now.Sub(time.UnixMilli(st.seen)) > j.patience {
+		h.word = api.Silent
+	}
+	return h, true, nil
+}
+
+// count visits every machine, in memory.
+func (s *Server) count(ctx context.Context) *census {
+	c := &census{at: s.now(), herds: map[herd]int{}, protections: map[api.Protection]int{
+		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
+	}}
+	j := s.judge()
+	var failed error
+	s.fleet.each(func(m *member) {
+		h, here, err := j.of(ctx, m)
+		switch {
+		case err != nil:
+			failed = err
+		case here:
+			c.herds[h]++
+			c.protections[h.word]++
+		}
+	})
+	if failed == nil {
+		c.tally, failed = s.tally(ctx, c.herds)
+	}
+	if failed != nil {
+		c.tally = nil // half a count is worse than none
+		s.log.Warn("open vulnerabilities could not be counted", "err", failed)
+	}
+	var err error
+	if c.choices, err = s.countChoices(ctx); err != nil {
+		c.choices = nil
+		s.log.Warn("choices of policies could not be counted", "err", err)
+	}
+	return c
+}
+
+// tally counts machines by what is open on them.
+type tally struct {
+	policies map[string]*api.Exposure // by the policy's word
+	machines map[[2]string]int        // by need and the highest severity of what has it
+	worst    map[string]int           // by the highest severity of what somebody should do something about
+}
+
+func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) {
+	t := &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}, worst: map[string]int{}}
+	for at, n := range situations(herds, nil) {
+		open, err := s.exposed(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		t.add(at.policy, open, n)
+	}
+	return t, nil
+}
+
+// exposureOf counts the machines of a policy as they are now; nil: there are none.
+func (s *Server) exposureOf(ctx context.Context, word string) (*api.Exposure, error) {
+	herds := map[herd]int{}
+	j := s.judge()
+	var failed error
+	s.fleet.each(func(m *member) {
+		h, here, err := j.of(ctx, m)
+		if err != nil {
+			failed = err
+		} else if here && h.at.policy == word {
+			herds[h]++
+		}
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	t, err := s.tally(ctx, herds)
+	if err != nil {
+		return nil, err
+	}
+	return t.policies[word], nil
+}
+
+// situations counts machines by situation: of the groups that sees is true for,
+// and of all if it is nil.
+func situations(herds map[herd]int, sees func(group string) bool) map[situation]int {
+	out := map[situation]int{}
+	for h, n := range herds {
+		if sees == nil || sees(h.group) {
+			out[h.at] += n
+		}
+	}
+	return out
+}
+
+// add counts n machines.
+func (t *tally) add(policy string, open []api.OpenCVE, n int) {
+	worst := map[api.Need]string{} // open is ordered: the first of a need is its worst
+	first := ""
+	for _, o := range open {
+		if worst[o.Need] == "" {
+			worst[o.Need] = severityWord(o)
+		}
+		if first == "" && o.Need.Counts() {
+			first = severityWord(o)
+		}
+	}
+	x := t.policies[policy]
+	if x == nil {
+		x = &api.Exposure{Needs: map[api.Need]int{}, Worst: map[string]int{}}
+		t.policies[policy] = x
+	}
+	for need, severity := range worst {
+		x.Needs[need] += n
+		t.machines[[2]string{string(need), severity}] += n
+	}
+	if first != "" {
+		x.Machines += n
+		x.Worst[first] += n
+		t.worst[first] += n
+	}
+}
+
+// opened counts machines by the vulnerabilities that are open on them, and by
+// those of them that somebody should do something about.
+func (s *Server) opened(ctx context.Context, c *census, sees func(group string) bool) (map[openKey]int, map[string]int, error) {
+	if sees == nil {
+		c.once.Do(func() { c.open, c.work, c.err = s.countOpen(context.WithoutCancel(ctx), c, nil) })
+		return c.open, c.work, c.err
+	}
+	return s.countOpen(ctx, c, sees)
+}
+
+func (s *Server) countOpen(ctx context.Context, c *census, sees func(group string) bool) (map[openKey]int, map[string]int, error) {
+	if c.tally == nil {
+		return nil, nil, errUncounted
+	}
+	open, work := map[openKey]int{}, map[string]int{}
+	for at, n := range situations(c.herds, sees) {
+		all, err := s.exposed(ctx, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, o := range all {
+			open[openKey{o.CVE, at.release, o.Need}] += n
+			if o.Need.Counts() {
+				work[o.CVE] += n
+			}
+		}
+	}
+	return open, work, nil
+}
+
+// errUncounted is why nothing can be said of the machines; the log says more.
+var errUncounted = errors.New("what is open on the machines can't be counted now")
+
+// fleetCollector computes what is not counted but is.
+type fleetCollector struct {
+	server *Server
+
+	mu    sync.Mutex
+	last  *census
+	when  time.Time
+	asked time.Time
+	due   chan struct{} // somebody asked for what is older than fleetCountsFor
+}
+
+// A count of a large fleet visits every machine: not more often than the first.
+// What is asked for meanwhile is the last one, and a newer one is made for those
+// who ask next; nobody gets one that is older than the second.
+const (
+	fleetCountsFor = 15 * time.Second
+	fleetCountsTop = 2 * time.Minute
+)
+
+// counts is the fleet, counted not long ago.
+func (c *fleetCollector) counts(ctx context.Context) *census {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := time.Since(c.when)
+	if c.last != nil && age <= fleetCountsTop {
+		if age > fleetCountsFor {
+			poke(c.due)
+		}
+		return c.last
+	}
+	return c.renew(ctx)
+}
+
+// renew counts; the caller holds the lock.
+func (c *fleetCollector) renew(ctx context.Context) *census {
+	c.last = c.server.count(ctx)
+	c.when = time.Now()
+	return c.last
+}
+
+// keep counts in the background when somebody asked, until ctx ends.
+func (c *fleetCollector) keep(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.due:
+		}
+		n := c.server.count(ctx) // without the lock: others get the last one
+		if ctx.Err() != nil {
+			return
+		}
+		_, _, _ = c.server.opened(ctx, n, nil) // who asks has it at once; its error is told again
+		c.mu.Lock()
+		c.last, c.when = n, time.Now()
+		c.mu.Unlock()
+	}
+}
