@@ -35,9 +35,10 @@ type initOptions struct {
 	threshold      int
 	tier           string
 	group          string
+	admin          string
 }
 
-// initResult is what init made, with the two secrets that are told once.
+// initResult is what init made, with the three secrets that are told once.
 type initResult struct {
 	Dir      string   `json:"dir"`
 	URL      string   `json:"url"`
@@ -48,6 +49,9 @@ type initResult struct {
 	Root     string   `json:"root_sha256"`
 	RootKeys []string `json:"root_keys"`
 	Unlocked bool     `json:"root_keys_unlocked,omitempty"`
+	Admin    string   `json:"admin"` // the first person
+	Link     string   `json:"admin_link"`
+	Until    int64    `json:"admin_link_expires"`
 }
 
 // enrollLife is how long the token that init makes is good for.
@@ -62,8 +66,9 @@ func newInitCommand(a *app) *cobra.Command {
 certificates, the keys that sign what machines load, and the database. It
 changes nothing that is there.
 
-It prints the token of the first operator and the word that the first machines
-enroll with, once. The root keys are written to offline/, locked with a
+It prints, once, the token of the first operator, for tsugictl; the word that
+the first machines enroll with; and the link with which the first admin comes
+into the console. The root keys are written to offline/, locked with a
 passphrase: carry that directory away, to two places that are not this
 machine. They are needed to change other keys, not from day to day.
 
@@ -86,6 +91,7 @@ says so; it becomes the server's server.yaml.`,
 	f.IntVar(&o.threshold, "threshold", 0, "root keys that must sign a new root (default more than half)")
 	f.StringVar(&o.tier, "tier", "", "tier of the first machines (default the last one, stable)")
 	f.StringVar(&o.group, "group", "", "group of the first machines")
+	f.StringVar(&o.admin, "admin", "owner", "name that the first admin signs in with")
 	return cmd
 }
 
@@ -251,7 +257,16 @@ func (a *app) make(ctx context.Context, c *config.Config, o initOptions, passphr
 	if err := service.Init(ctx, keys.Root); err != nil {
 		return err
 	}
-	return firstSecrets(ctx, db, o, r)
+	if err := firstSecrets(ctx, db, o, r); err != nil {
+		return err
+	}
+	persons, err := openPeople(c, db, keys.Keys.Identity)
+	if err != nil {
+		return err
+	}
+	first, err := persons.FirstAdmin(ctx, localActor(), o.admin)
+	r.Admin, r.Link, r.Until = first.Name, first.Link, first.Expires
+	return err
 }
 
 // firstSecrets makes the first operator and the first enrolment token.
@@ -284,7 +299,6 @@ func initText(r initResult) string {
 	fmt.Fprintf(&b, "                     and give it this token: %s\n", r.Operator)
 	fmt.Fprintf(&b, "Enroll machines:     tsugi enroll %s\n", r.Enroll)
 	fmt.Fprintf(&b, "                     (into tier %s; good for %d days)\n\n", r.Tier, int(enrollLife/(24*time.Hour)))
-	b.WriteString("Both secrets are shown this once.\n\n")
 	b.WriteString("Carry the root keys away, to two places that are not this machine, and remove\nthem here; whoever has them can replace every other key:\n")
 	for _, k := range r.RootKeys {
 		b.WriteString("  " + k + "\n")
@@ -292,6 +306,8 @@ func initText(r initResult) string {
 	if r.Unlocked {
 		b.WriteString("They are not locked with a passphrase: good for a trial and nothing else.\n")
 	}
+	fmt.Fprintf(&b, "\nWhen it runs, open this link in a browser, choose a password, and you are %s,\nits first admin (good once, until %s):\n  %s\n", ui.Bold(r.Admin), minute(r.Until), r.Link)
+	b.WriteString("\nThe token, the word and the link are shown this once. tsugi-server user link " + r.Admin + "\nmakes another link.\n")
 	return b.String()
 }
 

@@ -65,7 +65,7 @@ Exit codes:
 	command.Group(root, "Running a server:",
 		newInitCommand(a), newServeCommand(a), newWorkerCommand(a))
 	command.Group(root, "Looking after it:",
-		newStatusCommand(a), newConfigCommand(a), newOperatorCommand(a), newAuditCommand(a), newCACommand(a),
+		newStatusCommand(a), newConfigCommand(a), newUserCommand(a), newOperatorCommand(a), newAuditCommand(a), newCACommand(a),
 		newBackupCommand(a), newRestoreCommand(a))
 	command.Group(root, "About the program:", a.Codes(), a.Version())
 	root.AddCommand(a.Man())
