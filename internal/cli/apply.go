@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/api/client"
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fleetfile"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
@@ -30,6 +31,8 @@ type appliedStep struct {
 	// Token and Enroll are of a new token; Enroll is told this once.
 	Token  string `json:"token,omitempty"`
 	Enroll string `json:"enroll,omitempty"`
+	// Secret is of a new webhook, told this once.
+	Secret string `json:"secret,omitempty"`
 }
 
 func newApplyCommand(a *app) *cobra.Command {
@@ -38,7 +41,7 @@ func newApplyCommand(a *app) *cobra.Command {
 	var dry, export bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Bring tiers, policies, groups and tokens to what a file says",
+		Short: "Bring tiers, policies, groups, tokens and channels to what a file says",
 		Long: `apply compares a fleet file with what the server has and does what is missing,
 in an order in which it can be done. It may be run as often as you like: when
 everything is as the file says, it changes nothing. When it is interrupted,
@@ -59,7 +62,9 @@ machines that came with it stay.
   groups:
     db: {policy: databases}
   tokens:
-    web: {tier: stable, group: web, limit: 50, expires: 2027-01-31}`,
+    web: {tier: stable, group: web, limit: 50, expires: 2027-01-31}
+  channels:
+    on call: {to: [https://hooks.example.com/tsugi], least: urgent}`,
 		Example: "  tsugictl apply --export > fleet.yaml\n  tsugictl apply -f fleet.yaml --dry-run\n  tsugictl apply -f fleet.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,7 +83,7 @@ machines that came with it stay.
 			if err != nil {
 				return err
 			}
-			have, err := haveOf(cmd.Context(), c)
+			have, err := haveOf(cmd.Context(), c, f.Channels != nil)
 			if err != nil {
 				return err
 			}
@@ -106,7 +111,11 @@ func (a *app) exportFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	have, err := haveOf(ctx, c)
+	have, err := haveOf(ctx, c, true)
+	if code.Of(err) == "TS7604" {
+		a.Term.Say("channels are left out: only an admin sees them")
+		have, err = haveOf(ctx, c, false)
+	}
 	if err != nil {
 		return err
 	}
@@ -121,8 +130,9 @@ func (a *app) exportFleet(ctx context.Context) error {
 	return a.Show("fleet-file", string(text), func() string { return string(text) })
 }
 
-// haveOf asks the server for all that a plan looks at.
-func haveOf(ctx context.Context, c *client.Client) (fleetfile.Have, error) {
+// haveOf asks the server for all that a plan looks at. Channels are shown to
+// admins alone, and asked for only where the file has any.
+func haveOf(ctx context.Context, c *client.Client, channels bool) (fleetfile.Have, error) {
 	var have fleetfile.Have
 	tiers, err := c.Tiers(ctx)
 	if err != nil {
@@ -136,7 +146,15 @@ func haveOf(ctx context.Context, c *client.Client) (fleetfile.Have, error) {
 	if err != nil {
 		return have, err
 	}
-	return fleetfile.Have{Tiers: tiers.Items, Policies: policies.Items, Tokens: tokens.Items}, nil
+	have = fleetfile.Have{Tiers: tiers.Items, Policies: policies.Items, Tokens: tokens.Items}
+	if channels {
+		list, err := c.Channels(ctx)
+		if err != nil {
+			return have, err
+		}
+		have.Channels = list.Items
+	}
+	return have, nil
 }
 
 // apply does a plan, step by step. What was done is told also when a step
@@ -163,7 +181,11 @@ func (a *app) apply(ctx context.Context, srv fleetfile.Server, plan *fleetfile.P
 		if !dry {
 			made, err := s.Run(ctx, srv)
 			if made != nil {
-				s.Token, s.Enroll = made.ID, made.Enroll
+				if s.Kind == fleetfile.KindToken {
+					s.Token, s.Enroll = made.ID, made.Enroll
+				} else {
+					s.Secret = made.Secret
+				}
 			}
 			if err != nil {
 				failed = fmt.Errorf("%s %s %s: %w", s.Do, s.Kind, s.Name, err)
@@ -215,6 +237,9 @@ func differenceText(d fleetfile.Difference) string {
 }
 
 func enrolText(s *appliedStep) string {
+	if s.Secret != "" {
+		return "  the receiver checks signatures with this secret, told this once: " + s.Secret + "\n"
+	}
 	if s.Enroll == "" {
 		return ""
 	}

@@ -19,7 +19,7 @@ import (
 // a file is carried out whole or not begun.
 const (
 	maxGroup, maxToken, maxText, maxExclusions, maxExtra, maxFix, maxOwner = 100, 100, 1000, 1000, 20, 200, 200
-	maxPolicies, maxGroups, maxTokens, maxTiers                            = 1000, 10_000, 1000, 32
+	maxPolicies, maxGroups, maxTokens, maxTiers, maxChannels               = 1000, 10_000, 1000, 32, 100
 )
 
 // checker collects all that is wrong with a file: who corrects it wants to know
@@ -42,6 +42,7 @@ func (f *File) check(name string) error {
 	c.count("policies", len(f.Policies), maxPolicies)
 	c.count("groups", len(f.Groups), maxGroups)
 	c.count("tokens", len(f.Tokens), maxTokens)
+	c.count("channels", len(f.Channels), maxChannels)
 	if f.Tiers != nil && len(f.Tiers) == 0 {
 		c.bad("tiers", "there is at least one")
 	}
@@ -65,6 +66,9 @@ func (f *File) check(name string) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.Tokens)) {
 		c.token("tokens."+key, key, f.Tokens[key])
+	}
+	for _, key := range slices.Sorted(maps.Keys(f.Channels)) {
+		c.channel("channels."+key, key, f.Channels[key])
 	}
 	return errors.Join(c.errs...)
 }

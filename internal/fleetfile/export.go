@@ -33,6 +33,12 @@ func Export(have Have, now time.Time) (f *File, notes []string) {
 			f.Groups[g] = Group{Policy: p.Name}
 		}
 	}
+	for _, c := range have.Channels {
+		if f.Channels == nil {
+			f.Channels = map[string]Channel{}
+		}
+		f.Channels[c.Name] = unwireChannel(c.ChannelSettings)
+	}
 	unlike := map[string]int{}
 	for _, t := range have.Tokens {
 		if t.Revoked != 0 || t.Expires != 0 && t.Expires <= now.UnixMilli() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fleetfile is how a fleet is declared: a YAML file says which tiers,
-// policies, groups and enrolment tokens there shall be, and what a server has
+// policies, groups, enrolment tokens and channels of notifications there shall be, and what a server has
 // is brought to that, as often as anybody likes.
 //
 // Parse reads the file and refuses what it does not know, Plan compares it with
@@ -49,6 +49,7 @@ type File struct {
 	Policies map[string]selection.Policy `yaml:"policies,omitempty"`
 	Groups   map[string]Group            `yaml:"groups,omitempty"`
 	Tokens   map[string]Token            `yaml:"tokens,omitempty"`
+	Channels map[string]Channel          `yaml:"channels,omitempty"`
 }
 
 // Group is what the machines of a group have in common.

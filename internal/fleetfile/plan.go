@@ -17,6 +17,7 @@ type Have struct {
 	Tiers    []api.Tier
 	Policies []api.PolicyInfo // the default one among them
 	Tokens   []api.Token      // revoked ones too
+	Channels []api.Channel
 }
 
 // Options are wishes about a plan.
@@ -46,6 +47,8 @@ const (
 	KindPolicy Kind = "policy"
 	KindGroups Kind = "groups" // Name is the policy that they get
 	KindToken  Kind = "token"
+
+	KindChannel Kind = "channel"
 )
 
 // Step is one thing that has to be done. Its words are for people and scripts;
@@ -62,6 +65,9 @@ type Step struct {
 	groups []string
 	token  api.NewToken
 	revoke []string // ids
+
+	channel api.ChannelSettings
+	id      string // of the channel that is there
 }
 
 // Difference is one thing that will be another. From is empty where there was
@@ -89,6 +95,7 @@ func (f *File) Plan(have Have, now time.Time, o Options) (*Plan, error) {
 	p.policies()
 	p.groups()
 	p.tokens()
+	p.channels()
 	p.end()
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)

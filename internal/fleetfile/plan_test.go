@@ -392,7 +392,7 @@ func (s *server) run(t fataler, p *Plan, n int) {
 }
 
 func (s *server) copy() Have {
-	out := Have{Tiers: slices.Clone(s.have.Tiers), Tokens: slices.Clone(s.have.Tokens)}
+	out := Have{Tiers: slices.Clone(s.have.Tiers), Tokens: slices.Clone(s.have.Tokens), Channels: slices.Clone(s.have.Channels)}
 	for _, p := range s.have.Policies {
 		p.Groups = slices.Clone(p.Groups)
 		out.Policies = append(out.Policies, p)
@@ -586,4 +586,30 @@ func (s *server) RevokeToken(_ context.Context, id string) error {
 		}
 	}
 	return errors.New("token that is not revoked")
+}
+
+func (s *server) CreateChannel(_ context.Context, n api.NewChannel) (*api.ChannelMade, error) {
+	s.made++
+	c := api.Channel{ID: fmt.Sprint("channel", s.made), ChannelSettings: n.ChannelSettings}
+	s.have.Channels = append(s.have.Channels, c)
+	return &api.ChannelMade{Channel: c, Secret: "whsec_x"}, nil
+}
+
+func (s *server) SetChannel(_ context.Context, id string, to api.ChannelSettings) (*api.Channel, error) {
+	for i := range s.have.Channels {
+		if s.have.Channels[i].ID == id {
+			s.have.Channels[i].ChannelSettings = to
+			return &s.have.Channels[i], nil
+		}
+	}
+	return nil, fmt.Errorf("no channel %s", id)
+}
+
+func (s *server) DeleteChannel(_ context.Context, id string) error {
+	n := len(s.have.Channels)
+	s.have.Channels = slices.DeleteFunc(s.have.Channels, func(c api.Channel) bool { return c.ID == id })
+	if len(s.have.Channels) == n {
+		return fmt.Errorf("no channel %s", id)
+	}
+	return nil
 }

@@ -18,11 +18,21 @@ type Server interface {
 	DeletePolicy(ctx context.Context, name string) error
 	CreateToken(context.Context, api.NewToken) (*api.TokenMade, error)
 	RevokeToken(ctx context.Context, id string) error
+	CreateChannel(context.Context, api.NewChannel) (*api.ChannelMade, error)
+	SetChannel(ctx context.Context, id string, s api.ChannelSettings) (*api.Channel, error)
+	DeleteChannel(ctx context.Context, id string) error
 }
 
-// Run does the step. made is the new token of a step that makes one: its word is
-// told this once, also when err says that an old token could not be revoked.
-func (s *Step) Run(ctx context.Context, srv Server) (made *api.TokenMade, err error) {
+// Made is what a step has made and is told this once.
+type Made struct {
+	ID     string
+	Enroll string // of a token: the enrolment word
+	Secret string // of a token, or of a webhook
+}
+
+// Run does the step. made is of a step that makes a token or a channel: it is
+// there also when err says that an old token could not be revoked.
+func (s *Step) Run(ctx context.Context, srv Server) (made *Made, err error) {
 	switch s.Kind {
 	case KindTier:
 		if s.Do == Remove {
@@ -41,9 +51,11 @@ func (s *Step) Run(ctx context.Context, srv Server) (made *api.TokenMade, err er
 		return nil, err
 	case KindToken:
 		if s.Do != Remove {
-			if made, err = srv.CreateToken(ctx, s.token); err != nil {
+			t, err := srv.CreateToken(ctx, s.token)
+			if err != nil {
 				return nil, err
 			}
+			made = &Made{ID: t.ID, Enroll: t.Enroll, Secret: t.Secret}
 		}
 		for _, id := range s.revoke {
 			if err := srv.RevokeToken(ctx, id); err != nil {
@@ -51,6 +63,22 @@ func (s *Step) Run(ctx context.Context, srv Server) (made *api.TokenMade, err er
 			}
 		}
 		return made, nil
+	case KindChannel:
+		switch s.Do {
+		case Change:
+			_, err := srv.SetChannel(ctx, s.id, s.channel)
+			return nil, err
+		case Remove, Replace:
+			if err := srv.DeleteChannel(ctx, s.id); err != nil || s.Do == Remove {
+				return nil, err
+			}
+		case Create:
+		}
+		c, err := srv.CreateChannel(ctx, api.NewChannel{ChannelSettings: s.channel})
+		if err != nil {
+			return nil, err
+		}
+		return &Made{ID: c.ID, Secret: c.Secret}, nil
 	}
 	return nil, fmt.Errorf("step of kind %q", s.Kind)
 }
