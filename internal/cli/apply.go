@@ -112,7 +112,7 @@ func (a *app) exportFleet(ctx context.Context) error {
 		return err
 	}
 	have, err := haveOf(ctx, c, true)
-	if code.Of(err) == "TS7604" {
+	if code.Of(err) == "TS8202" {
 		a.Term.Say("channels are left out: only an admin sees them")
 		have, err = haveOf(ctx, c, false)
 	}
