@@ -18,4 +18,7 @@ type Whoami struct {
 	Role    string `json:"role"`
 	Server  string `json:"server"`  // its URL, as machines are told it
 	Version string `json:"version"` // of the program
+	// May are the permissions, each with the groups of machines that it is for;
+	// none named is the whole fleet.
+	May map[string][]string `json:"may"`
 }

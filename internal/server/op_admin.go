@@ -23,7 +23,7 @@ type reportsInput struct {
 func (s *Server) adminOperations(o *operations) {
 	answer(o, op{id: "whoami", method: "GET", path: "/v1/whoami", summary: "Whose credential this is", may: look},
 		func(_ context.Context, who operator, _ *none) (api.Whoami, error) {
-			return api.Whoami{Name: who.name, Role: who.role, Server: s.opts.URL, Version: s.opts.Version}, nil
+			return api.Whoami{Name: who.name, Role: who.role, Server: s.opts.URL, Version: s.opts.Version, May: mayOf(who)}, nil
 		})
 	answer(o, op{id: "list-operators", method: "GET", path: "/v1/operators", summary: "Operators, without their credentials", may: look},
 		func(ctx context.Context, _ operator, _ *none) (api.List[api.Operator], error) {
@@ -45,6 +45,15 @@ func (s *Server) adminOperations(o *operations) {
 		})
 	answer(o, op{id: "get-trust", method: "GET", path: "/v1/trust", summary: "How the TUF repository stands", may: look},
 		func(ctx context.Context, _ operator, _ *none) (api.Trust, error) { return s.trust(ctx) })
+}
+
+// mayOf is what a caller has, for consoles.
+func mayOf(who operator) map[string][]string {
+	may := map[string][]string{}
+	for p, groups := range who.caller.Subject.May() {
+		may[string(p)] = groups
+	}
+	return may
 }
 
 func operatorOf(o store.Operator) api.Operator {

@@ -202,6 +202,8 @@ func TestTiersTokensAndOperators(t *testing.T) {
 
 	me, err := s.admin.Whoami(ctx)
 	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(me.May["people"], []string{}))
+	me.May = nil
 	qt.Check(t, qt.DeepEquals(*me, api.Whoami{Name: "ann", Role: "admin", Server: s.web.URL, Version: "test"}))
 	tr, err := s.admin.Trust(ctx)
 	qt.Assert(t, qt.IsNil(err))

@@ -4,14 +4,18 @@ import './app.css';
 import { localStorageColorSchemeManager, MantineProvider } from '@mantine/core';
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
 import { RouterProvider } from '@tanstack/react-router';
-import { StrictMode, useEffect, useSyncExternalStore } from 'react';
+import { StrictMode, useEffect, useRef, useSyncExternalStore } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Fault } from './api/client';
+import { listen } from './api/events';
+import { whoami } from './api/queries';
 import { session } from './api/session';
 import { startLanguage } from './i18n';
 import { router } from './router';
 import { theme } from './theme';
+import { OneTimeLink } from './ui/link';
 import { Login } from './ui/login';
+import { Proof } from './ui/proof';
 import { Toasts } from './ui/toast';
 
 // The server gives each page a nonce; style sheets that are written here carry it.
@@ -31,15 +35,35 @@ const client = new QueryClient({
   },
 });
 
+// boot finds out whether somebody is signed in already.
+async function boot() {
+  try {
+    const who = await client.fetchQuery({ ...whoami, retry: 1 });
+    client.setQueryData(whoami.queryKey, who);
+    session.start(session.credential);
+  } catch (e) {
+    // A server that does not answer has signed nobody out: the pages say so.
+    if (e instanceof Fault && (e.status === 0 || e.status >= 500)) session.start(session.credential);
+    else session.end();
+  }
+}
+
 function App() {
-  const credential = useSyncExternalStore(session.subscribe, () => session.credential);
+  const standing = useSyncExternalStore(session.subscribe, () => session.standing);
+  const epoch = useSyncExternalStore(session.subscribe, () => session.epoch);
+  const before = useRef(epoch);
   useEffect(() => {
-    if (credential === '') client.clear(); // the next person sees nothing of this one
-  }, [credential]);
-  return credential === '' ? <Login /> : <RouterProvider router={router} />;
+    if (before.current !== epoch && before.current > 0) client.clear(); // the next person sees nothing of this one
+    before.current = epoch;
+    return standing === 'in' ? listen(client) : undefined;
+  }, [standing, epoch]);
+  if (window.location.pathname === '/console/link') return <OneTimeLink />;
+  if (standing === 'asking') return null;
+  return standing === 'in' ? <RouterProvider router={router} /> : <Login />;
 }
 
 await startLanguage();
+void boot();
 createRoot(document.getElementById('root') as HTMLElement).render(
   <StrictMode>
     <MantineProvider
@@ -50,6 +74,7 @@ createRoot(document.getElementById('root') as HTMLElement).render(
     >
       <QueryClientProvider client={client}>
         <App />
+        <Proof />
         <Toasts />
       </QueryClientProvider>
     </MantineProvider>

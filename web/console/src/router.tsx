@@ -94,6 +94,18 @@ const routes = [
     validateSearch: words('after'),
     component: page(async () => (await import('./pages/audit')).Audit),
   }),
+  createRoute({ getParentRoute: () => root, path: '/account', component: page(async () => (await import('./pages/account')).Account) }),
+  createRoute({ getParentRoute: () => root, path: '/users', component: page(async () => (await import('./pages/users')).Users) }),
+  createRoute({ getParentRoute: () => root, path: '/users/$id', component: page(async () => (await import('./pages/user')).User) }),
+  createRoute({ getParentRoute: () => root, path: '/sessions', component: page(async () => (await import('./pages/sessions')).Sessions) }),
+  createRoute({ getParentRoute: () => root, path: '/keys', component: page(async () => (await import('./pages/keys')).Keys) }),
+  createRoute({
+    getParentRoute: () => root,
+    path: '/approvals',
+    validateSearch: words('all', 'after'),
+    component: page(async () => (await import('./pages/approvals')).Approvals),
+  }),
+  createRoute({ getParentRoute: () => root, path: '/notifications', component: page(async () => (await import('./pages/notifications')).Notifications) }),
   createRoute({ getParentRoute: () => root, path: '/settings', component: page(async () => (await import('./pages/settings')).Settings) }),
 ] as const;
 

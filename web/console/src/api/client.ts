@@ -7,14 +7,30 @@ export type Schemas = components['schemas'];
 
 export const api = createClient<paths>({ baseUrl: '', credentials: 'same-origin' });
 
+// What says that who asks is signed in no more. Other answers with 401 are of
+// a wrong password, or of a second factor that is wanted.
+const over = new Set(['TS7603', 'TS8201']);
+const epochs = new Map<string, number>();
+
 api.use({
-  onRequest({ request }) {
-    if (session.credential !== '') request.headers.set('Authorization', `Bearer ${session.credential}`);
+  onRequest({ request, id }) {
+    epochs.set(id, session.epoch);
+    if (session.credential !== '' && !request.headers.has('Authorization')) request.headers.set('Authorization', `Bearer ${session.credential}`);
     return request;
   },
-  onResponse({ request, response }) {
-    const mine = request.headers.get('Authorization') === `Bearer ${session.credential}`;
-    if (response.status === 401 && mine) session.end(true);
+  async onResponse({ response, id }) {
+    const mine = epochs.get(id) === session.epoch;
+    epochs.delete(id);
+    if (response.status !== 401 || !mine) return undefined;
+    const e = (await response
+      .clone()
+      .json()
+      .catch(() => ({}))) as { code?: string };
+    if (over.has(e.code ?? '')) session.end(true);
+    return undefined;
+  },
+  onError({ id }) {
+    epochs.delete(id);
     return undefined;
   },
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { keepPreviousData, queryOptions } from '@tanstack/react-query';
 import { api, ask } from './client';
+import { stream } from './events';
 import type { operations } from './schema';
 
 type Query<Op extends keyof operations> = NonNullable<operations[Op]['parameters']['query']>;
@@ -9,13 +10,14 @@ export type LivePatchQuery = Query<'list-livepatches'>;
 export type JobQuery = Query<'list-jobs'>;
 export type ReportQuery = Query<'list-reports'>;
 
-// How often a page that is looked at asks again.
-const soon = 5_000;
-const often = 15_000;
-const seldom = 60_000;
+// How often a page that is looked at asks again: seldom while the server tells
+// what changes.
+export const soon = () => (stream.on ? 30_000 : 5_000);
+export const often = () => (stream.on ? 60_000 : 15_000);
+export const seldom = 60_000;
 
 // clean leaves out what was not asked about: the API refuses empty words.
-function clean<T extends object>(q: T): T {
+export function clean<T extends object>(q: T): T {
   return Object.fromEntries(Object.entries(q).filter(([, v]) => v !== undefined && v !== '')) as T;
 }
 

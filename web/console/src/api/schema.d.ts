@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 9491514f781d573b81dd6f83184c87edfc54a00effcbb20b13746191cd7fb9c4
+// Of docs/openapi.yaml 6b8d75032989ceab212cc4665a8c233f0eeb200aaf062eaa9d15fd94e0a81dc6
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -3353,6 +3353,9 @@ export interface components {
             totp: boolean;
         };
         Whoami: {
+            may: {
+                [key: string]: string[] | null;
+            };
             name: string;
             role: string;
             server: string;

@@ -20,7 +20,7 @@ export function Job() {
   const t = useT();
   const { id } = here.useParams();
   const q = useQuery(job(id));
-  const may = useMay();
+  const may = useMay('build');
   const j = q.data;
   return (
     <Page

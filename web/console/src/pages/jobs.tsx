@@ -21,7 +21,7 @@ export function Jobs() {
   const t = useT();
   const search = here.useSearch();
   const navigate = here.useNavigate();
-  const may = useMay();
+  const may = useMay('build');
   const state: JobQuery['state'] = states.find((s) => s === search.state);
   const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
   const q = useQuery(jobs({ state, after: search.after, limit: 50 }));

@@ -22,7 +22,7 @@ export function LivePatch() {
   const t = useT();
   const { id } = here.useParams();
   const q = useQuery(livePatch(id));
-  const may = useMay();
+  const may = useMay('stop'); // all who may promote may stop
   return (
     <Page
       title={id}
@@ -192,6 +192,7 @@ function Reports({ id }: { id: string }) {
 
 function Actions({ p }: { p: Schemas['LivePatch'] }) {
   const t = useT();
+  const mayPromote = useMay('rollouts');
   const all = useQuery(tiers).data?.items ?? [];
   const rank = Math.max(0, ...all.filter((x) => p.tiers?.includes(x.name)).map((x) => x.rank));
   const higher = all.filter((x) => !p.tiers?.includes(x.name));
@@ -202,7 +203,7 @@ function Actions({ p }: { p: Schemas['LivePatch'] }) {
   const path = { path: { id: p.id } };
   return (
     <Group gap="xs">
-      {higher.length > 0 && !p.blocked && (
+      {mayPromote && higher.length > 0 && !p.blocked && (
         <Dialog
           button={t.livePatch.promote}
           buttonProps={{ variant: 'filled' }}
@@ -222,7 +223,7 @@ function Actions({ p }: { p: Schemas['LivePatch'] }) {
         </Dialog>
       )}
       {p.blocked ? (
-        <Dialog
+        mayPromote && <Dialog
           button={t.livePatch.unblock}
           title={t.livePatch.unblockTitle(p.id)}
           go={t.livePatch.unblock}
@@ -250,7 +251,7 @@ function Actions({ p }: { p: Schemas['LivePatch'] }) {
           <Switch label={t.livePatch.recall} description={t.livePatch.recallHelp} checked={recall} onChange={(e) => setRecall(e.currentTarget.checked)} />
         </Dialog>
       )}
-      {(p.tiers?.length ?? 0) > 0 && <Revert p={p} />}
+      {mayPromote && (p.tiers?.length ?? 0) > 0 && <Revert p={p} />}
     </Group>
   );
 }

@@ -21,7 +21,7 @@ export function LivePatches() {
   const t = useT();
   const search = here.useSearch();
   const navigate = here.useNavigate();
-  const may = useMay();
+  const may = useMay('publish');
   const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
   const q = useQuery(livePatches({ ...search, limit: size }));
   const known = useQuery(tiers).data?.items ?? [];

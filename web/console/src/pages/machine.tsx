@@ -20,8 +20,8 @@ export function Machine() {
   const t = useT();
   const { id } = here.useParams();
   const q = useQuery(machine(id));
-  const may = useMay();
   const m = q.data;
+  const may = useMay('machines', m?.group);
   return (
     <Page
       title={m?.hostname ?? id}

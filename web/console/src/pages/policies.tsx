@@ -15,7 +15,7 @@ import { Fields, ready, type Text } from './policyfields';
 
 export function Policies() {
   const t = useT();
-  const may = useMay();
+  const may = useMay('policies');
   return (
     <Page title={t.policies.title} about={t.policies.about} actions={may && <Make />}>
       <Loaded query={useQuery(policies)} lines={6}>

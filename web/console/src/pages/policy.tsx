@@ -23,7 +23,7 @@ export function Policy() {
   const t = useT();
   const { name } = here.useParams();
   const q = useQuery(policy(name));
-  const may = useMay();
+  const may = useMay('policies');
   return (
     <Page
       title={name}

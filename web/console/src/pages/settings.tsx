@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NativeSelect, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
-import { operators, settings, trust, whoami } from '../api/queries';
+import { settings, trust, whoami } from '../api/queries';
 import { count, duration } from '../format';
-import { useT, word } from '../i18n';
-import { Dialog, Help, NumberField, Secret, useMay } from '../ui/act';
+import { useT } from '../i18n';
+import { Dialog, NumberField, useMay } from '../ui/act';
 import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
@@ -14,10 +13,9 @@ import { Mono, Time } from '../ui/words';
 
 export function Settings() {
   const t = useT();
-  const may = useMay();
+  const may = useMay('tiers');
   const who = useQuery(whoami);
   const q = useQuery(settings);
-  const [secret, setSecret] = useState('');
   return (
     <Page title={t.settings.title}>
       <div className="stack">
@@ -32,25 +30,6 @@ export function Settings() {
               />
             )}
           </Loaded>
-        </Section>
-        <Section title={t.settings.operators} actions={may && <MakeOperator onMade={(o) => setSecret(o.secret)} />}>
-          <Loaded query={useQuery(operators)}>
-            {(l) => (
-              <Table
-                caption={t.settings.operators}
-                rows={l.items ?? []}
-                id={(o) => o.id}
-                columns={[
-                  { name: t.tokens.name, cell: (o) => o.name },
-                  { name: t.settings.role, cell: (o) => word(t.role, o.role) },
-                  { name: t.livePatch.created, cell: (o) => <Time at={o.created} /> },
-                  { name: t.tokens.revoked, cell: (o) => <Time at={o.revoked} /> },
-                  ...(may ? [{ name: '', right: true, cell: (o: Schemas['Operator']) => !o.revoked && <RevokeOperator o={o} /> }] : []),
-                ]}
-              />
-            )}
-          </Loaded>
-          <Secret title={t.settings.operatorMade} help={t.settings.operatorMadeHelp} text={secret} onClose={() => setSecret('')} />
         </Section>
         <Section title={t.settings.trust}>
           <Loaded query={useQuery(trust)}>
@@ -83,7 +62,7 @@ export function Settings() {
                 of={[
                   [t.settings.url, w.server],
                   [t.livePatch.version, w.version],
-                  [t.settings.you, `${w.name} (${word(t.role, w.role)})`],
+                  [t.settings.you, w.name],
                 ]}
               />
             )}
@@ -121,53 +100,6 @@ function Change({ s }: { s: Schemas['Settings'] }) {
     >
       <NumberField label={t.settings.intervalSeconds} description={t.settings.intervalHelp} min={10} max={86_400} value={interval} onChange={setInterval} />
       <NumberField label={t.settings.plan} description={t.settings.planHelp} min={0} value={plan} onChange={setPlan} />
-    </Dialog>
-  );
-}
-
-const roles = ['admin', 'reader', 'worker'] as const;
-
-function MakeOperator({ onMade }: { onMade: (o: Schemas['OperatorMade']) => void }) {
-  const t = useT();
-  const [name, setName] = useState('');
-  const [role, setRole] = useState<(typeof roles)[number]>('reader');
-  return (
-    <Dialog
-      button={t.settings.makeOperator}
-      title={t.settings.makeOperator}
-      go={t.settings.makeOperator}
-      ready={name.trim() !== ''}
-      onOpen={() => {
-        setName('');
-        setRole('reader');
-      }}
-      act={() => ask(api.POST('/v1/operators', { body: { name: name.trim(), role } }))}
-      after={onMade}
-    >
-      <TextInput label={t.tokens.name} required value={name} onChange={(e) => setName(e.currentTarget.value)} data-autofocus maxLength={100} />
-      <NativeSelect
-        label={t.settings.role}
-        value={role}
-        onChange={(e) => setRole(roles.find((r) => r === e.currentTarget.value) ?? 'reader')}
-        data={roles.map((r) => ({ value: r, label: word(t.role, r) }))}
-      />
-    </Dialog>
-  );
-}
-
-function RevokeOperator({ o }: { o: Schemas['Operator'] }) {
-  const t = useT();
-  return (
-    <Dialog
-      button={t.tokens.revoke}
-      buttonProps={{ size: 'xs', 'aria-label': `${t.tokens.revoke}: ${o.name}` }}
-      danger
-      title={t.tokens.revokeTitle(o.name)}
-      go={t.tokens.revoke}
-      done={t.settings.operatorRevoked}
-      act={() => ask(api.DELETE('/v1/operators/{id}', { params: { path: { id: o.id } } }))}
-    >
-      <Help>{t.settings.revokeHelp}</Help>
     </Dialog>
   );
 }

@@ -14,7 +14,7 @@ import { Table } from '../ui/table';
 
 export function Tiers() {
   const t = useT();
-  const may = useMay();
+  const may = useMay('tiers');
   const q = useQuery(tiers);
   return (
     <Page title={t.tiers.title} about={t.tiers.about} actions={may && <Make all={q.data?.items ?? []} />}>

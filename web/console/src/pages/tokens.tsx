@@ -6,7 +6,7 @@ import { api, ask, type Schemas } from '../api/client';
 import { tiers, tokens } from '../api/queries';
 import { count } from '../format';
 import { useT } from '../i18n';
-import { Dialog, Help, NumberField, Secret, useMay } from '../ui/act';
+import { Dialog, Help, NumberField, Secret, useMaySome } from '../ui/act';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
@@ -14,7 +14,7 @@ import { Time } from '../ui/words';
 
 export function Tokens() {
   const t = useT();
-  const may = useMay();
+  const may = useMaySome('enroll');
   const [made, setMade] = useState('');
   return (
     <Page title={t.tokens.title} about={t.tokens.about} actions={may && <Make onMade={(x) => setMade(`tsugi enroll ${x.enroll}`)} />}>

@@ -13,7 +13,7 @@ import { Time } from '../ui/words';
 
 export function Updates() {
   const t = useT();
-  const may = useMay();
+  const may = useMay('build');
   return (
     <Page title={t.updates.title} about={t.updates.about}>
       <Loaded query={useQuery(updates)} lines={6}>

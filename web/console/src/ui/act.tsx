@@ -4,13 +4,24 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
 import { whoami } from '../api/queries';
 import { useT } from '../i18n';
+import { proven } from './proof';
 import { Failure } from './states';
 import { say } from './toast';
 
-// useMay reports whether who is looking may change things. The server decides;
-// this only keeps buttons away that would be refused.
-export function useMay(): boolean {
-  return useQuery(whoami).data?.role === 'admin';
+export type Permission =
+  | 'look' | 'machines' | 'enroll' | 'policies' | 'build' | 'publish' | 'stop' | 'rollouts' | 'approve' | 'tiers' | 'people' | 'keys';
+
+// useMay reports whether who is looking may do something: to the whole fleet,
+// or to machines of a group. The server decides; this only keeps buttons away
+// that would be refused.
+export function useMay(p: Permission, group?: string): boolean {
+  const groups = useQuery(whoami).data?.may[p];
+  return groups !== undefined && groups !== null && (groups.length === 0 || (group !== undefined && groups.includes(group)));
+}
+
+// useMaySome reports whether they may do it to any machine at all.
+export function useMaySome(p: Permission): boolean {
+  return useQuery(whoami).data?.may[p] !== undefined;
 }
 
 interface DialogProps<R> {
@@ -35,7 +46,7 @@ export function Dialog<R>(p: DialogProps<R>) {
   const [open, setOpen] = useState(false);
   const client = useQueryClient();
   const m = useMutation({
-    mutationFn: p.act,
+    mutationFn: () => proven(p.act),
     onSuccess: async (result) => {
       setOpen(false);
       if (p.done) say(p.done);

@@ -1,46 +1,82 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ActionIcon, AppShell, Burger, Button, Divider, Group, Kbd, NavLink, type NavLinkProps, Stack, Text, UnstyledButton } from '@mantine/core';
+import { ActionIcon, AppShell, Badge, Burger, Button, Divider, Group, Kbd, NavLink, type NavLinkProps, Stack, Text, UnstyledButton } from '@mantine/core';
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import {
-  IconBandage, IconGauge, IconHammer, IconHistory, IconKey, IconLogout, IconPackages, IconSearch, IconServer2, IconSettings, IconShieldHalf,
-  IconStairs, type Icon,
+  IconBandage, IconBell, IconGauge, IconHammer, IconHistory, IconKey, IconLogout, IconPackages, IconSearch, IconServer2, IconSettings, IconShieldHalf,
+  IconStairs, IconUserCheck, IconUserCircle, IconUsers, type Icon,
 } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { createLink, Link, useRouterState } from '@tanstack/react-router';
-import { lazy, Suspense, useEffect, type ComponentProps, type ReactNode } from 'react';
+import { lazy, Suspense, useEffect, useSyncExternalStore, type ComponentProps, type ReactNode } from 'react';
+import { api, ask } from '../api/client';
+import { stream } from '../api/events';
+import { approvals } from '../api/people';
 import { whoami } from '../api/queries';
 import { session } from '../api/session';
 import { useT, type Dict } from '../i18n';
+import type { Permission } from './act';
 import { Look } from './look';
+import { say } from './toast';
 
 const Search = lazy(async () => ({ default: (await import('./search')).Search }));
 
 export interface Place {
-  to: '/' | '/machines' | '/livepatches' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/audit' | '/settings';
+  to:
+    | '/' | '/machines' | '/livepatches' | '/approvals' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/notifications'
+    | '/users' | '/audit' | '/settings' | '/account';
   name: (t: Dict) => string;
   icon: Icon;
+  part: keyof Dict['navPart'] | ''; // '': found by the search alone
+  needs?: Permission; // who has it nowhere is not shown the way
 }
 
 export const places: readonly Place[] = [
-  { to: '/', name: (t) => t.nav.overview, icon: IconGauge },
-  { to: '/machines', name: (t) => t.nav.machines, icon: IconServer2 },
-  { to: '/livepatches', name: (t) => t.nav.livePatches, icon: IconBandage },
-  { to: '/policies', name: (t) => t.nav.policies, icon: IconShieldHalf },
-  { to: '/updates', name: (t) => t.nav.updates, icon: IconPackages },
-  { to: '/jobs', name: (t) => t.nav.jobs, icon: IconHammer },
-  { to: '/tiers', name: (t) => t.nav.tiers, icon: IconStairs },
-  { to: '/tokens', name: (t) => t.nav.tokens, icon: IconKey },
-  { to: '/audit', name: (t) => t.nav.audit, icon: IconHistory },
-  { to: '/settings', name: (t) => t.nav.settings, icon: IconSettings },
+  { to: '/', name: (t) => t.nav.overview, icon: IconGauge, part: 'fleet' },
+  { to: '/machines', name: (t) => t.nav.machines, icon: IconServer2, part: 'fleet' },
+  { to: '/livepatches', name: (t) => t.nav.livePatches, icon: IconBandage, part: 'patching' },
+  { to: '/approvals', name: (t) => t.nav.approvals, icon: IconUserCheck, part: 'patching', needs: 'approve' },
+  { to: '/policies', name: (t) => t.nav.policies, icon: IconShieldHalf, part: 'patching' },
+  { to: '/updates', name: (t) => t.nav.updates, icon: IconPackages, part: 'patching' },
+  { to: '/jobs', name: (t) => t.nav.jobs, icon: IconHammer, part: 'patching' },
+  { to: '/tiers', name: (t) => t.nav.tiers, icon: IconStairs, part: 'setup' },
+  { to: '/tokens', name: (t) => t.nav.tokens, icon: IconKey, part: 'setup' },
+  { to: '/notifications', name: (t) => t.nav.notifications, icon: IconBell, part: 'setup' },
+  { to: '/users', name: (t) => t.nav.users, icon: IconUsers, part: 'administration', needs: 'people' },
+  { to: '/audit', name: (t) => t.nav.audit, icon: IconHistory, part: 'administration' },
+  { to: '/settings', name: (t) => t.nav.settings, icon: IconSettings, part: 'administration' },
+  { to: '/account', name: (t) => t.nav.account, icon: IconUserCircle, part: '' },
 ];
 
+const parts = ['fleet', 'patching', 'setup', 'administration'] as const;
+
 const RoutedNavLink = createLink((p: NavLinkProps & Omit<ComponentProps<'a'>, keyof NavLinkProps>) => <NavLink component="a" {...p} />);
+
+// signOut ends the session at the server: only what it takes back is ended.
+async function signOut() {
+  try {
+    if (session.credential === '') await ask(api.POST('/v1/sign-out'));
+    session.end();
+  } catch (e) {
+    say(e instanceof Error ? e.message : String(e));
+  }
+}
+
+// Waiting is how much waits for a second person.
+function Waiting() {
+  const n = useQuery(approvals({})).data?.items?.length ?? 0;
+  return n > 0 ? (
+    <Badge size="sm" variant="light" color="orange">
+      {n}
+    </Badge>
+  ) : null;
+}
 
 export function Shell({ children }: { children: ReactNode }) {
   const t = useT();
   const [nav, { toggle, close }] = useDisclosure(false);
   const [searching, search] = useDisclosure(false);
   const who = useQuery(whoami).data;
+  const told = useSyncExternalStore(stream.subscribe, () => stream.on);
   const path = useRouterState({ select: (s) => s.location.pathname });
   useEffect(close, [path, close]);
   useHotkeys([
@@ -75,11 +111,12 @@ export function Shell({ children }: { children: ReactNode }) {
           </UnstyledButton>
           <Group gap="xs" wrap="nowrap" visibleFrom="sm" className="who">
             {who && (
-              <Text size="sm" className="ellipsis">
-                {who.name} <Text span c="dimmed">{who.role}</Text>
-              </Text>
+              <Link to="/account" className="account" title={t.nav.account}>
+                <IconUserCircle size={20} stroke={1.5} aria-hidden />
+                <span className="ellipsis">{who.name}</span>
+              </Link>
             )}
-            <ActionIcon variant="subtle" color="gray" aria-label={t.nav.logout} title={t.nav.logout} onClick={() => session.end()}>
+            <ActionIcon variant="subtle" color="gray" aria-label={t.nav.logout} title={t.nav.logout} onClick={() => void signOut()}>
               <IconLogout size={18} aria-hidden />
             </ActionIcon>
           </Group>
@@ -87,26 +124,46 @@ export function Shell({ children }: { children: ReactNode }) {
       </AppShell.Header>
       <AppShell.Navbar p="xs" id="nav" aria-label={t.nav.label}>
         <AppShell.Section grow className="scroll">
-          {places.map((p) => (
-            <RoutedNavLink
-              key={p.to}
-              to={p.to}
-              activeOptions={{ exact: p.to === '/', includeSearch: false }}
-              label={p.name(t)}
-              leftSection={<p.icon size={18} stroke={1.6} aria-hidden />}
-            />
+          {parts.map((part) => (
+            <div key={part} className="nav-part" role="group" aria-labelledby={`nav-${part}`}>
+              <div id={`nav-${part}`} className="nav-head">
+                {t.navPart[part]}
+              </div>
+              {places
+                .filter((p) => p.part === part && (p.needs === undefined || who?.may[p.needs] !== undefined))
+                .map((p) => (
+                  <RoutedNavLink
+                    key={p.to}
+                    to={p.to}
+                    activeOptions={{ exact: p.to === '/', includeSearch: false }}
+                    label={p.name(t)}
+                    leftSection={<p.icon size={18} stroke={1.6} aria-hidden />}
+                    rightSection={p.to === '/approvals' ? <Waiting /> : undefined}
+                  />
+                ))}
+            </div>
           ))}
         </AppShell.Section>
         <AppShell.Section>
           <Divider my="xs" />
           <Stack gap="xs">
             <Look />
-            <Button hiddenFrom="sm" variant="default" size="xs" onClick={() => session.end()}>
-              {t.nav.logout}
-              {who && ` (${who.name})`}
-            </Button>
+            {who && (
+              <Group hiddenFrom="sm" gap="xs" justify="space-between" wrap="nowrap">
+                <Link to="/account" className="account">
+                  <IconUserCircle size={20} stroke={1.5} aria-hidden />
+                  <span className="ellipsis">{who.name}</span>
+                </Link>
+                <Button variant="default" size="xs" onClick={() => void signOut()}>
+                  {t.nav.logout}
+                </Button>
+              </Group>
+            )}
             {who && (
               <Text size="xs" c="dimmed">
+                <span className="live" data-on={told || undefined} title={told ? t.nav.live : t.nav.polling}>
+                  <span className="hidden">{told ? t.nav.live : t.nav.polling}</span>
+                </span>{' '}
                 tsugi-server {who.version}
               </Text>
             )}

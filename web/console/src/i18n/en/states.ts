@@ -62,5 +62,5 @@ export const states = {
     'not-affected': 'not affected',
     error: 'could not be built',
   },
-  role: { admin: 'Administrator', reader: 'Reader', worker: 'Build worker' },
+  role: { admin: 'Administrator', reader: 'Reader', worker: 'Build worker', viewer: 'Viewer', operator: 'Operator', author: 'Author', 'release-manager': 'Release manager' },
 } as const;

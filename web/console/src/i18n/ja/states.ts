@@ -64,5 +64,5 @@ export const states: Words<typeof en> = {
     'not-affected': '影響なし',
     error: 'ビルド不可',
   },
-  role: { admin: '管理者', reader: '閲覧者', worker: 'ビルドワーカー' },
+  role: { admin: '管理者', reader: '閲覧者', worker: 'ビルドワーカー', viewer: '閲覧者', operator: 'オペレーター', author: '作成者', 'release-manager': 'リリース管理者' },
 };

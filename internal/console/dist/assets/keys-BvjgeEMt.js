@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-6exz0IgI.js";

@@ -1,1 +1,0 @@
-import{B as e,Et as t,G as n}from"./vendor-zLvXutDn.js";import{G as r}from"./base-Dxwg_QaA.js";var i=t();function a({id:t}){let a=n({...r(t),queryKey:[`machine name`,t],refetchInterval:!1,staleTime:36e5,retry:!1,select:e=>e.hostname});return(0,i.jsx)(e,{to:`/machines/$id`,params:{id:t},className:`link`,children:a.data||t})}export{a as t};

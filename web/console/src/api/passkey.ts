@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Fault, type Schemas } from './client';
+
+type Begun = Schemas['PasskeyBegun'];
+type Answer = Schemas['FinishPasskey'];
+
+// canPasskey reports whether this browser can use passkeys as the server speaks of them.
+export function canPasskey(): boolean {
+  return typeof PublicKeyCredential !== 'undefined' && 'parseRequestOptionsFromJSON' in PublicKeyCredential;
+}
+
+// What the browser answers when somebody cancels it, or has no passkey here, is
+// one and the same error.
+function refused(e: unknown): never {
+  if (e instanceof Fault) throw e;
+  throw new Fault(-1, { title: e instanceof Error && e.message !== '' ? e.message : String(e) });
+}
+
+// withPasskey has the browser answer with a passkey that there is.
+export async function withPasskey(begin: () => Promise<Begun>): Promise<Answer> {
+  const begun = await begin();
+  try {
+    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(begun.options as PublicKeyCredentialRequestOptionsJSON);
+    const c = (await navigator.credentials.get({ publicKey })) as PublicKeyCredential | null;
+    if (c === null) throw new Error('no passkey');
+    return { ceremony: begun.ceremony, credential: c.toJSON() };
+  } catch (e) {
+    return refused(e);
+  }
+}
+
+// makePasskey has the browser make one.
+export async function makePasskey(begin: () => Promise<Begun>, name: string): Promise<Answer> {
+  const begun = await begin();
+  try {
+    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(begun.options as PublicKeyCredentialCreationOptionsJSON);
+    const c = (await navigator.credentials.create({ publicKey })) as PublicKeyCredential | null;
+    if (c === null) throw new Error('no passkey');
+    return { ceremony: begun.ceremony, name, credential: c.toJSON() };
+  } catch (e) {
+    return refused(e);
+  }
+}
