@@ -15,7 +15,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
+.PHONY: build demo demo-console demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ build: check-go ## bin/tsugictl, tsugi-server, tsugi; static
 
 demo: check-go deps build ## one real fix, from source diff to a fleet's machine
 	demo/run.sh
+
+demo-console: check-go deps build ## the console on a fleet that is alive, without what comes before it in the demo
+	demo/look.sh
 
 demo-update: check-go deps build ## a part of a whole update: judged, built, one CVE left out, proven
 	demo/update.sh

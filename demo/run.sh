@@ -21,7 +21,9 @@ rm -rf "$out"
 mkdir -p "$out"
 
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+# shellcheck source=demo/console.sh
+source demo/console.sh
+trap 'end_console; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
 stage "1  The kernel, as Debian ships it" \
 	run "$tsugictl" target add "$target" --version "$DEMO_VERSION"
 stage "2  The fix, from two source packages" \
@@ -77,4 +79,16 @@ server=
 
 printf '\n%s9  What came out%s\n' "$bold" "$off"
 "$tsugictl" show "$out/ext4.tsugi"
+
+# A fleet, an update for it, and the console. With nobody at the terminal it is
+# seen that it answers, and that is all.
+CGO_ENABLED=0 go build -trimpath -o "$out/fleet" ./demo/fleet
+open_console() {
+	serve_console
+	start_fleet
+	push_update
+	console_answers
+}
+stage "10  A fleet, an update, and the console" open_console
 ending
+stay

@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&c.agent, "tsugi", "bin/tsugi", "the agent's program")
 	flag.StringVar(&c.server, "server", "", "address of the one server in its network, such as 127.0.0.1:8443")
 	flag.StringVar(&c.script, "script", "", "what to do")
+	flag.BoolVar(&c.stay, "stay", false, "run for as long as the script does")
 	flag.StringVar(&c.env, "env", "", "NAME=VALUE for the script")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -54,6 +55,7 @@ func main() {
 
 type computer struct {
 	target, name, disk, agent, server, script, env string
+	stay                                           bool
 }
 
 // step is a part of the script.
@@ -117,6 +119,10 @@ func (c *computer) config() (vm.Config, error) {
 		return vm.Config{}, err
 	}
 	id := sha256.Sum256([]byte(c.name))
+	limit := 5 * time.Minute
+	if c.stay {
+		limit = 24 * time.Hour
+	}
 	_, port, _ := strings.Cut(c.server, ":")
 	var n int
 	if _, err := fmt.Sscan(port, &n); err != nil {
@@ -124,7 +130,7 @@ func (c *computer) config() (vm.Config, error) {
 	}
 	return vm.Config{
 		Kernel: k.Vmlinuz, ModuleSource: k, CacheDir: k.Home(), Modules: []string{"ext4"},
-		Memory: 768, Timeout: 5 * time.Minute,
+		Memory: 768, Timeout: limit,
 		Net: &vm.Net{Forward: map[int]string{n: c.server}},
 		Disks: []vm.Disk{
 			{Name: "state", Size: 256 << 20, FS: "ext4", File: c.disk},

@@ -1,0 +1,127 @@
+# shellcheck shell=bash disable=SC2154
+# The end of make demo, and make demo-console alone: a server with a worker, a
+# fleet that is alive, and the console open for whoever wants to look. Sourced;
+# it wants $tsugictl, $tsugi_server, $out, $port, field, say, run and the
+# versions of versions.env.
+
+fleet_target=debian:$OLD_RELEASE
+fleet_part=net/sched
+fleet_excluded=CVE-2026-90099
+# shared is the home whose kernels, sources and objects the worker takes.
+shared=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
+watched=no
+if [ -t 0 ] && [ -t 1 ] && [ -z "${CI:-}" ]; then watched=yes; fi
+
+# The server again, reached by this computer's browser, with a worker in it.
+serve_console() {
+	export TSUGI_SERVER_URL=https://127.0.0.1:$port TSUGI_SERVER_TLS_NAMES=127.0.0.1,10.0.2.100
+	export TSUGI_SERVER_WORKERS_COUNT=1 TSUGI_SERVER_WORKERS_HOME=$shared
+	"$tsugi_server" serve --dir "$out/server" 2>>"$out/server.log" &
+	server=$!
+	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+		kill -0 "$server" || { cat "$out/server.log"; exit 1; }
+		sleep 0.1
+	done
+	field operator_token "$out/init.json" |
+		"$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256 "$out/init.json")"
+}
+
+# The fleet: machines that are none, but speak as agents do (demo/fleet). None is
+# in the first tier: there a live patch comes as soon as it is built.
+fleet=
+start_fleet() {
+	run "$tsugictl" settings --machines 0 --interval 30s
+	local tier words=()
+	for tier in beta:60 stable:240; do
+		"$tsugictl" token new "demo fleet, ${tier%:*}" --tier "${tier%:*}" --group "${tier%:*}" --json >"$out/token-${tier%:*}.json"
+		words+=("$(field enroll "$out/token-${tier%:*}.json")=${tier#*:}")
+	done
+	# With the second live patch one machine in twelve goes down.
+	echo "2 8%" >"$out/sick"
+	"$out/fleet" -target "$fleet_target" -sick "$out/sick" -ready "$out/fleet.ready" "${words[@]}" >"$out/fleet.log" 2>&1 &
+	fleet=$!
+	until [ -e "$out/fleet.ready" ]; do
+		kill -0 "$fleet" || { cat "$out/fleet.log"; exit 1; }
+		sleep 0.2
+	done
+	cat "$out/fleet.log"
+}
+
+# What the policy chooses of it is built and proven as soon as it is pushed.
+push_update() {
+	run "$tsugictl" target add "$fleet_target" --version "$OLD_VERSION"
+	run "$tsugictl" fix export "$out/fixes" --update "$OLD_FIXED" -t "$fleet_target" --security --subsystem "$fleet_part"
+	run "$tsugictl" update push "$out/fixes" -t "$fleet_target" --name net-sched
+}
+
+# answers: the console's page, its program, and the link's page.
+console_answers() {
+	local page
+	page=$(curl -fsS --cacert "$out/server/ca/ca.pem" "https://127.0.0.1:$port/console/")
+	curl -fsS --cacert "$out/server/ca/ca.pem" -o /dev/null "https://127.0.0.1:$port$(sed -n 's/.*src="\(\/console\/assets\/[^"]*\)".*/\1/p' <<<"$page" | head -n 1)"
+	echo "the console answers: $(grep -o '<title>[^<]*' <<<"$page" | sed 's/<title>//')"
+}
+
+# link: one sign-in, told this once.
+link() { "$tsugi_server" user link "$1" --sign-in --dir "$out/server" | grep -o 'https://[^ ]*'; }
+
+invite() {
+	cat <<END
+
+${bold}The console is open:${off}
+
+  $(link owner)
+
+  Good for one sign-in within 15 minutes; the next one: $tsugi_server user link owner --sign-in --dir $out/server
+  The certificate is of the server's own authority: your browser asks once.
+
+  300 machines run $fleet_target. The first live patch for them is being built and
+  proven (Builds), and goes to all of them. Then try this:
+
+  1. Policies, default: exclude $fleet_excluded, with a reason. Version 2 is built and proven without it.
+  2. Rollouts, new: take version 2 through the tier stable, and watch the waves.
+  3. Some machines go down with it ($out/sick says how many): the rollout halts by itself.
+  4. Revert it, and see the machines go back.
+
+  Ctrl-C ends all of it.
+END
+}
+
+# lead: the first live patch goes to the fleet when it is there.
+lead() {
+	local id=
+	until [ -n "$id" ]; do
+		kill -0 "$server" "$fleet" || return 0
+		sleep 3
+		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
+	done
+	printf '\n%s\n' "The first live patch is there: $id"
+	run "$tsugictl" promote "$id" --tier beta
+	run "$tsugictl" promote "$id" --tier stable
+}
+
+end_console() {
+	# shellcheck disable=SC2086 # several ids, or none
+	kill $fleet $leader $computer_pid 2>/dev/null || true
+}
+leader='' computer_pid=''
+
+# stay: until Ctrl-C, with the machine of the demo; without anybody there it is over.
+stay() {
+	if [ "$watched" = no ]; then
+		link owner >/dev/null
+		return
+	fi
+	trap 'echo' INT
+	(trap '' INT && lead) &
+	leader=$!
+	if [ -x "$out/machine" ]; then
+		"$out/machine" -stay -target "$target" -disk "$out/web-1.img" -tsugi "${TSUGI:-bin/tsugi}" -server "127.0.0.1:$port" \
+			-script demo/machine/stays.sh >"$out/web-1.log" 2>&1 &
+		computer_pid=$!
+	fi
+	invite
+	wait "$server" || true
+	wait "$server" 2>/dev/null || true # the first one ended by Ctrl-C, not by the server
+	trap - INT
+}

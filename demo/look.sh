@@ -1,0 +1,39 @@
+#!/bin/bash
+# The end of the demo alone: a server, a fleet of machines that are none, an
+# update for it, and the console.
+#
+# Needs the programs in bin/ (make build) and what test/deps.sh installs: use
+# make demo-console. Results stay in demo/out/look.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=demo/versions.env
+source demo/versions.env
+# shellcheck source=demo/story.sh
+source demo/story.sh
+
+tsugictl=${TSUGICTL:-bin/tsugictl}
+tsugi_server=${TSUGI_SERVER:-bin/tsugi-server}
+out=demo/out/look
+rm -rf "$out"
+mkdir -p "$out"
+port=8443
+while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+export TSUGI_SESSION=$PWD/$out/session.json TSUGI_SERVER_LISTEN=127.0.0.1:$port
+echo "a passphrase for the root key" >"$out/passphrase" # whoever really runs this keeps it elsewhere
+field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*$/\1/p" "$2"; }
+server=
+# shellcheck source=demo/console.sh
+source demo/console.sh
+trap 'end_console; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+
+look() {
+	CGO_ENABLED=0 go build -trimpath -o "$out/fleet" ./demo/fleet
+	"$tsugi_server" init --dir "$out/server" --url "https://127.0.0.1:$port" --root-passphrase-file "$out/passphrase" --json >"$out/init.json"
+	serve_console
+	start_fleet
+	push_update
+	console_answers
+}
+stage "A fleet, an update, and the console" look
+ending
+stay

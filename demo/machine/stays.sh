@@ -1,0 +1,8 @@
+# What is typed on the machine of the demo at its last boot: see main.go. It
+# stays until the demo ends.
+## network
+## the agent goes on, and takes again what was taken out
+tsugi agent >>/run/agent.log 2>&1 & #
+for i in $(seq 300); do tsugi status --json >/dev/null 2>&1 && break; usleep 300000; done #
+tsugi clear all
+while pidof tsugi >/dev/null; do sleep 5; done #
