@@ -57,7 +57,7 @@ push_update() {
 # answers: the console's page, its program, and the link's page.
 console_answers() {
 	local page
-	page=$(curl -fsS --cacert "$out/server/ca/ca.pem" "https://127.0.0.1:$port/console/")
+	page=$(curl -fsS -H 'Accept: text/html' --cacert "$out/server/ca/ca.pem" "https://127.0.0.1:$port/console/")
 	curl -fsS --cacert "$out/server/ca/ca.pem" -o /dev/null "https://127.0.0.1:$port$(sed -n 's/.*src="\(\/console\/assets\/[^"]*\)".*/\1/p' <<<"$page" | head -n 1)"
 	echo "the console answers: $(grep -o '<title>[^<]*' <<<"$page" | sed 's/<title>//')"
 }
