@@ -68,8 +68,16 @@ const routes = [
   }),
   createRoute({
     getParentRoute: () => root,
+    path: '/cves',
+    validateSearch: words('q', 'policy', 'target', 'state', 'severity', 'open', 'exploited', 'after'),
+    component: page(async () => (await import('./pages/matrix')).Matrix),
+  }),
+  createRoute({ getParentRoute: () => root, path: '/targets', component: page(async () => (await import('./pages/targets')).Targets) }),
+  createRoute({ getParentRoute: () => root, path: '/system', component: page(async () => (await import('./pages/health')).Health) }),
+  createRoute({
+    getParentRoute: () => root,
     path: '/cves/$cve',
-    validateSearch: words('after'),
+    validateSearch: words('policy', 'after'),
     component: page(async () => (await import('./pages/cve')).Cve),
   }),
   createRoute({

@@ -6,6 +6,7 @@ import { common } from './en/common';
 import { coverage } from './en/coverage';
 import { cve } from './en/cve';
 import { health } from './en/health';
+import { inside } from './en/inside';
 import { jobs } from './en/jobs';
 import { keys } from './en/keys';
 import { livepatches } from './en/livepatches';
@@ -36,6 +37,7 @@ export const en = {
   ...coverage,
   ...cve,
   ...health,
+  ...inside,
   ...jobs,
   ...keys,
   ...livepatches,

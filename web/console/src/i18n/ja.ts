@@ -7,6 +7,7 @@ import { common } from './ja/common';
 import { coverage } from './ja/coverage';
 import { cve } from './ja/cve';
 import { health } from './ja/health';
+import { inside } from './ja/inside';
 import { jobs } from './ja/jobs';
 import { keys } from './ja/keys';
 import { livepatches } from './ja/livepatches';
@@ -35,6 +36,7 @@ export const ja: Dict = {
   ...coverage,
   ...cve,
   ...health,
+  ...inside,
   ...jobs,
   ...keys,
   ...livepatches,

@@ -12,6 +12,7 @@ import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Pager, Table, usePages } from '../ui/table';
 import { colorOf, Mono, PatchState, ReportKind, Time } from '../ui/words';
+import { Contents } from './contents';
 import { Cves } from './cves';
 import { MachineLink } from './machinelink';
 import { PatchMarks } from './patchmarks';
@@ -67,9 +68,7 @@ export function LivePatch() {
             <Section title={t.livePatch.cves(count(p.cves?.length ?? 0))}>
               {p.cves && p.cves.length > 0 ? <Cves of={p.cves} /> : <Empty title={t.livePatch.noCves} />}
             </Section>
-            <Section title={t.livePatch.fixes(count(p.fixes?.length ?? 0))}>
-              {p.fixes && p.fixes.length > 0 ? <Fixes of={p.fixes} /> : <Empty title={t.livePatch.noFixes} />}
-            </Section>
+            <Contents id={p.id} proven={p.proven} />
             <Section title={t.livePatch.reports}>
               <Reports id={p.id} />
             </Section>
@@ -121,18 +120,6 @@ function Machines({ p }: { p: Schemas['LivePatch'] }) {
         ))}
       </ul>
     </>
-  );
-}
-
-function Fixes({ of }: { of: readonly string[] }) {
-  return (
-    <ul className="plain" lang="en">
-      {of.map((f, i) => (
-        <li key={i} className="wrap">
-          {f}
-        </li>
-      ))}
-    </ul>
   );
 }
 

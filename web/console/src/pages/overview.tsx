@@ -14,6 +14,7 @@ import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
 import { colorOf, JobState, Need, Protection, ReportKind, Time } from '../ui/words';
 import { MachineLink } from './machinelink';
+import { Trend } from './trend';
 
 const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
 const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
@@ -72,6 +73,9 @@ function Fleet({ o }: { o: Schemas['Overview'] }) {
           <Attention o={o} />
         </Section>
       </SimpleGrid>
+      <Section title={t.trend.title}>
+        <Trend />
+      </Section>
       <Section title={t.overview.exposed}>
         <Exposed />
       </Section>

@@ -2,7 +2,7 @@
 import { ActionIcon, AppShell, Badge, Burger, Button, Divider, Group, Kbd, NavLink, type NavLinkProps, Stack, Text, UnstyledButton } from '@mantine/core';
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import {
-  IconBandage, IconBell, IconGauge, IconHammer, IconHistory, IconKey, IconLogout, IconPackages, IconSearch, IconServer2, IconSettings, IconShieldHalf,
+  IconBandage, IconBell, IconBug, IconCpu, IconGauge, IconHammer, IconHeartbeat, IconHistory, IconKey, IconLogout, IconPackages, IconSearch, IconServer2, IconSettings, IconShieldHalf,
   IconStairs, IconUserCheck, IconUserCircle, IconUsers, type Icon,
 } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
@@ -22,7 +22,7 @@ const Search = lazy(async () => ({ default: (await import('./search')).Search })
 
 export interface Place {
   to:
-    | '/' | '/machines' | '/livepatches' | '/approvals' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/notifications'
+    | '/' | '/cves' | '/targets' | '/system' | '/machines' | '/livepatches' | '/approvals' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/notifications'
     | '/users' | '/audit' | '/settings' | '/account';
   name: (t: Dict) => string;
   icon: Icon;
@@ -33,16 +33,19 @@ export interface Place {
 export const places: readonly Place[] = [
   { to: '/', name: (t) => t.nav.overview, icon: IconGauge, part: 'fleet' },
   { to: '/machines', name: (t) => t.nav.machines, icon: IconServer2, part: 'fleet' },
+  { to: '/cves', name: (t) => t.matrix.nav, icon: IconBug, part: 'fleet' },
   { to: '/livepatches', name: (t) => t.nav.livePatches, icon: IconBandage, part: 'patching' },
   { to: '/approvals', name: (t) => t.nav.approvals, icon: IconUserCheck, part: 'patching', needs: 'approve' },
   { to: '/policies', name: (t) => t.nav.policies, icon: IconShieldHalf, part: 'patching' },
   { to: '/updates', name: (t) => t.nav.updates, icon: IconPackages, part: 'patching' },
   { to: '/jobs', name: (t) => t.nav.jobs, icon: IconHammer, part: 'patching' },
+  { to: '/targets', name: (t) => t.coverage.nav, icon: IconCpu, part: 'setup' },
   { to: '/tiers', name: (t) => t.nav.tiers, icon: IconStairs, part: 'setup' },
   { to: '/tokens', name: (t) => t.nav.tokens, icon: IconKey, part: 'setup' },
   { to: '/notifications', name: (t) => t.nav.notifications, icon: IconBell, part: 'setup' },
   { to: '/users', name: (t) => t.nav.users, icon: IconUsers, part: 'administration', needs: 'people' },
   { to: '/audit', name: (t) => t.nav.audit, icon: IconHistory, part: 'administration' },
+  { to: '/system', name: (t) => t.health.nav, icon: IconHeartbeat, part: 'administration' },
   { to: '/settings', name: (t) => t.nav.settings, icon: IconSettings, part: 'administration' },
   { to: '/account', name: (t) => t.nav.account, icon: IconUserCircle, part: '' },
 ];

@@ -1,5 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
+import { many } from './many';
 
 export const coverage = {
-  coverage: {},
+  coverage: {
+    nav: 'Targets',
+    title: 'Targets and coverage windows',
+    about: 'The kernels that machines run, or that live patches or updates are there for.',
+    newest: 'Newest live patch',
+    update: 'Update',
+    fixes: (n: string, cves: string) => `${many(n, 'fix', 'fixes')}, ${many(cves, 'CVE', 'CVEs')}`,
+    window: 'Coverage window',
+    nothing: 'Nothing is there for it',
+    none: 'No kernel is known yet',
+    noneHelp: 'Kernels are known by the machines that are enrolled and by what is pushed and published.',
+    over: (n: string) => `${many(n, 'machine has', 'machines have')} to boot another kernel`,
+    set: 'Set window',
+    setTitle: (target: string) => `Coverage window of ${target}`,
+    setHelp: 'How long live patches are made for this kernel: what you promise your people. It changes nothing by itself; when it is over, machines that still run the kernel are pointed out.',
+    isSet: 'The coverage window is set.',
+    from: 'From',
+    until: 'Until (not included)',
+    note: 'Note',
+    wrong: 'It ends before it begins.',
+    unset: 'Take back',
+    unsetTitle: (target: string) => `Take the coverage window of ${target} back?`,
+    unsetHelp: 'Nobody is told any more when coverage of this kernel ends.',
+    isUnset: 'The coverage window is taken back.',
+  },
+  windowStanding: { open: 'Covered', ending: 'Ends within 30 days', over: 'Over', ahead: 'Has not begun', none: 'Nobody has said' },
 } as const;

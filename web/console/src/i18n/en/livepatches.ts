@@ -37,7 +37,6 @@ export const livepatches = {
     noMachines: 'No machine has told of this live patch yet',
     cves: (n: string) => `CVEs (${n})`,
     noCves: 'It names no CVE',
-    fixes: (n: string) => `Fixes (${n})`,
     noFixes: 'It names no fix',
     reports: 'Reports',
     there: 'published here',

@@ -3,5 +3,30 @@ import type { Words } from '..';
 import type { coverage as en } from '../en/coverage';
 
 export const coverage: Words<typeof en> = {
-  coverage: {},
+  coverage: {
+    nav: 'ターゲット',
+    title: 'ターゲットと提供期間',
+    about: 'マシンで動いているカーネルと、ライブパッチやアップデートのあるカーネルです。',
+    newest: '最新のライブパッチ',
+    update: 'アップデート',
+    fixes: (n, cves) => `修正 ${n} 件、CVE ${cves} 件`,
+    window: '提供期間',
+    nothing: '提供されるものはありません',
+    none: '把握しているカーネルはまだありません',
+    noneHelp: 'カーネルは、登録されたマシンと、登録・公開されたものから把握されます。',
+    over: (n) => `${n} 台を別のカーネルで再起動する必要があります`,
+    set: '期間を設定',
+    setTitle: (target) => `${target} の提供期間`,
+    setHelp: 'このカーネルにライブパッチを提供する期間、つまり利用者への約束です。動作は変わりません。期間が終わると、まだこのカーネルで動いているマシンが示されます。',
+    isSet: '提供期間を設定しました。',
+    from: '開始日',
+    until: '終了日(当日は含まない)',
+    note: 'メモ',
+    wrong: '終了日が開始日より前です。',
+    unset: '取り消す',
+    unsetTitle: (target) => `${target} の提供期間を取り消しますか?`,
+    unsetHelp: 'このカーネルの提供期間の終了は、以後知らされません。',
+    isUnset: '提供期間を取り消しました。',
+  },
+  windowStanding: { open: '提供中', ending: '30 日以内に終了', over: '終了', ahead: '開始前', none: '未設定' },
 };

@@ -38,7 +38,6 @@ export const livepatches: Words<typeof en> = {
     noMachines: 'このライブパッチについて報告したマシンはまだありません',
     cves: (n) => `CVE(${n})`,
     noCves: 'CVE の記載はありません',
-    fixes: (n) => `修正(${n})`,
     noFixes: '修正の記載はありません',
     reports: '報告',
     there: '公開済み',
