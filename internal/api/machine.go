@@ -106,9 +106,12 @@ type CheckIn struct {
 	// credential and one boot are two agents; two boots in turn are a clone.
 	Run    string `json:"run" maxLength:"64"`
 	Uptime int64  `json:"uptime"` // seconds
-	Clock  int64  `json:"clock"`  // the machine's own time
-	Kernel Kernel `json:"kernel"`
-	Patch  Patch  `json:"patch"`
+	// Orderly says that the boot before this one ended in good order: the agent
+	// was told to end first. A boot after a crash, or lost power, is none.
+	Orderly bool   `json:"orderly,omitempty"`
+	Clock   int64  `json:"clock"` // the machine's own time
+	Kernel  Kernel `json:"kernel"`
+	Patch   Patch  `json:"patch"`
 	// ModulesDigest is the SHA-256 of the lines "name build_id\n" in order;
 	// Modules follows only when the server's Want names it.
 	ModulesDigest string   `json:"modules_digest,omitempty" maxLength:"64"`

@@ -125,12 +125,13 @@ func NewTable() *Table {
 	add(Look, Nothing, Credential,
 		"list-livepatches", "get-livepatch", "list-policies", "get-policy", "list-updates", "list-tiers", "get-settings", "get-trust", "get-notifications",
 		"list-jobs", "get-job", "get-job-log", "job-artifact", "get-approval-actions",
-		"get-livepatch-contents", "get-livepatch-diff", "get-livepatch-proof", "get-livepatch-provenance")
+		"get-livepatch-contents", "get-livepatch-diff", "get-livepatch-proof", "get-livepatch-provenance",
+		"list-rollouts", "get-rollout", "list-rollout-steps", "get-rollout-settings", "list-promotions")
 	add(Look, Groups, Credential, "list-cves", "get-cve", "list-targets")
 	// Events tell that something of a kind changed; who may not see what asks for it in vain.
 	add(Look, Groups, Credential, "events", "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.
-	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy", "get-history", "get-system")
+	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy", "get-history", "get-system", "preview-rollout", "list-rollout-machines", "explain-rollout")
 
 	add(Machines, Groups, Credential, "change-machine", "remove-machine")
 	add(Machines, Fleet, Credential, "bundle") // of a tier: it holds the keys of machines of all groups
@@ -141,14 +142,15 @@ func NewTable() *Table {
 
 	add(Build, Fleet, Credential, "create-job", "cancel-job", "push-update", "delete-update")
 	add(Publish, Fleet, Credential, "publish-livepatch")
-	add(Stop, Fleet, Credential, "block-livepatch")
-	add(Rollouts, Fleet, Credential, "promote-livepatch", "unblock-livepatch", "authorise-revert")
+	add(Stop, Fleet, Credential, "block-livepatch", "halt-rollout")
+	add(Rollouts, Fleet, Credential, "promote-livepatch", "unblock-livepatch", "authorise-revert",
+		"create-rollout", "resume-rollout", "skip-rollout", "abort-rollout", "revert-rollout", "hurry-rollout")
 
 	add(Approve, Fleet, Credential, "list-approvals", "get-approval")
-	add(Approve, Fleet, Person, "give-approval", "refuse-approval")
+	add(Approve, Fleet, Person, "give-approval", "refuse-approval", "approve-rollout")
 	add(Rollouts, Fleet, Person, "ask-approval")
 
-	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings", "set-window", "delete-window")
+	add(Tiers, Fleet, Credential, "create-tier", "delete-tier", "change-settings", "set-window", "delete-window", "set-rollout-settings")
 	// Channels name people's addresses, and messages tell of everybody's machines.
 	add(Tiers, Fleet, Credential, "list-channels", "get-channel", "create-channel", "set-channel", "delete-channel", "test-channel",
 		"rotate-channel-secret", "retire-channel-secret", "list-deliveries", "retry-delivery")

@@ -184,6 +184,7 @@ func (s *Server) takeIn(ctx context.Context, m *member, hash []byte, in *api.Che
 	if err != nil {
 		return nil, "", err
 	}
+	v.sees(shelf)
 	tag := v.etag(shelf)
 	if etag == tag && !want {
 		return nil, tag, nil
@@ -201,8 +202,14 @@ func (s *Server) takeIn(ctx context.Context, m *member, hash []byte, in *api.Che
 
 // saveFacts writes down a check-in that says something new.
 func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f facts, d digest, twice bool, now time.Time) error {
+	m.mu.Lock()
+	boots := 0
+	if m.boot != "" && m.boot != in.BootID && !in.Orderly && !twice {
+		boots = 1
+	}
+	m.mu.Unlock()
 	row := store.CheckInRow{
-		ID: m.id, Seen: now.UnixMilli(), Cloned: twice,
+		ID: m.id, Seen: now.UnixMilli(), Cloned: twice, Boots: boots,
 		Facts: store.Facts{
 			Agent: in.Agent, Release: in.Kernel.Release, BuildID: in.Kernel.BuildID, Arch: in.Kernel.Arch,
 			Patch: in.Patch.ID, PatchVersion: in.Patch.Version, PatchState: string(in.Patch.State), Able: in.Able,
@@ -220,6 +227,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.version, m.able, m.held = int32(row.PatchVersion), row.Able, in.Hold
 	m.policy = words.intern(in.Patch.Policy)
 	m.release, m.modules = words.intern(row.Release), words.intern(moduleWords(in.Replacements))
+	m.boot, m.booted, m.orderly, m.boots = in.BootID, row.Booted, in.Orderly, m.boots+int32(boots)
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice
 	m.seen = max(m.seen, row.Seen)
@@ -258,13 +266,13 @@ func (s *Server) assignment(ctx context.Context, v *view, shelf *shelf) (*api.As
 		Machine: v.id, Tier: v.tier, Group: v.group, Policy: v.policy, Interval: v.interval, Sequence: shelf.sequence, Want: v.want,
 		Ending: v.ending, Hold: v.hold,
 	}
-	if len(shelf.ids) == 0 {
+	if len(v.ids) == 0 {
 		return a, nil
 	}
 	row, err := s.store.Machine(ctx, v.id)
 	if err != nil {
 		return nil, err
 	}
-	a.Keys, err = s.publish.Keys(ctx, row.Recipient, shelf.ids)
+	a.Keys, err = s.publish.Keys(ctx, row.Recipient, v.ids)
 	return a, err
 }

@@ -92,6 +92,10 @@ func (s *Server) catchUp(ctx context.Context) error {
 			all = true
 		case store.KindJob:
 			jobs = true
+		case store.KindRollout:
+			if err := s.refreshRollout(ctx, c.ID); err != nil {
+				return err
+			}
 		}
 	}
 	if policies {
@@ -198,6 +202,11 @@ func (s *Server) wakeAll(ctx context.Context) {
 
 // readSettings takes over the settings that this package lives by.
 func (s *Server) readSettings(ctx context.Context) error {
+	set, err := readRolloutSettings(ctx, s.store.Reader)
+	if err != nil {
+		return err
+	}
+	s.rolling.settings.Store(set)
 	v, err := s.store.Setting(ctx, settingInterval)
 	if errors.Is(err, store.ErrNotFound) {
 		s.interval.Store(int64(s.opts.Interval / time.Second))

@@ -16,7 +16,7 @@ import (
 )
 
 // fleet is every enrolled machine in memory, as much of it as an unchanged
-// check-in needs: about 300 bytes each. The store is the truth; the change
+// check-in needs: about 400 bytes each. The store is the truth; the change
 // feed keeps the fleet right.
 type fleet struct {
 	shards [64]shard
@@ -68,6 +68,12 @@ type member struct {
 	recipient  digest
 	traces     traces
 	seen       int64
+	boot       string // id of the boot that it is in; "": it has not checked in
+	booted     int64
+	enrolled   int64
+	boots      int32 // that nobody announced
+	silences   int32
+	orderly    bool // the boot was announced
 	dirty      bool
 	able       bool
 	hold       bool // on the server
@@ -176,6 +182,8 @@ func (f *fleet) put(row store.Machine) *member {
 	m.facts = saved.digest()
 	m.recipient = digestOf([]byte(row.Recipient))
 	m.seen = max(m.seen, row.Seen)
+	m.boot, m.booted, m.orderly, m.enrolled = saved.BootID, row.Booted, saved.Orderly, row.Enrolled
+	m.boots, m.silences = int32(min(row.Boots, 1<<30)), int32(min(row.Silences, 1<<30))
 	if saved.BootID != "" {
 		m.traces.elsewhere(saved.BootID)
 	}
@@ -268,7 +276,9 @@ func (f *fleet) touch(m *member, credential []byte, now time.Time) {
 
 // flush writes down when machines were heard of, in batches. What could not
 // be written is kept for the next time.
-func (f *fleet) flush(ctx context.Context, st *store.Store) (int, error) {
+// A machine that was silent before, while this service listened, is counted as
+// such.
+func (f *fleet) flush(ctx context.Context, st *store.Store, silence, listening int64) (int, error) {
 	const batch = 5_000
 	total := 0
 	for i := range f.shards {
@@ -283,7 +293,7 @@ func (f *fleet) flush(ctx context.Context, st *store.Store) (int, error) {
 			for _, m := range part {
 				m.mu.Lock()
 				m.dirty = false
-				touches = append(touches, store.Touch{ID: m.id, Seen: m.seen})
+				touches = append(touches, store.Touch{ID: m.id, Seen: m.seen, Silence: silence, Listening: listening})
 				m.mu.Unlock()
 			}
 			if err := st.TouchMachines(ctx, touches); err != nil {

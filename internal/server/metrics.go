@@ -35,7 +35,10 @@ type metrics struct {
 	flushSeconds   prometheus.Histogram
 	chooseFailures prometheus.Counter
 	attempts       *prometheus.CounterVec
-	fleet          *fleetCollector
+
+	rolloutSteps    *prometheus.CounterVec
+	rolloutFailures prometheus.Counter
+	fleet           *fleetCollector
 }
 
 func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
@@ -49,15 +52,19 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 			Name: "tsugi_http_request_seconds", Help: "Requests by route and status. Long polls are in it with the time that they waited.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"method", "route", "status"}),
-		reports:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_reports_total", Help: "Reports of machines by kind."}, []string{"kind"}),
-		panics:         counter("http_panics_total", "Handlers that panicked."),
-		crashBlocks:    counter("crash_blocks_total", "Live patches blocked because a machine went down."),
-		waitersRefused: counter("waiters_refused_total", "Long polls refused because too many machines waited."),
-		authFailures:   counter("auth_failures_total", "Credentials of operators that were refused."),
-		signInFailures: counter("sign_in_failures_total", "Passwords, codes, links and passkeys that were refused."),
-		fleet:          &fleetCollector{server: s, due: make(chan struct{}, 1)},
-		chooseFailures: counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
-		flushed:        counter("seen_written_total", "Times of last check-ins written down."),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_reports_total", Help: "Reports of machines by kind."}, []string{"kind"}),
+		rolloutSteps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tsugi_rollout_steps_total", Help: "Steps of rollouts that this server took, by what they were.",
+		}, []string{"step"}),
+		rolloutFailures: counter("rollout_failures_total", "Times that a rollout could not be moved on, for a reason that was not there the time before."),
+		panics:          counter("http_panics_total", "Handlers that panicked."),
+		crashBlocks:     counter("crash_blocks_total", "Live patches blocked because a machine went down."),
+		waitersRefused:  counter("waiters_refused_total", "Long polls refused because too many machines waited."),
+		authFailures:    counter("auth_failures_total", "Credentials of operators that were refused."),
+		signInFailures:  counter("sign_in_failures_total", "Passwords, codes, links and passkeys that were refused."),
+		fleet:           &fleetCollector{server: s, due: make(chan struct{}, 1)},
+		chooseFailures:  counter("choose_failures_total", "Times that what policies choose could not be brought up to date for all of them."),
+		flushed:         counter("seen_written_total", "Times of last check-ins written down."),
 		flushSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tsugi_seen_write_seconds", Help: "Writing down the times of last check-ins.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
 		}),
@@ -78,7 +85,10 @@ func newMetrics(s *Server, reg *prometheus.Registry) *metrics {
 	enrolled := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tsugi_enrollments_total", Help: "Enrolments by outcome."}, []string{"outcome"})
 	m.checkIns.same, m.checkIns.answered, m.checkIns.saved = checkIns.WithLabelValues("unchanged"), checkIns.WithLabelValues("answered"), checkIns.WithLabelValues("stored")
 	m.enrolled.done, m.enrolled.refused = enrolled.WithLabelValues("enrolled"), enrolled.WithLabelValues("refused")
-	reg.MustRegister(m.requests, m.reports, m.flushSeconds, checkIns, enrolled, m.fleet)
+	for _, w := range rolloutSteps() {
+		m.rolloutSteps.WithLabelValues(string(w))
+	}
+	reg.MustRegister(m.rolloutSteps, m.requests, m.reports, m.flushSeconds, checkIns, enrolled, m.fleet)
 	return m
 }
 
@@ -105,6 +115,9 @@ func (m *metrics) request(pattern string, status int, took time.Duration) {
 func (s *Server) metricsPage() http.Handler {
 	return promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{ErrorLog: nil, MaxRequestsInFlight: 4})
 }
+
+// gauger gives a gauge.
+type gauger func(d *prometheus.Desc, v float64, labels ...string)
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("tsugi_"+name, help, labels, nil)
@@ -142,6 +155,7 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(desc("exclusions_ending", "Exclusions in force that end within two weeks."), float64(n.choices.ending))
 	}
 	gauge(desc("choose_age_seconds", "Time since what policies choose was last brought up to date for all of them."), s.now().Sub(time.UnixMilli(s.chosen.Load())).Seconds())
+	s.collectRollouts(gauge)
 	gauge(desc("waiters", "Machines that wait for something new."), float64(s.waiters.number()))
 	gauge(desc("feed_age_seconds", "Time since the change feed was last read."), s.now().Sub(time.UnixMilli(s.feedRead.Load())).Seconds())
 	if counts, err := s.store.CountJobs(ctx); err == nil {

@@ -65,7 +65,7 @@ func statusOf(c code.Code) int {
 		return http.StatusUnauthorized
 	case "TS7622", "TS8202", "TS8203", "TS8204", "TS8205", "TS8206", "TS8209", "TS8223", "TS8229":
 		return http.StatusForbidden
-	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703", "TS7902", "TS7904", "TS7905", "TS8226":
+	case "TS7605", "TS7501", "TS7507", "TS7701", "TS7703", "TS7902", "TS7904", "TS7905", "TS8108", "TS8226":
 		return http.StatusNotFound
 	case "TS7606":
 		return http.StatusMethodNotAllowed
@@ -79,7 +79,7 @@ func statusOf(c code.Code) int {
 		return http.StatusBadGateway
 	case "TS7610":
 		return http.StatusServiceUnavailable
-	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909", "TS8214", "TS8215", "TS8222", "TS8225", "TS8227":
+	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909", "TS8102", "TS8103", "TS8106", "TS8107", "TS8109", "TS8214", "TS8215", "TS8222", "TS8225", "TS8227":
 		return http.StatusConflict
 	}
 	if strings.HasPrefix(string(c), "TS74") { // the store or the disk under it

@@ -70,6 +70,7 @@ func (s *Server) routes() http.Handler {
 	s.cveOperations(o)
 	s.targetOperations(o)
 	s.systemOperations(o)
+	s.rolloutOperations(o)
 	s.policyOperations(o)
 	s.updateOperations(o)
 	s.jobOperations(o)

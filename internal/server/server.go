@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -57,9 +58,11 @@ type Options struct {
 	CA       []byte // PEM; the own CA that the certificate comes from, if it does
 	Version  string // of the program
 
-	Interval   time.Duration // between check-ins, until a setting says otherwise; 0: DefaultInterval
-	MaxWaiters int           // machines that may wait at a time; 0: DefaultMaxWaiters
-	Notify     NotifyOptions
+	Interval time.Duration // between check-ins, until a setting says otherwise; 0: DefaultInterval
+	// RolloutInterval is how often rollouts are looked at; 0: rolloutInterval.
+	RolloutInterval time.Duration
+	MaxWaiters      int // machines that may wait at a time; 0: DefaultMaxWaiters
+	Notify          NotifyOptions
 	// TrustedProxies are the balancers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
@@ -98,6 +101,8 @@ type Server struct {
 	handler   http.Handler
 	fleet     *fleet
 	shelves   shelves
+	rollouts  rollouts
+	rolling   rolling
 	exposures exposures
 	matrices  struct {
 		mu sync.Mutex
@@ -142,6 +147,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Interval <= 0 {
 		o.Interval = DefaultInterval
 	}
+	if o.RolloutInterval <= 0 {
+		o.RolloutInterval = rolloutInterval
+	}
 	if o.MaxWaiters <= 0 {
 		o.MaxWaiters = DefaultMaxWaiters
 	}
@@ -154,7 +162,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		uploading: make(chan struct{}, uploads),
 		kicked:    make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
-	s.shelves.load, s.started = o.Publish.Index, o.Now()
+	s.shelves.load, s.shelves.gates = o.Publish.Index, s.gatesOf
+	s.rolling.owner, s.rolling.poked, s.rolling.said = uuid.NewString(), make(chan struct{}, 1), map[string]string{}
+	s.started = o.Now()
 	s.metrics = newMetrics(s, o.Registry)
 	if o.SignIns == (Rate{}) {
 		o.SignIns = Rate{Burst: failBurst, Every: 6 * time.Second}
@@ -186,6 +196,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if err := s.fleet.load(ctx, s.store); err != nil {
+		return nil, err
+	}
+	if err := s.readRollouts(ctx); err != nil {
 		return nil, err
 	}
 	if s.console, err = console.New(); err != nil {
@@ -221,6 +234,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.keepChoosing(ctx) })
 	g.Go(func() error { return s.keepTelling(ctx) })
 	g.Go(func() error { s.teller.courier.Run(ctx); return nil })
+	g.Go(func() error { return s.keepRollouts(ctx) })
 	g.Go(func() error { s.every(ctx, flushInterval, s.flush); return nil })
 	g.Go(func() error { s.every(ctx, refreshInterval, s.refresh); return nil })
 	g.Go(func() error { s.every(ctx, time.Hour, s.prunePeople); return nil })
@@ -254,7 +268,7 @@ func (s *Server) every(ctx context.Context, interval time.Duration, f func(conte
 
 func (s *Server) flush(ctx context.Context) {
 	start := time.Now()
-	n, err := s.fleet.flush(ctx, s.store)
+	n, err := s.fleet.flush(ctx, s.store, silence(s.interval.Load()).Milliseconds(), s.listening(s.now()).UnixMilli())
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("last check-ins could not be written down", "err", err)
 	}

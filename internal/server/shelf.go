@@ -21,12 +21,14 @@ type shelf struct {
 	sequence int64
 	ids      []string // of the live patches that a machine may read
 	names    digest   // of ids
+	gates    []*gate  // of ids, what a rollout lets only some machines have; nil: none
 }
 
 // shelves are kept in memory until the change feed says that live patches,
 // tiers or the signed metadata changed.
 type shelves struct {
-	load func(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
+	load  func(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
+	gates func(ctx context.Context, tier string, ids []string) ([]*gate, error)
 
 	mu         sync.RWMutex
 	byKernel   map[[3]string]*shelf
@@ -50,6 +52,9 @@ func (s *shelves) get(ctx context.Context, tier, buildID, policy string) (*shelf
 		return nil, fmt.Errorf("index of %s for %s: %w", tier, buildID, err)
 	}
 	got = newShelf(x)
+	if got.gates, err = s.gates(ctx, tier, got.ids); err != nil {
+		return nil, fmt.Errorf("rollouts of %s: %w", tier, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if generation != s.generation {
@@ -84,9 +89,11 @@ func newShelf(x *trust.Index) *shelf {
 			s.ids = append(s.ids, o.ID)
 		}
 	}
-	s.names = digestOf([]byte(strings.Join(s.ids, "\n")))
+	s.names = namesDigest(s.ids)
 	return s
 }
+
+func namesDigest(ids []string) digest { return digestOf([]byte(strings.Join(ids, "\n"))) }
 
 // view is a machine at a moment, for an answer.
 type view struct {
@@ -97,18 +104,23 @@ type view struct {
 	want                     []api.Wish
 	interval                 int64
 	ending                   []api.Ending
-	endings                  digest // of ending
+	endings                  digest   // of ending
+	ids                      []string // of the live patches that it may have
+	names                    digest   // of ids
 }
 
+// sees takes what a machine may have off a shelf.
+func (v *view) sees(s *shelf) { v.ids, v.names, _ = s.admitted(v.id) }
+
 // etag names the answer to a check-in without its time. Any server makes the
-// same one of the same state.
+// same one of the same state. sees comes before it.
 func (v *view) etag(s *shelf) string {
 	b := make([]byte, 0, 256)
 	for _, w := range [...]string{v.id, v.tier, v.group, v.buildID, v.policy} {
 		b = strconv.AppendQuote(b, w)
 	}
 	b = append(b, v.recipient[:]...)
-	b = append(b, s.names[:]...)
+	b = append(b, v.names[:]...)
 	b = append(b, v.endings[:]...)
 	b = strconv.AppendInt(b, s.sequence, 10)
 	b = append(b, ' ')

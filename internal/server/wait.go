@@ -144,6 +144,7 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 			s.writeFault(w, r, err)
 			return
 		}
+		v.sees(shelf)
 		m.mu.Lock()
 		gone := m.gone
 		m.mu.Unlock()

@@ -62,7 +62,7 @@ func benchmarkAll(b *testing.B, dsn string, machines int) {
 			for b.Loop() {
 				touches := make([]Touch, 10_000)
 				for i, at := range rand.Perm(len(ids))[:len(touches)] {
-					touches[i] = Touch{ids[at], seen}
+					touches[i] = Touch{ID: ids[at], Seen: seen}
 				}
 				seen++
 				qt.Assert(b, qt.IsNil(s.TouchMachines(b.Context(), touches)))

@@ -60,6 +60,9 @@ func tables(schema int64) []string {
 	if schema >= 4 {
 		all = append(all, "users", "identities", "passkeys", "recovery_codes", "sessions", "links", "ceremonies", "approvals")
 	}
+	if schema >= 5 {
+		all = append(all, "rollouts", "rollout_machines", "rollout_steps", "leases")
+	}
 	if schema >= 6 {
 		all = append(all, "channels", "outbox", "watches")
 	}

@@ -103,10 +103,16 @@ func fillAll(t testing.TB, s *Store, until int64) {
 		)
 	}))
 	must(s.Update(ctx, func(tx *Tx) error {
+		r, err := tx.CreateRollout(ctx, Rollout{ID: "r", LivePatch: p.ID, Tier: "edge", Plan: []byte("{}"), State: []byte("{}"), Phase: "pending", CreatedBy: "alice"})
+		must(err)
+		_, err = tx.SaveRollout(ctx, r, []RolloutMachine{{Machine: "m", Status: "offered", Body: []byte("{}")}}, []RolloutStep{{What: "offer", Why: "it is its turn"}})
+		must(err)
 		made := tx.CreateChannel(ctx, Channel{ID: "c", Name: "on call", Body: "{}", Secrets: []byte{0, 255}, ChangedBy: "alice"})
-		_, err := tx.AddDelivery(ctx, Delivery{ID: "d", Channel: "c", To: "a@b.example", Subject: "s", Message: "{}", Made: 1, Next: 1})
+		_, err = tx.AddDelivery(ctx, Delivery{ID: "d", Channel: "c", To: "a@b.example", Subject: "s", Message: "{}", Made: 1, Next: 1})
 		return errors.Join(made, err, tx.SaveWatch(ctx, "conditions", "{}"))
 	}))
+	_, err = s.TakeLease(ctx, "rollouts", "s", until, 0)
+	must(err)
 }
 
 func dump(t testing.TB, s *Store) []byte {

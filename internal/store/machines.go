@@ -5,6 +5,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -15,13 +16,13 @@ import (
 // credential.
 func (r Reader) MachineByCredential(ctx context.Context, hash []byte) (Machine, error) {
 	row, err := r.q.MachineByCredential(ctx, hash)
-	return machine(row.Machine, row.Seen), named(r.s.translate(err), "machine of this credential")
+	return machine(row.Machine, row.Seen, row.Silences), named(r.s.translate(err), "machine of this credential")
 }
 
 // Machine returns a machine, also when it is decommissioned.
 func (r Reader) Machine(ctx context.Context, id string) (Machine, error) {
 	row, err := r.q.MachineByID(ctx, id)
-	return machine(row.Machine, row.Seen), named(r.s.translate(err), "machine %s", id)
+	return machine(row.Machine, row.Seen, row.Silences), named(r.s.translate(err), "machine %s", id)
 }
 
 // Machines lists machines in the order of their ids.
@@ -38,7 +39,7 @@ func (r Reader) Machines(ctx context.Context, f MachineFilter) ([]Machine, error
 	found, err := r.q.Machines(ctx, p)
 	all := make([]Machine, len(found))
 	for i, row := range found {
-		all[i] = machine(row.Machine, row.Seen)
+		all[i] = machine(row.Machine, row.Seen, row.Silences)
 	}
 	return all, r.s.translate(err)
 }
@@ -62,7 +63,7 @@ func (r Reader) AllMachines(ctx context.Context, f func(Machine) error) error {
 			if row.Machine.Gone != 0 {
 				continue
 			}
-			if err := f(machine(row.Machine, row.Seen)); err != nil {
+			if err := f(machine(row.Machine, row.Seen, row.Silences)); err != nil {
 				return err
 			}
 		}
@@ -155,7 +156,11 @@ func (s *Store) TouchMachines(ctx context.Context, touches []Touch) error {
 	for batch := range slices.Chunk(sorted, touchBatch) {
 		err := s.Update(ctx, func(tx *Tx) error {
 			for _, t := range batch {
-				if err := tx.q.TouchMachine(ctx, query.TouchMachineParams{Machine: t.ID, Seen: t.Seen}); err != nil {
+				listening := t.Listening
+				if t.Silence <= 0 {
+					listening = math.MaxInt64
+				}
+				if err := tx.q.TouchMachine(ctx, query.TouchMachineParams{Machine: t.ID, Seen: t.Seen, Listening: listening, Silent: t.Seen - max(t.Silence, 0)}); err != nil {
 					return err
 				}
 			}
@@ -190,17 +195,17 @@ func (tx *Tx) saveCheckIn(ctx context.Context, c CheckInRow) error {
 	n, err := tx.q.SaveCheckIn(ctx, query.SaveCheckInParams{
 		ID: c.ID, Hostname: text(c.Hostname), Os: text(c.OS), Cloned: c.Cloned, Agent: text(c.Agent),
 		Kernel: text(c.Release), BuildID: text(c.BuildID), Arch: text(c.Arch), Patch: text(c.Patch),
-		PatchVersion: int64(c.PatchVersion), PatchState: text(c.PatchState), Able: c.Able, Booted: c.Booted,
+		PatchVersion: int64(c.PatchVersion), PatchState: text(c.PatchState), Able: c.Able, Booted: c.Booted, Boots: int64(c.Boots),
 		Facts: text(string(c.JSON)),
 	})
 	if err != nil || n == 0 {
 		return err
 	}
 	tx.changed(KindMachine, c.ID)
-	return tx.q.TouchMachine(ctx, query.TouchMachineParams{Machine: c.ID, Seen: c.Seen})
+	return tx.q.TouchMachine(ctx, query.TouchMachineParams{Machine: c.ID, Seen: c.Seen, Listening: math.MaxInt64})
 }
 
-func machine(m query.Machine, seen int64) Machine {
+func machine(m query.Machine, seen, silences int64) Machine {
 	return Machine{
 		ID: m.ID, MachineID: m.MachineID, Credential: bytesOrNil(m.Credential), Recipient: m.Recipient, Hostname: m.Hostname,
 		Tier: m.Tier, Group: m.MachineGroup, Token: m.Token, OS: m.Os,
@@ -209,6 +214,7 @@ func machine(m query.Machine, seen int64) Machine {
 			PatchVersion: int(m.PatchVersion), PatchState: m.PatchState, Able: m.Able, Booted: m.Booted, JSON: bytesOrNil([]byte(m.Facts)),
 		},
 		Hold: m.Hold, Cloned: m.Cloned, Enrolled: m.Enrolled, Seen: seen, Gone: m.Gone,
+		Boots: int(m.Boots), Silences: int(silences),
 	}
 }
 

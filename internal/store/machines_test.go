@@ -372,7 +372,7 @@ func TestCheckIns(t *testing.T) {
 		qt.Check(t, qt.HasLen(changes, 2)) // the two that changed
 
 		qt.Assert(t, qt.IsNil(s.TouchMachines(t.Context(), []Touch{
-			{b.ID, c.in(time.Minute)}, {"unknown", 1}, {a.ID, c.in(-time.Minute)},
+			{ID: b.ID, Seen: c.in(time.Minute)}, {ID: "unknown", Seen: 1}, {ID: a.ID, Seen: c.in(-time.Minute)},
 		})))
 		for id, seen := range map[string]int64{a.ID: a.Seen, b.ID: c.in(time.Minute)} {
 			got, err := s.Machine(t.Context(), id)

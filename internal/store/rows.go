@@ -21,6 +21,8 @@ type Machine struct {
 	Enrolled int64
 	Seen     int64 // last check-in, as precise as the batches of TouchMachines
 	Gone     int64 // decommissioned
+	// Boots that nobody announced, and silences, since it enrolled.
+	Boots, Silences int
 }
 
 // Facts are what a machine says about itself in a check-in: the columns that
@@ -80,6 +82,10 @@ type MachineFilter struct {
 type Touch struct {
 	ID   string
 	Seen int64
+	// Silence, if it is not 0, is how long a machine that lives says nothing at
+	// most: when it was last heard of longer ago than that, but not before
+	// Listening, a silence of it is counted.
+	Silence, Listening int64
 }
 
 // CheckInRow is a check-in that changed something.
@@ -89,6 +95,7 @@ type CheckInRow struct {
 	Hostname string // "": as it is
 	OS       string // "": as it is
 	Cloned   bool   // set it; UpdateMachine takes it back
+	Boots    int    // that nobody announced, since the check-in before
 	Facts
 }
 
@@ -382,8 +389,9 @@ const (
 	KindUser      Kind = "user"
 	KindApproval  Kind = "approval"
 	KindChannel   Kind = "channel" // a channel of notifications, or a delivery by it
-	KindPolicy    Kind = "policy"  // a policy, its groups, updates and what is chosen of them
-	KindWindow    Kind = "window"  // of a target
+	KindRollout   Kind = "rollout"
+	KindPolicy    Kind = "policy" // a policy, its groups, updates and what is chosen of them
+	KindWindow    Kind = "window" // of a target
 )
 
 // Change is the latest change of one thing.

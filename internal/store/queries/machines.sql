@@ -18,12 +18,12 @@ UPDATE machines SET credential = sqlc.arg(credential), recipient = sqlc.arg(reci
 WHERE id = sqlc.arg(id);
 
 -- name: MachineByID :one
-SELECT sqlc.embed(machines), machine_seen.seen FROM machines
+SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id = sqlc.arg(id);
 
 -- name: MachineByCredential :one
-SELECT sqlc.embed(machines), machine_seen.seen FROM machines
+SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.credential = sqlc.arg(credential) AND machines.gone = 0;
 
@@ -32,14 +32,14 @@ SELECT id FROM machines
 WHERE machine_id = sqlc.arg(machine_id) AND token = sqlc.arg(token) AND gone = 0;
 
 -- name: AllMachines :many
-SELECT sqlc.embed(machines), machine_seen.seen FROM machines
+SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id > sqlc.arg(after)
 ORDER BY machines.id
 LIMIT sqlc.arg(row_limit);
 
 -- name: Machines :many
-SELECT sqlc.embed(machines), machine_seen.seen FROM machines
+SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id > sqlc.arg(after)
   AND (CAST(sqlc.arg(any_tier) AS BOOLEAN) OR machines.tier = sqlc.arg(tier))
@@ -64,7 +64,10 @@ WHERE id = sqlc.arg(id);
 UPDATE machines SET gone = sqlc.arg(gone), credential = sqlc.arg(credential) WHERE id = sqlc.arg(id) AND gone = 0;
 
 -- name: TouchMachine :exec
-UPDATE machine_seen SET seen = sqlc.arg(seen) WHERE machine = sqlc.arg(machine) AND seen < sqlc.arg(seen);
+UPDATE machine_seen SET
+    silences = silences + CASE WHEN seen >= CAST(sqlc.arg(listening) AS BIGINT) AND seen < CAST(sqlc.arg(silent) AS BIGINT) THEN 1 ELSE 0 END,
+    seen = sqlc.arg(seen)
+WHERE machine = sqlc.arg(machine) AND seen < sqlc.arg(seen);
 
 -- name: SaveCheckIn :execrows
 UPDATE machines SET
@@ -73,7 +76,7 @@ UPDATE machines SET
     cloned = (cloned OR CAST(sqlc.arg(cloned) AS BOOLEAN)),
     agent = sqlc.arg(agent), kernel = sqlc.arg(kernel), build_id = sqlc.arg(build_id), arch = sqlc.arg(arch),
     patch = sqlc.arg(patch), patch_version = sqlc.arg(patch_version), patch_state = sqlc.arg(patch_state),
-    able = sqlc.arg(able), booted = sqlc.arg(booted), facts = sqlc.arg(facts)
+    able = sqlc.arg(able), booted = sqlc.arg(booted), boots = boots + sqlc.arg(boots), facts = sqlc.arg(facts)
 WHERE id = sqlc.arg(id) AND gone = 0;
 
 -- name: CountMachines :many

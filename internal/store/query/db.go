@@ -272,6 +272,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertReportStmt, err = db.PrepareContext(ctx, insertReport); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertReport: %w", err)
 	}
+	if q.insertRolloutStmt, err = db.PrepareContext(ctx, insertRollout); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertRollout: %w", err)
+	}
+	if q.insertRolloutStepStmt, err = db.PrepareContext(ctx, insertRolloutStep); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertRolloutStep: %w", err)
+	}
 	if q.insertSeenStmt, err = db.PrepareContext(ctx, insertSeen); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSeen: %w", err)
 	}
@@ -302,8 +308,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.latestVersionStmt, err = db.PrepareContext(ctx, latestVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query LatestVersion: %w", err)
 	}
+	if q.leaseStmt, err = db.PrepareContext(ctx, lease); err != nil {
+		return nil, fmt.Errorf("error preparing query Lease: %w", err)
+	}
 	if q.leaseJobStmt, err = db.PrepareContext(ctx, leaseJob); err != nil {
 		return nil, fmt.Errorf("error preparing query LeaseJob: %w", err)
+	}
+	if q.leaveLeaseStmt, err = db.PrepareContext(ctx, leaveLease); err != nil {
+		return nil, fmt.Errorf("error preparing query LeaveLease: %w", err)
 	}
 	if q.linkByHashStmt, err = db.PrepareContext(ctx, linkByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query LinkByHash: %w", err)
@@ -425,6 +437,27 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.revokeTokenStmt, err = db.PrepareContext(ctx, revokeToken); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeToken: %w", err)
 	}
+	if q.rolloutStmt, err = db.PrepareContext(ctx, rollout); err != nil {
+		return nil, fmt.Errorf("error preparing query Rollout: %w", err)
+	}
+	if q.rolloutMachineStmt, err = db.PrepareContext(ctx, rolloutMachine); err != nil {
+		return nil, fmt.Errorf("error preparing query RolloutMachine: %w", err)
+	}
+	if q.rolloutMachinesPageStmt, err = db.PrepareContext(ctx, rolloutMachinesPage); err != nil {
+		return nil, fmt.Errorf("error preparing query RolloutMachinesPage: %w", err)
+	}
+	if q.rolloutMachinesSinceStmt, err = db.PrepareContext(ctx, rolloutMachinesSince); err != nil {
+		return nil, fmt.Errorf("error preparing query RolloutMachinesSince: %w", err)
+	}
+	if q.rolloutRevisionsStmt, err = db.PrepareContext(ctx, rolloutRevisions); err != nil {
+		return nil, fmt.Errorf("error preparing query RolloutRevisions: %w", err)
+	}
+	if q.rolloutStepsStmt, err = db.PrepareContext(ctx, rolloutSteps); err != nil {
+		return nil, fmt.Errorf("error preparing query RolloutSteps: %w", err)
+	}
+	if q.rolloutsStmt, err = db.PrepareContext(ctx, rollouts); err != nil {
+		return nil, fmt.Errorf("error preparing query Rollouts: %w", err)
+	}
 	if q.samplesStmt, err = db.PrepareContext(ctx, samples); err != nil {
 		return nil, fmt.Errorf("error preparing query Samples: %w", err)
 	}
@@ -446,6 +479,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveRevertStmt, err = db.PrepareContext(ctx, saveRevert); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveRevert: %w", err)
 	}
+	if q.saveRolloutMachineStmt, err = db.PrepareContext(ctx, saveRolloutMachine); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveRolloutMachine: %w", err)
+	}
 	if q.saveSettingStmt, err = db.PrepareContext(ctx, saveSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveSetting: %w", err)
 	}
@@ -460,6 +496,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.saveWindowStmt, err = db.PrepareContext(ctx, saveWindow); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveWindow: %w", err)
+	}
+	if q.seenSinceStmt, err = db.PrepareContext(ctx, seenSince); err != nil {
+		return nil, fmt.Errorf("error preparing query SeenSince: %w", err)
 	}
 	if q.sessionByHashStmt, err = db.PrepareContext(ctx, sessionByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query SessionByHash: %w", err)
@@ -485,6 +524,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.settingsStmt, err = db.PrepareContext(ctx, settings); err != nil {
 		return nil, fmt.Errorf("error preparing query Settings: %w", err)
 	}
+	if q.sightingsOfStmt, err = db.PrepareContext(ctx, sightingsOf); err != nil {
+		return nil, fmt.Errorf("error preparing query SightingsOf: %w", err)
+	}
 	if q.stageJobStmt, err = db.PrepareContext(ctx, stageJob); err != nil {
 		return nil, fmt.Errorf("error preparing query StageJob: %w", err)
 	}
@@ -499,6 +541,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.takeDeliveryStmt, err = db.PrepareContext(ctx, takeDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeDelivery: %w", err)
+	}
+	if q.takeLeaseStmt, err = db.PrepareContext(ctx, takeLease); err != nil {
+		return nil, fmt.Errorf("error preparing query TakeLease: %w", err)
 	}
 	if q.thinSamplesStmt, err = db.PrepareContext(ctx, thinSamples); err != nil {
 		return nil, fmt.Errorf("error preparing query ThinSamples: %w", err)
@@ -532,6 +577,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.updateMachineStmt, err = db.PrepareContext(ctx, updateMachine); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateMachine: %w", err)
+	}
+	if q.updateRolloutStmt, err = db.PrepareContext(ctx, updateRollout); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateRollout: %w", err)
 	}
 	if q.updateUserStmt, err = db.PrepareContext(ctx, updateUser); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateUser: %w", err)
@@ -999,6 +1047,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertReportStmt: %w", cerr)
 		}
 	}
+	if q.insertRolloutStmt != nil {
+		if cerr := q.insertRolloutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertRolloutStmt: %w", cerr)
+		}
+	}
+	if q.insertRolloutStepStmt != nil {
+		if cerr := q.insertRolloutStepStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertRolloutStepStmt: %w", cerr)
+		}
+	}
 	if q.insertSeenStmt != nil {
 		if cerr := q.insertSeenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertSeenStmt: %w", cerr)
@@ -1049,9 +1107,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing latestVersionStmt: %w", cerr)
 		}
 	}
+	if q.leaseStmt != nil {
+		if cerr := q.leaseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leaseStmt: %w", cerr)
+		}
+	}
 	if q.leaseJobStmt != nil {
 		if cerr := q.leaseJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing leaseJobStmt: %w", cerr)
+		}
+	}
+	if q.leaveLeaseStmt != nil {
+		if cerr := q.leaveLeaseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing leaveLeaseStmt: %w", cerr)
 		}
 	}
 	if q.linkByHashStmt != nil {
@@ -1254,6 +1322,41 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing revokeTokenStmt: %w", cerr)
 		}
 	}
+	if q.rolloutStmt != nil {
+		if cerr := q.rolloutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutStmt: %w", cerr)
+		}
+	}
+	if q.rolloutMachineStmt != nil {
+		if cerr := q.rolloutMachineStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutMachineStmt: %w", cerr)
+		}
+	}
+	if q.rolloutMachinesPageStmt != nil {
+		if cerr := q.rolloutMachinesPageStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutMachinesPageStmt: %w", cerr)
+		}
+	}
+	if q.rolloutMachinesSinceStmt != nil {
+		if cerr := q.rolloutMachinesSinceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutMachinesSinceStmt: %w", cerr)
+		}
+	}
+	if q.rolloutRevisionsStmt != nil {
+		if cerr := q.rolloutRevisionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutRevisionsStmt: %w", cerr)
+		}
+	}
+	if q.rolloutStepsStmt != nil {
+		if cerr := q.rolloutStepsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutStepsStmt: %w", cerr)
+		}
+	}
+	if q.rolloutsStmt != nil {
+		if cerr := q.rolloutsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing rolloutsStmt: %w", cerr)
+		}
+	}
 	if q.samplesStmt != nil {
 		if cerr := q.samplesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing samplesStmt: %w", cerr)
@@ -1289,6 +1392,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveRevertStmt: %w", cerr)
 		}
 	}
+	if q.saveRolloutMachineStmt != nil {
+		if cerr := q.saveRolloutMachineStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveRolloutMachineStmt: %w", cerr)
+		}
+	}
 	if q.saveSettingStmt != nil {
 		if cerr := q.saveSettingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveSettingStmt: %w", cerr)
@@ -1312,6 +1420,11 @@ func (q *Queries) Close() error {
 	if q.saveWindowStmt != nil {
 		if cerr := q.saveWindowStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveWindowStmt: %w", cerr)
+		}
+	}
+	if q.seenSinceStmt != nil {
+		if cerr := q.seenSinceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing seenSinceStmt: %w", cerr)
 		}
 	}
 	if q.sessionByHashStmt != nil {
@@ -1354,6 +1467,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing settingsStmt: %w", cerr)
 		}
 	}
+	if q.sightingsOfStmt != nil {
+		if cerr := q.sightingsOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sightingsOfStmt: %w", cerr)
+		}
+	}
 	if q.stageJobStmt != nil {
 		if cerr := q.stageJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing stageJobStmt: %w", cerr)
@@ -1377,6 +1495,11 @@ func (q *Queries) Close() error {
 	if q.takeDeliveryStmt != nil {
 		if cerr := q.takeDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeDeliveryStmt: %w", cerr)
+		}
+	}
+	if q.takeLeaseStmt != nil {
+		if cerr := q.takeLeaseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing takeLeaseStmt: %w", cerr)
 		}
 	}
 	if q.thinSamplesStmt != nil {
@@ -1432,6 +1555,11 @@ func (q *Queries) Close() error {
 	if q.updateMachineStmt != nil {
 		if cerr := q.updateMachineStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateMachineStmt: %w", cerr)
+		}
+	}
+	if q.updateRolloutStmt != nil {
+		if cerr := q.updateRolloutStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateRolloutStmt: %w", cerr)
 		}
 	}
 	if q.updateUserStmt != nil {
@@ -1640,6 +1768,8 @@ type Queries struct {
 	insertPublicationStmt       *sql.Stmt
 	insertRecoveryCodeStmt      *sql.Stmt
 	insertReportStmt            *sql.Stmt
+	insertRolloutStmt           *sql.Stmt
+	insertRolloutStepStmt       *sql.Stmt
 	insertSeenStmt              *sql.Stmt
 	insertSessionStmt           *sql.Stmt
 	insertTierStmt              *sql.Stmt
@@ -1650,7 +1780,9 @@ type Queries struct {
 	jobsStmt                    *sql.Stmt
 	keysOfStmt                  *sql.Stmt
 	latestVersionStmt           *sql.Stmt
+	leaseStmt                   *sql.Stmt
 	leaseJobStmt                *sql.Stmt
+	leaveLeaseStmt              *sql.Stmt
 	linkByHashStmt              *sql.Stmt
 	livePatchStmt               *sql.Stmt
 	livePatchesStmt             *sql.Stmt
@@ -1691,6 +1823,13 @@ type Queries struct {
 	revokeKeyOfStmt             *sql.Stmt
 	revokeOperatorStmt          *sql.Stmt
 	revokeTokenStmt             *sql.Stmt
+	rolloutStmt                 *sql.Stmt
+	rolloutMachineStmt          *sql.Stmt
+	rolloutMachinesPageStmt     *sql.Stmt
+	rolloutMachinesSinceStmt    *sql.Stmt
+	rolloutRevisionsStmt        *sql.Stmt
+	rolloutStepsStmt            *sql.Stmt
+	rolloutsStmt                *sql.Stmt
 	samplesStmt                 *sql.Stmt
 	saveChangeStmt              *sql.Stmt
 	saveCheckInStmt             *sql.Stmt
@@ -1698,11 +1837,13 @@ type Queries struct {
 	savePolicyStmt              *sql.Stmt
 	savePolicyGroupStmt         *sql.Stmt
 	saveRevertStmt              *sql.Stmt
+	saveRolloutMachineStmt      *sql.Stmt
 	saveSettingStmt             *sql.Stmt
 	saveTUFFileStmt             *sql.Stmt
 	saveUpdateStmt              *sql.Stmt
 	saveWatchStmt               *sql.Stmt
 	saveWindowStmt              *sql.Stmt
+	seenSinceStmt               *sql.Stmt
 	sessionByHashStmt           *sql.Stmt
 	sessionsStmt                *sql.Stmt
 	setChannelStateStmt         *sql.Stmt
@@ -1711,11 +1852,13 @@ type Queries struct {
 	setTOTPStmt                 *sql.Stmt
 	settingStmt                 *sql.Stmt
 	settingsStmt                *sql.Stmt
+	sightingsOfStmt             *sql.Stmt
 	stageJobStmt                *sql.Stmt
 	tUFFilesStmt                *sql.Stmt
 	takeBackAttemptStmt         *sql.Stmt
 	takeCeremonyStmt            *sql.Stmt
 	takeDeliveryStmt            *sql.Stmt
+	takeLeaseStmt               *sql.Stmt
 	thinSamplesStmt             *sql.Stmt
 	tierStmt                    *sql.Stmt
 	tiersStmt                   *sql.Stmt
@@ -1727,6 +1870,7 @@ type Queries struct {
 	unchainedAuditStmt          *sql.Stmt
 	unlockUserStmt              *sql.Stmt
 	updateMachineStmt           *sql.Stmt
+	updateRolloutStmt           *sql.Stmt
 	updateUserStmt              *sql.Stmt
 	updatesStmt                 *sql.Stmt
 	useApprovalStmt             *sql.Stmt
@@ -1832,6 +1976,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertPublicationStmt:       q.insertPublicationStmt,
 		insertRecoveryCodeStmt:      q.insertRecoveryCodeStmt,
 		insertReportStmt:            q.insertReportStmt,
+		insertRolloutStmt:           q.insertRolloutStmt,
+		insertRolloutStepStmt:       q.insertRolloutStepStmt,
 		insertSeenStmt:              q.insertSeenStmt,
 		insertSessionStmt:           q.insertSessionStmt,
 		insertTierStmt:              q.insertTierStmt,
@@ -1842,7 +1988,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		jobsStmt:                    q.jobsStmt,
 		keysOfStmt:                  q.keysOfStmt,
 		latestVersionStmt:           q.latestVersionStmt,
+		leaseStmt:                   q.leaseStmt,
 		leaseJobStmt:                q.leaseJobStmt,
+		leaveLeaseStmt:              q.leaveLeaseStmt,
 		linkByHashStmt:              q.linkByHashStmt,
 		livePatchStmt:               q.livePatchStmt,
 		livePatchesStmt:             q.livePatchesStmt,
@@ -1883,6 +2031,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		revokeKeyOfStmt:             q.revokeKeyOfStmt,
 		revokeOperatorStmt:          q.revokeOperatorStmt,
 		revokeTokenStmt:             q.revokeTokenStmt,
+		rolloutStmt:                 q.rolloutStmt,
+		rolloutMachineStmt:          q.rolloutMachineStmt,
+		rolloutMachinesPageStmt:     q.rolloutMachinesPageStmt,
+		rolloutMachinesSinceStmt:    q.rolloutMachinesSinceStmt,
+		rolloutRevisionsStmt:        q.rolloutRevisionsStmt,
+		rolloutStepsStmt:            q.rolloutStepsStmt,
+		rolloutsStmt:                q.rolloutsStmt,
 		samplesStmt:                 q.samplesStmt,
 		saveChangeStmt:              q.saveChangeStmt,
 		saveCheckInStmt:             q.saveCheckInStmt,
@@ -1890,11 +2045,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		savePolicyStmt:              q.savePolicyStmt,
 		savePolicyGroupStmt:         q.savePolicyGroupStmt,
 		saveRevertStmt:              q.saveRevertStmt,
+		saveRolloutMachineStmt:      q.saveRolloutMachineStmt,
 		saveSettingStmt:             q.saveSettingStmt,
 		saveTUFFileStmt:             q.saveTUFFileStmt,
 		saveUpdateStmt:              q.saveUpdateStmt,
 		saveWatchStmt:               q.saveWatchStmt,
 		saveWindowStmt:              q.saveWindowStmt,
+		seenSinceStmt:               q.seenSinceStmt,
 		sessionByHashStmt:           q.sessionByHashStmt,
 		sessionsStmt:                q.sessionsStmt,
 		setChannelStateStmt:         q.setChannelStateStmt,
@@ -1903,11 +2060,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		setTOTPStmt:                 q.setTOTPStmt,
 		settingStmt:                 q.settingStmt,
 		settingsStmt:                q.settingsStmt,
+		sightingsOfStmt:             q.sightingsOfStmt,
 		stageJobStmt:                q.stageJobStmt,
 		tUFFilesStmt:                q.tUFFilesStmt,
 		takeBackAttemptStmt:         q.takeBackAttemptStmt,
 		takeCeremonyStmt:            q.takeCeremonyStmt,
 		takeDeliveryStmt:            q.takeDeliveryStmt,
+		takeLeaseStmt:               q.takeLeaseStmt,
 		thinSamplesStmt:             q.thinSamplesStmt,
 		tierStmt:                    q.tierStmt,
 		tiersStmt:                   q.tiersStmt,
@@ -1919,6 +2078,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		unchainedAuditStmt:          q.unchainedAuditStmt,
 		unlockUserStmt:              q.unlockUserStmt,
 		updateMachineStmt:           q.updateMachineStmt,
+		updateRolloutStmt:           q.updateRolloutStmt,
 		updateUserStmt:              q.updateUserStmt,
 		updatesStmt:                 q.updatesStmt,
 		useApprovalStmt:             q.useApprovalStmt,

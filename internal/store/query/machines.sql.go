@@ -12,7 +12,7 @@ import (
 )
 
 const allMachines = `-- name: AllMachines :many
-SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machine_seen.seen FROM machines
+SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machines.boots, machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id > $1
 ORDER BY machines.id
@@ -25,8 +25,9 @@ type AllMachinesParams struct {
 }
 
 type AllMachinesRow struct {
-	Machine Machine
-	Seen    int64
+	Machine  Machine
+	Seen     int64
+	Silences int64
 }
 
 func (q *Queries) AllMachines(ctx context.Context, arg AllMachinesParams) ([]AllMachinesRow, error) {
@@ -62,7 +63,9 @@ func (q *Queries) AllMachines(ctx context.Context, arg AllMachinesParams) ([]All
 			&i.Machine.Enrolled,
 			&i.Machine.Booted,
 			&i.Machine.Gone,
+			&i.Machine.Boots,
 			&i.Seen,
+			&i.Silences,
 		); err != nil {
 			return nil, err
 		}
@@ -204,14 +207,15 @@ func (q *Queries) InsertSeen(ctx context.Context, arg InsertSeenParams) error {
 }
 
 const machineByCredential = `-- name: MachineByCredential :one
-SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machine_seen.seen FROM machines
+SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machines.boots, machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.credential = $1 AND machines.gone = 0
 `
 
 type MachineByCredentialRow struct {
-	Machine Machine
-	Seen    int64
+	Machine  Machine
+	Seen     int64
+	Silences int64
 }
 
 func (q *Queries) MachineByCredential(ctx context.Context, credential []byte) (MachineByCredentialRow, error) {
@@ -241,20 +245,23 @@ func (q *Queries) MachineByCredential(ctx context.Context, credential []byte) (M
 		&i.Machine.Enrolled,
 		&i.Machine.Booted,
 		&i.Machine.Gone,
+		&i.Machine.Boots,
 		&i.Seen,
+		&i.Silences,
 	)
 	return i, err
 }
 
 const machineByID = `-- name: MachineByID :one
-SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machine_seen.seen FROM machines
+SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machines.boots, machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id = $1
 `
 
 type MachineByIDRow struct {
-	Machine Machine
-	Seen    int64
+	Machine  Machine
+	Seen     int64
+	Silences int64
 }
 
 func (q *Queries) MachineByID(ctx context.Context, id string) (MachineByIDRow, error) {
@@ -284,13 +291,15 @@ func (q *Queries) MachineByID(ctx context.Context, id string) (MachineByIDRow, e
 		&i.Machine.Enrolled,
 		&i.Machine.Booted,
 		&i.Machine.Gone,
+		&i.Machine.Boots,
 		&i.Seen,
+		&i.Silences,
 	)
 	return i, err
 }
 
 const machines = `-- name: Machines :many
-SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machine_seen.seen FROM machines
+SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machines.boots, machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id > $1
   AND (CAST($2 AS BOOLEAN) OR machines.tier = $3)
@@ -327,8 +336,9 @@ type MachinesParams struct {
 }
 
 type MachinesRow struct {
-	Machine Machine
-	Seen    int64
+	Machine  Machine
+	Seen     int64
+	Silences int64
 }
 
 func (q *Queries) Machines(ctx context.Context, arg MachinesParams) ([]MachinesRow, error) {
@@ -381,7 +391,9 @@ func (q *Queries) Machines(ctx context.Context, arg MachinesParams) ([]MachinesR
 			&i.Machine.Enrolled,
 			&i.Machine.Booted,
 			&i.Machine.Gone,
+			&i.Machine.Boots,
 			&i.Seen,
+			&i.Silences,
 		); err != nil {
 			return nil, err
 		}
@@ -474,8 +486,8 @@ UPDATE machines SET
     cloned = (cloned OR CAST($3 AS BOOLEAN)),
     agent = $4, kernel = $5, build_id = $6, arch = $7,
     patch = $8, patch_version = $9, patch_state = $10,
-    able = $11, booted = $12, facts = $13
-WHERE id = $14 AND gone = 0
+    able = $11, booted = $12, boots = boots + $13, facts = $14
+WHERE id = $15 AND gone = 0
 `
 
 type SaveCheckInParams struct {
@@ -491,6 +503,7 @@ type SaveCheckInParams struct {
 	PatchState   string
 	Able         bool
 	Booted       int64
+	Boots        int64
 	Facts        string
 	ID           string
 }
@@ -509,6 +522,7 @@ func (q *Queries) SaveCheckIn(ctx context.Context, arg SaveCheckInParams) (int64
 		arg.PatchState,
 		arg.Able,
 		arg.Booted,
+		arg.Boots,
 		arg.Facts,
 		arg.ID,
 	)
@@ -519,16 +533,26 @@ func (q *Queries) SaveCheckIn(ctx context.Context, arg SaveCheckInParams) (int64
 }
 
 const touchMachine = `-- name: TouchMachine :exec
-UPDATE machine_seen SET seen = $1 WHERE machine = $2 AND seen < $1
+UPDATE machine_seen SET
+    silences = silences + CASE WHEN seen >= CAST($1 AS BIGINT) AND seen < CAST($2 AS BIGINT) THEN 1 ELSE 0 END,
+    seen = $3
+WHERE machine = $4 AND seen < $3
 `
 
 type TouchMachineParams struct {
-	Seen    int64
-	Machine string
+	Listening int64
+	Silent    int64
+	Seen      int64
+	Machine   string
 }
 
 func (q *Queries) TouchMachine(ctx context.Context, arg TouchMachineParams) error {
-	_, err := q.exec(ctx, q.touchMachineStmt, touchMachine, arg.Seen, arg.Machine)
+	_, err := q.exec(ctx, q.touchMachineStmt, touchMachine,
+		arg.Listening,
+		arg.Silent,
+		arg.Seen,
+		arg.Machine,
+	)
 	return err
 }
 

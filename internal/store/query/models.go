@@ -118,6 +118,13 @@ type JobLog struct {
 	Text     string
 }
 
+type Lease struct {
+	Name  string
+	Owner string
+	Until int64
+	Since int64
+}
+
 type Line struct {
 	Livepatch string
 	Policy    string
@@ -187,11 +194,13 @@ type Machine struct {
 	Enrolled     int64
 	Booted       int64
 	Gone         int64
+	Boots        int64
 }
 
 type MachineSeen struct {
-	Machine string
-	Seen    int64
+	Machine  string
+	Seen     int64
+	Silences int64
 }
 
 type Operator struct {
@@ -272,6 +281,42 @@ type Report struct {
 	Patch    string
 	State    string
 	Body     string
+}
+
+type Rollout struct {
+	ID        string
+	Livepatch string
+	Tier      string
+	Plan      string
+	State     string
+	Summary   string
+	Phase     string
+	Revision  int64
+	Steps     int64
+	Created   int64
+	CreatedBy string
+	Changed   int64
+}
+
+type RolloutMachine struct {
+	Rollout  string
+	Machine  string
+	Revision int64
+	Status   string
+	Wave     int64
+	Body     string
+}
+
+type RolloutStep struct {
+	Rollout  string
+	Seq      int64
+	Time     int64
+	What     string
+	Wave     int64
+	Machines int64
+	Failure  string
+	Why      string
+	Actor    string
 }
 
 type Sample struct {

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 6b8d75032989ceab212cc4665a8c233f0eeb200aaf062eaa9d15fd94e0a81dc6
+// Of docs/openapi.yaml 715b76c900654488eeece0ebc16e39dbe3eccb0454aa78a75c5c3bff17c4f486
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -1281,6 +1281,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/promotions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Live patches on the ladder, and what each waits for */
+        get: operations["list-promotions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/reports": {
         parameters: {
             query?: never;
@@ -1309,6 +1326,246 @@ export interface paths {
         put?: never;
         /** Let the machines of a tier go to an older live patch */
         post: operations["authorise-revert"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollout-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How live patches come to tiers, and climb from one to the next */
+        get: operations["get-rollout-settings"];
+        /** Change that */
+        put: operations["set-rollout-settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Rollouts, the newest first */
+        get: operations["list-rollouts"];
+        put?: never;
+        /** Take a live patch through the machines of a tier in waves */
+        post: operations["create-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One rollout: its waves, and its health against the budget */
+        get: operations["get-rollout"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/abort": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End it; machines keep what they have */
+        post: operations["abort-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve what a rollout waits for */
+        post: operations["approve-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/halt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Offer it to no more machines, until somebody resumes */
+        post: operations["halt-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/hurry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask for all machines at once, which two people have to approve */
+        post: operations["hurry-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/machines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The machines that were offered it */
+        get: operations["list-rollout-machines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/machines/{machine}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why a machine has it, or does not have it yet */
+        get: operations["explain-rollout"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on after a halt; what failed so far is forgiven */
+        post: operations["resume-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End it, and take the live patch out of all machines */
+        post: operations["revert-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leave the rest of a wave, and its soak */
+        post: operations["skip-rollout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a rollout decided, and why, the newest first */
+        get: operations["list-rollout-steps"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rollouts/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a plan would mean for the machines of now */
+        post: operations["preview-rollout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2142,6 +2399,7 @@ export interface components {
             kernel: components["schemas"]["Kernel"];
             modules?: components["schemas"]["Module"][] | null;
             modules_digest?: string;
+            orderly?: boolean;
             patch: components["schemas"]["Patch"];
             problems?: components["schemas"]["Problem"][] | null;
             replacements?: components["schemas"]["Replacement"][] | null;
@@ -2558,6 +2816,22 @@ export interface components {
             items: components["schemas"]["PolicyInfo"][] | null;
             next?: string;
         };
+        ListPromotion: {
+            items: components["schemas"]["Promotion"][] | null;
+            next?: string;
+        };
+        ListRollout: {
+            items: components["schemas"]["Rollout"][] | null;
+            next?: string;
+        };
+        ListRolloutMachine: {
+            items: components["schemas"]["RolloutMachine"][] | null;
+            next?: string;
+        };
+        ListRolloutStep: {
+            items: components["schemas"]["RolloutStep"][] | null;
+            next?: string;
+        };
         ListSession: {
             items: components["schemas"]["Session"][] | null;
             next?: string;
@@ -2744,6 +3018,11 @@ export interface components {
             name: string;
             /** @enum {string} */
             role: "admin" | "reader" | "worker";
+        };
+        NewRollout: {
+            livepatch: string;
+            plan?: components["schemas"]["RolloutPlan"];
+            tier: string;
         };
         NewTier: {
             after?: string;
@@ -2985,6 +3264,17 @@ export interface components {
         Promote: {
             tier?: string;
         };
+        Promotion: {
+            livepatch: string;
+            /** Format: int64 */
+            missing?: number;
+            ready: boolean;
+            tier: string;
+            to?: string;
+            /** Format: int64 */
+            until?: number;
+            why: string;
+        };
         Rebuild: {
             target?: string;
         };
@@ -3022,6 +3312,238 @@ export interface components {
         };
         ReportsAnswer: {
             stored: string[] | null;
+        };
+        Rollout: {
+            approvals: components["schemas"]["RolloutApproval"][] | null;
+            by?: string;
+            /** Format: int64 */
+            changed: number;
+            closed?: string;
+            /** Format: int64 */
+            created: number;
+            created_by: string;
+            emergency?: boolean;
+            health: components["schemas"]["RolloutHealth"];
+            id: string;
+            livepatch: string;
+            /** Format: int64 */
+            needed: number;
+            /** Format: int64 */
+            opened?: number;
+            /** Format: int64 */
+            opens_at?: number;
+            phase: string;
+            plan: components["schemas"]["RolloutPlan"];
+            reason?: string;
+            /** Format: int64 */
+            revision: number;
+            /** Format: int64 */
+            since: number;
+            skip?: boolean;
+            /** Format: int64 */
+            soak_ends?: number;
+            /** Format: int64 */
+            soaking?: number;
+            target: string;
+            tier: string;
+            /** Format: int64 */
+            version: number;
+            /** Format: int64 */
+            wave: number;
+            waves: components["schemas"]["RolloutProgress"][] | null;
+        };
+        RolloutAction: {
+            reason?: string;
+        };
+        RolloutApproval: {
+            /** Format: int64 */
+            at: number;
+            by: string;
+        };
+        RolloutBudget: {
+            crashes: components["schemas"]["RolloutLimit"];
+            failures: components["schemas"]["RolloutLimit"];
+        };
+        RolloutFreeze: {
+            from: string;
+            reason: string;
+            to: string;
+        };
+        RolloutHealth: {
+            /** Format: int64 */
+            begun: number;
+            /** Format: int64 */
+            control: number;
+            /** Format: double */
+            crashes: number;
+            /** Format: int64 */
+            events: number;
+            failed: {
+                [key: string]: number;
+            };
+            /** Format: double */
+            failures: number;
+            /** Format: int64 */
+            flight: number;
+            /** Format: int64 */
+            forgiven: number;
+            /** Format: int64 */
+            had: number;
+            /** Format: int64 */
+            late: number;
+            /** Format: int64 */
+            machines: number;
+            /** Format: double */
+            may_crash: number;
+            /** Format: double */
+            may_fail: number;
+            /** Format: int64 */
+            offered: number;
+            over?: string;
+            /** Format: int64 */
+            places: number;
+            /** Format: int64 */
+            used: number;
+            /** Format: double */
+            usual: number;
+            /** Format: int64 */
+            well: number;
+            within?: string;
+        };
+        RolloutLadder: {
+            freezes?: components["schemas"]["RolloutFreeze"][] | null;
+            rungs: components["schemas"]["RolloutRung"][] | null;
+            timezone?: string;
+            windows?: string[] | null;
+        };
+        RolloutLimit: {
+            /** Format: int64 */
+            count: number;
+            /** Format: double */
+            percent?: number;
+        };
+        RolloutMachine: {
+            /** Format: int64 */
+            begun?: number;
+            /** Format: int64 */
+            failed_at?: number;
+            failure?: string;
+            forgiven?: boolean;
+            hostname?: string;
+            machine: string;
+            /** Format: int64 */
+            offered?: number;
+            /** Format: int64 */
+            offers: number;
+            /** Format: int64 */
+            settled?: number;
+            status: string;
+            /** Format: int64 */
+            wave: number;
+        };
+        RolloutPlan: {
+            /** Format: int64 */
+            approvals?: number;
+            budget?: components["schemas"]["RolloutBudget"];
+            emergency?: boolean;
+            freezes?: components["schemas"]["RolloutFreeze"][] | null;
+            max_in_flight?: string;
+            patience?: string;
+            /** Format: double */
+            ramp?: number;
+            revert?: boolean;
+            settle?: string;
+            start?: string;
+            timezone?: string;
+            watch?: string;
+            waves?: components["schemas"]["RolloutWave"][] | null;
+            windows?: string[] | null;
+        };
+        RolloutPreview: {
+            bars: {
+                [key: string]: number;
+            };
+            /** Format: int64 */
+            have: number;
+            /** Format: int64 */
+            machines: number;
+            plan: components["schemas"]["RolloutPlan"];
+            promotes: boolean;
+            running: string;
+            /** Format: int64 */
+            soaks: number;
+            waves: components["schemas"]["RolloutProgress"][] | null;
+        };
+        RolloutProgress: {
+            /** Format: int64 */
+            begun: number;
+            /** Format: int64 */
+            failed: number;
+            /** Format: int64 */
+            late: number;
+            /** Format: int64 */
+            offered: number;
+            /** Format: int64 */
+            places: number;
+            soak?: string;
+            /** @enum {string} */
+            state: "waits" | "runs" | "soaks" | "over";
+            upto: string;
+            /** Format: int64 */
+            wave: number;
+            /** Format: int64 */
+            well: number;
+        };
+        RolloutRung: {
+            /** Format: int64 */
+            approvals?: number;
+            auto?: boolean;
+            from: string;
+            soak?: string;
+            to: string;
+            /** Format: int64 */
+            well?: number;
+        };
+        RolloutSettings: {
+            ladder: components["schemas"]["RolloutLadder"];
+            tiers: {
+                [key: string]: components["schemas"]["RolloutTier"];
+            };
+        };
+        RolloutStep: {
+            actor: string;
+            failure?: string;
+            /** Format: int64 */
+            machines?: number;
+            /** Format: int64 */
+            seq: number;
+            /** Format: int64 */
+            time: number;
+            /** Format: int64 */
+            wave?: number;
+            what: string;
+            why: string;
+        };
+        RolloutTier: {
+            only: boolean;
+            plan?: components["schemas"]["RolloutPlan"];
+            /** Format: int64 */
+            readonly since?: number;
+        };
+        RolloutWave: {
+            soak?: string;
+            upto: string;
+        };
+        RolloutWord: {
+            livepatch: string;
+            machine: string;
+            rollout: string;
+            /** Format: int64 */
+            until?: number;
+            /** Format: int64 */
+            wave?: number;
+            why: string;
+            word: string;
         };
         Sample: {
             /** Format: int64 */
@@ -6284,6 +6806,35 @@ export interface operations {
             };
         };
     };
+    "list-promotions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListPromotion"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "list-reports": {
         parameters: {
             query?: {
@@ -6339,6 +6890,552 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-rollout-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "set-rollout-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutSettings"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-rollouts": {
+        parameters: {
+            query?: {
+                /** @description next of the page before */
+                after?: string;
+                limit?: number;
+                livepatch?: string;
+                /** @description only those that are not over */
+                open?: boolean;
+                tier?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "create-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRollout"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "abort-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "approve-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "halt-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "hurry-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-rollout-machines": {
+        parameters: {
+            query?: {
+                /** @description next of the page before */
+                after?: string;
+                limit?: number;
+                status?: "offered" | "begun" | "well" | "failed" | "withdrawn" | "late" | "left";
+                /** @description 1 is the first; 0: all */
+                wave?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRolloutMachine"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "explain-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                machine: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutWord"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "resume-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "revert-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "skip-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolloutAction"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rollout"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "list-rollout-steps": {
+        parameters: {
+            query?: {
+                /** @description next of the page before */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListRolloutStep"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "preview-rollout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRollout"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RolloutPreview"];
+                };
             };
             /** @description Error */
             default: {
