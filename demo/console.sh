@@ -51,6 +51,12 @@ start_fleet() {
 push_update() {
 	run "$tsugictl" target add "$fleet_target" --version "$OLD_VERSION"
 	run "$tsugictl" fix export "$out/fixes" --update "$OLD_FIXED" -t "$fleet_target" --security --subsystem "$fleet_part"
+	# Two of them change headers that all of net/ reads, which takes many minutes to judge.
+	local name
+	for name in cls_api sch_fq_codel-fq_codel_change; do
+		rm "$out/fixes/net-sched-$name.diff"
+		sed -i "/- net-sched-$name\$/d" "$out/fixes/series.yaml"
+	done
 	run "$tsugictl" update push "$out/fixes" -t "$fleet_target" --name net-sched
 }
 
@@ -96,8 +102,8 @@ lead() {
 		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
 	done
 	printf '\n%s\n' "The first live patch is there: $id"
-	run "$tsugictl" promote "$id" --tier beta
-	run "$tsugictl" promote "$id" --tier stable
+	run "$tsugictl" promote "$id" --to beta
+	run "$tsugictl" promote "$id" --to stable
 }
 
 end_console() {
