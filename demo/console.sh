@@ -102,8 +102,8 @@ lead() {
 		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
 	done
 	printf '\n%s\n' "The first live patch is there: $id"
-	run "$tsugictl" promote "$id" --to beta
-	run "$tsugictl" promote "$id" --to stable
+	run "$tsugictl" promote "$id" beta
+	run "$tsugictl" promote "$id" stable
 }
 
 end_console() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/notify"
+	"github.com/tsugi-project/tsugi/internal/rollout"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
@@ -26,6 +27,9 @@ func eventOf(e store.AuditEntry) (notify.Event, bool) {
 		if e.Detail != "" {
 			out.Facts = append(out.Facts, notify.Fact{Name: name, Value: e.Detail})
 		}
+	}
+	if strings.HasPrefix(e.Action, "rollout.") {
+		return rolloutEvent(e, out)
 	}
 	patch := "/console/livepatches/" + e.Object
 	switch e.Action {
@@ -49,6 +53,38 @@ func eventOf(e store.AuditEntry) (notify.Event, bool) {
 	case "user.unlock":
 		out.Ends = true
 		return about(notify.PersonLocked, "user", "/console/users", e.Object+" can sign in again")
+	}
+	return notify.Event{}, false
+}
+
+// rolloutEvent is a step of a rollout: its detail is "PATCH in tier TIER: WHY".
+func rolloutEvent(e store.AuditEntry, out notify.Event) (notify.Event, bool) {
+	of, why, ok := strings.Cut(e.Detail, ": ")
+	if ok && why != "" {
+		out.Facts = append(out.Facts, notify.Fact{Name: "why", Value: why})
+	}
+	say := func(kind notify.Kind, what string) (notify.Event, bool) {
+		out.Kind, out.Subject, out.Path, out.Title = kind, "rollout/"+e.Object, "/console/rollouts/"+e.Object, "The rollout of "+of+" "+what
+		return out, true
+	}
+	switch strings.TrimPrefix(e.Action, "rollout.") {
+	case string(rollout.Begin):
+		return say(notify.RolloutStarted, "began")
+	case string(rollout.Halt):
+		return say(notify.RolloutHalted, "was halted")
+	case string(rollout.Resume):
+		out.Ends = true
+		return say(notify.RolloutHalted, "goes on")
+	case string(rollout.Abort):
+		out.Ends = true
+		return say(notify.RolloutHalted, "was ended; machines keep what they have")
+	case string(rollout.Revert):
+		return say(notify.RolloutReverted, "is taken back")
+	case string(rollout.Finish):
+		return say(notify.RolloutDone, "is through")
+	case string(rollout.Close):
+		out.Ends = true
+		return say(notify.RolloutReverted, "is over")
 	}
 	return notify.Event{}, false
 }

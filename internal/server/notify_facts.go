@@ -191,6 +191,17 @@ func (s *Server) approvalFacts(ctx context.Context, f *notify.Facts) error {
 		}
 		f.Approvals = append(f.Approvals, notify.ApprovalFacts{ID: a.ID, What: a.Action + " of " + a.Object, By: by, Path: "/console/approvals"})
 	}
+	for _, r := range s.rollouts.list() {
+		if r.phase().Over() {
+			continue
+		}
+		head, row := r.head()
+		if missing := head.Needed(&r.plan) - len(head.Approvals); missing > 0 {
+			f.Approvals = append(f.Approvals, notify.ApprovalFacts{
+				ID: "rollout/" + r.id, What: fmt.Sprintf("The rollout of %s in tier %s", r.patch, r.tier), By: row.CreatedBy, Path: "/console/rollouts/" + r.id,
+			})
+		}
+	}
 	return nil
 }
 

@@ -267,3 +267,21 @@ func TestAServerSeesHowThingsStand(t *testing.T) {
 	f = s.notifyFacts(t.Context())
 	qt.Check(t, qt.Equals(f.Groups[0].Silent, 1))
 }
+
+func TestWhatARolloutDecidesIsTold(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]notify.Kind{
+		"rollout.create": "", "rollout.open": "", "rollout.begin": notify.RolloutStarted, "rollout.halt": notify.RolloutHalted, "rollout.resume": notify.RolloutHalted,
+		"rollout.abort": notify.RolloutHalted, "rollout.revert": notify.RolloutReverted, "rollout.close": notify.RolloutReverted, "rollout.finish": notify.RolloutDone,
+		"policy.choose": "",
+	} {
+		e, ok := eventOf(store.AuditEntry{ID: "1", Actor: "rollout", Action: action, Object: "r", Detail: "debian-6.1-v2 in tier stable: wave 2: 3 of 40 went down"})
+		qt.Check(t, qt.Equals(e.Kind, want), qt.Commentf("%s", action))
+		if ok {
+			qt.Check(t, qt.Equals(e.Path, "/console/rollouts/r"))
+			qt.Check(t, qt.IsTrue(strings.HasPrefix(e.Title, "The rollout of debian-6.1-v2 in tier stable ")), qt.Commentf("%s", e.Title))
+			qt.Check(t, qt.Equals(e.Facts[1].Value, "wave 2: 3 of 40 went down"))
+			qt.Check(t, qt.Equals(e.Ends, action == "rollout.resume" || action == "rollout.abort" || action == "rollout.close"))
+		}
+	}
+}
