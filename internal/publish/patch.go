@@ -195,14 +195,27 @@ func (j *job) tier(ctx context.Context, name string, in []string) (string, error
 	return tiers[next].Name, nil
 }
 
+// Check is asked in the transaction of a change, once it is known which tier it
+// is of, and can refuse it.
+type Check func(ctx context.Context, tx *store.Tx, tier string) error
+
+func (j *job) check(ctx context.Context, tier string, all []Check) error {
+	for _, c := range all {
+		if err := c(ctx, j.tx, tier); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Promote gives a live patch to a tier; "" is the next one.
-func (s *Service) Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error) {
-	return s.promote(ctx, id, tier, actor, false)
+func (s *Service) Promote(ctx context.Context, id, tier, actor string, checks ...Check) (store.LivePatch, error) {
+	return s.promote(ctx, id, tier, actor, false, checks...)
 }
 
 // promote with again set does not go on to the next tier: "" is then where it
 // is already.
-func (s *Service) promote(ctx context.Context, id, tier, actor string, again bool) (store.LivePatch, error) {
+func (s *Service) promote(ctx context.Context, id, tier, actor string, again bool, checks ...Check) (store.LivePatch, error) {
 	err := s.change(ctx, func(j *job) error {
 		p, err := j.livePatch(ctx, id)
 		if err != nil {
@@ -220,6 +233,9 @@ func (s *Service) promote(ctx context.Context, id, tier, actor string, again boo
 		}
 		if p.Blocked != 0 {
 			return code.New("TS7705", id, p.Reason)
+		}
+		if err := j.check(ctx, to, checks); err != nil {
+			return err
 		}
 		if err := j.give(ctx, p, to); err != nil {
 			return err

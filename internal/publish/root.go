@@ -80,10 +80,13 @@ func (s *Service) Status(ctx context.Context) ([]RoleStatus, error) {
 
 // ImportRoot takes the next root, signed by people. Keys that it names for the
 // online roles must be at hand.
-func (s *Service) ImportRoot(ctx context.Context, root []byte, actor string) error {
+func (s *Service) ImportRoot(ctx context.Context, root []byte, actor string, checks ...Check) error {
 	return s.change(ctx, func(j *job) error {
 		if string(j.repo.Root()) == string(root) {
 			return nil
+		}
+		if err := j.check(ctx, "", checks); err != nil {
+			return err
 		}
 		if err := j.repo.ImportRoot(root, s.now()); err != nil {
 			return err

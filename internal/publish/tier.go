@@ -86,11 +86,14 @@ func (s *Service) DeleteTier(ctx context.Context, name, actor string) error {
 
 // RotateTierKey gives a tier a new key; what its old one signs counts no more.
 // Everything of the tier is signed anew.
-func (s *Service) RotateTierKey(ctx context.Context, name, actor string) error {
+func (s *Service) RotateTierKey(ctx context.Context, name, actor string, checks ...Check) error {
 	return s.change(ctx, func(j *job) error {
 		old := j.repo.TierKeys(name)
 		if len(old) == 0 {
 			return code.New("TS7703", name, "")
+		}
+		if err := j.check(ctx, name, checks); err != nil {
+			return err
 		}
 		k, err := s.newTierKey(ctx, j.tx, name)
 		if err != nil {

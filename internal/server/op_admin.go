@@ -39,9 +39,9 @@ func (s *Server) adminOperations(o *operations) {
 		func(ctx context.Context, _ operator, in *Page) (api.List[api.AuditEntry], error) {
 			return s.auditLog(ctx, in)
 		})
-	answer(o, op{id: "list-reports", method: "GET", path: "/v1/reports", summary: "Reports of machines, the newest first", may: look},
-		func(ctx context.Context, _ operator, in *reportsInput) (api.List[api.StoredReport], error) {
-			return s.reportList(ctx, in)
+	answer(o, op{id: "list-reports", method: "GET", path: "/v1/reports", summary: "Reports of machines, the newest first", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *reportsInput) (api.List[api.StoredReport], error) {
+			return s.seenReports(ctx, who, in)
 		})
 	answer(o, op{id: "get-trust", method: "GET", path: "/v1/trust", summary: "How the TUF repository stands", may: look},
 		func(ctx context.Context, _ operator, _ *none) (api.Trust, error) { return s.trust(ctx) })
@@ -113,8 +113,7 @@ func (s *Server) reportList(ctx context.Context, in *reportsInput) (api.List[api
 	}
 	items := make([]api.StoredReport, len(rows))
 	for i, row := range rows {
-		items[i] = api.StoredReport{Machine: row.Machine, Received: row.Received}
-		if err := json.Unmarshal(row.Body, &items[i].Report); err != nil {
+		if items[i], err = storedReport(row); err != nil {
 			return api.List[api.StoredReport]{}, err
 		}
 	}
@@ -123,6 +122,11 @@ func (s *Server) reportList(ctx context.Context, in *reportsInput) (api.List[api
 		l.Next = rows[len(rows)-1].Seq
 	}
 	return l, nil
+}
+
+func storedReport(row store.Report) (api.StoredReport, error) {
+	r := api.StoredReport{Machine: row.Machine, Received: row.Received}
+	return r, json.Unmarshal(row.Body, &r.Report)
 }
 
 func (s *Server) trust(ctx context.Context) (api.Trust, error) {
@@ -149,7 +153,7 @@ func (s *Server) importRoot(w http.ResponseWriter, r *http.Request, who operator
 		return err
 	}
 	defer release()
-	err = s.publish.ImportRoot(r.Context(), append([]byte(nil), b...), who.name)
+	err = s.publish.ImportRoot(r.Context(), append([]byte(nil), b...), who.name, s.approvalCheck(who, wantedRoot(sha256Hex(b)), r.URL.Query().Get("approval")))
 	s.kick()
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/people"
@@ -15,10 +16,18 @@ type approvalsInput struct {
 	Page
 }
 
-type approvalActionsInput struct {
-	Approval string `query:"approval" maxLength:"64" doc:"of another person, where one is needed: see POST /v1/approvals"`
-	Body     api.ApprovalActions
+// ApprovalQuery is the part of an input that names an approval. Its name is in
+// upper case because huma looks only into what is exported.
+type ApprovalQuery struct {
+	Approval string `query:"approval" maxLength:"64" doc:"id of what another person agreed to, where one is needed (TS8222): see POST /v1/approvals"`
 }
+
+type approvalActionsInput struct {
+	ApprovalQuery
+	Body api.ApprovalActions
+}
+
+type askInput struct{ Body api.AskApproval }
 
 // approvalOperations are those of what needs a second person.
 func (s *Server) approvalOperations(o *operations) {
@@ -33,10 +42,13 @@ func (s *Server) approvalOperations(o *operations) {
 			a, err := s.people.Approval(ctx, in.ID)
 			return a, missing(err, "approval", in.ID)
 		})
+	answer(o, op{id: "ask-approval", method: "POST", path: "/v1/approvals", summary: "Ask for another person's agreement to one thing; do it then with ?approval=ID", may: change, tag: tag, status: http.StatusCreated},
+		func(ctx context.Context, who operator, in *askInput) (api.Approval, error) {
+			return s.askApproval(ctx, who, in.Body)
+		})
 	answer(o, op{id: "give-approval", method: "POST", path: "/v1/approvals/{id}/give", summary: "Agree, as the second person; who asked then does it", may: change, tag: tag},
 		func(ctx context.Context, who operator, in *byID) (api.Approval, error) {
-			a, err := s.people.Decide(ctx, who.caller, in.ID, true)
-			return a, missing(err, "approval", in.ID)
+			return s.giveApproval(ctx, who, in.ID)
 		})
 	answer(o, op{id: "refuse-approval", method: "POST", path: "/v1/approvals/{id}/refuse", summary: "Refuse, or take back what one asked for", may: change, tag: tag},
 		func(ctx context.Context, who operator, in *byID) (api.Approval, error) {

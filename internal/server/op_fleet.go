@@ -20,16 +20,21 @@ type tierInput struct {
 	Name string `path:"name" maxLength:"64"`
 }
 
+type tierKeyInput struct {
+	Name string `path:"name" maxLength:"64"`
+	ApprovalQuery
+}
+
 type settingsChange struct{ Body api.SettingsChange }
 
 func (s *Server) fleetOperations(o *operations) {
-	answer(o, op{id: "list-tokens", method: "GET", path: "/v1/tokens", summary: "Enrolment tokens, without their secrets", may: look},
-		func(ctx context.Context, _ operator, _ *none) (api.List[api.Token], error) { return s.tokens(ctx) })
-	answer(o, op{id: "create-token", method: "POST", path: "/v1/tokens", summary: "Make an enrolment token; its secret is told once", may: change, status: 201},
+	answer(o, op{id: "list-tokens", method: "GET", path: "/v1/tokens", summary: "Enrolment tokens, without their secrets", may: look, scoped: true},
+		func(ctx context.Context, who operator, _ *none) (api.List[api.Token], error) { return s.seenTokens(ctx, who) })
+	answer(o, op{id: "create-token", method: "POST", path: "/v1/tokens", summary: "Make an enrolment token; its secret is told once", may: change, status: 201, scoped: true},
 		func(ctx context.Context, who operator, in *newToken) (api.TokenMade, error) {
 			return s.createToken(ctx, who, in.Body)
 		})
-	quiet(o, op{id: "revoke-token", method: "DELETE", path: "/v1/tokens/{id}", summary: "Revoke a token; machines that came with it stay enrolled", may: change},
+	quiet(o, op{id: "revoke-token", method: "DELETE", path: "/v1/tokens/{id}", summary: "Revoke a token; machines that came with it stay enrolled", may: change, scoped: true},
 		func(ctx context.Context, who operator, in *byID) error { return s.revokeToken(ctx, who, in.ID) })
 
 	answer(o, op{id: "list-tiers", method: "GET", path: "/v1/tiers", summary: "Tiers in order", may: look},
@@ -44,8 +49,8 @@ func (s *Server) fleetOperations(o *operations) {
 		})
 
 	answer(o, op{id: "rotate-tier-key", method: "POST", path: "/v1/tiers/{name}/key", summary: "Give a tier a new key; everything of the tier is signed anew", may: change},
-		func(ctx context.Context, who operator, in *tierInput) (api.Trust, error) {
-			if err := s.publish.RotateTierKey(ctx, in.Name, who.name); err != nil {
+		func(ctx context.Context, who operator, in *tierKeyInput) (api.Trust, error) {
+			if err := s.publish.RotateTierKey(ctx, in.Name, who.name, s.approvalCheck(who, wantedTierKey(in.Name), in.Approval)); err != nil {
 				return api.Trust{}, err
 			}
 			return s.trust(ctx)
@@ -79,6 +84,9 @@ func (s *Server) createToken(ctx context.Context, who operator, in api.NewToken)
 	if expired(in.Expires, s.now()) {
 		return api.TokenMade{}, refuse("TS7601", "body.expires", "this time is over")
 	}
+	if err := who.reaches(in.Group); err != nil {
+		return api.TokenMade{}, err
+	}
 	root, err := s.publish.RootDigest(ctx)
 	if err != nil {
 		return api.TokenMade{}, err
@@ -109,6 +117,9 @@ func (s *Server) createToken(ctx context.Context, who operator, in api.NewToken)
 
 func (s *Server) revokeToken(ctx context.Context, who operator, id string) error {
 	return missing(s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := who.seesToken(ctx, tx, id); err != nil {
+			return err
+		}
 		if err := tx.RevokeToken(ctx, id); err != nil {
 			return err
 		}

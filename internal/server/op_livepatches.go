@@ -28,7 +28,8 @@ type livePatchesInput struct {
 }
 
 type promoteInput struct {
-	ID   string `path:"id" maxLength:"255"`
+	ID string `path:"id" maxLength:"255"`
+	ApprovalQuery
 	Body api.Promote
 }
 
@@ -48,7 +49,7 @@ func (s *Server) livePatchOperations(o *operations) {
 		func(ctx context.Context, _ operator, in *byID) (api.LivePatch, error) { return s.livePatch(ctx, in.ID) })
 	answer(o, op{id: "promote-livepatch", method: "POST", path: "/v1/livepatches/{id}/promote", summary: "Take a live patch to the next tier, or to one that is named", may: change},
 		func(ctx context.Context, who operator, in *promoteInput) (api.LivePatch, error) {
-			if _, err := s.publish.Promote(ctx, in.ID, in.Body.Tier, who.name); err != nil {
+			if _, err := s.publish.Promote(ctx, in.ID, in.Body.Tier, who.name, s.promotionCheck(who, in.ID, in.Approval)); err != nil {
 				return api.LivePatch{}, err
 			}
 			return s.livePatch(ctx, in.ID)
@@ -148,6 +149,9 @@ func (s *Server) publishLivePatch(w http.ResponseWriter, r *http.Request, who op
 	}
 	if parts["artifact"] == nil {
 		return refuse("TS7601", "body.artifact", "this part is missing")
+	}
+	if err := s.mayPublishInto(r.Context(), who, r.URL.Query().Get("tier")); err != nil {
+		return err
 	}
 	p, err := s.publish.Publish(r.Context(), publish.PublishRequest{
 		Artifact: parts["artifact"], Proof: parts["proof"], Report: parts["report"], Tier: r.URL.Query().Get("tier"),

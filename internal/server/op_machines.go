@@ -34,18 +34,31 @@ func (s *Server) machineOperations(o *operations) {
 		func(ctx context.Context, _ operator, in *machinesInput) (api.List[api.Machine], error) {
 			return s.machines(ctx, in)
 		})
-	answer(o, op{id: "get-machine", method: "GET", path: "/v1/machines/{id}", summary: "One machine, with the CVEs that are fixed live on it", may: look},
-		func(ctx context.Context, _ operator, in *byID) (api.Machine, error) { return s.oneMachine(ctx, in.ID) })
-	answer(o, op{id: "get-machine-modules", method: "GET", path: "/v1/machines/{id}/modules", summary: "The kernel modules that a machine has loaded, with their build-ids", may: look},
-		func(ctx context.Context, _ operator, in *byID) (api.List[api.Module], error) {
+	answer(o, op{id: "get-machine", method: "GET", path: "/v1/machines/{id}", summary: "One machine, with the CVEs that are fixed live on it", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *byID) (api.Machine, error) {
+			if err := s.seesMachine(ctx, who, in.ID); err != nil {
+				return api.Machine{}, err
+			}
+			return s.oneMachine(ctx, in.ID)
+		})
+	answer(o, op{id: "get-machine-modules", method: "GET", path: "/v1/machines/{id}/modules", summary: "The kernel modules that a machine has loaded, with their build-ids", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *byID) (api.List[api.Module], error) {
+			if err := s.seesMachine(ctx, who, in.ID); err != nil {
+				return api.List[api.Module]{}, err
+			}
 			return s.machineModules(ctx, in.ID)
 		})
-	answer(o, op{id: "change-machine", method: "PATCH", path: "/v1/machines/{id}", summary: "Change tier, group or hold", may: change},
+	answer(o, op{id: "change-machine", method: "PATCH", path: "/v1/machines/{id}", summary: "Change tier, group or hold", may: change, scoped: true},
 		func(ctx context.Context, who operator, in *machineChange) (api.Machine, error) {
 			return s.changeMachine(ctx, who, in.ID, in.Body)
 		})
-	quiet(o, op{id: "remove-machine", method: "DELETE", path: "/v1/machines/{id}", summary: "End a machine's enrolment; what it has loaded stays loaded", may: change},
-		func(ctx context.Context, who operator, in *byID) error { return s.decommission(ctx, in.ID, who.name) })
+	quiet(o, op{id: "remove-machine", method: "DELETE", path: "/v1/machines/{id}", summary: "End a machine's enrolment; what it has loaded stays loaded", may: change, scoped: true},
+		func(ctx context.Context, who operator, in *byID) error {
+			if err := s.seesMachine(ctx, who, in.ID); err != nil {
+				return err
+			}
+			return s.decommission(ctx, in.ID, who.name)
+		})
 }
 
 // fits says whether a machine is one that is asked for, and leaves of what is
@@ -194,6 +207,9 @@ func (s *Server) changeMachine(ctx context.Context, who operator, id string, c a
 		old, err := tx.Machine(ctx, id)
 		if err != nil || old.Gone != 0 {
 			return missing(either2(err, store.ErrNotFound), "enrolled machine", id)
+		}
+		if err := who.mayMove(old, c); err != nil {
+			return err
 		}
 		now, err := tx.UpdateMachine(ctx, id, store.MachineChange{Tier: c.Tier, Group: c.Group, Hold: c.Hold})
 		if err != nil {

@@ -10,14 +10,14 @@ import (
 )
 
 func (s *Server) overviewOperations(o *operations) {
-	answer(o, op{id: "get-overview", method: "GET", path: "/v1/overview", summary: "How the fleet stands, in numbers", may: look},
-		func(ctx context.Context, _ operator, _ *none) (api.Overview, error) { return s.overview(ctx) })
+	answer(o, op{id: "get-overview", method: "GET", path: "/v1/overview", summary: "How the fleet stands, in numbers", may: look, scoped: true},
+		func(ctx context.Context, who operator, _ *none) (api.Overview, error) { return s.overview(ctx, who) })
 }
 
 // overview shares the counts of the metrics, so that many open consoles visit
 // the machines no more often than one.
-func (s *Server) overview(ctx context.Context) (api.Overview, error) {
-	n := s.metrics.fleet.counts(ctx)
+func (s *Server) overview(ctx context.Context, who operator) (api.Overview, error) {
+	n := s.seenCensus(ctx, who, s.metrics.fleet.counts(ctx))
 	out := api.Overview{Protections: n.protections, Jobs: map[api.JobState]int{}, Counted: n.at.UnixMilli()}
 	for _, k := range n.protections {
 		out.Machines += k

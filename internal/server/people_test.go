@@ -5,6 +5,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,18 +46,26 @@ func (b *browser) do(method, path string, in any, status int, out any) *http.Res
 func (b *browser) send(method, path string, in any) (*http.Response, []byte) {
 	b.t.Helper()
 	var text []byte
+	kind := ""
 	if in != nil {
 		var err error
 		text, err = json.Marshal(in)
 		qt.Assert(b.t, qt.IsNil(err))
+		kind = "application/json"
 	}
+	return b.raw(method, path, kind, text)
+}
+
+// raw sends a body as it is.
+func (b *browser) raw(method, path, kind string, text []byte) (*http.Response, []byte) {
+	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, bytes.NewReader(text))
 	qt.Assert(b.t, qt.IsNil(err))
 	for k, v := range b.header {
 		req.Header[k] = v
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	if b.cookie != nil {
 		req.AddCookie(&http.Cookie{Name: b.cookie.Name, Value: b.cookie.Value})
@@ -89,6 +98,20 @@ func (b *browser) refused(method, path string, in any, status int, c string) {
 	qt.Assert(b.t, qt.IsNil(json.Unmarshal(body, &e)), qt.Commentf("%s", body))
 	qt.Check(b.t, qt.Equals(res.StatusCode, status), qt.Commentf("%s %s: %s", method, path, body))
 	qt.Check(b.t, qt.Equals(string(e.Code), c), qt.Commentf("%s %s: %s", method, path, body))
+}
+
+func form(t testing.TB, parts map[string][]byte) (kind string, body []byte) {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for name, text := range parts {
+		p, err := w.CreateFormFile(name, name)
+		qt.Assert(t, qt.IsNil(err))
+		_, err = p.Write(text)
+		qt.Assert(t, qt.IsNil(err))
+	}
+	qt.Assert(t, qt.IsNil(w.Close()))
+	return w.FormDataContentType(), b.Bytes()
 }
 
 func secretOf(link string) string {

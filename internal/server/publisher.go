@@ -23,18 +23,18 @@ type Publisher interface {
 	Keys(ctx context.Context, recipient string, ids []string) (map[string]string, error)
 
 	Publish(ctx context.Context, r publish.PublishRequest) (store.LivePatch, error)
-	Promote(ctx context.Context, id, tier, actor string) (store.LivePatch, error)
+	Promote(ctx context.Context, id, tier, actor string, checks ...publish.Check) (store.LivePatch, error)
 	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
 	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
 	AuthoriseRevert(ctx context.Context, target, tier, policy string, to int, reason, actor string) error
 	AddTier(ctx context.Context, name string, rank int, actor string) error
 	DeleteTier(ctx context.Context, name, actor string) error
-	RotateTierKey(ctx context.Context, name, actor string) error
+	RotateTierKey(ctx context.Context, name, actor string, checks ...publish.Check) error
 
 	RootDigest(ctx context.Context) (string, error)
 	FirstRoot(ctx context.Context) ([]byte, error)
 	Status(ctx context.Context) ([]publish.RoleStatus, error)
-	ImportRoot(ctx context.Context, root []byte, actor string) error
+	ImportRoot(ctx context.Context, root []byte, actor string, checks ...publish.Check) error
 	Bundle(ctx context.Context, ids []string, tier string, recipients []publish.Recipient, actor string) ([]byte, error)
 
 	// Choose brings up to date what policies choose, and says what of it has to
