@@ -244,8 +244,8 @@ type Approval struct {
 
 // AskApproval asks for another person's agreement to exactly one thing.
 type AskApproval struct {
-	Action  string   `json:"action" enum:"promote-stable,rollout-emergency,change-keys,fewer-approvals"`
-	Object  string   `json:"object,omitempty" maxLength:"255"`          // live patch; rollout; of keys a tier, or root
+	Action  string   `json:"action" enum:"promote-stable,change-keys,fewer-approvals"`
+	Object  string   `json:"object,omitempty" maxLength:"255"`          // live patch; of keys a tier, or root
 	Tier    string   `json:"tier,omitempty" maxLength:"64"`             // of a promotion; "": the next one
 	Digest  string   `json:"digest,omitempty" pattern:"^[0-9a-f]{64}$"` // of a new root: SHA-256 of the file
 	Actions []string `json:"actions,omitempty" maxItems:"20"`           // of fewer-approvals: those that shall still need one

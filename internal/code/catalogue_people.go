@@ -35,6 +35,6 @@ func people() []Entry {
 		{"TS8227", KindError, "what you did was not done in time", "start again"},
 		{"TS8228", KindError, "the account can't be as you want it", "correct what is named"},
 		{"TS8229", KindError, "the request comes from a page of another site", "use the console at the address of this server"},
-		{"TS8230", KindError, "this is not how to approve that", "ask for what the action is of: a live patch and its tier, a rollout, a tier or the root"},
+		{"TS8230", KindError, "this is not how to approve that", "ask for what the action is of: a live patch and its tier, a tier whose key changes, or the root"},
 	}
 }

@@ -20,15 +20,15 @@ import (
 
 // The actions that can need a second person.
 const (
-	ApprovePromote   = "promote-stable"    // to the last tier
-	ApproveEmergency = "rollout-emergency" // all machines at once
-	ApproveKeys      = "change-keys"       // root and tier keys
+	ApprovePromote = "promote-stable" // to the last tier
+	ApproveKeys    = "change-keys"    // root and tier keys
 	// approveFewer is that fewer actions need one; it always does.
 	approveFewer = "fewer-approvals"
 )
 
-// ApprovalActions are all of them.
-func ApprovalActions() []string { return []string{ApprovePromote, ApproveEmergency, ApproveKeys} }
+// ApprovalActions are all of them. That a rollout goes to all machines at once
+// always needs two people, and is approved where the rollout is.
+func ApprovalActions() []string { return []string{ApprovePromote, ApproveKeys} }
 
 // SettingApprovals is the setting that says which actions need a second
 // person: their names, with commas.

@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -97,6 +98,16 @@ func (o operator) id() string {
 		return "user:" + o.caller.UserID
 	}
 	return "key:" + o.caller.KeyID
+}
+
+// person names the person who calls, by whichever of their keys: two keys are not
+// two people.
+func (o operator) person() string {
+	if o.caller.UserID != "" {
+		name, _, _ := strings.Cut(o.name, "/")
+		return name
+	}
+	return o.name
 }
 
 // sees reports whether a caller may see what is of a group.

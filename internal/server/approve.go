@@ -18,12 +18,12 @@ import (
 // What two persons agree to is said here, once for who asks and once for who
 // does it: an approval is of exactly that.
 
-type promotion struct {
+type promotesTo struct {
 	Tier string `json:"tier"`
 }
 
 func wantedPromotion(id, tier string) people.Wanted {
-	return people.Wanted{Action: people.ApprovePromote, Object: id, Detail: "to tier " + tier, Request: promotion{Tier: tier}}
+	return people.Wanted{Action: people.ApprovePromote, Object: id, Detail: "to tier " + tier, Request: promotesTo{Tier: tier}}
 }
 
 func wantedTierKey(tier string) people.Wanted {
@@ -32,10 +32,6 @@ func wantedTierKey(tier string) people.Wanted {
 
 func wantedRoot(digest string) people.Wanted {
 	return people.Wanted{Action: people.ApproveKeys, Object: "root", Detail: "the root with the SHA-256 " + digest, Request: digest}
-}
-
-func wantedEmergency(rollout string) people.Wanted {
-	return people.Wanted{Action: people.ApproveEmergency, Object: rollout, Detail: "all machines at once"}
 }
 
 func sha256Hex(b []byte) string {
@@ -102,8 +98,6 @@ func approvable(action string) string {
 		return "promote-livepatch"
 	case people.ApproveKeys:
 		return "rotate-tier-key"
-	case people.ApproveEmergency:
-		return "give-approval"
 	}
 	return "set-approvals"
 }
@@ -154,8 +148,6 @@ func (s *Server) wanted(ctx context.Context, in api.AskApproval) (people.Wanted,
 			return bad("tier " + tier + " is not the last: it needs nobody")
 		}
 		return wantedPromotion(p.ID, tier), err
-	case people.ApproveEmergency:
-		return wantedEmergency(in.Object), nil
 	case people.ApproveKeys:
 		if in.Object == "root" {
 			if in.Digest == "" {

@@ -19,7 +19,12 @@ type rolloutsInput struct {
 	Page
 }
 
-type newRolloutInput struct{ Body api.NewRollout }
+type newRolloutInput struct {
+	ApprovalQuery
+	Body api.NewRollout
+}
+
+type rolloutPreviewInput struct{ Body api.NewRollout }
 
 type rolloutActionInput struct {
 	ID   string `path:"id" maxLength:"255"`
@@ -52,14 +57,14 @@ func (s *Server) rolloutOperations(o *operations) {
 		})
 	answer(o, op{id: "create-rollout", method: "POST", path: "/v1/rollouts", summary: "Take a live patch through the machines of a tier in waves", may: change, status: 201},
 		func(ctx context.Context, who operator, in *newRolloutInput) (api.Rollout, error) {
-			r, err := s.newRollout(ctx, who.name, in.Body.LivePatch, in.Body.Tier, in.Body.Plan)
+			r, err := s.newRollout(ctx, who.name, in.Body.LivePatch, in.Body.Tier, in.Body.Plan, s.promotionCheck(who, in.Body.LivePatch, in.Approval))
 			if err != nil {
 				return api.Rollout{}, err
 			}
 			return s.rolloutOut(ctx, r)
 		})
 	answer(o, op{id: "preview-rollout", method: "POST", path: "/v1/rollouts/preview", summary: "What a plan would mean for the machines of now", may: look},
-		func(ctx context.Context, _ operator, in *newRolloutInput) (api.RolloutPreview, error) {
+		func(ctx context.Context, _ operator, in *rolloutPreviewInput) (api.RolloutPreview, error) {
 			return s.previewRollout(ctx, in.Body)
 		})
 	answer(o, op{id: "get-rollout", method: "GET", path: "/v1/rollouts/{id}", summary: "One rollout: its waves, and its health against the budget", may: look},
@@ -105,7 +110,7 @@ func (s *Server) rolloutOperations(o *operations) {
 				if err != nil {
 					return api.Rollout{}, err
 				}
-				if err := s.act(ctx, r, rollout.Action{Verb: v.verb, By: who.name, Reason: in.Body.Reason}); err != nil {
+				if err := s.act(ctx, r, rollout.Action{Verb: v.verb, By: who.person(), Reason: in.Body.Reason}); err != nil {
 					return api.Rollout{}, err
 				}
 				return s.rolloutOut(ctx, r)

@@ -13,13 +13,14 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/rollout"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
 // newRollout stores a rollout, and then brings its live patch into the tier, if
 // it is not there: from the first moment on nobody has it who was not offered it.
-func (s *Server) newRollout(ctx context.Context, actor, patch, tier string, in *api.RolloutPlan) (*moving, error) {
+func (s *Server) newRollout(ctx context.Context, actor, patch, tier string, in *api.RolloutPlan, checks ...publish.Check) (*moving, error) {
 	if in == nil {
 		set, err := readRolloutSettings(ctx, s.store.Reader)
 		if err != nil {
@@ -77,6 +78,14 @@ func (s *Server) newRollout(ctx context.Context, actor, patch, tier string, in *
 				return code.New("TS8107", patch, "in tier "+tier+", by rollout "+e.ID)
 			case !p.Over():
 				return code.New("TS8106", patch, "in tier "+tier+", in rollout "+e.ID)
+			}
+		}
+		for _, check := range checks {
+			if published {
+				break // nothing is promoted
+			}
+			if err := check(ctx, tx, tier); err != nil {
+				return err
 			}
 		}
 		row, err = tx.CreateRollout(ctx, store.Rollout{
