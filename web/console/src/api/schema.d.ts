@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 715b76c900654488eeece0ebc16e39dbe3eccb0454aa78a75c5c3bff17c4f486
+// Of docs/openapi.yaml f4f225275ea0429931fae2e643d2caaa2a00b2be6d00566c0d263341258b95cd
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -344,7 +344,8 @@ export interface paths {
         /** What a second person was asked for, the newest first */
         get: operations["list-approvals"];
         put?: never;
-        post?: never;
+        /** Ask for another person's agreement to one thing; do it then with ?approval=ID */
+        post: operations["ask-approval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2255,6 +2256,15 @@ export interface components {
         ApprovalActions: {
             actions: string[] | null;
             readonly all?: string[] | null;
+        };
+        AskApproval: {
+            /** @enum {string} */
+            action: "promote-stable" | "change-keys" | "fewer-approvals";
+            actions?: string[] | null;
+            digest?: string;
+            object?: string;
+            tier?: string;
+            why?: string;
         };
         Assignment: {
             ending?: components["schemas"]["Ending"][] | null;
@@ -4635,6 +4645,39 @@ export interface operations {
             };
         };
     };
+    "ask-approval": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskApproval"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "get-approval": {
         parameters: {
             query?: never;
@@ -4760,7 +4803,7 @@ export interface operations {
     "set-approvals": {
         parameters: {
             query?: {
-                /** @description of another person, where one is needed: see POST /v1/approvals */
+                /** @description id of what another person agreed to, where one is needed (TS8222): see POST /v1/approvals */
                 approval?: string;
             };
             header?: never;
@@ -5596,7 +5639,10 @@ export interface operations {
     };
     "promote-livepatch": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description id of what another person agreed to, where one is needed (TS8222): see POST /v1/approvals */
+                approval?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -7003,7 +7049,10 @@ export interface operations {
     };
     "create-rollout": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description id of what another person agreed to, where one is needed (TS8222): see POST /v1/approvals */
+                approval?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8030,7 +8079,10 @@ export interface operations {
     };
     "rotate-tier-key": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description id of what another person agreed to, where one is needed (TS8222): see POST /v1/approvals */
+                approval?: string;
+            };
             header?: never;
             path: {
                 name: string;
@@ -8181,7 +8233,10 @@ export interface operations {
     };
     "import-root": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description of another person, where one is needed */
+                approval?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
