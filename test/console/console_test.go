@@ -14,7 +14,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
-	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/testenv"
 )
 
 func TestConsole(t *testing.T) {
@@ -34,14 +34,12 @@ func TestConsole(t *testing.T) {
 	s := newServer(t)
 	s.fill()
 	if os.Getenv("TSUGI_CONSOLE_STAY") != "" {
-		t.Logf("%s/console/ with the token %s", s.url, s.token)
+		t.Logf("%s (token %s)", s.link, s.token)
 		ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
 		defer stop()
 		<-ctx.Done()
 		return
 	}
-	reader, err := s.admin.CreateOperator(t.Context(), api.NewOperator{Name: "eve", Role: "reader"})
-	qt.Assert(t, qt.IsNil(err))
 	shots := os.Getenv("TSUGI_CONSOLE_SHOTS")
 	if shots == "" {
 		shots = t.TempDir()
@@ -50,7 +48,10 @@ func TestConsole(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "look.mjs", s.url, shots)
 	cmd.Dir = web
-	cmd.Env = append(os.Environ(), "TSUGI_TOKEN="+s.token, "TSUGI_READER="+reader.Secret)
+	cmd.Env = append(os.Environ(), "TSUGI_TOKEN="+s.token, "TSUGI_LINK="+s.link)
+	if testenv.IsLong() {
+		cmd.Env = append(cmd.Env, "TSUGI_LOOK_ALL=1")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the browser's processes too
 	out, err := cmd.CombinedOutput()

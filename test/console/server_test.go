@@ -23,6 +23,7 @@ type server struct {
 	t     *testing.T
 	url   string
 	token string
+	link  string // of the first admin
 	ca    []byte
 	admin *client.Client
 }
@@ -49,10 +50,11 @@ func newServer(t *testing.T) *server {
 	var result struct {
 		Result struct {
 			Token string `json:"operator_token"`
+			Link  string `json:"admin_link"`
 		} `json:"result"`
 	}
 	qt.Assert(t, qt.IsNil(json.Unmarshal(text, &result)))
-	s.token = result.Result.Token
+	s.token, s.link = result.Result.Token, result.Result.Link
 	s.ca, err = os.ReadFile(filepath.Join(dir, "ca", "ca.pem"))
 	qt.Assert(t, qt.IsNil(err))
 

@@ -5,7 +5,11 @@
 // a request to anywhere else, what the page's policy refused, a page that is
 // wider than a phone, what axe finds. test/console starts the server.
 //
-//   TSUGI_TOKEN=tso_… [TSUGI_READER=tso_…] node look.mjs https://127.0.0.1:8443 DIRECTORY-FOR-PICTURES
+//   TSUGI_TOKEN=tso_… TSUGI_LINK=https://…#… [TSUGI_LOOK_ALL=1] node look.mjs https://127.0.0.1:8443 DIRECTORY-FOR-PICTURES
+//
+// The link is that of the first admin. Without TSUGI_LOOK_ALL the gallery is of
+// the two ways that differ most.
+import { createHmac } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -32,12 +36,13 @@ const desk = { width: 1280, height: 900 };
 const phone = { width: 390, height: 844 };
 
 // open makes a browser of somebody who has been here before, or never was.
-async function open({ viewport, language, scheme, credential }) {
+async function open({ viewport, language, scheme, state }) {
   const context = await browser.newContext({
     viewport, ignoreHTTPSErrors: true, colorScheme: scheme ?? 'light', locale: language === 'ja' ? 'ja-JP' : 'en-GB', timezoneId: 'Asia/Tokyo',
     hasTouch: viewport.width < 500, deviceScaleFactor: viewport.width < 500 ? 2 : 1, reducedMotion: 'reduce', acceptDownloads: true,
+    ...(state ? { storageState: state } : {}),
   });
-  if (credential) await context.addInitScript((c) => sessionStorage.getItem('tsugi.out') ?? sessionStorage.setItem('tsugi.credential', c), credential);
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server });
   const page = await context.newPage();
   page.setDefaultTimeout(60_000); // a machine that does other things too
   page.on('pageerror', (e) => fail(`exception: ${e.message}`));
@@ -78,13 +83,32 @@ function axeFound(v, what) {
   if (n === 0) fail(key);
 }
 
-async function ask(path) {
+async function ask(path, body) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true });
-  const r = await context.request.get(`${server}${path}`, { headers: { Authorization: `Bearer ${token}` } });
-  const body = await r.json();
+  const headers = { Authorization: `Bearer ${token}` };
+  const r = body ? await context.request.post(`${server}${path}`, { headers, data: body }) : await context.request.get(`${server}${path}`, { headers });
+  const out = await r.json();
+  if (!r.ok()) throw new Error(`${path}: ${JSON.stringify(out)}`);
   await context.close();
-  return body;
+  return out;
 }
+
+const password = 'sewn on a worn cloth, gold';
+
+// comeIn uses a link, sets a password, and keeps the session for others.
+async function comeIn(link, way) {
+  const page = await open(way);
+  await page.goto(link);
+  await page.locator('input[autocomplete=new-password]').first().waitFor();
+  must(!page.url().includes('#'), 'the secret of a link stays in the address');
+  await page.locator('input[autocomplete=new-password]').nth(0).fill(password);
+  await page.locator('input[autocomplete=new-password]').nth(1).fill(password);
+  return page;
+}
+
+let owner; // the session of the first admin
+let eve; // of who may only look
+let mia; // of who operates the machines of one group
 
 async function pages() {
   const all = (await ask('/v1/machines?limit=1000')).items;
@@ -93,6 +117,8 @@ async function pages() {
   const odd = all.find((m) => m.hostname.startsWith('appliance')) ?? all[0];
   const patches = (await ask('/v1/livepatches')).items;
   const jobs = (await ask('/v1/jobs')).items;
+  const people = (await ask('/v1/users')).items;
+  const rollouts = (await ask('/v1/rollouts')).items;
   return [
     ['overview', '/'],
     ['machines', '/machines'],
@@ -116,6 +142,15 @@ async function pages() {
     ['tokens', '/tokens'],
     ['audit', '/audit'],
     ['settings', '/settings'],
+    ['account', '/account'],
+    ['users', '/users'],
+    ['user', `/users/${people.find((u) => u.name === 'mia').id}`],
+    ['sessions', '/sessions'],
+    ['keys', '/keys'],
+    ['approvals', '/approvals?all=true'],
+    ['notifications', '/notifications'],
+    ['rollouts', '/rollouts'],
+    ...rollouts.map((r) => [`rollout-${r.phase}`, `/rollouts/${r.id}`]),
     ['nosuchpage', '/nosuchpage'],
     ['nosuchmachine', '/machines/01900000-0000-7000-8000-000000000000'],
   ];
@@ -125,12 +160,12 @@ async function gallery() {
   const list = await pages();
   const ways = [
     { name: 'desk-en', viewport: desk, language: 'en', axe: true },
-    { name: 'desk-ja', viewport: desk, language: 'ja', scheme: 'dark', axe: true },
-    { name: 'phone-en', viewport: phone, language: 'en', scheme: 'dark', axe: false },
-    { name: 'phone-ja', viewport: phone, language: 'ja', axe: true },
-  ];
+    { name: 'phone-ja', viewport: phone, language: 'ja', scheme: 'dark', axe: true },
+    { name: 'desk-ja', viewport: desk, language: 'ja', scheme: 'dark', axe: true, all: true },
+    { name: 'phone-en', viewport: phone, language: 'en', axe: true, all: true },
+  ].filter((w) => !w.all || process.env.TSUGI_LOOK_ALL);
   for (const w of ways) {
-    const page = await open({ ...w, credential: token });
+    const page = await open({ ...w, state: owner });
     for (const [name, path] of list) {
       doing = `${w.name} ${name}`;
       await page.goto(home + path);
@@ -143,16 +178,45 @@ async function gallery() {
 }
 
 async function login() {
+  doing = 'link';
+  const first = await comeIn(process.env.TSUGI_LINK, { viewport: phone, language: 'ja', scheme: 'dark' });
+  await inspect(first, 'phone-ja-link', true);
+  await first.getByRole('button', { name: 'ログイン' }).click();
+  await settle(first);
+  owner = await first.context().storageState();
+  must(owner.cookies.every((c) => c.httpOnly && c.secure && c.sameSite === 'Lax'), 'the cookie of the session can be read by scripts, or leaves TLS');
+  must(await first.evaluate(() => sessionStorage.length === 0), 'something of the session is where scripts can read it');
+  await first.context().close();
+  doing = 'a link that was used';
+  const again = await open({ viewport: desk, language: 'en' });
+  await again.goto(process.env.TSUGI_LINK);
+  await again.getByRole('alert').waitFor();
+  await inspect(again, 'desk-en-link-used', true);
+  await again.context().close();
+
+  doing = 'others come in';
+  const made = [];
+  for (const body of [{ name: 'eve', grants: [{ role: 'viewer' }] }, { name: 'mia', display: 'Mia <b>Operator</b>', grants: [{ role: 'operator', groups: ['web'] }] }]) {
+    const page = await comeIn((await ask('/v1/users', body)).link, { viewport: desk, language: 'en' });
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await settle(page);
+    made.push(await page.context().storageState());
+    await page.context().close();
+  }
+  [eve, mia] = made;
+
   doing = 'login';
   const page = await open({ viewport: phone, language: 'ja' });
   await page.goto(`${home}/machines?q=db-`);
+  await page.getByLabel('ユーザー名').waitFor();
   await inspect(page, 'phone-ja-login', true);
   await page.getByLabel('言語').selectOption('en');
-  await page.getByLabel('Operator token', { exact: true }).fill('tso_wrong');
+  await page.getByLabel('Name', { exact: true }).fill('owner');
+  await page.getByLabel('Password', { exact: true }).fill('not the password at all');
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.getByRole('alert').waitFor();
   await inspect(page, 'phone-en-login-refused', true);
-  await page.getByLabel('Operator token', { exact: true }).fill(token);
+  await page.getByLabel('Password', { exact: true }).fill(password);
   await page.keyboard.press('Enter');
   await settle(page);
   must(page.url() === `${home}/machines?q=db-`, `after the login the page is ${page.url()}`);
@@ -163,12 +227,97 @@ async function login() {
   await inspect(page, 'phone-en-menu', true);
   await page.getByRole('button', { name: /^Log out/ }).last().click();
   await page.getByRole('button', { name: 'Log in' }).waitFor();
+  await page.reload();
+  await page.getByRole('button', { name: 'Log in' }).waitFor();
+  doing = 'login with a key';
+  await page.getByRole('button', { name: 'Use an API key instead' }).click();
+  await page.getByLabel('API key', { exact: true }).fill(token);
+  await page.keyboard.press('Enter');
+  await settle(page);
+  await page.context().close();
+}
+
+// account is what somebody does with their own: a second factor and an API key.
+async function account() {
+  const page = await open({ viewport: desk, language: 'en', state: eve });
+  doing = 'an API key';
+  await page.goto(`${home}/account`);
+  await settle(page);
+  await page.getByRole('button', { name: 'New key' }).click();
+  await page.getByRole('dialog').getByLabel('Name').fill('scripts');
+  await page.getByRole('dialog').getByLabel('see how things stand').check();
+  await inspect(page, 'desk-en-new-key', true);
+  await page.getByRole('dialog').getByRole('button', { name: 'New key' }).click();
+  await page.getByText(/^tso_/).waitFor();
+  const key = await page.getByText(/^tso_/).textContent();
+  await page.getByRole('button', { name: 'Done' }).click();
+  const got = await page.request.get(`${server}/v1/whoami`, { headers: { Authorization: `Bearer ${key}` } });
+  must(got.ok() && Object.keys((await got.json()).may).join() === 'look', 'the key can do something else than it was made for');
+
+  doing = 'a second factor';
+  await page.getByRole('button', { name: 'Add an authenticator' }).click();
+  await page.getByRole('img', { name: 'QR code for an authenticator app' }).waitFor();
+  await inspect(page, 'desk-en-totp', true);
+  const secret = await page.getByRole('dialog').locator('code').textContent();
+  await page.getByLabel('The code that it shows').fill(totp(secret));
+  await page.getByRole('dialog').getByRole('button', { name: 'Add an authenticator' }).click();
+  await page.getByRole('button', { name: 'I have kept them' }).waitFor();
+  await inspect(page, 'desk-en-codes', true);
+  const code = await page.locator('.codes code').first().textContent();
+  await page.getByRole('button', { name: 'I have kept them' }).click();
+  await page.getByRole('button', { name: 'Remove the authenticator' }).waitFor();
+
+  doing = 'login with a second factor';
+  const other = await open({ viewport: phone, language: 'en' });
+  await other.goto(`${home}/`);
+  await other.getByLabel('Name', { exact: true }).fill('eve');
+  await other.getByLabel('Password', { exact: true }).fill(password);
+  await other.keyboard.press('Enter');
+  await other.getByLabel('Code of the second factor').waitFor();
+  await inspect(other, 'phone-en-code', true);
+  await other.getByLabel('Code of the second factor').fill(code);
+  await other.keyboard.press('Enter');
+  await settle(other);
+  await other.context().close();
+
+  doing = 'another session is ended';
+  await page.reload();
+  await settle(page);
+  await page.getByRole('button', { name: /^End:/ }).first().click();
+  await page.getByRole('dialog').getByRole('button', { name: 'End' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await page.context().close();
+}
+
+// totp is the code of an authenticator that has a secret.
+function totp(secret) {
+  const bits = [...secret.replace(/[^A-Z2-7]/g, '')].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('');
+  const key = Buffer.from((bits.match(/.{8}/g) ?? []).map((b) => parseInt(b, 2)));
+  const at = Buffer.alloc(8);
+  at.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
+  const h = createHmac('sha1', key).update(at).digest();
+  return String((h.readUInt32BE(h[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
+}
+
+// live is what is told to a page that is open: somebody else's change is there
+// before the page would have asked.
+async function live() {
+  doing = 'a change is told';
+  const page = await open({ viewport: desk, language: 'en', state: owner });
+  await page.goto(`${home}/tokens`);
+  await settle(page);
+  await page.locator('.live[data-on]').first().waitFor();
+  const name = `told-${Date.now() % 100_000}`;
+  await ask('/v1/tokens', { name });
+  const begun = Date.now();
+  await page.getByText(name).waitFor({ timeout: 12_000 });
+  console.log(`told after ${Date.now() - begun} ms`);
   await page.context().close();
 }
 
 // story is what an operator does in a day, with the keyboard where a keyboard is wanted.
 async function story() {
-  const page = await open({ viewport: desk, language: 'en', credential: token });
+  const page = await open({ viewport: desk, language: 'en', state: owner });
   doing = 'search';
   await page.goto(`${home}/`);
   await settle(page);
@@ -280,22 +429,37 @@ async function story() {
   await page.context().close();
 }
 
+// reader sees everything and is offered nothing; who operates one group is
+// offered what is of that group.
 async function reader() {
-  if (!process.env.TSUGI_READER) return;
   doing = 'reader';
-  const page = await open({ viewport: desk, language: 'en', credential: process.env.TSUGI_READER });
-  for (const [path, name] of [['/tokens', 'New token'], ['/tiers', 'New tier'], ['/policies', 'New policy'], ['/policies/databases', 'Exclude'], ['/jobs', 'Queue a build'], ['/settings', 'New operator']]) {
+  const page = await open({ viewport: desk, language: 'en', state: eve });
+  for (const [path, name] of [['/tokens', 'New token'], ['/tiers', 'New tier'], ['/policies', 'New policy'], ['/policies/databases', 'Exclude'], ['/jobs', 'Queue a build'], ['/keys', 'New key of a program'], ['/rollouts', 'New rollout']]) {
     await page.goto(home + path);
     await settle(page);
-    await page.getByText('eve', { exact: false }).first().waitFor();
     must((await page.getByRole('button', { name, exact: true }).count()) === 0, `who may only read is shown ${name}`);
   }
+  must((await page.getByRole('link', { name: 'People' }).count()) === 0, 'who may only read is shown the way to people');
   await page.context().close();
+
+  doing = 'operator of one group';
+  const scoped = await open({ viewport: desk, language: 'en', state: mia });
+  await scoped.goto(`${home}/machines`);
+  await settle(scoped);
+  await scoped.getByRole('link', { name: /^web-/ }).first().waitFor();
+  must((await scoped.getByRole('link', { name: /^db-/ }).count()) === 0, 'who operates one group sees machines of another');
+  await scoped.getByRole('link', { name: /^web-/ }).first().click();
+  await scoped.getByRole('button', { name: 'Change' }).waitFor();
+  await scoped.goto(`${home}/livepatches`);
+  await settle(scoped);
+  must((await scoped.getByRole('button', { name: 'Publish' }).count()) === 0, 'who operates one group is shown Publish');
+  await inspect(scoped, 'desk-en-scoped', true);
+  await scoped.context().close();
 }
 
 async function policy() {
   doing = 'policy of the page';
-  const page = await open({ viewport: desk, language: 'en', credential: token });
+  const page = await open({ viewport: desk, language: 'en', state: owner });
   const r = await page.goto(`${home}/`);
   const csp = r.headers()['content-security-policy'] ?? '';
   must(csp.includes("script-src 'self';") && !csp.includes('unsafe'), `the policy is ${csp}`);
@@ -319,7 +483,7 @@ async function policy() {
 
 try {
   const only = process.env.TSUGI_LOOK?.split(','); // names of steps, for who works on one
-  for (const step of [login, gallery, story, reader, policy]) if (!only || only.includes(step.name)) await step();
+  for (const step of [login, gallery, account, story, live, reader, policy]) if (!only || step === login || only.includes(step.name)) await step();
 } catch (e) {
   fail(e.stack ?? String(e));
 }

@@ -114,6 +114,13 @@ const routes = [
     component: page(async () => (await import('./pages/approvals')).Approvals),
   }),
   createRoute({ getParentRoute: () => root, path: '/notifications', component: page(async () => (await import('./pages/notifications')).Notifications) }),
+  createRoute({
+    getParentRoute: () => root,
+    path: '/rollouts',
+    validateSearch: words('open', 'after'),
+    component: page(async () => (await import('./pages/rollouts')).Rollouts),
+  }),
+  createRoute({ getParentRoute: () => root, path: '/rollouts/$id', component: page(async () => (await import('./pages/rollout')).Rollout) }),
   createRoute({ getParentRoute: () => root, path: '/settings', component: page(async () => (await import('./pages/settings')).Settings) }),
 ] as const;
 

@@ -4,7 +4,7 @@ import { api, ask } from './client';
 import { stream } from './events';
 import type { operations } from './schema';
 
-type Query<Op extends keyof operations> = NonNullable<operations[Op]['parameters']['query']>;
+export type Query<Op extends keyof operations> = NonNullable<operations[Op]['parameters']['query']>;
 export type MachineQuery = Query<'list-machines'>;
 export type LivePatchQuery = Query<'list-livepatches'>;
 export type JobQuery = Query<'list-jobs'>;

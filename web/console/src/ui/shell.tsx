@@ -3,7 +3,7 @@ import { ActionIcon, AppShell, Badge, Burger, Button, Divider, Group, Kbd, NavLi
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import {
   IconBandage, IconBell, IconBug, IconCpu, IconGauge, IconHammer, IconHeartbeat, IconHistory, IconKey, IconLogout, IconPackages, IconSearch, IconServer2, IconSettings, IconShieldHalf,
-  IconStairs, IconUserCheck, IconUserCircle, IconUsers, type Icon,
+  IconStairs, IconUserCheck, IconUserCircle, IconUsers, IconWaveSawTool, type Icon,
 } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { createLink, Link, useRouterState } from '@tanstack/react-router';
@@ -22,7 +22,7 @@ const Search = lazy(async () => ({ default: (await import('./search')).Search })
 
 export interface Place {
   to:
-    | '/' | '/cves' | '/targets' | '/system' | '/machines' | '/livepatches' | '/approvals' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/notifications'
+    | '/' | '/cves' | '/targets' | '/system' | '/machines' | '/livepatches' | '/rollouts' | '/approvals' | '/jobs' | '/policies' | '/updates' | '/tiers' | '/tokens' | '/notifications'
     | '/users' | '/audit' | '/settings' | '/account';
   name: (t: Dict) => string;
   icon: Icon;
@@ -35,6 +35,7 @@ export const places: readonly Place[] = [
   { to: '/machines', name: (t) => t.nav.machines, icon: IconServer2, part: 'fleet' },
   { to: '/cves', name: (t) => t.matrix.nav, icon: IconBug, part: 'fleet' },
   { to: '/livepatches', name: (t) => t.nav.livePatches, icon: IconBandage, part: 'patching' },
+  { to: '/rollouts', name: (t) => t.nav.rollouts, icon: IconWaveSawTool, part: 'patching' },
   { to: '/approvals', name: (t) => t.nav.approvals, icon: IconUserCheck, part: 'patching', needs: 'approve' },
   { to: '/policies', name: (t) => t.nav.policies, icon: IconShieldHalf, part: 'patching' },
   { to: '/updates', name: (t) => t.nav.updates, icon: IconPackages, part: 'patching' },

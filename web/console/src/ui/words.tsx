@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Badge, Code, Group } from '@mantine/core';
 import {
-  IconAlertOctagon, IconCircleCheck, IconCircleDashed, IconCircleX, IconClock, IconLoader2, IconPlugOff, IconShieldCheck, IconShieldX, IconUserX,
+  IconAlertOctagon, IconArrowBackUp, IconCircleCheck, IconCircleDashed, IconCircleX, IconClock, IconHandStop, IconLoader2, IconPlugOff, IconShieldCheck, IconShieldX, IconUserX,
   type Icon,
 } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
@@ -32,6 +32,15 @@ const looks: Record<string, [string, Icon]> = {
   quarantined: ['red', IconAlertOctagon],
   reverted: ['orange', IconCircleX],
   crash: ['red', IconAlertOctagon],
+  halted: ['red', IconHandStop],
+  aborted: ['gray', IconCircleX],
+  reverting: ['orange', IconArrowBackUp],
+  well: ['teal', IconCircleCheck],
+  begun: ['blue', IconLoader2],
+  offered: ['grape', IconClock],
+  withdrawn: ['gray', IconArrowBackUp],
+  late: ['yellow', IconClock],
+  left: ['gray', IconCircleDashed],
 };
 
 export function colorOf(state: string): string {
@@ -52,6 +61,8 @@ export const Protection = ({ of }: { of: string }) => <Mark state={of} text={wor
 export const JobState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().jobState, of)} />;
 export const ChoiceState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().choiceState, of)} />;
 export const PatchState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().patchState, of)} />;
+export const Phase = ({ of }: { of: string }) => <Mark state={of} text={word(useT().phase, of)} />;
+export const MachineStatus = ({ of }: { of: string }) => <Mark state={of} text={word(useT().machineStatus, of)} />;
 export const ReportKind = ({ of }: { of: string }) => <Mark state={of} text={word(useT().reportKind, of)} />;
 
 const severities: Record<string, string> = { exploited: 'red', critical: 'red', high: 'orange', medium: 'yellow', low: 'blue' };
