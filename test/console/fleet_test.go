@@ -212,6 +212,22 @@ func (s *server) fill() {
 	}})
 	qt.Assert(t, qt.IsNil(err))
 	s.work()
+	s.rollOut(beta)
+}
+
+// rollOut has a live patch on its way through one tier, and halted in another.
+func (s *server) rollOut(p *api.LivePatch) {
+	ctx := s.t.Context()
+	_, err := s.admin.CreateRollout(ctx, api.NewRollout{LivePatch: p.ID, Tier: "stable"})
+	qt.Assert(s.t, qt.IsNil(err))
+	r, err := s.admin.CreateRollout(ctx, api.NewRollout{LivePatch: p.ID, Tier: "beta", Plan: &api.RolloutPlan{Waves: []api.RolloutWave{{Upto: "1", Soak: "2h"}, {Upto: "100%"}}}})
+	qt.Assert(s.t, qt.IsNil(err))
+	for deadline := time.Now().Add(20 * time.Second); r.Phase != api.RolloutRunning && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		r, err = s.admin.Rollout(ctx, r.ID)
+		qt.Assert(s.t, qt.IsNil(err))
+	}
+	_, err = s.admin.TellRollout(ctx, r.ID, "halt", "the mail relay is slow since noon <i>?</i>")
+	qt.Assert(s.t, qt.IsNil(err))
 }
 
 // work is a build worker: one job fails, one is done, one stays under way.

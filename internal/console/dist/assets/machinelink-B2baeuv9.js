@@ -1,1 +1,0 @@
-import{G as e,Nt as t,X as n}from"./vendor-xRTuyZOe.js";import{_t as r}from"./base-pb6DEH17.js";var i=t();function a({id:t}){let a=n({...r(t),queryKey:[`machine name`,t],refetchInterval:!1,staleTime:36e5,retry:!1,select:e=>e.hostname});return(0,i.jsx)(e,{to:`/machines/$id`,params:{id:t},className:`link`,children:a.data||t})}export{a as t};
