@@ -188,6 +188,9 @@ func (s *server) fill() {
 		add(m)
 	}
 	add(machine{host: "canary-01.tokyo.example", tier: "beta", kernel: target, patch: beta, state: api.Transitioning, reports: []api.Report{state(beta, api.Transitioning, 0)}})
+	for i := range 3 {
+		add(machine{host: name("relay-%d.tokyo.example", i), tier: "beta", kernel: target, patch: current, state: api.Healthy})
+	}
 	stalled := &api.Problem{Code: "TS9227", What: "the transition stalled", Where: "kworker/2:1[812]", Why: "tcp_ack is on its stack for 60 s", Fix: "wait, or revert"}
 	add(machine{
 		host: "canary-02.tokyo.example", tier: "edge", kernel: target, patch: bad, state: api.Quarantined, problem: stalled,

@@ -21,11 +21,13 @@ mkdirSync(shots, { recursive: true });
 
 const failures = [];
 let doing = '';
-const fail = (what) => {
-  failures.push(`${doing}: ${what}`);
-  console.log(`FAIL ${doing}: ${what}`);
+const fail = (what, page) => {
+  const at = (page && where.get(page)) ?? doing;
+  failures.push(`${at}: ${what}`);
+  console.log(`FAIL ${at}: ${what}`);
 };
-const must = (ok, what) => ok || fail(what);
+const where = new WeakMap(); // what a page does that is not alone
+const must = (ok, what, page) => ok || fail(what, page);
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -45,13 +47,13 @@ async function open({ viewport, language, scheme, state }) {
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server });
   const page = await context.newPage();
   page.setDefaultTimeout(60_000); // a machine that does other things too
-  page.on('pageerror', (e) => fail(`exception: ${e.message}`));
+  page.on('pageerror', (e) => fail(`exception: ${e.message}`, page));
   page.on('console', (m) => {
     // What the server refuses on purpose is shown by the browser as an error too.
-    if (m.type() === 'error' && !/Failed to load resource|Failed to fetch dynamically imported module/.test(m.text())) fail(`console: ${m.text()}`);
+    if (m.type() === 'error' && !/Failed to load resource|Failed to fetch dynamically imported module/.test(m.text())) fail(`console: ${m.text()}`, page);
   });
   page.on('request', (r) => {
-    if (!r.url().startsWith(server) && !/^(data|blob):/.test(r.url())) fail(`request to ${r.url()}`);
+    if (!r.url().startsWith(server) && !/^(data|blob):/.test(r.url())) fail(`request to ${r.url()}`, page);
   });
   return page;
 }
@@ -64,23 +66,23 @@ async function settle(page) {
 
 async function inspect(page, name, withAxe) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-  must(wide <= 0, `${name} is ${wide} px wider than the screen`);
+  must(wide <= 0, `${name} is ${wide} px wider than the screen`, page);
   await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true });
   if (!withAxe) return;
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
   for (const v of found.violations) {
-    for (const n of v.nodes) axeFound(v, `${n.target.join(' ')}: ${n.any[0]?.message ?? n.failureSummary}`);
+    for (const n of v.nodes) axeFound(v, `${n.target.join(' ')}: ${n.any[0]?.message ?? n.failureSummary}`, page);
   }
 }
 
 // The same finding is told once, with how often it was there.
 const known = new Map();
-function axeFound(v, what) {
+function axeFound(v, what, page) {
   const key = `axe ${v.id} ${what.replace(/#mantine-\w+/g, '#').replace(/datetime="[^"]*"/g, '').slice(0, 400)}`;
   const n = known.get(key) ?? 0;
   known.set(key, n + 1);
-  if (n === 0) fail(key);
+  if (n === 0) fail(key, page);
 }
 
 async function ask(path, body) {
@@ -164,17 +166,19 @@ async function gallery() {
     { name: 'desk-ja', viewport: desk, language: 'ja', scheme: 'dark', axe: true, all: true },
     { name: 'phone-en', viewport: phone, language: 'en', axe: true, all: true },
   ].filter((w) => !w.all || process.env.TSUGI_LOOK_ALL);
-  for (const w of ways) {
-    const page = await open({ ...w, state: owner });
-    for (const [name, path] of list) {
-      doing = `${w.name} ${name}`;
-      await page.goto(home + path);
-      await settle(page);
-      must((await page.locator('html').getAttribute('lang')) === w.language, 'the language of the page is another');
-      await inspect(page, `${w.name}-${name}`, w.axe);
-    }
-    await page.context().close();
-  }
+  await Promise.all(
+    ways.map(async (w) => {
+      const page = await open({ ...w, state: owner });
+      for (const [name, path] of list) {
+        where.set(page, `${w.name} ${name}`);
+        await page.goto(home + path);
+        await settle(page);
+        must((await page.locator('html').getAttribute('lang')) === w.language, 'the language of the page is another', page);
+        await inspect(page, `${w.name}-${name}`, w.axe);
+      }
+      await page.context().close();
+    }),
+  );
 }
 
 async function login() {

@@ -26,7 +26,7 @@ export function Keys() {
       about={
         <>
           {t.keys.about}{' '}
-          <Link to="/account" className="link">
+          <Link to="/account" className="link underlined">
             {t.keys.yours}
           </Link>
         </>
