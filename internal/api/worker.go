@@ -69,6 +69,8 @@ const (
 	JobArtifact = "livepatch.tsugi"
 	JobReport   = "report.json"
 	JobProof    = "proof.json"
+	JobBefore   = "console-before.txt" // of the proof's machine without the live patch
+	JobAfter    = "console-after.txt"  // and with it
 )
 
 // JobResult ends a job.

@@ -45,6 +45,8 @@ type Outcome struct {
 	Artifact []byte        // of a live one
 	Report   []byte        // report.json
 	Proof    []byte        // proof.json; nil: none was asked for
+	Before   []byte        // console of the proof's machine without the live patch
+	After    []byte        // and with it
 	Proven   bool          // the proof holds
 	Omitted  []api.LeftFix // what of a choice the build left out
 }

@@ -105,6 +105,7 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	if out.Proof, err = record.Bytes(); err != nil {
 		return out, err
 	}
+	out.Before, out.After = console(record.Before), console(record.After)
 	if out.Proven = record.Verdict == proof.Proved; !out.Proven {
 		for _, q := range record.Problems {
 			log.Problem(q)
@@ -113,6 +114,14 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	}
 	log.Printf("the proof holds")
 	return out, nil
+}
+
+// console is what a machine wrote; nil if it ran not or wrote more than is kept.
+func console(r *proof.Run) []byte {
+	if r == nil || len(r.Console) > api.MaxConsole {
+		return nil
+	}
+	return []byte(r.Console)
 }
 
 // target is a prepared kernel; one that is missing is prepared first.

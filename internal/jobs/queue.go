@@ -25,8 +25,9 @@ const kindBuild = "build"
 // Publication is what a job that asks for it publishes, into the first tier.
 type Publication struct {
 	Artifact, Proof, Report []byte
-	Job, Actor              string // id, and "job:" and the id
-	Selection               string // digest of the choice that it was built for; "": none
+	Consoles                [][]byte // of the proof's machines, as far as they were handed in
+	Job, Actor              string   // id, and "job:" and the id
+	Selection               string   // digest of the choice that it was built for; "": none
 }
 
 // QueueOptions make a Queue.

@@ -35,6 +35,8 @@ func maxFile(name string) int64 {
 		return api.MaxArtifact
 	case api.JobReport, api.JobProof:
 		return api.MaxJobFiles
+	case api.JobBefore, api.JobAfter:
+		return api.MaxConsole
 	}
 	return 0
 }
@@ -155,6 +157,16 @@ func (q *Queue) publish(ctx context.Context, j store.Job, r api.JobResult) (stri
 			return "", err
 		}
 		*to = b
+	}
+	for _, name := range []string{api.JobBefore, api.JobAfter} {
+		b, err := q.readFile(ctx, j.ID, j.Attempt, name)
+		if errors.Is(err, blob.ErrNotFound) {
+			continue // an older worker, or one that ran but once
+		}
+		if err != nil {
+			return "", err
+		}
+		p.Consoles = append(p.Consoles, b)
 	}
 	return q.opt.Publish(ctx, p)
 }

@@ -178,7 +178,7 @@ func (w *Worker) handIn(ctx context.Context, l *api.Lease, log *Log, out *Outcom
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.opt.Grace)
 	defer cancel()
 	if r.State != api.JobCancelled && out != nil {
-		for name, b := range map[string][]byte{api.JobArtifact: out.Artifact, api.JobReport: out.Report, api.JobProof: out.Proof} {
+		for name, b := range map[string][]byte{api.JobArtifact: out.Artifact, api.JobReport: out.Report, api.JobProof: out.Proof, api.JobBefore: out.Before, api.JobAfter: out.After} {
 			if len(b) == 0 {
 				continue
 			}

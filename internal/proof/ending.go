@@ -73,7 +73,7 @@ func run(r *Request, o *vm.Outcome) *Run {
 	sum := sha256.Sum256([]byte(o.Console))
 	out := &Run{
 		End: o.End, Crash: o.Crash, BootMS: o.Boot.Milliseconds(),
-		ElapsedMS: o.Elapsed.Milliseconds(), ConsoleDigest: hex.EncodeToString(sum[:]),
+		ElapsedMS: o.Elapsed.Milliseconds(), ConsoleDigest: hex.EncodeToString(sum[:]), Console: o.Console,
 	}
 	if r.Reproducer != "" {
 		e := ending(o, stepReproduce)

@@ -133,6 +133,8 @@ type Run struct {
 	BootMS        int64     `json:"boot_ms"` // until process 1 spoke
 	ElapsedMS     int64     `json:"elapsed_ms"`
 	ConsoleDigest string    `json:"console_sha256"`
+	// Console is what the machine wrote; a proof that was read has it not.
+	Console string `json:"-"`
 }
 
 // Ending is how a reproducer ended.

@@ -26,6 +26,9 @@ type PublishRequest struct {
 	Artifact []byte // the .tsugi file
 	Proof    []byte // proof.json; nil: it was not proved
 	Report   []byte // of the build, as JSON; nil: none
+	// Consoles are what the machines of the proof wrote. One that the proof has
+	// no digest of is left out.
+	Consoles [][]byte
 	Job      string // id of the job that built it, if one did
 	Tier     string // "": the first
 	// Policies are those whose machines it is for. None: those that choose
@@ -95,6 +98,13 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		row.ProofDigest = digest(q.Proof)
 		if err := s.put(ctx, ProofName(row), q.Proof); err != nil {
 			return row, err
+		}
+	}
+	for _, b := range q.Consoles {
+		if name, ok := ConsoleName(digest(b)); ok && bytes.Contains(q.Proof, []byte(digest(b))) {
+			if err := s.put(ctx, name, b); err != nil {
+				return row, err
+			}
 		}
 	}
 	if q.Report != nil {

@@ -8,7 +8,10 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -22,6 +25,12 @@ type fleet struct {
 	shards [64]shard
 	ids    [64]idShard
 	words  words
+
+	// order is all members by id, made again when one has come or gone.
+	orderMu sync.Mutex
+	order   []*member
+	changes atomic.Int64 // of who is there
+	ordered int64        // changes that order knows
 }
 
 // idShard finds members by id.
@@ -54,6 +63,7 @@ func digestOf(b []byte) digest {
 type member struct {
 	id         string
 	mu         sync.Mutex
+	hostname   string // in lower case, for those who search
 	credential [sha256.Size]byte
 	tier       string
 	group      string
@@ -157,6 +167,7 @@ func (f *fleet) entry(id string) *member {
 	if m == nil {
 		m = &member{id: id}
 		s.members[id] = m
+		f.changes.Add(1)
 	}
 	return m
 }
@@ -166,6 +177,22 @@ func (f *fleet) forgetID(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.members, id)
+	f.changes.Add(1)
+}
+
+// byOrder is every member by id. Nobody changes what it returns.
+func (f *fleet) byOrder() []*member {
+	f.orderMu.Lock()
+	defer f.orderMu.Unlock()
+	now := f.changes.Load() // before: who comes meanwhile is for the next time
+	if f.order != nil && f.ordered == now {
+		return f.order
+	}
+	all := make([]*member, 0, len(f.order)+16)
+	f.each(func(m *member) { all = append(all, m) })
+	slices.SortFunc(all, func(a, b *member) int { return strings.Compare(a.id, b.id) })
+	f.order, f.ordered = all, now
+	return all
 }
 
 // put takes over what the store says about a machine.
@@ -174,6 +201,7 @@ func (f *fleet) put(row store.Machine) *member {
 	saved := readFacts(row.Facts.JSON)
 	m.mu.Lock()
 	old := m.credential
+	m.hostname = strings.ToLower(row.Hostname)
 	m.tier, m.group, m.buildID = f.words.intern(row.Tier), f.words.intern(row.Group), f.words.intern(row.BuildID)
 	m.patch, m.state, m.version = f.words.intern(row.Patch), api.State(f.words.intern(row.PatchState)), int32(row.PatchVersion)
 	m.able, m.hold, m.cloned, m.gone = row.Able, row.Hold, row.Cloned, row.Gone != 0

@@ -29,7 +29,9 @@ type settingsChange struct{ Body api.SettingsChange }
 
 func (s *Server) fleetOperations(o *operations) {
 	answer(o, op{id: "list-tokens", method: "GET", path: "/v1/tokens", summary: "Enrolment tokens, without their secrets", may: look, scoped: true},
-		func(ctx context.Context, who operator, _ *none) (api.List[api.Token], error) { return s.seenTokens(ctx, who) })
+		func(ctx context.Context, who operator, _ *none) (api.List[api.Token], error) {
+			return s.seenTokens(ctx, who)
+		})
 	answer(o, op{id: "create-token", method: "POST", path: "/v1/tokens", summary: "Make an enrolment token; its secret is told once", may: change, status: 201, scoped: true},
 		func(ctx context.Context, who operator, in *newToken) (api.TokenMade, error) {
 			return s.createToken(ctx, who, in.Body)

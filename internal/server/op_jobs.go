@@ -149,6 +149,8 @@ func (s *Server) putJobFile(w http.ResponseWriter, r *http.Request, who operator
 	case api.JobArtifact:
 		limit = api.MaxArtifact
 	case api.JobReport, api.JobProof:
+	case api.JobBefore, api.JobAfter:
+		limit = api.MaxConsole
 	default:
 		return noFile(r)
 	}

@@ -30,9 +30,9 @@ type machineChange struct {
 }
 
 func (s *Server) machineOperations(o *operations) {
-	answer(o, op{id: "list-machines", method: "GET", path: "/v1/machines", summary: "Machines, in the order of their enrolment", may: look},
-		func(ctx context.Context, _ operator, in *machinesInput) (api.List[api.Machine], error) {
-			return s.machines(ctx, in)
+	answer(o, op{id: "list-machines", method: "GET", path: "/v1/machines", summary: "Machines, in the order of their enrolment", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *machinesInput) (api.List[api.Machine], error) {
+			return s.machines(ctx, in, who.limit())
 		})
 	answer(o, op{id: "get-machine", method: "GET", path: "/v1/machines/{id}", summary: "One machine, with the CVEs that are fixed live on it", may: look, scoped: true},
 		func(ctx context.Context, who operator, in *byID) (api.Machine, error) {
@@ -76,45 +76,6 @@ func (in *machinesInput) fits(m *api.Machine, open []api.OpenCVE) bool {
 		}
 	}
 	return len(m.Open) > 0
-}
-
-// machines lists one page. What is asked about protection and vulnerabilities
-// is computed and not stored: rows that do not fit are skipped, over a bounded
-// number of them.
-func (s *Server) machines(ctx context.Context, in *machinesInput) (api.List[api.Machine], error) {
-	in.CVE = strings.ToUpper(in.CVE)
-	f := store.MachineFilter{Tier: in.Tier, Query: in.Query, After: in.After, Limit: in.Limit, Gone: in.Protection == string(api.Gone)}
-	if in.Group != "" {
-		f.Group = &in.Group
-	}
-	if in.Protection != "" || in.CVE != "" || in.Need != "" {
-		f.Limit = api.MaxPage
-	}
-	list := api.List[api.Machine]{Items: []api.Machine{}}
-	for {
-		rows, err := s.store.Machines(ctx, f)
-		if err != nil {
-			return list, err
-		}
-		for _, row := range rows {
-			m, open, err := s.machineOf(ctx, row)
-			if err != nil {
-				return list, err
-			}
-			if !in.fits(&m, open) {
-				continue
-			}
-			list.Items = append(list.Items, m)
-			if len(list.Items) == in.Limit {
-				list.Next = m.ID
-				return list, nil
-			}
-		}
-		if len(rows) < f.Limit {
-			return list, nil
-		}
-		f.After = rows[len(rows)-1].ID
-	}
 }
 
 func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error) {
@@ -227,6 +188,9 @@ func (s *Server) changeMachine(ctx context.Context, who operator, id string, c a
 		return tx.Audit(ctx, store.AuditEntry{Actor: who.name, Action: "machine.change", Object: id, Detail: strings.Join(words, ", ")})
 	})
 	if err != nil {
+		return api.Machine{}, err
+	}
+	if _, err := s.fleet.refresh(ctx, s.store, id); err != nil { // lists are made from it
 		return api.Machine{}, err
 	}
 	return s.oneMachine(ctx, id)

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml f4f225275ea0429931fae2e643d2caaa2a00b2be6d00566c0d263341258b95cd
+// Of docs/openapi.yaml a611170f9c6c6e6b84a5acd00fca1a1c6017030af0f3d9ffb9debf2d0b733f29
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -8689,7 +8689,7 @@ export interface operations {
             header?: never;
             path: {
                 id: string;
-                /** @description livepatch.tsugi, report.json or proof.json */
+                /** @description livepatch.tsugi, report.json, proof.json, console-before.txt or console-after.txt */
                 name: string;
             };
             cookie?: never;
