@@ -15,6 +15,7 @@ import { colorOf, Mono, PatchState, ReportKind, Time } from '../ui/words';
 import { Contents } from './contents';
 import { Cves } from './cves';
 import { MachineLink } from './machinelink';
+import { NewRollout } from './newrollout';
 import { PatchMarks } from './patchmarks';
 
 const here = getRouteApi('/livepatches/$id');
@@ -190,15 +191,16 @@ function Actions({ p }: { p: Schemas['LivePatch'] }) {
   const path = { path: { id: p.id } };
   return (
     <Group gap="xs">
+      {mayPromote && !p.blocked && <NewRollout livepatch={p} />}
       {mayPromote && higher.length > 0 && !p.blocked && (
         <Dialog
           button={t.livePatch.promote}
-          buttonProps={{ variant: 'filled' }}
           title={t.livePatch.promoteTitle(p.id)}
           go={t.livePatch.promote}
           done={t.livePatch.promoted}
           onOpen={() => setTier(next)}
-          act={() => ask(api.POST('/v1/livepatches/{id}/promote', { params: path, body: { tier } }))}
+          approval={{ action: 'promote-stable', object: p.id, tier }}
+          act={(approval) => ask(api.POST('/v1/livepatches/{id}/promote', { params: { ...path, ...(approval ? { query: { approval } } : {}) }, body: { tier } }))}
         >
           <Help>{t.livePatch.promoteHelp}</Help>
           <NativeSelect

@@ -94,7 +94,8 @@ export function NewRollout({ livepatch }: { livepatch?: Schemas['LivePatch'] }) 
         setOpen(true);
         setF(fresh());
       }}
-      act={() => ask(api.POST('/v1/rollouts', { body }))}
+      approval={{ action: 'promote-stable', object: body.livepatch, tier }}
+      act={(approval) => ask(api.POST('/v1/rollouts', { params: approval ? { query: { approval } } : {}, body }))}
       after={(r) => void navigate({ to: '/rollouts/$id', params: { id: r.id } })}
     >
       {!livepatch && (

@@ -6,14 +6,18 @@ import { Link, useNavigate } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import type { Schemas } from '../api/client';
 import { jobs, overview, reports } from '../api/queries';
+import { approvals } from '../api/people';
+import { rollouts } from '../api/rollouts';
 import { cveOf } from '../cve';
 import { count, percent } from '../format';
 import { useT, word } from '../i18n';
+import { useMay } from '../ui/act';
 import { Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
 import { colorOf, JobState, Need, Protection, ReportKind, Time } from '../ui/words';
 import { MachineLink } from './machinelink';
+import { RolloutTable } from './rollouts';
 import { Trend } from './trend';
 
 const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
@@ -73,6 +77,7 @@ function Fleet({ o }: { o: Schemas['Overview'] }) {
           <Attention o={o} />
         </Section>
       </SimpleGrid>
+      <Running />
       <Section title={t.trend.title}>
         <Trend />
       </Section>
@@ -94,8 +99,23 @@ function Fleet({ o }: { o: Schemas['Overview'] }) {
   );
 }
 
+// Running are the rollouts under way, if there are any.
+function Running() {
+  const t = useT();
+  const open = useQuery(rollouts({ open: true, limit: 10 })).data?.items ?? [];
+  if (open.length === 0) return null;
+  return (
+    <Section title={t.rollouts.running}>
+      <RolloutTable rows={open} />
+    </Section>
+  );
+}
+
 function Attention({ o }: { o: Schemas['Overview'] }) {
   const t = useT();
+  const open = useQuery(rollouts({ open: true, limit: 10 })).data?.items ?? [];
+  const mayApprove = useMay('approve');
+  const asked = useQuery({ ...approvals({}), enabled: mayApprove }).data?.items ?? [];
   const failing = o.protections['failing'] ?? 0;
   const silent = o.protections['silent'] ?? 0;
   const exploited = needs.filter((n) => n === 'reboot' || n === 'module').reduce((sum, n) => sum + (o.open?.[n]?.['exploited'] ?? 0), 0);
@@ -112,6 +132,8 @@ function Attention({ o }: { o: Schemas['Overview'] }) {
     }
   };
   const see = <IconArrowRight size={16} aria-hidden />;
+  item(open.filter((r) => r.phase === 'halted').length, t.overview.attend.halted, (name) => <Link to="/rollouts" search={{ open: 'true' }} {...name}>{see}</Link>);
+  item(asked.length + open.filter((r) => r.needed > (r.approvals?.length ?? 0)).length, t.overview.attend.approvals, (name) => <Link to="/approvals" {...name}>{see}</Link>);
   item(exploited, t.overview.attend.exploited, (name) => <Link to="/machines" search={{ need: 'reboot' }} {...name}>{see}</Link>);
   item(failing, t.overview.attend.failing, (name) => <Link to="/machines" search={{ protection: 'failing' }} {...name}>{see}</Link>);
   item(silent, t.overview.attend.silent, (name) => <Link to="/machines" search={{ protection: 'silent' }} {...name}>{see}</Link>);

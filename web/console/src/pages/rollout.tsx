@@ -74,7 +74,7 @@ function Standing({ r }: { r: Rollout }) {
   const t = useT();
   const waitsFor = Math.max(0, r.needed - (r.approvals?.length ?? 0));
   const tone = tones[r.phase] ?? (r.closed ? 'yellow' : '');
-  if (tone === '' && !r.reason) return null;
+  if (tone === '') return null;
   return (
     <Alert color={tone || 'gray'} variant="light" title={word(t.phaseHelp, r.phase)} role={r.phase === 'halted' ? 'alert' : undefined}>
       {r.reason && (

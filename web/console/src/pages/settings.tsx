@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Checkbox } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
+import { approvalActions } from '../api/people';
 import { settings, trust, whoami } from '../api/queries';
 import { count, duration } from '../format';
-import { useT } from '../i18n';
-import { Dialog, NumberField, useMay } from '../ui/act';
+import { useT, word } from '../i18n';
+import { Dialog, Help, NumberField, useMay } from '../ui/act';
 import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
@@ -31,6 +33,7 @@ export function Settings() {
             )}
           </Loaded>
         </Section>
+        <SecondPerson />
         <Section title={t.settings.trust}>
           <Loaded query={useQuery(trust)}>
             {(x) => (
@@ -101,5 +104,62 @@ function Change({ s }: { s: Schemas['Settings'] }) {
       <NumberField label={t.settings.intervalSeconds} description={t.settings.intervalHelp} min={10} max={86_400} value={interval} onChange={setInterval} />
       <NumberField label={t.settings.plan} description={t.settings.planHelp} min={0} value={plan} onChange={setPlan} />
     </Dialog>
+  );
+}
+
+// SecondPerson is what needs a second person on this server.
+function SecondPerson() {
+  const t = useT();
+  const may = useMay('people');
+  const q = useQuery(approvalActions);
+  const [chosen, setChosen] = useState<readonly string[]>([]);
+  const all = q.data?.all ?? [];
+  const set = q.data?.actions ?? [];
+  const fewer = set.some((a) => !chosen.includes(a));
+  return (
+    <Section
+      title={t.approvals.settings}
+      actions={
+        may &&
+        q.data && (
+          <Dialog
+            button={t.approvals.change}
+            title={t.approvals.settings}
+            go={t.save}
+            done={t.approvals.changed}
+            onOpen={() => setChosen(set)}
+            {...(fewer ? { approval: { action: 'fewer-approvals' as const, actions: [...chosen] } } : {})}
+            act={(approval) => ask(api.PUT('/v1/approvals/actions', { params: approval ? { query: { approval } } : {}, body: { actions: [...chosen] } }))}
+          >
+            <Help>{t.approvals.changeHelp}</Help>
+            <fieldset className="choices">
+              <legend>{t.approvals.settings}</legend>
+              {all.map((a) => (
+                <Checkbox
+                  key={a}
+                  label={word(t.approvalAction, a)}
+                  checked={chosen.includes(a)}
+                  onChange={(e) => setChosen(e.currentTarget.checked ? [...chosen, a] : chosen.filter((x) => x !== a))}
+                />
+              ))}
+            </fieldset>
+          </Dialog>
+        )
+      }
+    >
+      <Loaded query={q} lines={2}>
+        {(x) =>
+          x.actions && x.actions.length > 0 ? (
+            <ul className="plain">
+              {x.actions.map((a) => (
+                <li key={a}>{word(t.approvalAction, a)}</li>
+              ))}
+            </ul>
+          ) : (
+            <>{t.approvals.nothing}</>
+          )
+        }
+      </Loaded>
+    </Section>
   );
 }

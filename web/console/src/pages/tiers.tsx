@@ -11,6 +11,7 @@ import { Dialog, Help, useMay } from '../ui/act';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
+import { TierRollouts } from './tierrollouts';
 
 export function Tiers() {
   const t = useT();
@@ -21,6 +22,7 @@ export function Tiers() {
       <Loaded query={q} lines={4}>
         {(l) =>
           l.items && l.items.length > 0 ? (
+            <div className="stack">
             <Table
               caption={t.tiers.title}
               rows={l.items}
@@ -49,6 +51,8 @@ export function Tiers() {
                 ...(may ? [{ name: '', right: true, cell: (x: Schemas['Tier']) => <Actions x={x} /> }] : []),
               ]}
             />
+            <TierRollouts tiers={l.items} />
+            </div>
           ) : (
             <Empty title={t.tiers.none} />
           )
@@ -96,7 +100,8 @@ function Actions({ x }: { x: Schemas['Tier'] }) {
         title={t.tiers.rotateTitle(x.name)}
         go={t.tiers.rotate}
         done={t.tiers.rotated}
-        act={() => ask(api.POST('/v1/tiers/{name}/key', { params: { path: { name: x.name } } }))}
+        approval={{ action: 'change-keys', object: x.name }}
+        act={(approval) => ask(api.POST('/v1/tiers/{name}/key', { params: { path: { name: x.name }, ...(approval ? { query: { approval } } : {}) } }))}
       >
         <Help>{t.tiers.rotateHelp}</Help>
       </Dialog>

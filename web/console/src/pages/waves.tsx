@@ -19,7 +19,7 @@ export function Progress({ r }: { r: Rollout }) {
         <Part n={h.begun} color="blue" />
         <Part n={h.offered} color="grape" />
         <Part n={failed} color="red" />
-        <Part n={Math.max(0, h.machines - h.well - h.begun - h.offered - failed)} color="gray" />
+        <Part n={Math.max(0, h.machines - h.well - h.begun - h.offered - failed)} color="" />
       </div>
       <div className="dim">
         {t.rollouts.wellOf(count(h.well), count(h.machines))}
@@ -29,7 +29,7 @@ export function Progress({ r }: { r: Rollout }) {
   );
 }
 
-const Part = ({ n, color }: { n: number; color: string }) => (n > 0 ? <span data-color={color} style={{ flexGrow: n }} /> : null);
+const Part = ({ n, color }: { n: number; color: string }) => (n > 0 ? <span data-color={color || undefined} style={{ flexGrow: n }} /> : null);
 
 const counted = [
   ['well', 'teal'],
@@ -59,8 +59,8 @@ export function Waves({ waves, r }: { waves: readonly Schemas['RolloutProgress']
               </span>
               {r && (
                 <span className="wave-state">
-                  {word(t.waveState, w.state)}
-                  {here && w.state === 'soaks' && r.soak_ends ? (
+                  {here && r.phase !== 'running' ? word(t.phase, r.phase) : word(t.waveState, w.state)}
+                  {here && r.phase === 'running' && w.state === 'soaks' && r.soak_ends ? (
                     <>
                       {' '}
                       <Time at={r.soak_ends} />
@@ -75,7 +75,7 @@ export function Waves({ waves, r }: { waves: readonly Schemas['RolloutProgress']
                   {counted.map(([k, color]) => (
                     <Part key={k} n={w[k]} color={color} />
                   ))}
-                  <Part n={rest} color="gray" />
+                  <Part n={rest} color="" />
                 </div>
                 <div className="dim">
                   {counted
@@ -112,7 +112,7 @@ export function Budget({ r }: { r: Rollout }) {
           </div>
           <div className="bar" aria-hidden>
             <Part n={Math.min(is, Math.max(may, 0.0001) * 2) || 0} color={is > may ? 'red' : is > may / 2 ? 'yellow' : 'teal'} />
-            <Part n={Math.max(0, Math.max(may, is) - is) || (is === 0 ? 1 : 0)} color="gray" />
+            <Part n={Math.max(0, Math.max(may, is) - is) || (is === 0 ? 1 : 0)} color="" />
           </div>
         </div>
       ))}

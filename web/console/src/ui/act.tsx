@@ -5,7 +5,7 @@ import { useState, type ReactNode } from 'react';
 import { whoami } from '../api/queries';
 import { useT } from '../i18n';
 import { proven } from './proof';
-import { Failure } from './states';
+import { approved, Second, type Asked } from './second';
 import { say } from './toast';
 
 export type Permission =
@@ -32,7 +32,8 @@ interface DialogProps<R> {
   go: string; // what the button that does it says
   danger?: boolean;
   ready?: boolean; // fields are filled in
-  act: () => Promise<R>;
+  act: (approval?: string) => Promise<R>;
+  approval?: Asked; // what a second person is asked for, where one is needed
   done?: string; // said when it is done
   after?: (result: R) => void;
   onOpen?: () => void;
@@ -45,8 +46,9 @@ export function Dialog<R>(p: DialogProps<R>) {
   const t = useT();
   const [open, setOpen] = useState(false);
   const client = useQueryClient();
+  const me = useQuery(whoami).data?.name;
   const m = useMutation({
-    mutationFn: () => proven(p.act),
+    mutationFn: () => approved((id) => proven(() => p.act(id)), p.approval, me),
     onSuccess: async (result) => {
       setOpen(false);
       if (p.done) say(p.done);
@@ -83,7 +85,7 @@ export function Dialog<R>(p: DialogProps<R>) {
         >
           <Stack gap="md">
             {p.children}
-            {m.isError && <Failure error={m.error} />}
+            {m.isError && <Second error={m.error} wanted={p.approval} />}
             <Group justify="flex-end" gap="xs">
               <Button variant="default" onClick={() => setOpen(false)}>
                 {t.cancel}

@@ -10,6 +10,8 @@ export const overview = {
     attention: 'Needs a person',
     nothing: 'Nothing waits for you.',
     attend: {
+      halted: (n: number) => (n === 1 ? 'rollout is halted' : 'rollouts are halted'),
+      approvals: (n: number) => (n === 1 ? 'thing waits for a second person' : 'things wait for a second person'),
       exploited: (n: number) => `${n === 1 ? 'machine' : 'machines'} where an exploited CVE needs a reboot or a module unloaded`,
       failing: (n: number) => (n === 1 ? 'machine fails' : 'machines fail'),
       silent: (n: number) => (n === 1 ? 'machine is silent' : 'machines are silent'),

@@ -11,6 +11,8 @@ export const overview: Words<typeof en> = {
     attention: '対応が必要',
     nothing: '対応待ちはありません。',
     attend: {
+      halted: () => '件: 停止したロールアウト',
+      approvals: () => '件: 承認待ち',
       exploited: () => '台: 悪用が確認された CVE に再起動またはモジュールの取り外しが必要',
       failing: () => '台: 失敗',
       silent: () => '台: 応答なし',
