@@ -136,6 +136,7 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 				f.Index, waits = &had, "tier "+as.Tier+ofPolicy(as.Policy)
 			}
 		}
+		f.Waiting = waiting(f.Index, m, s.Healthy[host.Kernel.BuildID].ID, f.Current)
 		f.Floor = s.Floors[floorKey(host.Kernel.BuildID, line)]
 		f.Moved = m.index != nil && f.Current > 0 && s.Current.Patch.Policy != line
 		f.Hold = f.Hold || m.assignment != nil && m.assignment.Hold
@@ -148,6 +149,21 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 		}
 	}
 	return d
+}
+
+// waiting are the offers that the server gives no key for: a rollout has not
+// come to this machine with them, or was taken back from it. What was healthy
+// here, and what is there, waits for nothing.
+func waiting(x *trust.Index, m *moment, healthy string, current int) (ids []string) {
+	if x == nil || m.assignment == nil {
+		return nil
+	}
+	for _, o := range x.Patches {
+		if m.assignment.Keys[o.ID] == "" && !m.handed[o.ID] && o.ID != healthy && o.Version != current {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
 }
 
 // current is the version that is applied in this boot.

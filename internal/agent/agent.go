@@ -117,9 +117,10 @@ type moment struct {
 	unfitModules map[string]*code.Problem
 	modulesDue   time.Time // end of the watch over a fixed module
 	giveWay      *giveWay
-	local        *api.Patch // a file that root wants applied and that could not be yet
-	renew        bool       // the cache is for the identity of before
-	running      bool       // as a daemon
+	local        *api.Patch      // a file that root wants applied and that could not be yet
+	handed       map[string]bool // live patches whose keys came in a bundle
+	renew        bool            // the cache is for the identity of before
+	running      bool            // as a daemon
 }
 
 // try counts failures of one live patch since the agent started.

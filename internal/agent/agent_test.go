@@ -88,6 +88,38 @@ func TestANewerOneReplacesAnOlderOne(t *testing.T) {
 	})
 }
 
+// TestAnOfferWithoutAKeyIsWaitedFor is what a rollout looks like from a machine.
+func TestAnOfferWithoutAKeyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	in(t, func(t *testing.T, w *world) {
+		w.offer(1)
+		a, stop := w.start()
+		later()
+		second := trust.PatchID("debian:6.1.0-55-amd64", 2)
+		w.set(func() { w.gated = []string{second} })
+		w.offer(2)
+		later()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v1"}))
+		qt.Check(t, qt.StringContains(a.Status().Reason, "its rollout has not come to this machine yet"))
+		qt.Check(t, qt.IsFalse(strings.Contains(strings.Join(w.states(), ","), "blocked")))
+		// A boot brings back what was confirmed, which waits for no key.
+		stop()
+		w.set(func() { w.gated = append(w.gated, trust.PatchID("debian:6.1.0-55-amd64", 1)) })
+		w.boot()
+		a, stop = w.start()
+		defer stop()
+		later()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v1"}))
+		w.set(func() {
+			w.gated = nil
+			w.bump()
+		})
+		later()
+		qt.Check(t, qt.DeepEquals(w.loaded(), []string{"tsugi_v2"}))
+		qt.Check(t, qt.Equals(a.Status().Applied.Version, 2))
+	})
+}
+
 func TestABootPutsBackWhatWasConfirmed(t *testing.T) {
 	t.Parallel()
 	in(t, func(t *testing.T, w *world) {
@@ -486,7 +518,6 @@ func TestNothingIsLoadedThatIsNotWhatTheIndexSays(t *testing.T) {
 		"other bytes": {func(w *world, o trust.Offer) { w.files2[o.ID] = append(w.files2[o.ID], 0) }, "TS9407"},
 		"another key": {func(w *world, o trust.Offer) { w.keys[o.ID] = "other" }, "TS7106"},
 		"provenance":  {func(w *world, o trust.Offer) { w.forged[o.ID] = code.New("TS7107", "", "") }, "TS7107"},
-		"no key":      {func(w *world, o trust.Offer) { delete(w.keys, o.ID) }, "TS9414"},
 		"another version": {func(w *world, o trust.Offer) {
 			w.index.Patches[0].Version = 7
 		}, "TS9407"},

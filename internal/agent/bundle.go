@@ -49,7 +49,15 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error
 	if err := a.keepIndex(x); err != nil {
 		return nil, err
 	}
-	a.see(func(m *moment) { m.index, m.indexed = x, time.Now() })
+	a.see(func(m *moment) {
+		m.index, m.indexed = x, time.Now()
+		if m.handed == nil {
+			m.handed = map[string]bool{}
+		}
+		for id := range info.Keys {
+			m.handed[id] = true
+		}
+	})
 	if err := a.applyFrom(ctx, source, info); err != nil {
 		return nil, err
 	}

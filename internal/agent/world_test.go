@@ -76,6 +76,7 @@ type world struct {
 	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
 	keys    map[string]string
+	gated   []string     // whose keys are held back, by a rollout
 	cached  *trust.Index // what signatures vouch for without a network
 	down    bool         // the server does not answer
 	refusal error
@@ -424,7 +425,7 @@ func (s memServer) CheckIn(_ context.Context, c api.CheckIn, etag string) (*api.
 		return nil, now, nil
 	}
 	as := &api.Assignment{
-		Machine: "m", Tier: s.w.tier, Policy: s.w.policy, Interval: 600, Keys: maps.Clone(s.w.keys), Hold: s.w.held, Want: s.w.want,
+		Machine: "m", Tier: s.w.tier, Policy: s.w.policy, Interval: 600, Keys: s.w.given(), Hold: s.w.held, Want: s.w.want,
 		Time: time.Now().Add(-s.w.skew).UnixMilli(),
 	}
 	if len(c.Modules) > 0 {
@@ -565,6 +566,15 @@ func (memCrypt) Decrypt(cipher []byte, wrapped, secret string) ([]byte, error) {
 }
 
 // --- what tests do with it
+
+// given are the keys that the server gives. The caller holds the lock.
+func (w *world) given() map[string]string {
+	keys := maps.Clone(w.keys)
+	for _, id := range w.gated {
+		delete(keys, id)
+	}
+	return keys
+}
 
 // offer publishes a live patch of a version.
 func (w *world) offer(version int, more ...func(p *livepatch.Patch)) trust.Offer {

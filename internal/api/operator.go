@@ -79,14 +79,17 @@ type Machine struct {
 	Open  []OpenCVE    `json:"open,omitempty"`
 	// Replacements are where fixed modules stand, with GET of one machine only.
 	Replacements []Replacement `json:"replacements,omitempty"`
-	Able         bool          `json:"able"`
-	Problems     []Problem     `json:"problems,omitempty"`
-	Hold         bool          `json:"hold,omitempty"`
-	Cloned       bool          `json:"cloned,omitempty"` // two machines use its identity
-	Enrolled     int64         `json:"enrolled"`
-	Seen         int64         `json:"seen,omitempty"`
-	Booted       int64         `json:"booted,omitempty"`
-	Gone         int64         `json:"gone,omitempty"`
+	// Rollout is how it stands in the rollout that decides what it may have, with
+	// GET of one machine only.
+	Rollout  *RolloutWord `json:"rollout,omitempty"`
+	Able     bool         `json:"able"`
+	Problems []Problem    `json:"problems,omitempty"`
+	Hold     bool         `json:"hold,omitempty"`
+	Cloned   bool         `json:"cloned,omitempty"` // two machines use its identity
+	Enrolled int64        `json:"enrolled"`
+	Seen     int64        `json:"seen,omitempty"`
+	Booted   int64        `json:"booted,omitempty"`
+	Gone     int64        `json:"gone,omitempty"`
 }
 
 // MachineChange changes what operators decide about a machine; nil leaves a

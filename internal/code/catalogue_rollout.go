@@ -13,6 +13,5 @@ func rollouts() []Entry {
 		{"TS8106", KindError, "the live patch is on its way through this tier already", "look at that rollout, or abort it before another is begun: tsugictl rollout ls"},
 		{"TS8107", KindError, "the live patch has been through this tier", "its machines may all have it: nothing is left to roll out"},
 		{"TS8108", KindError, "there is no such rollout", "list them: tsugictl rollout ls"},
-		{"TS8109", KindError, "a rollout has not come to this machine yet", "wait until it does, or take the machine or the live patch out of the request: tsugictl rollout explain"},
 	}
 }

@@ -38,7 +38,7 @@ func Decide(f Facts) Decision {
 	case x.Target.BuildID != f.BuildID:
 		return Decision{Action: Keep, Reason: "the index is for another kernel: " + x.Target.Release}
 	}
-	best, bar := choose(f)
+	best, later, bar := choose(f)
 	moved := f.Moved && f.Current > 0 && !offered(x, f.Current)
 	if f.Current > 0 {
 		if why := leave(f); why != "" {
@@ -48,6 +48,8 @@ func Decide(f Facts) Decision {
 	switch {
 	case moved && best != nil && best.Version != f.Current:
 		return change(f, best, fmt.Sprintf("version %d is of the policy that this machine has now; version %d is not", best.Version, f.Current))
+	case later != nil && later.Version != f.Current && (moved || later.Version > f.Current) && (best == nil || best.Version <= f.Current):
+		return Decision{Action: Wait, Offer: later, Reason: fmt.Sprintf("version %d waits: its rollout has not come to this machine yet", later.Version)}
 	case moved:
 		return Decision{Action: Keep, Reason: fmt.Sprintf("version %d stays: the policy that this machine has now has no live patch for this kernel yet", f.Current)}
 	case best != nil && best.Version > f.Current:
@@ -58,17 +60,21 @@ func Decide(f Facts) Decision {
 	return Decision{Action: Keep, Reason: none(f, bar)}
 }
 
-// choose finds the newest live patch that this machine may have, and the
-// lowest version that it may have.
-func choose(f Facts) (best *trust.Offer, bar int) {
+// choose finds the newest live patch that this machine may have, the newest
+// that it may have when its turn comes, and the lowest version that it may have.
+func choose(f Facts) (best, later *trust.Offer, bar int) {
 	bar = Bar(f.Index, f.Floor)
 	for i := range f.Index.Patches {
 		o := &f.Index.Patches[i]
-		if o.Version >= bar && refused(f, o) == "" {
+		switch {
+		case o.Version < bar || refused(f, o) != "":
+		case slices.Contains(f.Waiting, o.ID):
+			later = o
+		default:
 			best = o
 		}
 	}
-	return best, bar
+	return best, later, bar
 }
 
 // Bar is the lowest version that a machine with this floor may load: the

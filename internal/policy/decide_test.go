@@ -92,6 +92,12 @@ func TestDecide(t *testing.T) {
 		{"and keep what they have until theirs is there", policy.Facts{Index: index(), Current: 5, Moved: true}, policy.Keep, 0, "version 5 stays"},
 		{"a revert of their new policy is none of another's version", policy.Facts{Index: revert(index(1, 6), 1, 6), Current: 5, Moved: true}, policy.Apply, 1, "of the policy"},
 		{"a recall is for everybody", policy.Facts{Index: block(index(), 5, true), Current: 5, Moved: true}, policy.Revert, 0, "recalled"},
+		{"one whose turn has not come is waited for", policy.Facts{Index: index(2), Waiting: []string{id(2)}}, policy.Wait, 2, "its rollout has not come"},
+		{"and the one before it is had meanwhile", policy.Facts{Index: index(1, 2), Waiting: []string{id(2)}}, policy.Apply, 1, ""},
+		{"and stays", policy.Facts{Index: index(1, 2), Waiting: []string{id(2)}, Current: 1, Floor: 1}, policy.Wait, 2, "its rollout has not come"},
+		{"a recall leads to none whose turn has not come", policy.Facts{Index: block(index(1, 2, 3), 2, true), Waiting: []string{id(3)}, Current: 2, Floor: 2}, policy.Apply, 1, "recalled"},
+		{"nor to an older one whose turn has not come", policy.Facts{Index: index(1, 2), Waiting: []string{id(1)}, Current: 2, Floor: 2}, policy.Keep, 0, "newest"},
+		{"nor for a machine that moved", policy.Facts{Index: index(1, 3), Waiting: []string{id(3)}, Current: 5, Moved: true}, policy.Apply, 1, "of the policy"},
 		{"until a newer one comes", policy.Facts{Index: index(1, 2, 3), Reverted: []string{id(2)}, Floor: 2}, policy.Apply, 3, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +150,15 @@ func TestDecideNeverBreaksItsPromises(t *testing.T) {
 		for _, v := range rapid.SliceOfN(version, 0, 2).Draw(t, "by hand") {
 			f.Reverted = append(f.Reverted, id(v))
 		}
+		for _, v := range rapid.SliceOfN(version, 0, 3).Draw(t, "waiting") {
+			if v != f.Current {
+				f.Waiting = append(f.Waiting, id(v))
+			}
+		}
 		d := policy.Decide(f)
+		if d.Action == policy.Apply && slices.Contains(f.Waiting, d.Offer.ID) {
+			t.Fatalf("before its turn: %+v", d)
+		}
 		if d.Reason == "" || (d.Action == policy.Apply) && d.Offer == nil || (d.Action == policy.Keep || d.Action == policy.Revert) && d.Offer != nil {
 			t.Fatalf("%+v", d)
 		}

@@ -23,9 +23,12 @@ type Facts struct {
 	Moved       bool
 	Quarantined []string // ids of live patches that this machine will not load again
 	Reverted    []string // ids that a person on this machine took out by hand
-	Hold        bool     // by the operator of the machine or of the server
-	Off         bool     // tsugi=off on the kernel's command line
-	InWindow    bool     // now is inside a maintenance window, or there are none
+	// Waiting are the ids of offers whose turn has not come on this machine: a
+	// rollout takes them through the fleet, and the server gives no key for them.
+	Waiting  []string
+	Hold     bool // by the operator of the machine or of the server
+	Off      bool // tsugi=off on the kernel's command line
+	InWindow bool // now is inside a maintenance window, or there are none
 }
 
 // Action is what to do.

@@ -27,6 +27,8 @@ const BundleLife = 30 * 24 * time.Hour
 type Recipient struct {
 	Key    string // age recipient
 	Policy string
+	// May says whether it may have the key of a live patch; nil: of each.
+	May func(patch string) (bool, error)
 }
 
 // Bundle makes a file that carries live patches to machines of a tier that
@@ -89,6 +91,13 @@ func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipie
 		for _, p := range patches {
 			if !slices.Contains(p.Policies, r.Policy) {
 				continue
+			}
+			if r.May != nil {
+				if may, err := r.May(p.ID); err != nil {
+					return nil, err
+				} else if !may {
+					continue
+				}
 			}
 			if keys[p.ID], err = s.wrap(p, r.Key); err != nil {
 				return nil, err

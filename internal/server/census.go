@@ -45,6 +45,7 @@ type alike struct {
 	state                   api.State
 	version                 int
 	able, hold, gone, moved bool
+	names                   digest // of what it may have of the shelf
 }
 
 // verdict is what stands said of it.
@@ -76,7 +77,9 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	if err != nil {
 		return herd{}, false, err
 	}
-	key := alike{shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
+	var names digest
+	_, names, st.waiting = shelf.admitted(m.id)
+	key := alike{names: names, shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
 	v, ok := j.known[key]
 	if !ok {
 		v.word, v.target, _ = stands(st, shelf.index)

@@ -71,6 +71,7 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		}
 		g.Machines++
 		var word api.Protection
+		_, _, st.waiting = shelf.admitted(m.id)
 		word, at.should, _ = protection(st, shelf.index, now, interval)
 		switch word {
 		case api.Silent:

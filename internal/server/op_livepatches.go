@@ -252,8 +252,23 @@ const maxBundled = 10_000
 func (s *Server) recipients(ctx context.Context, tier string, ids []string) ([]publish.Recipient, error) {
 	book := s.book.Load()
 	var out []publish.Recipient
+	// What a rollout has not come to a machine with, no file brings to it.
+	gates := map[string]*gate{}
 	add := func(m store.Machine) {
-		out = append(out, publish.Recipient{Key: m.Recipient, Policy: cmp.Or(book.of(m.Group).word, trust.DefaultPolicy)})
+		out = append(out, publish.Recipient{Key: m.Recipient, Policy: cmp.Or(book.of(m.Group).word, trust.DefaultPolicy), May: func(patch string) (bool, error) {
+			g, known := gates[patch]
+			if !known {
+				found, err := s.gatesOf(ctx, tier, []string{patch})
+				if err != nil {
+					return false, err
+				}
+				if found != nil {
+					g = found[0]
+				}
+				gates[patch] = g
+			}
+			return g.admits(m.ID), nil
+		}})
 	}
 	if len(ids) == 0 {
 		rows, err := s.store.Machines(ctx, store.MachineFilter{Tier: tier, Limit: maxBundled + 1})

@@ -87,6 +87,15 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	if err != nil {
 		return m, err
 	}
+	if row.Gone == 0 {
+		shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
+		if err != nil {
+			return m, err
+		}
+		if m.Rollout, err = s.rolloutOfMachine(ctx, row.ID, row.Tier, shelf); err != nil {
+			return m, err
+		}
+	}
 	m.Open, m.Replacements = open, readFacts(row.JSON).Replacements
 	if id := runsNow(m.Patch.ID, m.Patch.State); id != "" {
 		if p, err := s.store.LivePatch(ctx, id); err == nil {
@@ -128,6 +137,7 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 	if len(f.Problems) > 0 {
 		st.unable = sentence(f.Problems[0])
 	}
+	_, _, st.waiting = shelf.admitted(row.ID)
 	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
 	open, err := s.exposed(ctx, situation{
 		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: m.Target, modules: moduleWords(f.Replacements),

@@ -23,8 +23,9 @@ type standing struct {
 	able, hold      bool
 	seen            int64
 	gone            bool
-	moved           bool   // what it has is of another policy than it has now
-	problem, unable string // why, in a sentence; "" where it is not known
+	moved           bool     // what it has is of another policy than it has now
+	waiting         []string // live patches that a rollout has not come to it with
+	problem, unable string   // why, in a sentence; "" where it is not known
 }
 
 // protection says in one word and one sentence how a machine stands, and which
@@ -50,7 +51,7 @@ func stands(m standing, x *trust.Index) (word api.Protection, target, reason str
 	case api.Transitioning, api.Applied, api.Healthy, api.Reverting:
 		current = m.version
 	}
-	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Moved: m.moved, Hold: m.hold, InWindow: true}
+	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Moved: m.moved, Hold: m.hold, InWindow: true, Waiting: m.waiting}
 	switch m.state {
 	case api.Quarantined:
 		f.Quarantined = []string{m.patch}

@@ -87,6 +87,10 @@ func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 	if !slices.Contains(shelf.ids, report.Patch.ID) {
 		return // unknown, of another tier or kernel, or blocked already
 	}
+	if r := s.rollouts.of(report.Patch.ID, v.tier); r != nil && !r.phase().Over() && r.admits(m.id) {
+		s.rollSoon() // its health gate decides, by what is usual and by its budget
+		return
+	}
 	why := fmt.Sprintf("machine %s went down while it was being applied", m.id)
 	if _, err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
 		s.log.Error("live patch could not be blocked after a crash", "machine", m.id, "patch", report.Patch.ID, "err", err)

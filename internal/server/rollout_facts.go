@@ -109,7 +109,7 @@ func (s *Server) onItsWay(patch, tier string) bool {
 // enough. state is that of the rollout; only who changes it may ask.
 func (s *Server) rolloutFacts(sc *scope, state *rollout.State, seen *sightings, now time.Time, into []rollout.Machine) *rollout.Facts {
 	f := &rollout.Facts{
-		Machines: into[:0], Listening: s.listening(now), Silence: silence(s.interval.Load()),
+		Machines: into[:0], Listening: s.listening(now), Silence: patience(s.interval.Load()),
 		Recalled: sc.recalled(), Superseded: sc.newer,
 	}
 	if sc.patch.Blocked != 0 {
@@ -130,11 +130,6 @@ func (s *Server) rolloutFacts(sc *scope, state *rollout.State, seen *sightings, 
 		f.Machines = append(f.Machines, x)
 	})
 	return f
-}
-
-// silence is for how long a machine that lives may say nothing.
-func silence(interval int64) time.Duration {
-	return missed*time.Duration(interval)*time.Second + time.Minute
 }
 
 // onOtherWays are the machines that are on their way in other rollouts, with

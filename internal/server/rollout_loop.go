@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ const (
 
 // rolling is what the loop of rollouts knows.
 type rolling struct {
+	turn     sync.Mutex // held by who looks at rollouts
 	owner    string
 	poked    chan struct{}
 	settings atomic.Pointer[rolloutSettings]
@@ -122,6 +124,8 @@ func (s *Server) sayOnce(id string, err error) {
 
 // rollOnce looks at all rollouts once, if it is this server that does.
 func (s *Server) rollOnce(ctx context.Context) error {
+	s.rolling.turn.Lock()
+	defer s.rolling.turn.Unlock()
 	now := s.now()
 	l, err := s.store.TakeLease(ctx, leaseRollouts, s.rolling.owner, now.Add(leaseTime).UnixMilli(), now.Add(-leaseBroken).UnixMilli())
 	if err != nil {
@@ -166,7 +170,7 @@ func (s *Server) lookAround(ctx context.Context, now time.Time) error {
 	if !moves {
 		return nil
 	}
-	since := now.Add(-silence(s.interval.Load())).UnixMilli()
+	since := now.Add(-patience(s.interval.Load())).UnixMilli()
 	return s.store.SeenSince(ctx, since, func(id string, seen int64) {
 		if m := s.fleet.byID(id); m != nil {
 			m.mu.Lock()

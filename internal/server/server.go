@@ -268,7 +268,7 @@ func (s *Server) every(ctx context.Context, interval time.Duration, f func(conte
 
 func (s *Server) flush(ctx context.Context) {
 	start := time.Now()
-	n, err := s.fleet.flush(ctx, s.store, silence(s.interval.Load()).Milliseconds(), s.listening(s.now()).UnixMilli())
+	n, err := s.fleet.flush(ctx, s.store, patience(s.interval.Load()).Milliseconds(), s.listening(s.now()).UnixMilli())
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("last check-ins could not be written down", "err", err)
 	}

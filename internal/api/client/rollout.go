@@ -91,6 +91,12 @@ func (c *Client) RolloutSettings(ctx context.Context) (*api.RolloutSettings, err
 
 // SetRolloutSettings changes that.
 func (c *Client) SetRolloutSettings(ctx context.Context, set api.RolloutSettings) (*api.RolloutSettings, error) {
+	if set.Tiers == nil {
+		set.Tiers = map[string]api.RolloutTier{}
+	}
+	if set.Ladder.Rungs == nil {
+		set.Ladder.Rungs = []api.RolloutRung{}
+	}
 	return post[api.RolloutSettings](ctx, c, http.MethodPut, "/v1/rollout-settings", set)
 }
 

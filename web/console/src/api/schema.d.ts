@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml a611170f9c6c6e6b84a5acd00fca1a1c6017030af0f3d9ffb9debf2d0b733f29
+// Of docs/openapi.yaml fd853913815f6fe3998f7a71ea66317bdfd3eba64436767b2cb4e582157758f9
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2962,6 +2962,7 @@ export interface components {
             protection: string;
             reason?: string;
             replacements?: components["schemas"]["Replacement"][] | null;
+            rollout?: components["schemas"]["RolloutWord"];
             /** Format: int64 */
             seen?: number;
             target?: string;
