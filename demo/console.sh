@@ -10,7 +10,7 @@ fleet_excluded=CVE-2026-90099
 # shared is the home whose kernels, sources and objects the worker takes.
 shared=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 watched=no
-if [ -t 0 ] && [ -t 1 ] && [ -z "${CI:-}" ]; then watched=yes; fi
+if [ -n "${DEMO_STAY:-}" ] || [ -t 0 ] && [ -t 1 ] && [ -z "${CI:-}" ]; then watched=yes; fi
 
 # The server again, reached by this computer's browser, with a worker in it.
 serve_console() {
@@ -36,8 +36,8 @@ start_fleet() {
 		"$tsugictl" token new "demo fleet, ${tier%:*}" --tier "${tier%:*}" --group "${tier%:*}" --json >"$out/token-${tier%:*}.json"
 		words+=("$(field enroll "$out/token-${tier%:*}.json")=${tier#*:}")
 	done
-	# With the second live patch one machine in twelve goes down.
-	echo "2 8%" >"$out/sick"
+	# With the second live patch one machine in twenty goes down.
+	echo "2 5%" >"$out/sick"
 	"$out/fleet" -target "$fleet_target" -sick "$out/sick" -ready "$out/fleet.ready" "${words[@]}" >"$out/fleet.log" 2>&1 &
 	fleet=$!
 	until [ -e "$out/fleet.ready" ]; do
@@ -58,6 +58,14 @@ push_update() {
 		sed -i "/- net-sched-$name\$/d" "$out/fixes/series.yaml"
 	done
 	run "$tsugictl" update push "$out/fixes" -t "$fleet_target" --name net-sched
+}
+
+# A rollout of a real fleet takes days; one that is watched takes minutes.
+quick_rollouts() {
+	curl -fsS --cacert "$out/server/ca/ca.pem" -X PUT "https://127.0.0.1:$port/v1/rollout-settings" -o /dev/null \
+		-H "Authorization: Bearer $(field operator_token "$out/init.json")" -H 'Content-Type: application/json' \
+		-d '{"tiers": {"stable": {"only": false, "plan": {"waves": [{"upto": "5", "soak": "15s"}, {"upto": "25%", "soak": "30s"}, {"upto": "100%"}],
+			"max_in_flight": "50%", "ramp": 100, "settle": "1m", "watch": "10m", "patience": "10m"}}}, "ladder": {"rungs": []}}'
 }
 
 # answers: the console's page, its program, and the link's page.
@@ -109,6 +117,7 @@ lead() {
 end_console() {
 	# shellcheck disable=SC2086 # several ids, or none
 	kill $fleet $leader $computer_pid 2>/dev/null || true
+	fleet='' leader='' computer_pid=''
 }
 leader='' computer_pid=''
 

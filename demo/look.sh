@@ -13,12 +13,13 @@ source demo/story.sh
 
 tsugictl=${TSUGICTL:-bin/tsugictl}
 tsugi_server=${TSUGI_SERVER:-bin/tsugi-server}
-out=demo/out/look
+out=${DEMO_OUT:-demo/out/look}
 rm -rf "$out"
 mkdir -p "$out"
 port=8443
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-export TSUGI_SESSION=$PWD/$out/session.json TSUGI_SERVER_LISTEN=127.0.0.1:$port
+TSUGI_SESSION=$(realpath "$out")/session.json
+export TSUGI_SESSION TSUGI_SERVER_LISTEN=127.0.0.1:$port
 echo "a passphrase for the root key" >"$out/passphrase" # whoever really runs this keeps it elsewhere
 field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*$/\1/p" "$2"; }
 server=
@@ -31,6 +32,7 @@ look() {
 	"$tsugi_server" init --dir "$out/server" --url "https://127.0.0.1:$port" --root-passphrase-file "$out/passphrase" --json >"$out/init.json"
 	serve_console
 	start_fleet
+	quick_rollouts
 	push_update
 	console_answers
 }

@@ -86,6 +86,7 @@ CGO_ENABLED=0 go build -trimpath -o "$out/fleet" ./demo/fleet
 open_console() {
 	serve_console
 	start_fleet
+	quick_rollouts
 	push_update
 	console_answers
 }

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv"
+)
+
+// TestStory is what make demo ends with, gone through by a browser: a real
+// kernel's update is built and proven, a rollout of it halts because machines
+// go down, and is taken back.
+func TestStory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a build, a proof and a rollout: not with -short")
+	}
+	testenv.Kernel(t, testenv.Old)
+	web, err := filepath.Abs("../../web/console")
+	qt.Assert(t, qt.IsNil(err))
+	for _, need := range []string{"node", "chromium"} {
+		if _, err := exec.LookPath(need); err != nil {
+			t.Skipf("%s is not installed", need)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(web, "node_modules", "playwright-core")); err != nil {
+		t.Skip("the modules of web/console are not installed: cd web/console && npm ci")
+	}
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "../../cmd/tsugictl", "../../cmd/tsugi-server")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	demo := exec.CommandContext(ctx, "../../demo/look.sh")
+	demo.Env = append(os.Environ(), "DEMO_STAY=1", "NO_COLOR=1", "DEMO_OUT="+t.TempDir(), "TSUGICTL="+filepath.Join(bin, "tsugictl"), "TSUGI_SERVER="+filepath.Join(bin, "tsugi-server"))
+	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	demo.Cancel = func() error { return syscall.Kill(-demo.Process.Pid, syscall.SIGKILL) }
+	said, err := demo.StdoutPipe()
+	qt.Assert(t, qt.IsNil(err))
+	demo.Stderr = os.Stderr
+	qt.Assert(t, qt.IsNil(demo.Start()))
+	link := ""
+	reads := bufio.NewReader(said)
+	for link == "" {
+		line, err := reads.ReadString('\n')
+		qt.Assert(t, qt.IsNil(err), qt.Commentf("the demo ended before it was open"))
+		t.Log(line)
+		link = regexp.MustCompile(`https://\S+/console/link#\S+`).FindString(line)
+	}
+	go func() { _, _ = io.Copy(io.Discard, reads) }()
+
+	shots := os.Getenv("TSUGI_CONSOLE_SHOTS")
+	if shots == "" {
+		shots = t.TempDir()
+	}
+	story := exec.CommandContext(ctx, "node", "story.mjs", link, shots)
+	story.Dir = web
+	story.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	story.Cancel = func() error { return syscall.Kill(-story.Process.Pid, syscall.SIGKILL) } // the browser's processes too
+	out, err = story.CombinedOutput()
+	t.Logf("%s", out)
+	qt.Check(t, qt.IsNil(err))
+
+	qt.Check(t, qt.IsNil(syscall.Kill(-demo.Process.Pid, syscall.SIGINT))) // as Ctrl-C does
+	_ = demo.Wait()                                                        // how it ends says nothing after a signal
+}
