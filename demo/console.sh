@@ -10,7 +10,7 @@ fleet_excluded=CVE-2026-90099
 # shared is the home whose kernels, sources and objects the worker takes.
 shared=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 watched=no
-if [ -n "${DEMO_STAY:-}" ] || [ -t 0 ] && [ -t 1 ] && [ -z "${CI:-}" ]; then watched=yes; fi
+if [ -n "${DEMO_STAY:-}" ] || { [ -t 0 ] && [ -t 1 ] && [ -z "${CI:-}" ]; }; then watched=yes; fi
 
 # The server again, reached by this computer's browser, with a worker in it.
 serve_console() {
