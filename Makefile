@@ -85,6 +85,7 @@ bench: check-go deps build ## the figures of speed and size, must against measur
 	test/bench.sh
 	test/bench-agent.sh
 	test/bench-server.sh
+	test/bench-console.sh
 	test/bench-series.sh
 
 deps: ## install the Debian packages that are missing

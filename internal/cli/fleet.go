@@ -20,8 +20,8 @@ func addFleetCommands(root *cobra.Command, a *app) {
 	command.Group(root, "A server and its fleet (after login):",
 		newLoginCommand(a), newLogoutCommand(a),
 		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
-		newLivePatchCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
-		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newAuditCommand(a))
+		newLivePatchCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
+		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))
 }
 
 // ask gets one thing from the server and shows it.

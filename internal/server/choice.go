@@ -65,7 +65,7 @@ func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.S
 // what it chooses now is not there or not everywhere, and what of it the
 // policy excludes.
 func (s *Server) keepsOf(ctx context.Context, p selection.Policy, c *api.PolicyChoice) error {
-	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: c.Target})
+	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: c.Target, Bare: true})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,11 @@ func (s *Server) keepsOf(ctx context.Context, p selection.Policy, c *api.PolicyC
 		if row.ID == c.Patch || row.Blocked != 0 || !slices.Contains(row.Policies, p.Name) || covers(c.Tiers, row.Tiers) {
 			continue
 		}
-		m, err := livepatch.ParseManifest(row.Manifest)
+		whole, err := s.store.LivePatch(ctx, row.ID)
+		if err != nil {
+			return err
+		}
+		m, err := livepatch.ParseManifest(whole.Manifest)
 		if err != nil {
 			return fmt.Errorf("manifest of %s: %w", row.ID, err)
 		}

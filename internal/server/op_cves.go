@@ -178,7 +178,7 @@ func (s *Server) cve(ctx context.Context, in *cveInput, sees func(group string) 
 			}
 		}
 	}
-	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{CVE: name, Limit: 50})
+	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{CVE: name, Bare: true, Limit: 50})
 	for _, p := range rows {
 		out.Patches = append(out.Patches, livePatchOf(p))
 	}

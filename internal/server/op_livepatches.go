@@ -92,7 +92,7 @@ func livePatchOf(p store.LivePatch) api.LivePatch {
 }
 
 func (s *Server) livePatches(ctx context.Context, in *livePatchesInput) (api.List[api.LivePatch], error) {
-	f := store.LivePatchFilter{Tier: in.Tier, Target: in.Target, CVE: strings.ToUpper(in.CVE), Limit: in.Limit}
+	f := store.LivePatchFilter{Tier: in.Tier, Target: in.Target, CVE: strings.ToUpper(in.CVE), Bare: true, Limit: in.Limit}
 	if in.After != "" {
 		last, err := s.store.LivePatch(ctx, in.After)
 		if err != nil {

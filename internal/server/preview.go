@@ -223,7 +223,7 @@ func (s *Server) afterwards(ctx context.Context, from []string, sel publish.Sele
 			}
 		}
 	} else {
-		rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: sel.Target, Limit: mostCovers})
+		rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: sel.Target, Bare: true, Limit: mostCovers})
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,19 @@ func (r Reader) LivePatches(ctx context.Context, f LivePatchFilter) ([]LivePatch
 	if f.Before != nil {
 		p.Before, p.BeforeID = f.Before.Created, f.Before.ID
 	}
+	if f.Bare {
+		heads, err := r.q.LivePatchHeads(ctx, query.LivePatchHeadsParams(p))
+		found := make([]query.Livepatch, len(heads))
+		for i, h := range heads {
+			found[i] = query.Livepatch{
+				ID: h.ID, Name: h.Name, Version: h.Version, Target: h.Target, Kernel: h.Kernel, BuildID: h.BuildID, Arch: h.Arch,
+				Digest: h.Digest, Size: h.Size, CipherDigest: h.CipherDigest, CipherSize: h.CipherSize, Cves: h.Cves, Fixes: h.Fixes,
+				ProofDigest: h.ProofDigest, ProvenanceDigest: h.ProvenanceDigest, Proven: h.Proven, Signed: h.Signed, Created: h.Created,
+				CreatedBy: h.CreatedBy, Blocked: h.Blocked, Reason: h.Reason, Recall: h.Recall, Selection: h.Selection,
+			}
+		}
+		return r.livePatches(ctx, found, err)
+	}
 	found, err := r.q.LivePatches(ctx, p)
 	return r.livePatches(ctx, found, err)
 }

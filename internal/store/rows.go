@@ -216,6 +216,7 @@ type LivePatchFilter struct {
 	BuildID string
 	Tier    string
 	CVE     string     // that a fix in it has
+	Bare    bool       // without manifests and keys: they are large
 	Before  *LivePatch // the ones after this one in the order of the answer
 	Limit   int        // 0: 1,000
 }

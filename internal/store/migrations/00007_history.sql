@@ -22,6 +22,19 @@ CREATE TABLE windows (
     changed_by TEXT   NOT NULL
 );
 
+-- Lists of reports, of one machine, live patch or kind, the newest first.
+CREATE INDEX reports_of_machine ON reports (machine, seq);
+CREATE INDEX reports_of_patch ON reports (patch, seq);
+CREATE INDEX reports_of_kind ON reports (kind, seq);
+-- Counting the machines of a tier reads no row.
+CREATE INDEX machines_of_tier ON machines (tier, gone);
+DROP INDEX machines_tier;
+
 -- +goose Down
+CREATE INDEX machines_tier ON machines (tier);
+DROP INDEX machines_of_tier;
+DROP INDEX reports_of_kind;
+DROP INDEX reports_of_patch;
+DROP INDEX reports_of_machine;
 DROP TABLE windows;
 DROP TABLE samples;

@@ -25,6 +25,19 @@ WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR livepatches.created < sqlc.arg(befor
 ORDER BY livepatches.created DESC, livepatches.id DESC
 LIMIT sqlc.arg(row_limit);
 
+-- name: LivePatchHeads :many
+SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, cves, fixes, proof_digest,
+    provenance_digest, proven, signed, created, created_by, blocked, reason, recall, selection FROM livepatches
+WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR livepatches.created < sqlc.arg(before)
+    OR (livepatches.created = sqlc.arg(before) AND livepatches.id < sqlc.arg(before_id)))
+  AND (CAST(sqlc.arg(any_target) AS BOOLEAN) OR livepatches.target = sqlc.arg(target))
+  AND (CAST(sqlc.arg(any_build_id) AS BOOLEAN) OR livepatches.build_id = sqlc.arg(build_id))
+  AND (CAST(sqlc.arg(any_tier) AS BOOLEAN) OR EXISTS (SELECT 1 FROM publications
+    WHERE publications.livepatch = livepatches.id AND publications.tier = sqlc.arg(tier)))
+  AND (CAST(sqlc.arg(any_cve) AS BOOLEAN) OR livepatches.cves LIKE CAST(sqlc.arg(cve) AS TEXT) ESCAPE '\')
+ORDER BY livepatches.created DESC, livepatches.id DESC
+LIMIT sqlc.arg(row_limit);
+
 -- name: PublishedFor :many
 SELECT livepatches.* FROM livepatches
 JOIN publications ON publications.livepatch = livepatches.id

@@ -323,6 +323,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.livePatchStmt, err = db.PrepareContext(ctx, livePatch); err != nil {
 		return nil, fmt.Errorf("error preparing query LivePatch: %w", err)
 	}
+	if q.livePatchHeadsStmt, err = db.PrepareContext(ctx, livePatchHeads); err != nil {
+		return nil, fmt.Errorf("error preparing query LivePatchHeads: %w", err)
+	}
 	if q.livePatchesStmt, err = db.PrepareContext(ctx, livePatches); err != nil {
 		return nil, fmt.Errorf("error preparing query LivePatches: %w", err)
 	}
@@ -1132,6 +1135,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing livePatchStmt: %w", cerr)
 		}
 	}
+	if q.livePatchHeadsStmt != nil {
+		if cerr := q.livePatchHeadsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing livePatchHeadsStmt: %w", cerr)
+		}
+	}
 	if q.livePatchesStmt != nil {
 		if cerr := q.livePatchesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing livePatchesStmt: %w", cerr)
@@ -1785,6 +1793,7 @@ type Queries struct {
 	leaveLeaseStmt              *sql.Stmt
 	linkByHashStmt              *sql.Stmt
 	livePatchStmt               *sql.Stmt
+	livePatchHeadsStmt          *sql.Stmt
 	livePatchesStmt             *sql.Stmt
 	lockUserStmt                *sql.Stmt
 	logStmt                     *sql.Stmt
@@ -1993,6 +2002,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		leaveLeaseStmt:              q.leaveLeaseStmt,
 		linkByHashStmt:              q.linkByHashStmt,
 		livePatchStmt:               q.livePatchStmt,
+		livePatchHeadsStmt:          q.livePatchHeadsStmt,
 		livePatchesStmt:             q.livePatchesStmt,
 		lockUserStmt:                q.lockUserStmt,
 		logStmt:                     q.logStmt,

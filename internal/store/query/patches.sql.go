@@ -281,6 +281,121 @@ func (q *Queries) LivePatch(ctx context.Context, id string) (Livepatch, error) {
 	return i, err
 }
 
+const livePatchHeads = `-- name: LivePatchHeads :many
+SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, cves, fixes, proof_digest,
+    provenance_digest, proven, signed, created, created_by, blocked, reason, recall, selection FROM livepatches
+WHERE (CAST($1 AS BOOLEAN) OR livepatches.created < $2
+    OR (livepatches.created = $2 AND livepatches.id < $3))
+  AND (CAST($4 AS BOOLEAN) OR livepatches.target = $5)
+  AND (CAST($6 AS BOOLEAN) OR livepatches.build_id = $7)
+  AND (CAST($8 AS BOOLEAN) OR EXISTS (SELECT 1 FROM publications
+    WHERE publications.livepatch = livepatches.id AND publications.tier = $9))
+  AND (CAST($10 AS BOOLEAN) OR livepatches.cves LIKE CAST($11 AS TEXT) ESCAPE '\')
+ORDER BY livepatches.created DESC, livepatches.id DESC
+LIMIT $12
+`
+
+type LivePatchHeadsParams struct {
+	Newest     bool
+	Before     int64
+	BeforeID   string
+	AnyTarget  bool
+	Target     string
+	AnyBuildID bool
+	BuildID    string
+	AnyTier    bool
+	Tier       string
+	AnyCve     bool
+	Cve        string
+	RowLimit   int32
+}
+
+type LivePatchHeadsRow struct {
+	ID               string
+	Name             string
+	Version          int64
+	Target           string
+	Kernel           string
+	BuildID          string
+	Arch             string
+	Digest           string
+	Size             int64
+	CipherDigest     string
+	CipherSize       int64
+	Cves             string
+	Fixes            string
+	ProofDigest      string
+	ProvenanceDigest string
+	Proven           bool
+	Signed           bool
+	Created          int64
+	CreatedBy        string
+	Blocked          int64
+	Reason           string
+	Recall           bool
+	Selection        string
+}
+
+func (q *Queries) LivePatchHeads(ctx context.Context, arg LivePatchHeadsParams) ([]LivePatchHeadsRow, error) {
+	rows, err := q.query(ctx, q.livePatchHeadsStmt, livePatchHeads,
+		arg.Newest,
+		arg.Before,
+		arg.BeforeID,
+		arg.AnyTarget,
+		arg.Target,
+		arg.AnyBuildID,
+		arg.BuildID,
+		arg.AnyTier,
+		arg.Tier,
+		arg.AnyCve,
+		arg.Cve,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LivePatchHeadsRow
+	for rows.Next() {
+		var i LivePatchHeadsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Version,
+			&i.Target,
+			&i.Kernel,
+			&i.BuildID,
+			&i.Arch,
+			&i.Digest,
+			&i.Size,
+			&i.CipherDigest,
+			&i.CipherSize,
+			&i.Cves,
+			&i.Fixes,
+			&i.ProofDigest,
+			&i.ProvenanceDigest,
+			&i.Proven,
+			&i.Signed,
+			&i.Created,
+			&i.CreatedBy,
+			&i.Blocked,
+			&i.Reason,
+			&i.Recall,
+			&i.Selection,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const livePatches = `-- name: LivePatches :many
 SELECT id, name, version, target, kernel, build_id, arch, digest, size, cipher_digest, cipher_size, sealed_key, manifest, cves, fixes, proof_digest, provenance_digest, proven, signed, created, created_by, blocked, reason, recall, selection FROM livepatches
 WHERE (CAST($1 AS BOOLEAN) OR livepatches.created < $2

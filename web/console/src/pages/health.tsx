@@ -121,7 +121,7 @@ function Check({ c }: { c: Schemas['SystemCheck'] }) {
         <Sign size={18} aria-hidden />
         <b>{word(t.systemCheck, c.id)}</b>
       </span>
-      <span>{word(t.systemLevel, c.level)}</span>
+      <span className="nowrap">{word(t.systemLevel, c.level)}</span>
       <Text size="sm" c="dimmed" lang="en" className="grow wrap">
         {c.detail}
       </Text>
