@@ -59,3 +59,10 @@ export const promotions = queryOptions({
   queryFn: ({ signal }) => ask(api.GET('/v1/promotions', { signal })),
   refetchInterval: often,
 });
+
+export const explainRollout = (id: string, machine: string) =>
+  queryOptions({
+    queryKey: ['rollout', id, 'machine', machine],
+    queryFn: ({ signal }) => ask(api.GET('/v1/rollouts/{id}/machines/{machine}', { params: { path: { id, machine } }, signal })),
+    refetchInterval: often,
+  });

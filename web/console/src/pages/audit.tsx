@@ -30,7 +30,7 @@ export function Audit() {
   const pages = usePages(after, (a) => void navigate({ search: a ? { after: a } : {} }));
   const q = useQuery(audit({ after, limit: 100 }));
   return (
-    <Page title={t.audit.title} about={t.audit.about}>
+    <Page title={t.audit.title} about={<>{t.audit.about} {t.audit.chain} <code>tsugi-server audit verify</code></>}>
       <Loaded query={q} lines={10}>
         {(l) =>
           l.items && l.items.length > 0 ? (

@@ -5,6 +5,7 @@ import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
 import { machine, machineModules, reports, tiers } from '../api/queries';
+import { explainRollout, rollouts } from '../api/rollouts';
 import { duration } from '../format';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
@@ -37,6 +38,7 @@ export function Machine() {
         {(m) => (
           <div className="stack">
             <Standing m={m} />
+            <InRollouts m={m} />
             <Section title={t.machine.open}>
               <Open m={m} />
             </Section>
@@ -58,6 +60,38 @@ export function Machine() {
         )}
       </Loaded>
     </Page>
+  );
+}
+
+// InRollouts says how the machine stands in the rollouts that are under way in
+// its tier: why it has a live patch, or not yet.
+function InRollouts({ m }: { m: Schemas['Machine'] }) {
+  const open = useQuery(rollouts({ tier: m.tier, open: true, limit: 10 })).data?.items ?? [];
+  return open.map((r) => <InRollout key={r.id} machine={m.id} r={r} />);
+}
+
+function InRollout({ machine, r }: { machine: string; r: Schemas['Rollout'] }) {
+  const t = useT();
+  const w = useQuery(explainRollout(r.id, machine)).data;
+  if (!w || w.word === 'unknown' || w.word === 'out-of-scope') return null;
+  const known = Object.hasOwn(t.rolloutWord, w.word);
+  return (
+    <Section title={t.rollouts.whyNot}>
+      <Facts
+        of={[
+          [
+            t.nav.rollouts,
+            <Link to="/rollouts/$id" params={{ id: r.id }} className="link" preload={false}>
+              {r.livepatch}
+            </Link>,
+          ],
+          [t.rollouts.status, known ? word(t.rolloutWord, w.word) : Object.hasOwn(t.bar, w.word) ? word(t.bar, w.word) : word(t.machineStatus, w.word)],
+          [t.rollouts.wave, w.wave ? String(w.wave) : ''],
+          [t.machine.why, <span lang="en">{w.why}</span>],
+          [t.rollouts.wordUntil, w.until ? <Time at={w.until} /> : ''],
+        ]}
+      />
+    </Section>
   );
 }
 

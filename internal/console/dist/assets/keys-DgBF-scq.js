@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-DU0XcGlp.js";

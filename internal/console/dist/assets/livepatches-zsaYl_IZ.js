@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-2Vgii9J7.js";

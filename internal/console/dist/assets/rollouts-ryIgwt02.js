@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-B3Ar0DCv.js";
