@@ -64,6 +64,12 @@ async function settle(page) {
   await page.waitForTimeout(150);
 }
 
+// inside waits until somebody is signed in: the entrance has a heading too.
+async function inside(page) {
+  await page.locator('.brand').waitFor();
+  await settle(page);
+}
+
 async function inspect(page, name, withAxe) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   must(wide <= 0, `${name} is ${wide} px wider than the screen`, page);
@@ -186,7 +192,7 @@ async function login() {
   const first = await comeIn(process.env.TSUGI_LINK, { viewport: phone, language: 'ja', scheme: 'dark' });
   await inspect(first, 'phone-ja-link', true);
   await first.getByRole('button', { name: 'ログイン' }).click();
-  await settle(first);
+  await inside(first);
   owner = await first.context().storageState();
   must(owner.cookies.every((c) => c.httpOnly && c.secure && c.sameSite === 'Lax'), 'the cookie of the session can be read by scripts, or leaves TLS');
   must(await first.evaluate(() => sessionStorage.length === 0), 'something of the session is where scripts can read it');
@@ -203,7 +209,7 @@ async function login() {
   for (const body of [{ name: 'eve', grants: [{ role: 'viewer' }] }, { name: 'mia', display: 'Mia <b>Operator</b>', grants: [{ role: 'operator', groups: ['web'] }] }]) {
     const page = await comeIn((await ask('/v1/users', body)).link, { viewport: desk, language: 'en' });
     await page.getByRole('button', { name: 'Log in' }).click();
-    await settle(page);
+    await inside(page);
     made.push(await page.context().storageState());
     await page.context().close();
   }
@@ -222,7 +228,7 @@ async function login() {
   await inspect(page, 'phone-en-login-refused', true);
   await page.getByLabel('Password', { exact: true }).fill(password);
   await page.keyboard.press('Enter');
-  await settle(page);
+  await inside(page);
   must(page.url() === `${home}/machines?q=db-`, `after the login the page is ${page.url()}`);
   await page.getByRole('link', { name: /^db-/ }).first().waitFor();
   await page.getByRole('button', { name: 'Menu' }).click();
@@ -237,7 +243,7 @@ async function login() {
   await page.getByRole('button', { name: 'Use an API key instead' }).click();
   await page.getByLabel('API key', { exact: true }).fill(token);
   await page.keyboard.press('Enter');
-  await settle(page);
+  await inside(page);
   await page.context().close();
 }
 
@@ -281,7 +287,7 @@ async function account() {
   await inspect(other, 'phone-en-code', true);
   await other.getByLabel('Code of the second factor').fill(code);
   await other.keyboard.press('Enter');
-  await settle(other);
+  await inside(other);
   await other.context().close();
 
   doing = 'another session is ended';
