@@ -4,7 +4,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -272,54 +271,6 @@ func TestAWorkerTakesAndDoesAJob(t *testing.T) {
 	hit, err := w.CacheGet(ctx, key)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(string(hit), "object"))
-}
-
-// TestWhoMayDoWhat holds the table of roles and operations: the golden file is
-// what a reviewer reads.
-func TestWhoMayDoWhat(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	credentials := map[string]string{"nobody": "", "admin": s.secret}
-	for _, role := range []string{store.OperatorReader, store.OperatorWorker} {
-		o, err := s.admin.CreateOperator(t.Context(), api.NewOperator{Name: role, Role: role})
-		qt.Assert(t, qt.IsNil(err))
-		credentials[role] = o.Secret
-	}
-	credentials["machine"] = s.enroll(s.token().Secret, "a").enrolled.Credential
-	var doc struct {
-		Paths map[string]map[string]struct {
-			Tags []string `json:"tags"`
-		} `json:"paths"`
-	}
-	_, text := do(t, "GET", s.web.URL+"/openapi.json", "", "", nil)
-	qt.Assert(t, qt.IsNil(json.Unmarshal(text, &doc)))
-	var lines []string
-	for path, methods := range doc.Paths {
-		for method, o := range methods {
-			if slices.Contains(o.Tags, "public") {
-				continue
-			}
-			url := strings.NewReplacer("{id}", "none", "{name}", "none", "{cve}", "CVE-2026-1000", "{target}", "none", "{key}", "none").Replace(path)
-			if strings.HasSuffix(path, "/wait") || strings.HasSuffix(path, "/lease") {
-				url += "?timeout=0"
-			}
-			line := fmt.Sprintf("%-6s %-36s", strings.ToUpper(method), path)
-			for _, who := range []string{"nobody", "reader", "worker", "machine"} {
-				if who == "machine" && method == "delete" && path == "/v1/machine" {
-					continue // it would be gone for the lines that follow
-				}
-				res, _ := do(t, strings.ToUpper(method), s.web.URL+url, credentials[who], "application/json", []byte("{"))
-				word := "yes"
-				if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden || res.StatusCode == http.StatusTooManyRequests {
-					word = "no"
-				}
-				line += fmt.Sprintf(" %s=%s", who, word)
-			}
-			lines = append(lines, line)
-		}
-	}
-	slices.Sort(lines)
-	golden(t, "who.txt", strings.Join(lines, "\n")+"\n")
 }
 
 func golden(t *testing.T, name, got string) {

@@ -83,11 +83,15 @@ func (s *service) serve(ctx context.Context) error {
 		return err
 	}
 	defer couriers.close()
+	idps, err := providers(s.config)
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(ctx, server.Options{
 		Store: s.store, Blobs: s.blobs, Publish: s.publish, Jobs: s.queue, Log: s.log, Registry: registry,
 		URL: s.config.URL, CA: certs.ca, Version: command.Build().Version, Interval: s.config.Interval, TrustedProxies: proxies,
 		Notify: couriers.options,
-		Key:    s.key,
+		Key:    s.key, Providers: idps, Sessions: limitsOf(s.config), SignIns: server.Rate{Burst: s.config.SignIn.Failures, Every: s.config.SignIn.Every},
 	})
 	if err != nil {
 		return err

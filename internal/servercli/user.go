@@ -55,7 +55,27 @@ func openPeople(c *config.Config, db *store.Store, id trust.Identity) (*people.S
 	if err != nil {
 		return nil, err
 	}
-	return people.New(people.Options{Store: db, Key: key, URL: c.URL})
+	return people.New(people.Options{Store: db, Key: key, URL: c.URL, Limits: limitsOf(c)})
+}
+
+func limitsOf(c *config.Config) people.Limits {
+	return people.Limits{Idle: c.SignIn.Idle, Life: c.SignIn.Life, Fresh: c.SignIn.Fresh, Link: c.SignIn.Link}
+}
+
+// providers are those at which people may sign in.
+func providers(c *config.Config) ([]people.Provider, error) {
+	if c.OIDC.Issuer == "" {
+		return nil, nil
+	}
+	secret, err := c.OIDCSecret()
+	if err != nil {
+		return nil, err
+	}
+	roles, err := c.OIDCRoles()
+	return []people.Provider{{
+		ID: c.OIDC.ID, Name: c.OIDC.Name, Issuer: c.OIDC.Issuer, ClientID: c.OIDC.ClientID, ClientSecret: secret,
+		Scopes: c.OIDC.Scopes, Claim: c.OIDC.Claim, Grants: roles, Create: c.OIDC.Create == "yes",
+	}}, err
 }
 
 // localCaller is who works on the database itself.

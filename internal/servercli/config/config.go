@@ -45,6 +45,8 @@ type Config struct {
 	Log      Log      `koanf:"log"`
 	Mail     Mail     `koanf:"mail"`
 	Webhooks Webhooks `koanf:"webhooks"`
+	SignIn   SignIn   `koanf:"sign_in"`
+	OIDC     OIDC     `koanf:"oidc"`
 	// Proxies are the addresses, or networks, of balancers whose
 	// X-Forwarded-For is believed.
 	Proxies []string `koanf:"proxies"`
@@ -169,6 +171,35 @@ type Webhooks struct {
 	CA    string   `koanf:"ca"`    // PEM of an authority that is believed beside the system's
 }
 
+// SignIn says how people sign in, and for how long.
+type SignIn struct {
+	Idle  time.Duration `koanf:"idle"`  // a session that is not used for it ends
+	Life  time.Duration `koanf:"life"`  // every session ends after it
+	Fresh time.Duration `koanf:"fresh"` // who proved who they are needn't again for it
+	Link  time.Duration `koanf:"link"`  // a link for a new user is good for it
+	// Failures are how often sign-ins from one address may fail at once; then one
+	// in each Every.
+	Failures int           `koanf:"failures"`
+	Every    time.Duration `koanf:"every"`
+}
+
+// OIDC is an OpenID provider at which people may sign in.
+type OIDC struct {
+	ID           string `koanf:"id"`
+	Name         string `koanf:"name"`   // on the button
+	Issuer       string `koanf:"issuer"` // URL; "": there is none
+	ClientID     string `koanf:"client_id"`
+	ClientSecret Secret `koanf:"client_secret"`
+	// ClientSecretFile is read when ClientSecret is empty.
+	ClientSecretFile string   `koanf:"client_secret_file"`
+	Scopes           []string `koanf:"scopes"` // beside openid, profile and email
+	// Claim is that whose values Roles name: VALUE=ROLE or VALUE=ROLE:GROUP,GROUP.
+	// With any, the provider decides at each sign-in who is what.
+	Claim  string   `koanf:"claim"`
+	Roles  []string `koanf:"roles"`
+	Create string   `koanf:"create"` // yes: make a user of whom it knows and this server does not
+}
+
 // Secret is text that is shown to nobody.
 type Secret string
 
@@ -204,6 +235,8 @@ func Default() Config {
 		Proxies:  []string{},
 		Mail:     Mail{Security: "starttls"},
 		Webhooks: Webhooks{Allow: []string{}, Plain: "no"},
+		SignIn:   SignIn{Idle: 12 * time.Hour, Life: 7 * day, Fresh: 10 * time.Minute, Link: 3 * day, Failures: 20, Every: 6 * time.Second},
+		OIDC:     OIDC{ID: "oidc", Claim: "groups", Scopes: []string{}, Roles: []string{}, Create: "no"},
 	}
 }
 
@@ -326,6 +359,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.checkNotifications(bad); err != nil {
+		return err
+	}
+	if err := c.checkPeople(bad); err != nil {
 		return err
 	}
 	return c.checkRest(bad)

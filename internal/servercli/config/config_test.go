@@ -104,6 +104,10 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		{"security that there is not", minimal + "mail: {security: ssl}\n", "", "TS7803", "mail.security", "none of"},
 		{"a network that is none", minimal + "webhooks: {allow: [localhost]}\n", "", "TS7803", "webhooks.allow[0]", "neither"},
 		{"a proxy that is none", minimal + "webhooks: {proxy: proxy}\n", "", "TS7803", "webhooks.proxy", "HOST"},
+		{"a session that never ends", minimal + "sign_in: {life: 9000d}\n", "", "TS7803", "sign_in.life", "not from"},
+		{"a role that there is not", minimal + "oidc: {roles: [ops=king]}\n", "", "TS7803", "oidc.roles[0]", "king"},
+		{"a provider without a client", minimal + "oidc: {issuer: 'https://id.example.org'}\n", "", "TS7803", "oidc.client_id", "empty"},
+		{"users without roles", minimal + "oidc: {issuer: 'https://id.example.org', client_id: t, create: 'yes'}\n", "", "TS7803", "oidc.create", "no role"},
 		{"no number", minimal + "workers: {count: many}\n", "", "TS7803", "workers.count", "no whole number"},
 		{"half a worker", minimal + "workers: {count: 1.5}\n", "", "TS7803", "workers.count", "no whole number"},
 		{"negative workers", minimal, "TSUGI_SERVER_WORKERS_COUNT=-1", "TS7803", "workers.count", "not from"},
@@ -170,12 +174,18 @@ func TestEveryKeyCanBeSetEverywhere(t *testing.T) {
 				}
 			}
 			switch key { // they come together
+			case "oidc.roles":
+				env = env[:strings.Index(env, "=")+1] + "ops=operator:web,db all=viewer"
+			case "oidc.issuer":
+				env += "https://id.example.org"
+			case "oidc.client_id":
+				env += "tsugi"
 			case "mail.host":
 				env += "mail.example.org"
 			case "mail.from":
 				env += "tsugi@example.org"
 			}
-			_, err := load(t, minimal+"mail: {host: h, from: a@b.example}\n", []string{env})
+			_, err := load(t, minimal+"mail: {host: h, from: a@b.example}\noidc: {issuer: 'https://id.example.org', client_id: t}\n", []string{env})
 			qt.Check(t, qt.IsNil(err), qt.Commentf("%s", env))
 		}
 	}

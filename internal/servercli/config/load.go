@@ -144,8 +144,11 @@ func loadEnv(k *koanf.Koanf, known, environ []string) error {
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
 			key := keys[name]
-			if key == "tls.names" || key == "proxies" || key == "webhooks.allow" {
+			if key == "tls.names" || key == "proxies" || key == "webhooks.allow" || key == "oidc.scopes" {
 				return key, strings.Split(value, ",")
+			}
+			if key == "oidc.roles" { // groups have commas between them
+				return key, strings.Split(value, " ")
 			}
 			return key, value
 		},

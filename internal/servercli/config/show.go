@@ -100,9 +100,12 @@ func short(v any) string {
 		if d%day == 0 {
 			return fmt.Sprintf("%dd", d/day)
 		}
-		s = strings.TrimSuffix(strings.TrimSuffix(s, "0s"), "0m")
-		if s == "" || s[len(s)-1] >= '0' && s[len(s)-1] <= '9' {
-			s = d.String()
+		s = d.String()
+		if strings.HasSuffix(s, "m0s") {
+			s = strings.TrimSuffix(s, "0s")
+		}
+		if strings.HasSuffix(s, "h0m") {
+			s = strings.TrimSuffix(s, "0m")
 		}
 	}
 	return s
