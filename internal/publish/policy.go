@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -155,6 +156,16 @@ func (s *Service) Select(ctx context.Context, p selection.Policy, now time.Time)
 	if err != nil {
 		return nil, err
 	}
+	key, err := selectionKey(g, p, now)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	had, ok := s.selected[key]
+	s.mu.Unlock()
+	if ok {
+		return slices.Clone(had), nil
+	}
 	byTarget := g.byTarget()
 	var out []Selected
 	for _, target := range slices.Sorted(maps.Keys(byTarget)) {
@@ -162,7 +173,33 @@ func (s *Service) Select(ctx context.Context, p selection.Policy, now time.Time)
 			out = append(out, Selected{Chosen: c.Chosen, Target: target, Key: c.key, Err: c.err})
 		}
 	}
+	if slices.ContainsFunc(out, func(sel Selected) bool { return sel.Err != nil }) {
+		return out, nil // it may be another the next time
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.selected == nil || len(s.selected) >= maxSelected {
+		s.selected = map[string][]Selected{}
+	}
+	s.selected[key] = slices.Clone(out)
 	return out, nil
+}
+
+// maxSelected bounds how many choices are remembered. Each is as long as the
+// updates that it is of; their fixes are shared.
+const maxSelected = 32
+
+// selectionKey is equal when a policy chooses the same: it, what it chooses
+// from, and which of its exclusions hold.
+func selectionKey(g *ground, p selection.Policy, now time.Time) (string, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "", err
+	}
+	for _, x := range p.Exclusions {
+		b = strconv.AppendBool(append(b, ' '), x.Active(now))
+	}
+	return digest(append(b, g.print...)), nil
 }
 
 // Policies are all policies by name, the default one among them.

@@ -340,7 +340,7 @@ func TestABundleIsForThePoliciesOfItsMachines(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	other, err := trust.NewIdentity()
 	qt.Assert(t, qt.IsNil(err))
-	file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{mine.Recipient(), "db"}, {other.Recipient(), "default"}}, "ann")
+	file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{Key: mine.Recipient(), Policy: "db"}, {Key: other.Recipient(), Policy: "default"}}, "ann")
 	qt.Assert(t, qt.IsNil(err))
 	b, err := trust.ReadBundle(file)
 	qt.Assert(t, qt.IsNil(err))
@@ -368,7 +368,7 @@ func TestABundleHoldsWhatItsIndexOffers(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	holds := func(want int) {
 		t.Helper()
-		file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{mine.Recipient(), "default"}}, "ann")
+		file, err := p.Bundle(t.Context(), nil, "edge", []Recipient{{Key: mine.Recipient(), Policy: "default"}}, "ann")
 		qt.Assert(t, qt.IsNil(err))
 		b, err := trust.ReadBundle(file)
 		qt.Assert(t, qt.IsNil(err))

@@ -72,13 +72,14 @@ type Service struct {
 
 	turn chan struct{} // holds who changes the repository; others of this process wait
 
-	mu      sync.Mutex
-	keys    Keys
-	pruned  time.Time
-	sealed  map[string]*trust.Key // keys from settings, by id
-	wrapped wrapCache
-	read    map[string]*selection.Source // what was pushed, by digest
-	active  map[string]string            // by policy, the exclusions in force that its indexes are made by
+	mu       sync.Mutex
+	keys     Keys
+	pruned   time.Time
+	sealed   map[string]*trust.Key // keys from settings, by id
+	wrapped  wrapCache
+	read     map[string]*selection.Source // what was pushed, by digest
+	selected map[string][]Selected        // what policies choose, by selectionKey
+	active   map[string]string            // by policy, the exclusions in force that its indexes are made by
 }
 
 // New makes a service. The store and the blobs stay the caller's.
