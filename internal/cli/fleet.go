@@ -20,7 +20,7 @@ func addFleetCommands(root *cobra.Command, a *app) {
 	command.Group(root, "A server and its fleet (after login):",
 		newLoginCommand(a), newLogoutCommand(a),
 		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
-		newLivePatchCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
+		newLivePatchCommand(a), newRolloutCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
 		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))
 }
 
