@@ -26,8 +26,8 @@ import (
 func newUserCommand(a *app) *cobra.Command {
 	return command.Parent("user", "Make people and let them in again, without a running server",
 		`user works on the database itself, on the machine of the server: for the first
-admin, and for the day when nobody can sign in. From day to day, use the console
-or tsugictl user, which ask the server and need no access to its machine.`,
+admin, and for the day when nobody can sign in. From day to day, use the
+console, which asks the server and needs no access to its machine.`,
 		newUserNewCommand(a), newUserLsCommand(a), newUserLinkCommand(a), newUserResetCommand(a))
 }
 
