@@ -66,7 +66,10 @@ async function settle(page) {
 
 // inside waits until somebody is signed in: the entrance has a heading too.
 async function inside(page) {
-  await page.locator('.brand').waitFor();
+  await page.locator('.brand').waitFor().catch(async (e) => {
+    await page.screenshot({ path: `${shots}/not-inside.png` });
+    throw new Error(`${page.url()}: ${await page.locator('main').innerText().catch(() => '')}: ${e.message}`);
+  });
   await settle(page);
 }
 

@@ -37,11 +37,14 @@ const client = new QueryClient({
 
 // boot finds out whether somebody is signed in already.
 async function boot() {
+  const epoch = session.epoch;
   try {
-    const who = await client.fetchQuery({ ...whoami, retry: 1 });
+    const who = await client.fetchQuery({ ...whoami, retry: false });
+    if (session.epoch !== epoch) return;
     client.setQueryData(whoami.queryKey, who);
     session.start(session.credential);
   } catch (e) {
+    if (session.epoch !== epoch) return; // somebody signed in while it was asked, or was found to be out
     // A server that does not answer has signed nobody out: the pages say so.
     if (e instanceof Fault && (e.status === 0 || e.status >= 500)) session.start(session.credential);
     else session.end();
