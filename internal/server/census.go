@@ -40,12 +40,12 @@ type openKey struct {
 
 // alike is all of a machine that stands asks for, but for the words.
 type alike struct {
-	shelf                   *shelf
-	buildID, patch          string
-	state                   api.State
-	version                 int
-	able, hold, gone, moved bool
-	names                   digest // of what it may have of the shelf
+	shelf             *shelf
+	buildID, patch    string
+	state             api.State
+	version           int
+	able, hold, moved bool
+	names             digest // of what it may have of the shelf
 }
 
 // verdict is what stands said of it.
@@ -244,11 +244,10 @@ var errUncounted = errors.New("what is open on the machines can't be counted now
 type fleetCollector struct {
 	server *Server
 
-	mu    sync.Mutex
-	last  *census
-	when  time.Time
-	asked time.Time
-	due   chan struct{} // somebody asked for what is older than fleetCountsFor
+	mu   sync.Mutex
+	last *census
+	when time.Time
+	due  chan struct{} // somebody asked for what is older than fleetCountsFor
 }
 
 // A count of a large fleet visits every machine: not more often than the first.

@@ -216,24 +216,21 @@ func (s *Server) explain(ctx context.Context, r *moving, machine string) (api.Ro
 	}, nil
 }
 
-// rolloutOfMachine is how a machine stands in the rollout that decides about it: that of
-// the newest live patch of its index that has one. nil: there is none.
+// rolloutOfMachine is how a machine stands in the rollout of the newest live
+// patch of its index. nil: there is none, and each machine of the tier may have it.
 func (s *Server) rolloutOfMachine(ctx context.Context, id, tier string, sh *shelf) (*api.RolloutWord, error) {
-	for i := len(sh.gates) - 1; i >= 0; i-- {
-		g := sh.gates[i]
-		switch {
-		case g == nil:
-			return nil, nil
-		case g.rollout == nil:
-			return &api.RolloutWord{
-				LivePatch: sh.ids[i], Machine: id, Word: "no-rollout",
-				Why: "tier " + tier + " gets live patches by rollouts alone, and none of " + sh.ids[i] + " has begun",
-			}, nil
-		}
-		x, err := s.explain(ctx, g.rollout, id)
+	newest := len(sh.gates) - 1
+	if newest < 0 || sh.gates[newest] == nil {
+		return nil, nil
+	}
+	if r := sh.gates[newest].rollout; r != nil {
+		x, err := s.explain(ctx, r, id)
 		return &x, err
 	}
-	return nil, nil
+	return &api.RolloutWord{
+		LivePatch: sh.ids[newest], Machine: id, Word: "no-rollout",
+		Why: "tier " + tier + " gets live patches by rollouts alone, and none of " + sh.ids[newest] + " has begun",
+	}, nil
 }
 
 // rolloutSteps are all kinds of steps, for what lists them.
