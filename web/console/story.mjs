@@ -117,8 +117,8 @@ async function story() {
   await page.goto(`${home}/rollouts`);
   await page.getByRole('button', { name: 'New rollout' }).click();
   dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Live patch').selectOption(second.id);
-  await dialog.getByLabel('Tier').selectOption('stable');
+  await dialog.getByLabel('Live patch', { exact: true }).selectOption(second.id);
+  await dialog.getByLabel('Tier', { exact: true }).selectOption('stable');
   await page.waitForTimeout(2000);
   await shot(page, 'new-rollout');
   await dialog.getByRole('button', { name: 'Begin' }).click();
