@@ -105,9 +105,8 @@ async function story() {
 
   const job = await until('a build has begun', 90, async () => (await ask(page, '/v1/jobs')).items.find((j) => j.state === 'running'));
   await page.goto(`${home}/jobs/${job.id}`);
-  await page.waitForTimeout(4000);
-  await shot(page, 'build');
   await until('version 2 is built, proven and published', 300, async () => patch(page, 2));
+  await shot(page, 'build'); // the page followed it to its end
   const second = await patch(page, 2);
   if (!second.proven) fail('version 2 is not proven');
   if (second.cves.includes(excluded)) fail(`version 2 has ${excluded}`);
