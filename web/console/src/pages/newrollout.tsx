@@ -80,7 +80,8 @@ export function NewRollout({ livepatch }: { livepatch?: Schemas['LivePatch'] }) 
   const plan = planOf(f);
   const body: Schemas['NewRollout'] = { livepatch: chosen?.id ?? '', tier, ...(plan ? { plan } : {}) };
   const [asked] = useDebouncedValue(JSON.stringify(body), 300);
-  const preview = useQuery({ ...rolloutPreview(JSON.parse(asked) as Schemas['NewRollout']), enabled: open && body.livepatch !== '' && tier !== '' });
+  const question = JSON.parse(asked) as Schemas['NewRollout']; // a moment behind body
+  const preview = useQuery({ ...rolloutPreview(question), enabled: open && question.livepatch !== '' && question.tier !== '' });
   return (
     <Dialog
       button={livepatch ? t.rollouts.rollOut : t.rollouts.make}

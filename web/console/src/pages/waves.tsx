@@ -128,7 +128,7 @@ export function Budget({ r }: { r: Rollout }) {
         </Text>
       )}
       <Text size="sm" c="dimmed">
-        {t.rollouts.hadOf(count(h.had), count(h.machines), percent(h.had, h.machines))} {h.flight > 0 && t.rollouts.flight(count(h.flight))}{' '}
+        {t.rollouts.hadOf(count(h.had), count(h.machines), percent(h.had, h.machines))} {h.offered + h.begun > 0 && t.rollouts.flight(count(h.offered + h.begun))}{' '}
         {h.within && t.rollouts.usual(count(h.events), h.within, amount(h.usual))}
       </Text>
     </div>
