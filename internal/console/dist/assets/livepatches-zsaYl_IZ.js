@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-2Vgii9J7.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-D1qouFB5.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-CPsJv1T2.js";
