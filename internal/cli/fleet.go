@@ -21,7 +21,7 @@ func addFleetCommands(root *cobra.Command, a *app) {
 		newLoginCommand(a), newLogoutCommand(a),
 		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
 		newLivePatchCommand(a), newRolloutCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
-		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newOperatorCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))
+		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newUserCommand(a), newSessionCommand(a), newAPIKeyCommand(a), newOperatorCommand(a), newApprovalCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))
 }
 
 // ask gets one thing from the server and shows it.

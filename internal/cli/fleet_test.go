@@ -35,6 +35,7 @@ func TestFleetScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "mkpatch": mkpatch, "field": field, "ready": ready, "wait-for": waitFor,
+			"person": person, "admin-sets": adminSets, "key-of": keyOf,
 		},
 	})
 }

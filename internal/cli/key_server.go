@@ -105,7 +105,8 @@ the network before you sign what follows on it.`,
 }
 
 func newKeyImportCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var approval string
+	cmd := &cobra.Command{
 		Use:   "import ROOT",
 		Short: "Hand a newly signed TUF root to a server",
 		Long: `import gives the server the root that follows on its present one. It checks it
@@ -121,17 +122,20 @@ targets, snapshot and timestamp; then it signs everything with them.`,
 			if err != nil {
 				return err
 			}
-			t, err := c.ImportRoot(cmd.Context(), b)
+			t, err := c.Approved(approval).ImportRoot(cmd.Context(), b)
 			if err != nil {
 				return err
 			}
 			return a.Show("trust", t, func() string { return trustText(t) })
 		},
 	}
+	approvalFlag(cmd, &approval)
+	return cmd
 }
 
 func newKeyRotateCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var approval string
+	cmd := &cobra.Command{
 		Use:   "rotate TIER",
 		Short: "Give a tier a new key",
 		Long: `rotate makes a new key for a tier on the server and signs everything in the tier
@@ -143,11 +147,13 @@ refreshed. No ceremony is needed: the targets role delegates to tiers.`,
 			if err != nil {
 				return err
 			}
-			t, err := c.RotateTierKey(cmd.Context(), args[0])
+			t, err := c.Approved(approval).RotateTierKey(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return a.Show("trust", t, func() string { return trustText(t) })
 		},
 	}
+	approvalFlag(cmd, &approval)
+	return cmd
 }

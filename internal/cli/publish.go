@@ -52,9 +52,13 @@ From there tsugictl promote takes it to the next tiers.`,
 }
 
 func newPromoteCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "promote LIVEPATCH [TIER]",
-		Short:   "Take a live patch to the next tier, or to a later one",
+	var approval string
+	cmd := &cobra.Command{
+		Use:   "promote LIVEPATCH [TIER]",
+		Short: "Take a live patch to the next tier, or to a later one",
+		Long: `promote publishes a live patch in the next tier, or in the one that is named.
+Where the server wants two people for the last tier (TS8222), ask for the
+other one with tsugictl approval ask promote-stable, and give --approval then.`,
 		Example: "  tsugictl promote debian-6.1.0-55-amd64-v1\n  tsugictl promote debian-6.1.0-55-amd64-v1 stable",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,10 +67,12 @@ func newPromoteCommand(a *app) *cobra.Command {
 				tier = args[1]
 			}
 			return ask(a, "livepatch", func(c *client.Client) (*api.LivePatch, error) {
-				return c.Promote(cmd.Context(), args[0], tier)
+				return c.Approved(approval).Promote(cmd.Context(), args[0], tier)
 			}, livePatchText)
 		},
 	}
+	approvalFlag(cmd, &approval)
+	return cmd
 }
 
 func newBlockCommand(a *app) *cobra.Command {

@@ -37,7 +37,7 @@ itself then, and waits for a person. Plans are explained in docs/rollouts.md.`,
 
 func newRolloutNewCommand(a *app) *cobra.Command {
 	var n api.NewRollout
-	var file string
+	var file, approval string
 	var preview bool
 	cmd := &cobra.Command{
 		Use:   "new LIVEPATCH --tier TIER",
@@ -62,13 +62,14 @@ goes by the tier's plan or, without one, by that of docs/rollouts.md. With
 				}, rolloutPreviewText)
 			}
 			return ask(a, "rollout", func(c *client.Client) (*api.Rollout, error) {
-				return c.CreateRollout(cmd.Context(), n)
+				return c.Approved(approval).CreateRollout(cmd.Context(), n)
 			}, rolloutText)
 		},
 	}
 	cmd.Flags().StringVar(&n.Tier, "tier", "", "the tier whose machines get it (needed)")
 	cmd.Flags().StringVar(&file, "plan", "", "file with the plan, in YAML")
 	cmd.Flags().BoolVar(&preview, "preview", false, "only say what it would mean")
+	approvalFlag(cmd, &approval)
 	must(cmd.MarkFlagRequired("tier"))
 	return cmd
 }

@@ -39,9 +39,10 @@ type Options struct {
 // Client speaks to one server with one credential. It is safe for concurrent
 // use.
 type Client struct {
-	base  *url.URL
-	opts  Options
-	httpc *http.Client
+	base     *url.URL
+	opts     Options
+	httpc    *http.Client
+	approval string // see Approved
 }
 
 // New makes a client; nothing is sent.
@@ -131,6 +132,11 @@ func (c *Client) do(ctx context.Context, q call) (*http.Response, error) {
 func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 	u := c.base.JoinPath(q.path)
 	u.RawQuery = q.query.Encode()
+	if c.approval != "" {
+		values := u.Query()
+		values.Set("approval", c.approval)
+		u.RawQuery = values.Encode()
+	}
 	body := q.body
 	if q.in != nil {
 		b, err := json.Marshal(q.in)
