@@ -189,11 +189,49 @@ func (s *Service) another(ctx context.Context, tx *store.Tx, a store.Approval, w
 	if err != nil {
 		return known(err, "TS8222", a.ID, "who asked for it is gone")
 	}
-	n, err := tx.LinksBy(ctx, who.UserID, asker.Name, s.now().Add(-approvalDoubt).UnixMilli())
+	return s.madeLink(ctx, tx, a.ID, who.UserID, asker.Name, asker.Name+", who asked for it, made a link to your account within a week")
+}
+
+// madeLink is TS8223 if somebody, by their name, made a link to a person's
+// account so lately that the two may be the same.
+func (s *Service) madeLink(ctx context.Context, tx *store.Tx, object, person, by, why string) error {
+	n, err := tx.LinksBy(ctx, person, by, s.now().Add(-approvalDoubt).UnixMilli())
 	if err == nil && n > 0 {
-		err = code.New("TS8223", a.ID, asker.Name+", who asked for it, made a link to your account within a week")
+		err = code.New("TS8223", object, why)
 	}
 	return err
+}
+
+// Another refuses who may be the same person as one of others, who asked for
+// object or agreed to it: as Decide does, where several agree and each of them
+// may have made a link to the account of another. It refuses programs as well.
+func (s *Service) Another(ctx context.Context, tx *store.Tx, who Caller, object string, others []string) error {
+	if who.UserID == "" {
+		return code.New("TS8205", object, "a program is no second person")
+	}
+	me, err := tx.User(ctx, who.UserID)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other == me.Name {
+			continue
+		}
+		if err := s.madeLink(ctx, tx, object, me.ID, other, other+", who asked for it or approved it, made a link to your account within a week"); err != nil {
+			return err
+		}
+		u, err := tx.UserByName(ctx, other)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // a program, or the server itself
+		}
+		if err == nil {
+			err = s.madeLink(ctx, tx, object, u.ID, me.Name, "you made a link to the account of "+other+", who asked for it or approved it, within a week")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Approved lets what needs an approval be done, in the transaction that does

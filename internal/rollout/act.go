@@ -64,7 +64,7 @@ func (s *State) Act(p *Plan, a Action, now time.Time) error {
 		turn(Reverting, a.Reason)
 		s.Told = time.Time{}
 	case Hurry:
-		s.Emergency, s.Approvals = true, nil
+		s.Emergency, s.Approvals, s.Asked = true, nil, a.By
 	}
 	return nil
 }

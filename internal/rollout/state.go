@@ -96,6 +96,7 @@ type State struct {
 	Told      time.Time  `json:"told,omitzero"`    // when the recall was last asked for
 	Emergency bool       `json:"emergency,omitempty"`
 	Approvals []Approval `json:"approvals,omitempty"`
+	Asked     string     `json:"asked,omitempty"` // who asked for all machines at once; "": the plan does
 	// Records are of the machines that were offered it, by id.
 	Records map[string]*Record `json:"records,omitempty"`
 }

@@ -104,10 +104,15 @@ func (o operator) id() string {
 // two people.
 func (o operator) person() string {
 	if o.caller.UserID != "" {
-		name, _, _ := strings.Cut(o.name, "/")
-		return name
+		return nameOfPerson(o.name)
 	}
 	return o.name
+}
+
+// nameOfPerson is the person in a name of the audit log.
+func nameOfPerson(name string) string {
+	name, _, _ = strings.Cut(name, "/")
+	return name
 }
 
 // sees reports whether a caller may see what is of a group.

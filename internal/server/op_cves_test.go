@@ -187,10 +187,11 @@ func TestTheServiceTellsOfItself(t *testing.T) {
 	}
 	qt.Check(t, qt.Not(qt.Equals(seen["disk"], "")))
 	qt.Check(t, qt.IsTrue(r.Store.Size > 0 && r.Store.Schema >= 7 && r.Blobs.Total > 0 && len(r.Roles) > 3))
-	s.shift.Store(int64(400 * 24 * time.Hour)) // signatures are over, and nobody signed
+	// The root is over, which no server can sign again: the others it may have by
+	// then, because it looks at them as soon as it runs.
+	s.shift.Store(int64(800 * 24 * time.Hour))
 	for _, c := range read[api.SystemReport](s, "/v1/system").Checks {
-		if c.ID == "trust" {
-			qt.Check(t, qt.Equals(c.Level, api.LevelBad))
-		}
+		seen[c.ID] = c.Level
 	}
+	qt.Check(t, qt.Equals(seen["trust"], api.LevelBad))
 }

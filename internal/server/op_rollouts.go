@@ -110,7 +110,11 @@ func (s *Server) rolloutOperations(o *operations) {
 				if err != nil {
 					return api.Rollout{}, err
 				}
-				if err := s.act(ctx, r, rollout.Action{Verb: v.verb, By: who.person(), Reason: in.Body.Reason}); err != nil {
+				var checks []rolloutCheck
+				if v.verb == rollout.Approve {
+					checks = append(checks, s.another(who, r))
+				}
+				if err := s.act(ctx, r, rollout.Action{Verb: v.verb, By: who.person(), Reason: in.Body.Reason}, checks...); err != nil {
 					return api.Rollout{}, err
 				}
 				return s.rolloutOut(ctx, r)

@@ -114,12 +114,36 @@ func (s *Server) newRollout(ctx context.Context, actor, patch, tier string, in *
 	return r, nil
 }
 
+// another refuses the approval of who may be the same person as who made the
+// rollout, asked for all machines at once, or approved it before. Where one
+// approval is enough, who made it can't give it.
+func (s *Server) another(who operator, r *moving) rolloutCheck {
+	return func(ctx context.Context, tx *store.Tx, head *rollout.State, row store.Rollout) error {
+		me, maker := who.person(), nameOfPerson(row.CreatedBy)
+		if me == maker && head.Needed(&r.plan) < 2 {
+			return code.New("TS8223", r.id, "you made the rollout")
+		}
+		others := []string{maker}
+		if head.Asked != "" {
+			others = append(others, head.Asked)
+		}
+		for _, a := range head.Approvals {
+			others = append(others, a.By)
+		}
+		return s.people.Another(ctx, tx, who.caller, r.id, others)
+	}
+}
+
+// rolloutCheck looks at what is about to be stored, in the transaction that
+// does, and refuses it.
+type rolloutCheck func(ctx context.Context, tx *store.Tx, head *rollout.State, row store.Rollout) error
+
 // act does what a person asks of a rollout.
-func (s *Server) act(ctx context.Context, r *moving, a rollout.Action) error {
+func (s *Server) act(ctx context.Context, r *moving, a rollout.Action, checks ...rolloutCheck) error {
 	const tries = 10
 	var err error
 	for range tries {
-		if err = s.actOnce(ctx, r, a); !errors.Is(err, store.ErrConflict) {
+		if err = s.actOnce(ctx, r, a, checks); !errors.Is(err, store.ErrConflict) {
 			break
 		}
 		if err := s.refreshRollout(ctx, r.id); err != nil {
@@ -130,7 +154,7 @@ func (s *Server) act(ctx context.Context, r *moving, a rollout.Action) error {
 	return err
 }
 
-func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action) error {
+func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action, checks []rolloutCheck) error {
 	if r.rests() { // its machines are needed again
 		if err := s.readMachines(ctx, r); err != nil {
 			return err
@@ -155,7 +179,7 @@ func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action) error
 			}
 		}
 		return changed
-	}, func() error { return refused })
+	}, func() error { return refused }, checks...)
 	return err
 }
 

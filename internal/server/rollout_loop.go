@@ -50,6 +50,7 @@ type rolling struct {
 	stepped  atomic.Int64 // when the last look ended, if this server leads
 	scratch  []rollout.Machine
 	slow     time.Time
+	saying   sync.Mutex
 	said     map[string]string // last error by rollout, so that it is said once
 }
 
@@ -111,15 +112,17 @@ func pause(ctx context.Context, d time.Duration) {
 
 // sayOnce logs an error of a rollout, "" of all, unless it was the last one too.
 func (s *Server) sayOnce(id string, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+	s.rolling.saying.Lock()
+	defer s.rolling.saying.Unlock()
+	if err == nil {
+		delete(s.rolling.said, id)
+		return
 	}
-	if text != "" && s.rolling.said[id] != text {
+	if text := err.Error(); s.rolling.said[id] != text {
 		s.log.Error("rollouts could not be moved on", "rollout", id, "err", err)
 		s.metrics.rolloutFailures.Inc()
+		s.rolling.said[id] = text
 	}
-	s.rolling.said[id] = text
 }
 
 // rollOnce looks at all rollouts once, if it is this server that does.
@@ -309,8 +312,8 @@ type changer func(head *rollout.State, records map[string]*rollout.Record) map[s
 // write stores what change makes of a rollout, under the revision that it was
 // made from, and then lets memory and machines have it. change returns the
 // machines that it changes, as copies; refused, if it is not nil, is asked then
-// whether there is anything to store.
-func (s *Server) write(ctx context.Context, r *moving, line *store.RolloutStep, change changer, refused func() error) error {
+// whether there is anything to store. checks are asked with what is stored.
+func (s *Server) write(ctx context.Context, r *moving, line *store.RolloutStep, change changer, refused func() error, checks ...rolloutCheck) error {
 	r.mu.RLock()
 	head, row := *r.state, r.row
 	head.Approvals = slices.Clone(head.Approvals)
@@ -344,6 +347,11 @@ func (s *Server) write(ctx context.Context, r *moving, line *store.RolloutStep, 
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if row, err = tx.SaveRollout(ctx, base, rows, []store.RolloutStep{*line}); err != nil {
 			return err
+		}
+		for _, check := range checks {
+			if err := check(ctx, tx, &head, row); err != nil {
+				return err
+			}
 		}
 		if !told(line) {
 			return nil

@@ -431,6 +431,59 @@ func TestEmergencyTakesTwo(t *testing.T) {
 	qt.Check(t, qt.Equals(m.with(), 8))
 }
 
+// TestWhoApprovesIsAnotherPerson: nobody makes the account that agrees with them.
+func TestWhoApprovesIsAnotherPerson(t *testing.T) {
+	t.Parallel()
+	s := calm(t, "")
+	admin, manager := api.Grant{Role: "admin"}, api.Grant{Role: "release-manager"}
+	ann, bob, carol := s.person("anna", admin), s.person("bob", admin), s.person("carol", manager)
+	p := s.publishVersion(1)
+	begin := func(tier string, plan *api.RolloutPlan) string {
+		t.Helper()
+		var r api.Rollout
+		ann.do("POST", "/v1/rollouts", api.NewRollout{LivePatch: p.ID, Tier: tier, Plan: plan}, 201, &r)
+		return "/v1/rollouts/" + r.ID
+	}
+	makes := func(who *browser, name string) *browser {
+		t.Helper()
+		var made api.UserMade
+		who.do("POST", "/v1/users", api.NewUser{Name: name, Grants: []api.Grant{manager}}, 201, &made)
+		b := s.browser()
+		b.do("POST", "/v1/links/redeem", api.RedeemLink{Secret: secretOf(made.Link), Password: goodPassword}, 200, nil)
+		return b
+	}
+	dolly, eve := makes(ann, "dolly"), makes(bob, "eve")
+	root := s.browser()
+	root.header.Set("Authorization", "Bearer "+s.secret)
+
+	one := quickPlan()
+	one.Approvals = 1
+	at := begin("beta", one)
+	ann.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8223") // she made it
+	dolly.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8223")
+	root.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8205")
+	qt.Check(t, qt.HasLen(s.stands(at[len("/v1/rollouts/"):]).Approvals, 0))
+	eve.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
+
+	// All at once takes two, whoever of them comes first.
+	at = begin("candidate", quickPlan())
+	bob.do("POST", at+"/hurry", api.RolloutAction{Reason: "it is exploited"}, 200, nil)
+	eve.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8223") // bob asked
+	dolly.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8223")
+	ann.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
+	carol.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
+	qt.Check(t, qt.HasLen(s.stands(at[len("/v1/rollouts/"):]).Approvals, 2))
+	// Who made an account can't agree after it either: dan is not the one who asked.
+	dan := s.person("dan", admin)
+	frank := makes(dan, "frank")
+	urgent := quickPlan()
+	urgent.Emergency = true
+	at = begin("stable", urgent)
+	frank.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
+	dan.refused("POST", at+"/approve", api.RolloutAction{}, 403, "TS8223")
+	carol.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
+}
+
 // TestABundleKeepsToTheRollout: no file brings what the rollout has not.
 func TestABundleKeepsToTheRollout(t *testing.T) {
 	t.Parallel()
