@@ -236,14 +236,17 @@ func TestASickWaveHaltsTheRollout(t *testing.T) {
 	qt.Check(t, qt.Equals(now.Phase, api.RolloutHalted))
 	qt.Check(t, qt.StringContains(now.Reason, "crashed"))
 	qt.Check(t, qt.Equals(s.livePatchOf(p.ID).Blocked, 0)) // the gate decides, not the first report
+	// The server may have seen the first go down before the second came.
+	had := len(m.loads)
+	qt.Check(t, qt.IsTrue(had == 1 || had == 2))
 	for range 10 {
 		m.pass(time.Hour, p.ID, 1)
 	}
-	qt.Check(t, qt.Equals(len(m.loads), 2))
+	qt.Check(t, qt.Equals(len(m.loads), had))
 	_, err := s.admin.TellRollout(t.Context(), r.ID, "skip", "")
 	qt.Assert(t, qt.IsNil(err))
 	m.pass(time.Minute, p.ID, 1)
-	qt.Check(t, qt.Equals(len(m.loads), 2)) // a wave that is skipped lets none begin over budget
+	qt.Check(t, qt.Equals(len(m.loads), had)) // a wave that is skipped lets none begin over budget
 	qt.Check(t, qt.Equals(s.stands(r.ID).Phase, api.RolloutHalted))
 
 	_, err = s.admin.TellRollout(t.Context(), r.ID, "revert", "")
