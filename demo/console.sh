@@ -36,8 +36,8 @@ start_fleet() {
 		"$tsugictl" token new "demo fleet, ${tier%:*}" --tier "${tier%:*}" --group "${tier%:*}" --json >"$out/token-${tier%:*}.json"
 		words+=("$(field enroll "$out/token-${tier%:*}.json")=${tier#*:}")
 	done
-	# With the second live patch one machine in twenty goes down.
-	echo "2 5%" >"$out/sick"
+	# With the second live patch one machine in ten goes down.
+	echo "2 10%" >"$out/sick"
 	"$out/fleet" -target "$fleet_target" -sick "$out/sick" -ready "$out/fleet.ready" "${words[@]}" >"$out/fleet.log" 2>&1 &
 	fleet=$!
 	until [ -e "$out/fleet.ready" ]; do
