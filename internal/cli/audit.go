@@ -20,11 +20,9 @@ func newAuditCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, "audit", func(c *client.Client) ([]api.AuditEntry, error) {
-				l, err := c.Audit(cmd.Context(), "", limit)
-				if err != nil {
-					return nil, err
-				}
-				return l.Items, nil
+				return upTo(limit, func(after string, n int) (*api.List[api.AuditEntry], error) {
+					return c.Audit(cmd.Context(), after, n)
+				})
 			}, func(entries []api.AuditEntry) string {
 				rows := make([][]string, len(entries))
 				for i, e := range entries {

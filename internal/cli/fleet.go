@@ -18,7 +18,7 @@ import (
 // addFleetCommands adds the commands that talk to a server.
 func addFleetCommands(root *cobra.Command, a *app) {
 	command.Group(root, "A server and its fleet (after login):",
-		newLoginCommand(a), newLogoutCommand(a),
+		newLoginCommand(a), newLogoutCommand(a), newWhoamiCommand(a), newOverviewCommand(a),
 		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
 		newLivePatchCommand(a), newRolloutCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
 		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newUserCommand(a), newSessionCommand(a), newAPIKeyCommand(a), newOperatorCommand(a), newApprovalCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))

@@ -20,7 +20,8 @@ func newLivePatchCommand(a *app) *cobra.Command {
 	return command.Parent("livepatch", "The live patches that the server holds",
 		`Each live patch of a target has a version and supersedes all lower ones. They
 are published with tsugictl publish, and go up the tiers with promote.`,
-		newLivePatchLsCommand(a), newLivePatchShowCommand(a), newLivePatchRevertCommand(a))
+		newLivePatchLsCommand(a), newLivePatchShowCommand(a), newLivePatchContentsCommand(a), newLivePatchDiffCommand(a),
+		newLivePatchProofCommand(a), newLivePatchProvenanceCommand(a), newLivePatchRevertCommand(a))
 }
 
 func newLivePatchLsCommand(a *app) *cobra.Command {

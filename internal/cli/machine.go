@@ -18,7 +18,7 @@ func newMachineCommand(a *app) *cobra.Command {
 	return command.Parent("machine", "The machines that are enrolled",
 		`A machine enrols with tsugi enroll and a token (tsugictl token new). Its tier,
 group and hold are decided here and need nothing done on the machine.`,
-		newMachineLsCommand(a), newMachineShowCommand(a), newMachineSetCommand(a), newMachineRmCommand(a))
+		newMachineLsCommand(a), newMachineShowCommand(a), newMachineModulesCommand(a), newMachineReportsCommand(a), newMachineSetCommand(a), newMachineRmCommand(a))
 }
 
 func newMachineLsCommand(a *app) *cobra.Command {

@@ -32,7 +32,7 @@ itself then, and waits for a person. Plans are explained in docs/rollouts.md.`,
 		newRolloutVerb(a, "revert", "End it, and take the live patch out of all machines", true),
 		newRolloutVerb(a, "hurry", "Ask for all machines at once, which two people have to approve", false),
 		newRolloutVerb(a, "approve", "Approve what a rollout waits for", false),
-		newRolloutExplainCommand(a), newRolloutSettingsCommand(a))
+		newRolloutMachinesCommand(a), newRolloutExplainCommand(a), newRolloutLogCommand(a), newRolloutLadderCommand(a), newRolloutSettingsCommand(a))
 }
 
 func newRolloutNewCommand(a *app) *cobra.Command {
