@@ -63,6 +63,9 @@ type Options struct {
 	Large func() (done func())
 	// Notify tells the service manager; nil: there is none.
 	Notify func(state string)
+	// GoesDown reports whether the machine is being shut down in good order; nil:
+	// that can't be known.
+	GoesDown func(ctx context.Context) bool
 }
 
 // Agent is the agent of this machine. At most one process has one open.
@@ -77,6 +80,7 @@ type Agent struct {
 	kick    chan struct{} // asks the loop for a check-in now
 	parcel  chan struct{} // asks the courier to try now
 	nurse   nurse
+	boots   boots
 	work    chan struct{} // held by who changes the kernel's or the agent's state
 
 	mu    sync.Mutex // of what follows

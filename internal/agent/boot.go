@@ -28,6 +28,7 @@ func (a *Agent) Start(ctx context.Context) {
 		a.log.Error("host", "err", err)
 		return
 	}
+	a.arrive(host)
 	x := a.cachedIndex(host.Kernel.BuildID)
 	a.see(func(m *moment) { m.index = x })
 	err = a.recover(ctx, host)

@@ -43,7 +43,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.see(func(m *moment) { m.running = true })
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	defer a.stopped()
+	defer func() {
+		a.stopped()
+		a.leave(ctx)
+	}()
 	defer wg.Wait()
 	defer stop()
 	a.nurse.start(ctx, &wg, a.care)
@@ -264,6 +267,7 @@ func (a *Agent) checkIn(ctx context.Context, again bool) error {
 	if err != nil {
 		return explain(err, time.Now())
 	}
+	a.told(host)
 	now := time.Now()
 	a.see(func(m *moment) {
 		m.answered = now
@@ -288,7 +292,7 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		Agent: a.opts.Version, BootID: h.BootID, Run: a.run,
 		Uptime: int64(time.Since(h.Booted) / time.Second), Clock: time.Now().UnixMilli(),
 		Kernel: h.Kernel, Patch: a.standing(), ModulesDigest: modulesDigest(h.Modules),
-		Able: len(h.Problems) == 0, Hold: s.Hold,
+		Able: len(h.Problems) == 0, Hold: s.Hold, Orderly: a.arrived(h),
 	}
 	for _, p := range h.Problems[:min(len(h.Problems), 31)] { // of the 32 that the server takes, one is left for takenBack
 		in.Problems = append(in.Problems, *wire(p))

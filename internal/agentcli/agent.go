@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/agent/host"
 )
 
 func newAgentCommand(a *app) *cobra.Command {
@@ -74,7 +75,7 @@ func (a *app) boot(ctx context.Context) error {
 func (a *app) daemon(ctx context.Context) error {
 	thrift()
 	log := a.logger()
-	ag, err := a.open(ctx, agent.Options{Log: log, Notify: func(state string) {
+	ag, err := a.open(ctx, agent.Options{Log: log, GoesDown: host.GoesDown, Notify: func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {
 			log.Warn("service manager", "err", err)
 		}
