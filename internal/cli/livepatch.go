@@ -46,6 +46,7 @@ func newLivePatchLsCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.Tier, "tier", "", "only those of this tier")
 	cmd.Flags().StringVarP(&f.Target, "target", "t", "", "only those for this target")
+	cmd.Flags().StringVar(&f.CVE, "cve", "", "only those that fix this vulnerability")
 	return cmd
 }
 

@@ -42,13 +42,14 @@ func some(n int) string {
 
 func newRolloutMachinesCommand(a *app) *cobra.Command {
 	var status string
+	var wave int
 	cmd := &cobra.Command{
 		Use:   "machines ROLLOUT",
 		Short: "List the machines that were offered it, and what became of it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return askAll(a, "rollout-machines", func(c *client.Client, after string) (*api.List[api.RolloutMachine], error) {
-				return c.RolloutMachines(cmd.Context(), args[0], status, after)
+				return c.RolloutMachines(cmd.Context(), args[0], status, wave, after)
 			}, func(all []api.RolloutMachine) string {
 				rows := make([][]string, len(all))
 				for i, m := range all {
@@ -63,6 +64,7 @@ func newRolloutMachinesCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&status, "status", "", "only those with this status")
+	cmd.Flags().IntVar(&wave, "wave", 0, "only those of this wave; 1 is the first")
 	return cmd
 }
 

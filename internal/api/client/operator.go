@@ -83,6 +83,7 @@ func (c *Client) DeleteTier(ctx context.Context, name string) error {
 // PatchFilter chooses live patches; empty fields choose all.
 type PatchFilter struct {
 	Tier, Target string
+	CVE          string // that it fixes
 	After        string
 	Limit        int
 }
@@ -90,7 +91,7 @@ type PatchFilter struct {
 // LivePatches lists published live patches, the newest first.
 func (c *Client) LivePatches(ctx context.Context, f PatchFilter) (*api.List[api.LivePatch], error) {
 	return get[api.List[api.LivePatch]](ctx, c, "/v1/livepatches",
-		query("tier", f.Tier, "target", f.Target, "after", f.After, "limit", number(f.Limit)))
+		query("tier", f.Tier, "target", f.Target, "cve", f.CVE, "after", f.After, "limit", number(f.Limit)))
 }
 
 // LivePatch is one live patch, with the number of machines by state.

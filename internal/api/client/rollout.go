@@ -68,10 +68,11 @@ func (c *Client) RolloutSteps(ctx context.Context, id, after string) (*api.List[
 	return get[api.List[api.RolloutStep]](ctx, c, rolloutPath(id, "/steps"), v)
 }
 
-// RolloutMachines lists the machines that were offered it; status "" is any.
-func (c *Client) RolloutMachines(ctx context.Context, id, status, after string) (*api.List[api.RolloutMachine], error) {
+// RolloutMachines lists the machines that were offered it; status "" and wave 0
+// are any.
+func (c *Client) RolloutMachines(ctx context.Context, id, status string, wave int, after string) (*api.List[api.RolloutMachine], error) {
 	v := url.Values{"limit": {strconv.Itoa(api.MaxPage)}}
-	for name, s := range map[string]string{"status": status, "after": after} {
+	for name, s := range map[string]string{"status": status, "wave": number(wave), "after": after} {
 		if s != "" {
 			v.Set(name, s)
 		}
