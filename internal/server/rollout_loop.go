@@ -74,6 +74,9 @@ func watchTime(p *rollout.Plan) time.Duration { return time.Duration(p.Watch) }
 // lease: each decision is stored under the revision that it was made by.
 func (s *Server) keepRollouts(ctx context.Context) error {
 	interval := s.opts.RolloutInterval
+	if interval < 0 {
+		return nil
+	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	defer func() {

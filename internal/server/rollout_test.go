@@ -111,7 +111,7 @@ func (s *site) look() {
 
 // calm is a site whose rollouts are looked at when the test says so.
 func calm(t *testing.T, dsn string) *site {
-	quiet := func(o *Options) { o.RolloutInterval = time.Hour }
+	quiet := func(o *Options) { o.RolloutInterval = -1 }
 	if dsn == "" {
 		return newSite(t, quiet)
 	}
@@ -292,7 +292,7 @@ func replicas(t *testing.T, s *site) {
 	p, r := s.begin(quickPlan())
 	s.look()
 	first := s.Server
-	s.start(func(o *Options) { o.RolloutInterval = time.Hour })
+	s.start(func(o *Options) { o.RolloutInterval = -1 })
 	second := s.Server
 	rec := second.rollouts.byID(r.ID)
 	qt.Assert(t, qt.IsNotNil(rec)) // read from the store
@@ -354,7 +354,7 @@ func TestTheLeaseGoesToAnotherServer(t *testing.T) {
 	first := s.Server
 	qt.Check(t, qt.IsTrue(leads(first)))
 	since := first.rolling.since.Load()
-	s.start(func(o *Options) { o.RolloutInterval = time.Hour })
+	s.start(func(o *Options) { o.RolloutInterval = -1 })
 	qt.Check(t, qt.IsFalse(leads(s.Server)))
 	s.shift.Add(int64(leaseTime + time.Second))
 	qt.Check(t, qt.IsTrue(leads(s.Server)))

@@ -59,7 +59,8 @@ type Options struct {
 	Version  string // of the program
 
 	Interval time.Duration // between check-ins, until a setting says otherwise; 0: DefaultInterval
-	// RolloutInterval is how often rollouts are looked at; 0: rolloutInterval.
+	// RolloutInterval is how often rollouts are looked at; 0: rolloutInterval,
+	// negative: never, by this server.
 	RolloutInterval time.Duration
 	MaxWaiters      int // machines that may wait at a time; 0: DefaultMaxWaiters
 	Notify          NotifyOptions
@@ -147,7 +148,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Interval <= 0 {
 		o.Interval = DefaultInterval
 	}
-	if o.RolloutInterval <= 0 {
+	if o.RolloutInterval == 0 {
 		o.RolloutInterval = rolloutInterval
 	}
 	if o.MaxWaiters <= 0 {
