@@ -83,7 +83,7 @@ machines that came with it stay.
 			if err != nil {
 				return err
 			}
-			have, err := haveOf(cmd.Context(), c, f.Channels != nil)
+			have, err := haveOf(cmd.Context(), c, f.Channels != nil, f.Rollouts != nil)
 			if err != nil {
 				return err
 			}
@@ -111,10 +111,10 @@ func (a *app) exportFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	have, err := haveOf(ctx, c, true)
+	have, err := haveOf(ctx, c, true, true)
 	if code.Of(err) == "TS8202" {
 		a.Term.Say("channels are left out: only an admin sees them")
-		have, err = haveOf(ctx, c, false)
+		have, err = haveOf(ctx, c, false, true)
 	}
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (a *app) exportFleet(ctx context.Context) error {
 
 // haveOf asks the server for all that a plan looks at. Channels are shown to
 // admins alone, and asked for only where the file has any.
-func haveOf(ctx context.Context, c *client.Client, channels bool) (fleetfile.Have, error) {
+func haveOf(ctx context.Context, c *client.Client, channels, rollouts bool) (fleetfile.Have, error) {
 	var have fleetfile.Have
 	tiers, err := c.Tiers(ctx)
 	if err != nil {
@@ -153,6 +153,13 @@ func haveOf(ctx context.Context, c *client.Client, channels bool) (fleetfile.Hav
 			return have, err
 		}
 		have.Channels = list.Items
+	}
+	if rollouts {
+		set, err := c.RolloutSettings(ctx)
+		if err != nil {
+			return have, err
+		}
+		have.Rollouts = *set
 	}
 	return have, nil
 }

@@ -70,6 +70,7 @@ func (f *File) check(name string) error {
 	for _, key := range slices.Sorted(maps.Keys(f.Channels)) {
 		c.channel("channels."+key, key, f.Channels[key])
 	}
+	c.rollouts(f.Rollouts)
 	return errors.Join(c.errs...)
 }
 

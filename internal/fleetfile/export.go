@@ -39,6 +39,11 @@ func Export(have Have, now time.Time) (f *File, notes []string) {
 		}
 		f.Channels[c.Name] = unwireChannel(c.ChannelSettings)
 	}
+	var err error
+	if f.Rollouts, err = unwireRollouts(have.Rollouts); err != nil {
+		f.Rollouts = nil
+		notes = append(notes, "the settings of rollouts are left out: "+err.Error())
+	}
 	unlike := map[string]int{}
 	for _, t := range have.Tokens {
 		if t.Revoked != 0 || t.Expires != 0 && t.Expires <= now.UnixMilli() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fleetfile is how a fleet is declared: a YAML file says which tiers,
-// policies, groups, enrolment tokens and channels of notifications there shall be, and what a server has
-// is brought to that, as often as anybody likes.
+// policies, groups, enrolment tokens, channels of notifications and settings of
+// rollouts there shall be, and what a server has is brought to that, as often as anybody likes.
 //
 // Parse reads the file and refuses what it does not know, Plan compares it with
 // what a server has and says in order what has to be done, and Step.Run does one
@@ -50,6 +50,7 @@ type File struct {
 	Groups   map[string]Group            `yaml:"groups,omitempty"`
 	Tokens   map[string]Token            `yaml:"tokens,omitempty"`
 	Channels map[string]Channel          `yaml:"channels,omitempty"`
+	Rollouts *Rollouts                   `yaml:"rollouts,omitempty"`
 }
 
 // Group is what the machines of a group have in common.

@@ -18,6 +18,7 @@ type Have struct {
 	Policies []api.PolicyInfo // the default one among them
 	Tokens   []api.Token      // revoked ones too
 	Channels []api.Channel
+	Rollouts api.RolloutSettings
 }
 
 // Options are wishes about a plan.
@@ -49,6 +50,8 @@ const (
 	KindToken  Kind = "token"
 
 	KindChannel Kind = "channel"
+
+	KindRollouts Kind = "rollout" // all settings of rollouts
 )
 
 // Step is one thing that has to be done. Its words are for people and scripts;
@@ -68,6 +71,8 @@ type Step struct {
 
 	channel api.ChannelSettings
 	id      string // of the channel that is there
+
+	rollouts api.RolloutSettings
 }
 
 // Difference is one thing that will be another. From is empty where there was
@@ -96,6 +101,7 @@ func (f *File) Plan(have Have, now time.Time, o Options) (*Plan, error) {
 	p.groups()
 	p.tokens()
 	p.channels()
+	p.rollouts()
 	p.end()
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)

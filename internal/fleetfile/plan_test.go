@@ -392,7 +392,7 @@ func (s *server) run(t fataler, p *Plan, n int) {
 }
 
 func (s *server) copy() Have {
-	out := Have{Tiers: slices.Clone(s.have.Tiers), Tokens: slices.Clone(s.have.Tokens), Channels: slices.Clone(s.have.Channels)}
+	out := Have{Tiers: slices.Clone(s.have.Tiers), Tokens: slices.Clone(s.have.Tokens), Channels: slices.Clone(s.have.Channels), Rollouts: s.have.Rollouts}
 	for _, p := range s.have.Policies {
 		p.Groups = slices.Clone(p.Groups)
 		out.Policies = append(out.Policies, p)
@@ -612,4 +612,9 @@ func (s *server) DeleteChannel(_ context.Context, id string) error {
 		return fmt.Errorf("no channel %s", id)
 	}
 	return nil
+}
+
+func (s *server) SetRolloutSettings(_ context.Context, set api.RolloutSettings) (*api.RolloutSettings, error) {
+	s.have.Rollouts = set
+	return &set, nil
 }

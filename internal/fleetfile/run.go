@@ -21,6 +21,7 @@ type Server interface {
 	CreateChannel(context.Context, api.NewChannel) (*api.ChannelMade, error)
 	SetChannel(ctx context.Context, id string, s api.ChannelSettings) (*api.Channel, error)
 	DeleteChannel(ctx context.Context, id string) error
+	SetRolloutSettings(context.Context, api.RolloutSettings) (*api.RolloutSettings, error)
 }
 
 // Made is what a step has made and is told this once.
@@ -48,6 +49,9 @@ func (s *Step) Run(ctx context.Context, srv Server) (made *Made, err error) {
 		return nil, err
 	case KindGroups:
 		_, err := srv.SetPolicyGroups(ctx, s.Name, s.groups)
+		return nil, err
+	case KindRollouts:
+		_, err := srv.SetRolloutSettings(ctx, s.rollouts)
 		return nil, err
 	case KindToken:
 		if s.Do != Remove {
