@@ -101,13 +101,18 @@ type CVEDetail struct {
 	// Patches are the live patches that have a fix of it, the newest first.
 	Patches []LivePatch `json:"patches"`
 	// Open counts machines by what would end it, Silent those of them that are
-	// not heard of, and Unknown the machines with a kernel of which nobody can
-	// say anything: no live patch and no update is there for it.
-	Open    map[Need]int `json:"open"`
-	Silent  int          `json:"silent"`
-	Unknown int          `json:"unknown"`
-	Fleet   int          `json:"fleet"` // machines that were looked at
-	Counted int64        `json:"counted"`
+	// not heard of, and Unknown the machines of which nobody can say anything: no
+	// live patch and no update is there for the kernel, or none for the machine.
+	Open map[Need]int `json:"open"`
+	// Protected counts the machines on which a live patch has it, and NotAffected
+	// those with a kernel that its fix changes nothing of, or of which no update
+	// names it.
+	Protected   int   `json:"protected"`
+	NotAffected int   `json:"not_affected"`
+	Silent      int   `json:"silent"`
+	Unknown     int   `json:"unknown"`
+	Fleet       int   `json:"fleet"` // machines that were looked at
+	Counted     int64 `json:"counted"`
 }
 
 // LivePatchContents is what a live patch is made of, by its manifest.

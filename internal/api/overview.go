@@ -14,5 +14,9 @@ type Overview struct {
 	Unpromoted int                     `json:"unpromoted,omitempty"` // published choices whose live patch is not in the last tier yet
 	Ending     int                     `json:"ending,omitempty"`     // exclusions that end soon
 	Jobs       map[JobState]int        `json:"jobs"`
-	Counted    int64                   `json:"counted"` // when the machines and choices were looked at
+	Groups     []string                `json:"groups,omitempty"` // that machines are in, in order; the first MaxGroups
+	Counted    int64                   `json:"counted"`          // when the machines and choices were looked at
 }
+
+// MaxGroups bounds the groups in an overview.
+const MaxGroups = 1000

@@ -131,7 +131,7 @@ func NewTable() *Table {
 	// Events tell that something of a kind changed; who may not see what asks for it in vain.
 	add(Look, Groups, Credential, "events", "get-overview", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.
-	add(Look, Fleet, Credential, "list-audit", "list-operators", "preview-policy", "get-history", "get-system", "preview-rollout", "list-rollout-machines", "explain-rollout")
+	add(Look, Fleet, Credential, "list-audit", "verify-audit", "list-operators", "preview-policy", "get-history", "get-system", "preview-rollout", "list-rollout-machines", "explain-rollout")
 
 	add(Machines, Groups, Credential, "change-machine", "remove-machine")
 	add(Machines, Fleet, Credential, "bundle") // of a tier: it holds the keys of machines of all groups

@@ -39,6 +39,10 @@ func (s *Server) adminOperations(o *operations) {
 		func(ctx context.Context, _ operator, in *Page) (api.List[api.AuditEntry], error) {
 			return s.auditLog(ctx, in)
 		})
+	answer(o, op{id: "verify-audit", method: "GET", path: "/v1/audit/chain", summary: "Check that the audit log is what was written; a long one in pieces: ask again until it is done", may: look},
+		func(ctx context.Context, _ operator, _ *none) (api.AuditChain, error) {
+			return s.auditCheck.chain(ctx, s)
+		})
 	answer(o, op{id: "list-reports", method: "GET", path: "/v1/reports", summary: "Reports of machines, the newest first", may: look, scoped: true},
 		func(ctx context.Context, who operator, in *reportsInput) (api.List[api.StoredReport], error) {
 			return s.seenReports(ctx, who, in)

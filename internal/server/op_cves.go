@@ -191,6 +191,12 @@ func (s *Server) stillOpen(ctx context.Context, c *census, m *matrix, sees func(
 	for _, t := range m.targets {
 		known[releaseOf(t)] = true
 	}
+	fixable := map[string]bool{} // releases that have it as long as no live patch is there
+	for _, t := range out.Targets {
+		if t.State != api.CoverNone {
+			fixable[releaseOf(t.Target)] = true
+		}
+	}
 	has := map[situation]*api.OpenCVE{}
 	for h, n := range c.herds {
 		if sees != nil && !sees(h.group) {
@@ -212,6 +218,20 @@ func (s *Server) stillOpen(ctx context.Context, c *census, m *matrix, sees func(
 			has[h.at] = o
 		}
 		if o == nil {
+			if !known[h.at.release] {
+				continue // counted above
+			}
+			c, err := s.coverOf(ctx, h.at.runs)
+			switch {
+			case err != nil:
+				return err
+			case c != nil && len(c.held[name]) > 0:
+				out.Protected += n
+			case !fixable[h.at.release]:
+				out.NotAffected += n
+			default: // a live patch for its kernel has it, and it is given none
+				out.Unknown += n
+			}
 			continue
 		}
 		out.Open[o.Need] += n

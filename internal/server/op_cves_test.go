@@ -86,6 +86,7 @@ func TestTheMatrixOfVulnerabilities(t *testing.T) {
 	d := read[api.CVEDetail](s, "/v1/cves/cve-2026-1001")
 	qt.Check(t, qt.DeepEquals(d.Open, map[api.Need]int{api.NeedLivePatch: 1}))
 	qt.Check(t, qt.Equals(d.Fleet, 2))
+	qt.Check(t, qt.DeepEquals([]int{d.Protected, d.NotAffected, d.Unknown}, []int{1, 0, 0}))
 	qt.Assert(t, qt.HasLen(d.Fixes, 1))
 	qt.Check(t, qt.StringContains(d.Fixes[0].Diff, "+b"))
 	qt.Check(t, qt.DeepEquals(d.Fixes[0].Files, []string{"fs/1.c"}))

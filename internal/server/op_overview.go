@@ -4,6 +4,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -34,6 +36,16 @@ func (s *Server) overview(ctx context.Context, who operator) (api.Overview, erro
 	}
 	if n.choices != nil {
 		out.Choices, out.Unpromoted, out.Ending = n.choices.states, n.choices.unpromoted, n.choices.ending
+	}
+	groups := map[string]bool{}
+	for h := range n.herds {
+		if h.group != "" {
+			groups[h.group] = true
+		}
+	}
+	out.Groups = slices.Sorted(maps.Keys(groups))
+	if len(out.Groups) > api.MaxGroups {
+		out.Groups = out.Groups[:api.MaxGroups]
 	}
 	jobs, err := s.store.CountJobs(ctx)
 	for _, state := range []store.JobState{store.JobQueued, store.JobRunning, store.JobDone, store.JobFailed, store.JobCancelled} {

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,16 +59,30 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) {
 // tellCrash tells people of a machine that went down. The report is stored
 // before, so that it is told when the machine sends it again if not now.
 func (s *Server) tellCrash(ctx context.Context, m *member, report *api.Report) {
-	hostname := m.id
-	if row, err := s.store.Machine(ctx, m.id); err == nil {
-		hostname = row.Hostname
-	}
+	hostname := cmp.Or(s.hostname(ctx, m.id), m.id)
 	m.mu.Lock()
 	group := m.group
 	m.mu.Unlock()
 	if err := s.teller.Tell(context.WithoutCancel(ctx), crashEvent(m.id, hostname, group, report, s.now())); err != nil {
 		s.log.Error("crash could not be told", "machine", m.id, "err", err)
 	}
+}
+
+// hostname is the name of a machine's host; "" if it is not known.
+func (s *Server) hostname(ctx context.Context, id string) string {
+	row, err := s.store.Machine(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return row.Hostname
+}
+
+// named is how people are told of a machine: its host, and its id.
+func (s *Server) named(ctx context.Context, id string) string {
+	if host := s.hostname(ctx, id); host != "" {
+		return host + " (" + id + ")"
+	}
+	return id
 }
 
 // crashed blocks a live patch that took a machine down, before it takes down
@@ -91,7 +106,7 @@ func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 		s.rollSoon() // its health gate decides, by what is usual and by its budget
 		return
 	}
-	why := fmt.Sprintf("machine %s went down while it was being applied", m.id)
+	why := fmt.Sprintf("machine %s went down while it was being applied", s.named(ctx, m.id))
 	if _, err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
 		s.log.Error("live patch could not be blocked after a crash", "machine", m.id, "patch", report.Patch.ID, "err", err)
 		return

@@ -85,27 +85,28 @@ type Rate struct {
 // Server answers requests. Handler may be used as soon as New has returned;
 // Run does what has to be done beside it.
 type Server struct {
-	opts      Options
-	store     *store.Store
-	blobs     blob.Store
-	publish   Publisher
-	jobs      Jobs
-	log       *slog.Logger
-	now       func() time.Time
-	metrics   *metrics
-	table     *authz.Table
-	people    *people.Service
-	strangers *failures // of sign-ins
-	origins   *http.CrossOriginProtection
-	console   http.Handler
-	teller    *teller
-	handler   http.Handler
-	fleet     *fleet
-	shelves   shelves
-	rollouts  rollouts
-	rolling   rolling
-	exposures exposures
-	matrices  struct {
+	opts       Options
+	store      *store.Store
+	blobs      blob.Store
+	publish    Publisher
+	jobs       Jobs
+	log        *slog.Logger
+	now        func() time.Time
+	metrics    *metrics
+	table      *authz.Table
+	people     *people.Service
+	strangers  *failures // of sign-ins
+	origins    *http.CrossOriginProtection
+	console    http.Handler
+	teller     *teller
+	handler    http.Handler
+	fleet      *fleet
+	shelves    shelves
+	rollouts   rollouts
+	rolling    rolling
+	exposures  exposures
+	auditCheck auditCheck
+	matrices   struct {
 		mu sync.Mutex
 		of map[string]*matrix // by policy
 	}

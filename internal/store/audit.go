@@ -186,6 +186,36 @@ type AuditCheck struct {
 	Outside    int64       // entries without a place: an older program wrote them
 }
 
+// CheckAuditOn goes on with a check from the entry that it came to, for some
+// entries and about a page more, and says which entry is the last now. What is
+// before from is not looked at again, nor is what has no place.
+func (r Reader) CheckAuditOn(ctx context.Context, from AuditChain, entries int64) (c AuditCheck, last int64, err error) {
+	c.AuditChain = from
+	if last, err = r.q.Counter(ctx, counterAudit); err != nil {
+		return c, last, r.s.translate(err)
+	}
+	for end := from.Seq + entries; c.Seq < last && c.Seq < end; {
+		page, err := r.q.AuditChain(ctx, query.AuditChainParams{After: c.Seq, RowLimit: auditPage})
+		if err != nil {
+			return c, last, r.s.translate(err)
+		}
+		if len(page) == 0 {
+			c.Broken = &ChainError{Seq: c.Seq + 1, Why: fmt.Sprintf("it is missing, and all up to entry %d", last)}
+			return c, last, nil
+		}
+		for _, row := range page {
+			if row.Seq > last {
+				break
+			}
+			if broken, ok := errors.AsType[*ChainError](c.Add(AuditEntry(row))); ok {
+				c.Broken = broken
+				return c, last, nil
+			}
+		}
+	}
+	return c, last, nil
+}
+
 // CheckAudit reads the whole chain as it is when it is called, and shows each
 // entry to see, which may be nil, before it is checked.
 func (r Reader) CheckAudit(ctx context.Context, see func(AuditEntry) error) (AuditCheck, error) {

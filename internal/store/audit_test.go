@@ -110,6 +110,10 @@ func TestEveryChangeOfTheAuditLogShows(t *testing.T) {
 			qt.Assert(t, qt.IsNil(err))
 			qt.Assert(t, qt.IsNotNil(found.Broken), qt.Commentf("%s", damage.what))
 			qt.Check(t, qt.Equals(found.Broken.Seq, damage.at), qt.Commentf("%s: %v", damage.what, found.Broken))
+			// A check in pieces finds the same.
+			pieces, _, err := s.CheckAuditOn(t.Context(), AuditChain{}, 1000)
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.DeepEquals(pieces.Broken, found.Broken), qt.Commentf("%s", damage.what))
 			// As it was.
 			_, err = s.write.ExecContext(t.Context(), "DELETE FROM audit")
 			qt.Assert(t, qt.IsNil(err))
@@ -120,9 +124,13 @@ func TestEveryChangeOfTheAuditLogShows(t *testing.T) {
 			}
 		}
 		qt.Check(t, qt.DeepEquals(chainOf(t, s), before))
+		piece, last, err := s.CheckAuditOn(t.Context(), AuditChain{Seq: 4, Hash: before[3].Hash}, 2)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(last, 9))
+		qt.Check(t, qt.Equals(piece.AuditChain, AuditChain{Seq: 9, Hash: noted.Hash})) // a page at least
 		// An entry that an older program wrote beside this one shows, and gets
 		// its place when the database is next opened.
-		_, err := s.write.ExecContext(t.Context(), "INSERT INTO audit (id, time, actor, action, object, detail) VALUES ('0', 5, 'old', 'a', 'o', '')")
+		_, err = s.write.ExecContext(t.Context(), "INSERT INTO audit (id, time, actor, action, object, detail) VALUES ('0', 5, 'old', 'a', 'o', '')")
 		qt.Assert(t, qt.IsNil(err))
 		found, err := s.CheckAudit(t.Context(), nil)
 		qt.Assert(t, qt.IsNil(err))

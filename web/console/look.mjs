@@ -143,6 +143,9 @@ async function pages() {
     ['livepatch-blocked', `/livepatches/${patches.find((p) => p.blocked).id}`],
     ['cve-open', '/cves/CVE-2026-31431'],
     ['cve-unknown', '/cves/CVE-2020-0001'],
+    ['cves', '/cves'],
+    ['targets', '/targets'],
+    ['system', '/system'],
     ['policies', '/policies'],
     ['policy', '/policies/databases'],
     ['updates', '/updates'],
@@ -331,6 +334,14 @@ async function live() {
 // story is what an operator does in a day, with the keyboard where a keyboard is wanted.
 async function story() {
   const page = await open({ viewport: desk, language: 'en', state: owner });
+  doing = 'are we exposed';
+  await page.goto(`${home}/`);
+  await settle(page);
+  await page.getByPlaceholder('CVE-2026-31431').fill('cve-2026-31431');
+  await page.keyboard.press('Enter');
+  await page.getByText(/protected by a live patch on [0-9,]+ machines?, open on/).waitFor();
+  await inspect(page, 'desk-en-exposed', true);
+
   doing = 'search';
   await page.goto(`${home}/`);
   await settle(page);
@@ -378,6 +389,7 @@ async function story() {
   await page.getByLabel(/CVE, or the id/).fill('cve-2026-12345');
   await page.getByRole('dialog').getByText(/Goes:/).first().waitFor();
   await page.getByRole('dialog').getByText('CVE-2026-12346').first().waitFor(); // dragged along
+  must(await page.evaluate(() => [...document.querySelectorAll('.mantine-Badge-label')].every((b) => b.scrollWidth <= b.clientWidth + 1)), 'the word of a badge is cut');
   await inspect(page, 'desk-en-exclude', true);
   await page.getByRole('dialog').getByLabel('Reason').fill('<img src=x onerror=alert(1)>');
   await page.getByRole('dialog').getByRole('button', { name: 'Exclude', exact: true }).click();

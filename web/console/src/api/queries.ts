@@ -27,6 +27,13 @@ export const overview = queryOptions({
   refetchInterval: often,
 });
 
+export const auditChain = queryOptions({
+  queryKey: ['auditchain'],
+  queryFn: ({ signal }) => ask(api.GET('/v1/audit/chain', { signal })),
+  staleTime: seldom,
+  refetchInterval: (q) => (q.state.data && !q.state.data.done ? 500 : false),
+});
+
 export const whoami = queryOptions({
   queryKey: ['whoami'],
   queryFn: ({ signal }) => ask(api.GET('/v1/whoami', { signal })),

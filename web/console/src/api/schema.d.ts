@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml fd853913815f6fe3998f7a71ea66317bdfd3eba64436767b2cb4e582157758f9
+// Of docs/openapi.yaml 92c51fb93a1cd8ba1dfd6f7babdc23c4ae96fbfe0c047a7550600669287c3b15
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -430,6 +430,23 @@ export interface paths {
         };
         /** Decisions, the newest first */
         get: operations["list-audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/chain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Check that the audit log is what was written; a long one in pieces: ask again until it is done */
+        get: operations["verify-audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2284,6 +2301,23 @@ export interface components {
             time: number;
             want?: string[] | null;
         };
+        AuditBreak: {
+            /** Format: int64 */
+            entry: number;
+            id?: string;
+            why: string;
+        };
+        AuditChain: {
+            /** Format: int64 */
+            at: number;
+            broken?: components["schemas"]["AuditBreak"];
+            /** Format: int64 */
+            checked: number;
+            done: boolean;
+            /** Format: int64 */
+            entries: number;
+            hash?: string;
+        };
         AuditEntry: {
             action: string;
             actor: string;
@@ -2461,11 +2495,15 @@ export interface components {
             fleet: number;
             /** Format: int64 */
             machines: number;
+            /** Format: int64 */
+            not_affected: number;
             open: {
                 [key: string]: number;
             };
             patches: components["schemas"]["LivePatch"][] | null;
             policy: string;
+            /** Format: int64 */
+            protected: number;
             severity?: string;
             /** Format: int64 */
             silent: number;
@@ -3107,6 +3145,7 @@ export interface components {
             counted: number;
             /** Format: int64 */
             ending?: number;
+            groups?: string[] | null;
             jobs: {
                 [key: string]: number;
             };
@@ -4857,6 +4896,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListAuditEntry"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "verify-audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditChain"];
                 };
             };
             /** @description Error */

@@ -5,7 +5,7 @@ import { IconDownload, IconSearch, IconX } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
-import { machines, tiers, type MachineQuery } from '../api/queries';
+import { machines, overview, tiers, type MachineQuery } from '../api/queries';
 import { downloadMachines } from '../csv';
 import { cveOf } from '../cve';
 import { useT, word } from '../i18n';
@@ -81,6 +81,7 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
   const t = useT();
   const all = { value: '', label: t.machines.all };
   const known = useQuery(tiers).data?.items ?? [];
+  const groups = useQuery(overview).data?.groups ?? [];
   return (
     <div className="filters" role="search" aria-label={t.machines.filters}>
       <Typed
@@ -103,7 +104,12 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         onChange={(e) => change({ tier: e.currentTarget.value })}
         data={[all, ...known.map((x) => ({ value: x.name, label: x.name })), ...(filter.tier && !known.some((x) => x.name === filter.tier) ? [filter.tier] : [])]}
       />
-      <Typed label={t.machine.group} value={filter.group ?? ''} onChange={(group) => change({ group }, true)} />
+      <NativeSelect
+        label={t.machine.group}
+        value={filter.group ?? ''}
+        onChange={(e) => change({ group: e.currentTarget.value })}
+        data={[all, ...groups, ...(filter.group && !groups.includes(filter.group) ? [filter.group] : [])]}
+      />
       <Typed
         label={t.machines.openCve}
         placeholder="CVE-…"

@@ -2,9 +2,10 @@
 import { Button, Group, SimpleGrid, Text, TextInput } from '@mantine/core';
 import { IconArrowRight, IconCircleCheck } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useNavigate } from '@tanstack/react-router';
+import { Link } from '@tanstack/react-router';
 import { useState, type ReactNode } from 'react';
 import type { Schemas } from '../api/client';
+import { cve as cveQuery } from '../api/data';
 import { jobs, overview, reports } from '../api/queries';
 import { approvals } from '../api/people';
 import { rollouts } from '../api/rollouts';
@@ -153,14 +154,14 @@ function Attention({ o }: { o: Schemas['Overview'] }) {
 
 function Exposed() {
   const t = useT();
-  const navigate = useNavigate();
   const [text, setText] = useState('');
+  const [asked, setAsked] = useState('');
   const cve = cveOf(text);
   return (
     <form
       onSubmit={(e) => {
         e.preventDefault();
-        if (cve) void navigate({ to: '/cves/$cve', params: { cve } });
+        if (cve) setAsked(cve);
       }}
     >
       <Group align="flex-start" gap="xs">
@@ -176,7 +177,36 @@ function Exposed() {
           {t.overview.ask}
         </Button>
       </Group>
+      {asked && <Answer cve={asked} />}
     </form>
+  );
+}
+
+// Answer says it in one sentence; the page of the CVE says the rest.
+function Answer({ cve }: { cve: string }) {
+  const t = useT();
+  const q = useQuery(cveQuery(cve));
+  return (
+    <div aria-live="polite" className="answer">
+      <Loaded query={q} lines={1}>
+        {(d) => {
+          const open = needs.filter((n) => d.open[n]);
+          const total = open.reduce((sum, n) => sum + (d.open[n] ?? 0), 0);
+          const known = (d.targets?.length ?? 0) > 0 || total > 0;
+          const ends = open.map((n) => `${word(t.need, n)}: ${count(d.open[n] ?? 0)}`).join(t.overview.and);
+          return (
+            <Text component="p">
+              <b>{d.cve}</b>:{' '}
+              {known ? t.overview.answer(count(d.protected), count(total), ends, count(d.not_affected)) : t.cve.unknown}{' '}
+              {known && d.unknown > 0 && <>{t.overview.answerUnknown(count(d.unknown))} </>}
+              <Link to="/cves/$cve" params={{ cve: d.cve }} className="link">
+                {t.overview.answerMore}
+              </Link>
+            </Text>
+          );
+        }}
+      </Loaded>
+    </div>
   );
 }
 

@@ -57,7 +57,7 @@ export const matrix = {
     patch: 'Live patch',
     openHere: 'Open on',
     ofFleet: (n: string, of: string) => `Open on ${n} of ${many(of, 'machine', 'machines')}`,
-    unknownMachines: (n: string) => `${many(n, 'machine runs a kernel', 'machines run kernels')} that nothing is known about`,
+    unknownMachines: (n: string) => `${many(n, 'machine', 'machines')} that nothing is known about: no live patch is there for the kernel, or for the machine`,
     all: 'All of them',
     proof: 'Proof',
     proven: 'A proof that holds came with it',

@@ -21,6 +21,11 @@ export const overview = {
     },
     exposed: 'Are we exposed to …?',
     ask: 'Ask',
+    answer: (live: string, open: string, ends: string, none: string) =>
+      `protected by a live patch on ${many(live, 'machine', 'machines')}, open on ${open}${ends && ` (${ends})`}, not affected: ${none}.`,
+    answerUnknown: (n: string) => `Nothing can be said of ${many(n, 'machine', 'machines')}.`,
+    answerMore: 'All about it',
+    and: ', ',
     notCve: 'This is not the name of a CVE, as CVE-2026-31431 is.',
     open: 'Open vulnerabilities',
     openHelp: 'Machines by what would end what is open on them, and by the highest severity of that.',

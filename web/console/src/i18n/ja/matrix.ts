@@ -58,7 +58,7 @@ export const matrix: Words<typeof en> = {
     patch: 'ライブパッチ',
     openHere: '未修正',
     ofFleet: (n, of) => `${of} 台のうち ${n} 台で未修正`,
-    unknownMachines: (n) => `${n} 台は、情報のないカーネルで動いています`,
+    unknownMachines: (n) => `${n} 台については情報がありません(カーネルまたはマシン向けのライブパッチがありません)`,
     all: 'すべて見る',
     proof: '検証',
     proven: '有効な検証結果があります',

@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-B5-rr-6b.js";

@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-D1qouFB5.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-Dj6Nr5A2.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-CPsJv1T2.js";

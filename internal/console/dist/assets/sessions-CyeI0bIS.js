@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-Cft3I52W.js";
