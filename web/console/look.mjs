@@ -445,6 +445,7 @@ async function story() {
   await page.context().setOffline(true);
   await page.getByRole('link', { name: 'Updates' }).click(); // its file was never fetched
   await page.getByRole('heading', { level: 1, name: 'This page could not be shown' }).waitFor();
+  await page.waitForTimeout(2_500); // what is younger is not asked for again
   await page.getByRole('link', { name: 'Audit log' }).click(); // its file was, its data is old
   await page.getByRole('alert').getByText('The server does not answer').waitFor();
   await inspect(page, 'desk-en-offline', false);

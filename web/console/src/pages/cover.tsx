@@ -37,7 +37,7 @@ export function Leaves({ of }: { of: readonly Schemas['Leaves'][] | null | undef
     <>
       {(of ?? []).map((x, i) => (
         <Text key={i} size="xs" c="dimmed" component="div">
-          <Link to="/policies/$name" params={{ name: x.policy }} className="link">
+          <Link to="/policies/$name" params={{ name: x.policy }} className="link underlined">
             {t.matrix.byExclusion(x.policy, x.owner)}
           </Link>
           , {x.expires ? `${t.matrix.until} ${date(x.expires)}` : t.matrix.forever}: {x.reason}

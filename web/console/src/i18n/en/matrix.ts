@@ -57,7 +57,7 @@ export const matrix = {
     patch: 'Live patch',
     openHere: 'Open on',
     ofFleet: (n: string, of: string) => `Open on ${n} of ${many(of, 'machine', 'machines')}`,
-    unknownMachines: (n: string) => `${many(n, 'machine', 'machines')} that nothing is known about: no live patch is there for the kernel, or for the machine`,
+    unknownMachines: (n: string) => `Nothing is known about ${many(n, 'machine', 'machines')}: no live patch is there for the kernel, or for the machine`,
     all: 'All of them',
     proof: 'Proof',
     proven: 'A proof that holds came with it',

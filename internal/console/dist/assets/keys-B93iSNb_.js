@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-B5JAK1d0.js";

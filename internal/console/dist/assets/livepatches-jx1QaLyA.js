@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-BIe0-YV7.js";

@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-Dj6Nr5A2.js";

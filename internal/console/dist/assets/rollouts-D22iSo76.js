@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-BkjuDc6G.js";

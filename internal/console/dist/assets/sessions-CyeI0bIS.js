@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-Cft3I52W.js";

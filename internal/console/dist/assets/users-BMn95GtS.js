@@ -1,0 +1,1 @@
+export{n as Users}from"./users-YOa7OX9J.js";
