@@ -77,14 +77,6 @@ func (s *Server) hostname(ctx context.Context, id string) string {
 	return row.Hostname
 }
 
-// named is how people are told of a machine: its host, and its id.
-func (s *Server) named(ctx context.Context, id string) string {
-	if host := s.hostname(ctx, id); host != "" {
-		return host + " (" + id + ")"
-	}
-	return id
-}
-
 // crashed blocks a live patch that took a machine down, before it takes down
 // another. A machine has a say only about what its own tier gives to its own
 // kernel, so a lying one can stop no more than that.
@@ -106,7 +98,8 @@ func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 		s.rollSoon() // its health gate decides, by what is usual and by its budget
 		return
 	}
-	why := fmt.Sprintf("machine %s went down while it was being applied", s.named(ctx, m.id))
+	// By its id: the reason is signed into the index, which every machine of the tier reads.
+	why := fmt.Sprintf("machine %s went down while it was being applied", m.id)
 	if _, err := s.publish.Block(context.WithoutCancel(ctx), report.Patch.ID, why, false, "server"); err != nil {
 		s.log.Error("live patch could not be blocked after a crash", "machine", m.id, "patch", report.Patch.ID, "err", err)
 		return
