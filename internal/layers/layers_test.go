@@ -84,7 +84,7 @@ func allowed() map[string][]string {
 		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout", "notify", "courier"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api", "notify", "rollout"), // what a fleet shall be, in the API's words (pure)
-		"notify":     {"code"},                                                      // whom to tell what (pure); courier carries it out
+		"notify":     {"code"},                                                                 // whom to tell what (pure); courier carries it out
 		"courier":    {"code", "notify"},
 		// edge
 		"ui":        {"code", "progress"},
