@@ -3,7 +3,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,22 +58,13 @@ func (s *Server) reports(w http.ResponseWriter, r *http.Request) {
 // tellCrash tells people of a machine that went down. The report is stored
 // before, so that it is told when the machine sends it again if not now.
 func (s *Server) tellCrash(ctx context.Context, m *member, report *api.Report) {
-	hostname := cmp.Or(s.hostname(ctx, m.id), m.id)
-	m.mu.Lock()
-	group := m.group
-	m.mu.Unlock()
-	if err := s.teller.Tell(context.WithoutCancel(ctx), crashEvent(m.id, hostname, group, report, s.now())); err != nil {
+	hostname := m.id
+	if row, err := s.store.Machine(ctx, m.id); err == nil {
+		hostname = row.Hostname
+	}
+	if err := s.teller.Tell(context.WithoutCancel(ctx), crashEvent(m.id, hostname, m.groupNow(), report, s.now())); err != nil {
 		s.log.Error("crash could not be told", "machine", m.id, "err", err)
 	}
-}
-
-// hostname is the name of a machine's host; "" if it is not known.
-func (s *Server) hostname(ctx context.Context, id string) string {
-	row, err := s.store.Machine(ctx, id)
-	if err != nil {
-		return ""
-	}
-	return row.Hostname
 }
 
 // crashed blocks a live patch that took a machine down, before it takes down
