@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -93,23 +94,33 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	return h, true, nil
 }
 
-// count visits every machine, in memory.
-func (s *Server) count(ctx context.Context) *census {
-	c := &census{at: s.now(), herds: map[herd]int{}, protections: map[api.Protection]int{
-		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
-	}}
+// herds visits every machine, in memory, and counts those that stand alike. With
+// an error those are missing that could not be judged.
+func (s *Server) herds(ctx context.Context) (herds map[herd]int, failed error) {
+	herds = map[herd]int{}
 	j := s.judge()
-	var failed error
 	s.fleet.each(func(m *member) {
 		h, here, err := j.of(ctx, m)
 		switch {
 		case err != nil:
 			failed = err
 		case here:
-			c.herds[h]++
-			c.protections[h.word]++
+			herds[h]++
 		}
 	})
+	return herds, failed
+}
+
+// count counts the fleet.
+func (s *Server) count(ctx context.Context) *census {
+	c := &census{at: s.now(), protections: map[api.Protection]int{
+		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
+	}}
+	var failed error
+	c.herds, failed = s.herds(ctx)
+	for h, n := range c.herds {
+		c.protections[h.word] += n
+	}
 	if failed == nil {
 		c.tally, failed = s.tally(ctx, c.herds)
 	}
@@ -146,20 +157,11 @@ func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) 
 
 // exposureOf counts the machines of a policy as they are now; nil: there are none.
 func (s *Server) exposureOf(ctx context.Context, word string) (*api.Exposure, error) {
-	herds := map[herd]int{}
-	j := s.judge()
-	var failed error
-	s.fleet.each(func(m *member) {
-		h, here, err := j.of(ctx, m)
-		if err != nil {
-			failed = err
-		} else if here && h.at.policy == word {
-			herds[h]++
-		}
-	})
-	if failed != nil {
-		return nil, failed
+	herds, err := s.herds(ctx)
+	if err != nil {
+		return nil, err
 	}
+	maps.DeleteFunc(herds, func(h herd, _ int) bool { return h.at.policy != word })
 	t, err := s.tally(ctx, herds)
 	if err != nil {
 		return nil, err

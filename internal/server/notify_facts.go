@@ -42,47 +42,31 @@ func (s *Server) notifyFacts(ctx context.Context) notify.Facts {
 	return f
 }
 
-// machineFacts visits every machine once, and judges each situation once.
+// machineFacts are the machines as the census judges them.
 func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 	type place struct {
 		situation
 		group string
 	}
+	herds, err := s.herds(ctx)
+	if err != nil {
+		return err
+	}
 	groups, places := map[string]*notify.GroupFacts{}, map[place]int{}
-	now, interval, book := s.now(), s.interval.Load(), s.book.Load()
-	var failed error
-	s.fleet.each(func(m *member) {
-		st, tier, at := m.look(book)
-		if st.gone || failed != nil {
-			return
-		}
-		shelf, err := s.shelves.get(ctx, tier, st.buildID, at.policy)
-		if err != nil {
-			failed = err
-			return
-		}
-		m.mu.Lock()
-		name := m.group
-		m.mu.Unlock()
-		g := groups[name]
+	for h, n := range herds {
+		g := groups[h.group]
 		if g == nil {
-			g = &notify.GroupFacts{Group: name}
-			groups[name] = g
+			g = &notify.GroupFacts{Group: h.group}
+			groups[h.group] = g
 		}
-		g.Machines++
-		var word api.Protection
-		_, _, st.waiting = shelf.admitted(m.id)
-		word, at.should, _ = protection(st, shelf.index, now, interval)
-		switch word {
+		g.Machines += n
+		switch h.word {
 		case api.Silent:
-			g.Silent++
+			g.Silent += n
 		case api.Failing:
-			g.Failing++
+			g.Failing += n
 		}
-		places[place{at, name}]++
-	})
-	if failed != nil {
-		return failed
+		places[place{h.at, h.group}] += n
 	}
 	exploited := map[string]*notify.ExploitedFacts{}
 	for at, machines := range places {
