@@ -36,5 +36,6 @@ func people() []Entry {
 		{"TS8228", KindError, "the account can't be as you want it", "correct what is named"},
 		{"TS8229", KindError, "the request comes from a page of another site", "use the console at the address of this server"},
 		{"TS8230", KindError, "this is not how to approve that", "ask for what the action is of: a live patch and its tier, a tier whose key changes, or the root"},
+		{"TS8231", KindError, "live patches could reach the tier without a second person", "keep a tier before it, into which they are published, and none behind it; or have promotion need one person again, to which two agree: tsugictl approval actions"},
 	}
 }

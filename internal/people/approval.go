@@ -102,12 +102,23 @@ func (s *Service) SetApprovals(ctx context.Context, who Caller, actions []string
 		}
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		// No tier is made or removed meanwhile.
+		if err := tx.LockTUF(ctx); err != nil {
+			return err
+		}
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
 		set, err := approvalsSet(ctx, tx.Reader)
 		if err != nil {
 			return err
+		}
+		if slices.Contains(actions, ApprovePromote) && !slices.Contains(set, ApprovePromote) {
+			if tiers, err := tx.Tiers(ctx); err != nil {
+				return err
+			} else if !fronted(tiers) {
+				return code.New("TS8231", tiers[0].Name, "it is the first tier, and nothing is promoted to it")
+			}
 		}
 		if slices.ContainsFunc(set, func(a string) bool { return !slices.Contains(actions, a) }) {
 			if err := s.Approved(ctx, tx, who, FewerApprovals(actions), approval); err != nil {

@@ -37,6 +37,7 @@ type PublishRequest struct {
 	Policies  []string
 	Selection string // digest of the choice that it was built for; "": made by hand
 	Actor     string
+	Checks    []Check // of the tier that it comes into
 }
 
 // Publish takes a live patch in and gives it to a tier. Doing it again with
@@ -62,7 +63,7 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		if old.Digest != row.Digest {
 			return old, code.New("TS7702", row.ID, "the one that is there has the digest "+old.Digest[:12])
 		}
-		return s.promote(ctx, row.ID, q.Tier, q.Actor, true)
+		return s.promote(ctx, row.ID, q.Tier, q.Actor, true, q.Checks...)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return row, err
 	}
@@ -128,6 +129,9 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	err = s.change(ctx, func(j *job) error {
 		tier, err := j.tier(ctx, q.Tier, nil)
 		if err != nil {
+			return err
+		}
+		if err := j.check(ctx, tier, q.Checks); err != nil {
 			return err
 		}
 		policies, err := j.policiesFor(ctx, row, m, q.Policies)

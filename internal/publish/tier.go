@@ -15,15 +15,36 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
+// TiersCheck is asked in the transaction that makes or removes a tier, with the
+// tiers before and after that, and can refuse it.
+type TiersCheck func(ctx context.Context, tx *store.Tx, before, after []store.Tier) error
+
+func (j *job) checkTiers(ctx context.Context, before []store.Tier, all []TiersCheck) error {
+	after, err := j.tx.Tiers(ctx)
+	for _, c := range all {
+		if err == nil {
+			err = c(ctx, j.tx, before, after)
+		}
+	}
+	return err
+}
+
 // AddTier makes a tier at a rank (0: the last) with a key of its own.
-func (s *Service) AddTier(ctx context.Context, name string, rank int, actor string) error {
+func (s *Service) AddTier(ctx context.Context, name string, rank int, actor string, checks ...TiersCheck) error {
 	if !trust.TierName(name) {
 		return code.New("TS7715", name, "")
 	}
 	return s.change(ctx, func(j *job) error {
+		before, err := j.tx.Tiers(ctx)
+		if err != nil {
+			return err
+		}
 		if err := j.tx.CreateTier(ctx, name, rank); errors.Is(err, store.ErrConflict) {
 			return code.New("TS7716", name, "it is there already")
 		} else if err != nil {
+			return err
+		}
+		if err := j.checkTiers(ctx, before, checks); err != nil {
 			return err
 		}
 		k, err := s.newTierKey(ctx, j.tx, name)
@@ -67,13 +88,20 @@ func (j *job) blocksIn(ctx context.Context, tier string) error {
 }
 
 // DeleteTier removes a tier that nothing is in.
-func (s *Service) DeleteTier(ctx context.Context, name, actor string) error {
+func (s *Service) DeleteTier(ctx context.Context, name, actor string, checks ...TiersCheck) error {
 	return s.change(ctx, func(j *job) error {
+		before, err := j.tx.Tiers(ctx)
+		if err != nil {
+			return err
+		}
 		if err := j.tx.DeleteTier(ctx, name); errors.Is(err, store.ErrConflict) {
 			return code.New("TS7716", name, "").With(err)
 		} else if errors.Is(err, store.ErrNotFound) {
 			return code.New("TS7703", name, "")
 		} else if err != nil {
+			return err
+		}
+		if err := j.checkTiers(ctx, before, checks); err != nil {
 			return err
 		}
 		j.repo.RemoveTier(name)

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,23 +40,11 @@ func sha256Hex(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// stable is the tier by this name, or whichever is last: whoever makes a tier
-// behind it does not make it any less what most machines are in.
-const stable = "stable"
-
-func lastTier(ctx context.Context, r store.Reader, tier string) (bool, error) {
-	if tier == stable {
-		return true, nil
-	}
-	tiers, err := r.Tiers(ctx)
-	return err == nil && len(tiers) > 0 && tiers[len(tiers)-1].Name == tier, err
-}
-
 // promotionCheck asks for an approval where a live patch goes to the last tier.
 func (s *Server) promotionCheck(who operator, id, approval string) publish.Check {
 	return func(ctx context.Context, tx *store.Tx, tier string) error {
-		last, err := lastTier(ctx, tx.Reader, tier)
-		if err != nil || !last {
+		tiers, err := tx.Tiers(ctx)
+		if err != nil || !people.Guarded(tiers, tier) {
 			return err
 		}
 		return s.people.Approved(ctx, tx, who.caller, wantedPromotion(id, tier), approval)
@@ -69,25 +58,20 @@ func (s *Server) approvalCheck(who operator, w people.Wanted, approval string) p
 	}
 }
 
-// mayPublishInto refuses to publish past the first tier, who may not promote;
-// and into the last one where that needs a second person.
-func (s *Server) mayPublishInto(ctx context.Context, who operator, tier string) error {
-	tiers, err := s.store.Tiers(ctx)
-	if err != nil || tier == "" || len(tiers) == 0 || tiers[0].Name == tier {
+// mayPublishInto refuses to publish past the first tier, which "" is, who may
+// not promote; and into the last one where that needs a second person.
+func (s *Server) mayPublishInto(ctx context.Context, r store.Reader, who operator, tier string) error {
+	tiers, err := r.Tiers(ctx)
+	if err != nil || len(tiers) == 0 {
 		return err
 	}
-	if _, err := s.table.Decide(who.caller.Subject, "promote-livepatch"); err != nil {
-		return err
+	tier = cmp.Or(tier, tiers[0].Name)
+	if tiers[0].Name != tier {
+		if _, err := s.table.Decide(who.caller.Subject, "promote-livepatch"); err != nil {
+			return err
+		}
 	}
-	last, err := lastTier(ctx, s.store.Reader, tier)
-	if err != nil || !last {
-		return err
-	}
-	needed, err := s.people.NeedsApproval(ctx, people.ApprovePromote)
-	if err == nil && needed {
-		err = refuse("TS8222", tier, "promotion to it needs another person here: publish into an earlier tier, and promote")
-	}
-	return err
+	return people.Alone(ctx, r, tier)
 }
 
 // approvable is the operation that somebody who approves an action could do
@@ -143,8 +127,8 @@ func (s *Server) wanted(ctx context.Context, in api.AskApproval) (people.Wanted,
 		if err != nil {
 			return people.Wanted{}, err
 		}
-		last, err := lastTier(ctx, s.store.Reader, tier)
-		if err == nil && !last {
+		tiers, err := s.store.Tiers(ctx)
+		if err == nil && !people.Guarded(tiers, tier) {
 			return bad("tier " + tier + " is not the last: it needs nobody")
 		}
 		return wantedPromotion(p.ID, tier), err

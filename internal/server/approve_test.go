@@ -3,11 +3,18 @@
 package server
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/people"
+	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/store"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // TestTwoPersons: what the server is told to need a second person for happens
@@ -93,4 +100,93 @@ func TestPublishingPastTheFirstTierIsPromotion(t *testing.T) {
 	ann.do("PUT", "/v1/approvals/actions", api.ApprovalActions{Actions: []string{"promote-stable"}}, 200, nil)
 	status(ann, "stable", 3, 409)
 	status(ann, "beta", 3, 201)
+}
+
+// TestNoTierLetsOnePersonThrough: tiers can't be such that what takes two
+// people is done by publishing, or not asked for any more.
+func TestNoTierLetsOnePersonThrough(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ann := s.person("anna", api.Grant{Role: "admin"})
+	drop := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			ann.do("DELETE", "/v1/tiers/"+name, nil, 204, nil)
+		}
+	}
+	add := func(name, after string, status int) {
+		t.Helper()
+		if status == 201 {
+			ann.do("POST", "/v1/tiers", api.NewTier{Name: name, After: after}, status, nil)
+		} else {
+			ann.refused("POST", "/v1/tiers", api.NewTier{Name: name, After: after}, status, "TS8231")
+		}
+	}
+	two := api.ApprovalActions{Actions: []string{"promote-stable"}}
+	drop("beta", "candidate", "stable")
+	ann.refused("PUT", "/v1/approvals/actions", two, 409, "TS8231") // edge is all there is
+	add("stable", "", 201)                                          // before edge
+	ann.refused("PUT", "/v1/approvals/actions", two, 409, "TS8231")
+	drop("stable")
+	add("prod", "edge", 201)
+	ann.do("PUT", "/v1/approvals/actions", two, 200, nil)
+	ann.do("PUT", "/v1/approvals/actions", two, 200, nil)
+	add("later", "prod", 409) // prod would not be the last any more
+	add("stable", "", 409)    // it would be the first, and two people's by its name
+	ann.refused("DELETE", "/v1/tiers/edge", nil, 409, "TS8231")
+	ann.refused("DELETE", "/v1/tiers/prod", nil, 409, "TS8231")
+	add("beta", "edge", 201)
+	drop("edge")
+	add("stable", "prod", 409) // the same as later
+
+	// A server that was set so before it knew better publishes nothing there, by
+	// whoever's hand.
+	qt.Assert(t, qt.IsNil(s.pub.DeleteTier(t.Context(), "beta", "an older program")))
+	root := s.browser()
+	root.header.Set("Authorization", "Bearer "+s.secret)
+	for _, b := range []*browser{ann, root} {
+		for _, query := range []string{"", "?tier=prod"} {
+			kind, body := form(t, map[string][]byte{"artifact": artifact(t, 1)})
+			res, text := b.raw("POST", "/v1/livepatches"+query, kind, body)
+			qt.Check(t, qt.Equals(res.StatusCode, 409))
+			qt.Check(t, qt.StringContains(string(text), "TS8231"))
+		}
+	}
+	alone := func(ctx context.Context, tx *store.Tx, tier string) error { return people.Alone(ctx, tx.Reader, tier) }
+	_, err := s.pub.Publish(t.Context(), publish.PublishRequest{Artifact: artifact(t, 1), Actor: "job 1", Checks: []publish.Check{alone}})
+	qt.Check(t, qt.Equals(code.Of(err), "TS8231"))
+	_, err = s.db.LivePatch(t.Context(), trust.PatchID(target, 1))
+	qt.Check(t, qt.ErrorIs(err, store.ErrNotFound))
+}
+
+// TestTheLadderIsNoSecondPerson: neither to the last tier, nor to stable where
+// another is behind it; and a rollout brings in what two agreed to.
+func TestTheLadderIsNoSecondPerson(t *testing.T) {
+	t.Parallel()
+	s := calm(t, "")
+	ann, bob := s.person("anna", api.Grant{Role: "admin"}), s.person("bob", api.Grant{Role: "release-manager"})
+	ann.do("PUT", "/v1/approvals/actions", api.ApprovalActions{Actions: []string{"promote-stable"}}, 200, nil)
+	ann.do("POST", "/v1/tiers", api.NewTier{Name: "moon", After: "stable"}, 201, nil)
+	p := s.publishVersion(1)
+	_, err := s.admin.SetRolloutSettings(t.Context(), api.RolloutSettings{Ladder: api.RolloutLadder{Rungs: []api.RolloutRung{
+		{From: "edge", To: "stable", Auto: true, Soak: "1h"},
+	}}})
+	qt.Assert(t, qt.IsNil(err))
+	s.shift.Add(int64(3 * time.Hour))
+	s.look()
+	qt.Check(t, qt.DeepEquals(s.livePatchOf(p.ID).Tiers, []string{"edge"}))
+	on, err := s.admin.Promotions(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(on.Items, 1))
+	qt.Check(t, qt.StringContains(on.Items[0].Why, "two people"))
+
+	begin := api.NewRollout{LivePatch: p.ID, Tier: "stable"}
+	bob.refused("POST", "/v1/rollouts", begin, 409, "TS8222")
+	var asked api.Approval
+	bob.do("POST", "/v1/approvals", api.AskApproval{Action: "promote-stable", Object: p.ID, Tier: "stable"}, 201, &asked)
+	ann.do("POST", "/v1/approvals/"+asked.ID+"/give", nil, 200, nil)
+	ann.refused("POST", "/v1/rollouts?approval="+asked.ID, begin, 409, "TS8222") // bob asked for it
+	bob.do("POST", "/v1/rollouts?approval="+asked.ID, begin, 201, nil)
+	qt.Check(t, qt.DeepEquals(s.livePatchOf(p.ID).Tiers, []string{"edge", "stable"}))
+	qt.Check(t, qt.HasLen(s.rollouts.list(), 1)) // what was refused left nothing
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/api/client"
+	"github.com/tsugi-project/tsugi/internal/people"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
@@ -47,7 +48,7 @@ func (s *Server) fleetOperations(o *operations) {
 		})
 	quiet(o, op{id: "delete-tier", method: "DELETE", path: "/v1/tiers/{name}", summary: "Remove a tier that nothing is in", may: change},
 		func(ctx context.Context, who operator, in *tierInput) error {
-			return s.publish.DeleteTier(ctx, in.Name, who.name)
+			return s.publish.DeleteTier(ctx, in.Name, who.name, people.KeepGuard)
 		})
 
 	answer(o, op{id: "rotate-tier-key", method: "POST", path: "/v1/tiers/{name}/key", summary: "Give a tier a new key; everything of the tier is signed anew", may: change},
@@ -152,7 +153,7 @@ func (s *Server) createTier(ctx context.Context, who operator, in api.NewTier) (
 	if in.After != "" && rank == 1 {
 		return api.Tier{}, refuse("TS7605", "", fmt.Sprintf("no tier %q", in.After))
 	}
-	if err := s.publish.AddTier(ctx, in.Name, rank, who.name); err != nil {
+	if err := s.publish.AddTier(ctx, in.Name, rank, who.name, people.KeepGuard); err != nil {
 		return api.Tier{}, err
 	}
 	return api.Tier{Name: in.Name, Rank: rank}, nil

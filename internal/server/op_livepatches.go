@@ -150,12 +150,14 @@ func (s *Server) publishLivePatch(w http.ResponseWriter, r *http.Request, who op
 	if parts["artifact"] == nil {
 		return refuse("TS7601", "body.artifact", "this part is missing")
 	}
-	if err := s.mayPublishInto(r.Context(), who, r.URL.Query().Get("tier")); err != nil {
+	if err := s.mayPublishInto(r.Context(), s.store.Reader, who, r.URL.Query().Get("tier")); err != nil {
 		return err
 	}
 	p, err := s.publish.Publish(r.Context(), publish.PublishRequest{
 		Artifact: parts["artifact"], Proof: parts["proof"], Report: parts["report"], Tier: r.URL.Query().Get("tier"),
-		Policies: r.URL.Query()["policy"], Actor: who.name,
+		Policies: r.URL.Query()["policy"], Actor: who.name, Checks: []publish.Check{func(ctx context.Context, tx *store.Tx, tier string) error {
+			return s.mayPublishInto(ctx, tx.Reader, who, tier)
+		}},
 	})
 	s.kick()
 	if err != nil {

@@ -79,7 +79,7 @@ func statusOf(c code.Code) int {
 		return http.StatusBadGateway
 	case "TS7610":
 		return http.StatusServiceUnavailable
-	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909", "TS8102", "TS8103", "TS8106", "TS8107", "TS8214", "TS8215", "TS8222", "TS8225", "TS8227":
+	case "TS7611", "TS7502", "TS7503", "TS7702", "TS7705", "TS7707", "TS7716", "TS7903", "TS7906", "TS7909", "TS8102", "TS8103", "TS8106", "TS8107", "TS8214", "TS8215", "TS8222", "TS8225", "TS8227", "TS8231":
 		return http.StatusConflict
 	}
 	if strings.HasPrefix(string(c), "TS74") { // the store or the disk under it

@@ -27,8 +27,8 @@ type Publisher interface {
 	Block(ctx context.Context, id, reason string, recall bool, actor string) (store.LivePatch, error)
 	Unblock(ctx context.Context, id, actor string) (store.LivePatch, error)
 	AuthoriseRevert(ctx context.Context, target, tier, policy string, to int, reason, actor string) error
-	AddTier(ctx context.Context, name string, rank int, actor string) error
-	DeleteTier(ctx context.Context, name, actor string) error
+	AddTier(ctx context.Context, name string, rank int, actor string, checks ...publish.TiersCheck) error
+	DeleteTier(ctx context.Context, name, actor string, checks ...publish.TiersCheck) error
 	RotateTierKey(ctx context.Context, name, actor string, checks ...publish.Check) error
 
 	RootDigest(ctx context.Context) (string, error)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -38,7 +37,8 @@ func (s *Server) climb(ctx context.Context) error {
 		if !m.move.Promote {
 			continue
 		}
-		if _, err := s.publish.Promote(ctx, m.LivePatch, m.move.To, ladderActor); err != nil {
+		alone := func(ctx context.Context, tx *store.Tx, tier string) error { return people.Alone(ctx, tx.Reader, tier) }
+		if _, err := s.publish.Promote(ctx, m.LivePatch, m.move.To, ladderActor, alone); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s to tier %s: %w", m.LivePatch, m.move.To, err))
 			continue
 		}
@@ -68,6 +68,10 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 	if err != nil {
 		return nil, err
 	}
+	two, err := s.people.NeedsApproval(ctx, people.ApprovePromote)
+	if err != nil {
+		return nil, err
+	}
 	var out []promotion
 	for _, rung := range ladder.Rungs {
 		found, err := s.store.LivePatches(ctx, store.LivePatchFilter{Tier: rung.From, Limit: climbing})
@@ -83,12 +87,8 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 				return nil, err
 			}
 			m := ladder.Promote(c, s.now())
-			if m.Promote && rung.To == tiers[len(tiers)-1].Name {
-				if two, err := s.twoForStable(ctx); err != nil {
-					return nil, err
-				} else if two {
-					m.Promote, m.Missing, m.Why = false, max(m.Missing, 1), "it is ready, and waits for two people to promote it: that is asked for in the last tier"
-				}
+			if m.Promote && people.Guarded(tiers, rung.To) && two {
+				m.Promote, m.Missing, m.Why = false, max(m.Missing, 1), "it is ready, and waits for two people to promote it: that is asked for in the last tier"
 			}
 			out = append(out, promotion{api.Promotion{
 				LivePatch: p.ID, Tier: rung.From, To: m.To, Ready: m.Ready, Why: m.Why, Until: millis(m.Until), Missing: m.Missing,
@@ -96,16 +96,6 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 		}
 	}
 	return out, nil
-}
-
-// twoForStable reports whether two people have to agree to what comes to the
-// last tier.
-func (s *Server) twoForStable(ctx context.Context) (bool, error) {
-	set, err := s.store.Setting(ctx, people.SettingApprovals)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return slices.Contains(strings.Split(set, ","), people.ApprovePromote), err
 }
 
 // climbOf is what the ladder has to know of a live patch. found are those of its

@@ -67,6 +67,7 @@ func openService(ctx context.Context, c *config.Config, log *slog.Logger) (_ *se
 func (s *service) publishJob(ctx context.Context, p jobs.Publication) (string, error) {
 	made, err := s.publish.Publish(ctx, publish.PublishRequest{
 		Artifact: p.Artifact, Proof: p.Proof, Report: p.Report, Consoles: p.Consoles, Job: p.Job, Actor: p.Actor, Selection: p.Selection,
+		Checks: []publish.Check{func(ctx context.Context, tx *store.Tx, tier string) error { return people.Alone(ctx, tx.Reader, tier) }},
 	})
 	switch code.Of(err) {
 	case "TS7702", "TS7706": // the version is taken, or a higher one is there
