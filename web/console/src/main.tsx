@@ -4,7 +4,7 @@ import './app.css';
 import { localStorageColorSchemeManager, MantineProvider } from '@mantine/core';
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
 import { RouterProvider } from '@tanstack/react-router';
-import { StrictMode, useEffect, useRef, useSyncExternalStore } from 'react';
+import { StrictMode, useEffect, useSyncExternalStore } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Fault } from './api/client';
 import { listen } from './api/events';
@@ -51,15 +51,20 @@ async function boot() {
   }
 }
 
+// The next person sees nothing of this one. It is forgotten before React hears
+// of the change: later, what the next pages have begun to ask would be taken
+// from under them, and they would wait for ever.
+let epoch = session.epoch;
+session.subscribe(() => {
+  if (session.epoch === epoch) return;
+  if (epoch > 0) client.clear();
+  epoch = session.epoch;
+});
+
 function App() {
   const standing = useSyncExternalStore(session.subscribe, () => session.standing);
   const epoch = useSyncExternalStore(session.subscribe, () => session.epoch);
-  const before = useRef(epoch);
-  useEffect(() => {
-    if (before.current !== epoch && before.current > 0) client.clear(); // the next person sees nothing of this one
-    before.current = epoch;
-    return standing === 'in' ? listen(client) : undefined;
-  }, [standing, epoch]);
+  useEffect(() => (standing === 'in' ? listen(client) : undefined), [standing, epoch]);
   if (window.location.pathname === '/console/link') return <OneTimeLink />;
   if (standing === 'asking') return null;
   return standing === 'in' ? <RouterProvider router={router} /> : <Login />;

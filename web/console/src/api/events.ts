@@ -4,22 +4,21 @@ import type { Schemas } from './client';
 import { session } from './session';
 
 // What a change of a kind is seen in: the first words of the keys of queries.
-const seen: Record<string, readonly string[]> = {
-  machine: ['machines', 'machine', 'overview', 'reports', 'cves', 'cve', 'livepatch', 'tokens'],
-  livepatch: ['livepatches', 'livepatch', 'policies', 'policy', 'overview', 'machine', 'cves', 'cve', 'tiers', 'rollouts', 'promotions'],
-  tier: ['tiers', 'livepatch', 'overview', 'rollouts'],
+export const seen: Record<string, readonly string[]> = {
+  machine: ['machines', 'machine', 'overview', 'reports', 'cves', 'livepatch', 'tokens'],
+  livepatch: ['livepatches', 'livepatch', 'policies', 'policy', 'overview', 'machine', 'cves', 'tiers', 'targets', 'rollouts', 'promotions'],
+  tier: ['tiers', 'livepatch', 'overview', 'rollouts', 'rollout-settings'],
   job: ['jobs', 'job', 'overview', 'policies', 'policy'],
-  policy: ['policies', 'policy', 'updates', 'overview', 'machine', 'cves', 'cve', 'preview'],
+  policy: ['policies', 'policy', 'updates', 'overview', 'machine', 'cves', 'targets', 'preview'],
   rollout: ['rollouts', 'rollout', 'overview', 'machine', 'livepatch', 'promotions'],
   window: ['targets'],
-  setting: ['settings', 'approval-actions', 'rollout-settings', 'channels'],
-  tuf: ['trust', 'health', 'system'],
+  setting: ['settings', 'approval-actions', 'rollout-settings', 'promotions', 'channels', 'notifications'],
+  tuf: ['trust', 'system'],
   token: ['tokens'],
-  operator: ['operators', 'keys', 'own-keys', 'whoami'],
-  user: ['users', 'user', 'account', 'whoami', 'sessions', 'own-sessions', 'passkeys'],
+  operator: ['keys', 'own-keys', 'whoami'],
+  user: ['users', 'user', 'account', 'whoami', 'sessions', 'own-sessions', 'passkeys', 'own-keys', 'keys'],
   approval: ['approvals', 'overview'],
-  channel: ['channels', 'notifications'],
-  notification: ['channels', 'notifications'],
+  channel: ['channels', 'notifications', 'deliveries'], // a delivery, too
 };
 
 // Where a change of one machine, live patch, job or policy is seen only in its

@@ -133,12 +133,6 @@ export const tokens = queryOptions({
   refetchInterval: seldom,
 });
 
-export const operators = queryOptions({
-  queryKey: ['operators'],
-  queryFn: ({ signal }) => ask(api.GET('/v1/operators', { signal })),
-  refetchInterval: seldom,
-});
-
 export const audit = (query: { after?: string; limit?: number }) =>
   queryOptions({
     queryKey: ['audit', clean(query)],
