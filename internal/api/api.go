@@ -24,6 +24,9 @@ const (
 const (
 	// IdempotencyKey makes a repeated POST harmless.
 	IdempotencyKey = "Idempotency-Key"
+	// BackgroundHeader marks what a page that is open asks by itself, with
+	// nobody at it: such a request does not keep a session from ending.
+	BackgroundHeader = "Tsugi-Background"
 )
 
 // Error is the body of every answer that is not a success: problem+json.

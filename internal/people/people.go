@@ -149,6 +149,9 @@ func DeriveKey(secret []byte) ([]byte, error) {
 type From struct {
 	Address netip.Addr
 	Agent   string // what the browser says it is
+	// Background says that nobody did anything: a page that is open asks by
+	// itself. It keeps no session alive.
+	Background bool
 }
 
 func (f From) agent() string { return f.Agent[:min(len(f.Agent), 300)] }

@@ -106,6 +106,22 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	qt.Check(t, qt.HasLen(all, 0))
 }
 
+func TestAPageThatIsLeftOpenKeepsNoSessionAlive(t *testing.T) {
+	t.Parallel()
+	w := local(t)
+	_, secret := w.person("away", viewer())
+	alone := here()
+	alone.Background = true
+	for range 11 {
+		w.clock.pass(time.Hour)
+		_, err := w.BySession(w.ctx(), secret, alone)
+		qt.Assert(t, qt.IsNil(err))
+	}
+	w.clock.pass(time.Hour)
+	_, err := w.BySession(w.ctx(), secret, alone)
+	w.refused(err, "TS8201")
+}
+
 func TestFreshnessIsProvenAgain(t *testing.T) {
 	t.Parallel()
 	w := local(t)

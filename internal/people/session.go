@@ -75,7 +75,7 @@ func (s *Service) BySession(ctx context.Context, secret string, from From) (Call
 	if u.Disabled != 0 {
 		return Caller{}, code.New("TS8201", "", "the account is disabled")
 	}
-	if now.UnixMilli()-e.LastUsed >= touchEvery.Milliseconds() {
+	if !from.Background && now.UnixMilli()-e.LastUsed >= touchEvery.Milliseconds() {
 		err := s.store.Update(ctx, func(tx *store.Tx) error {
 			if err := tx.UseSession(ctx, e.ID, from.Address.String()); err != nil {
 				return err

@@ -74,7 +74,7 @@ func (s *Server) subject(r *http.Request, from people.From) (people.Caller, erro
 // operator finds who a request comes from, and whether they may do what it
 // asks. What anybody may, a stranger does.
 func (s *Server) operator(r *http.Request, id string) (operator, error) {
-	from := people.From{Address: s.clientAddr(r), Agent: r.UserAgent()}
+	from := people.From{Address: s.clientAddr(r), Agent: r.UserAgent(), Background: r.Header.Get(api.BackgroundHeader) != "" || id == "events"}
 	if line, ok := s.table.Operation(id); ok && line.Caller == authz.Anybody {
 		if s.strangers.exhausted(from.Address, s.now()) {
 			return operator{}, tooMany("too many sign-ins from here that failed")

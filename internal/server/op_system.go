@@ -187,7 +187,7 @@ func (s *Server) checkWorkers(ctx context.Context, c *checks, now time.Time) {
 	if r.Oldest > 0 {
 		waits = now.Sub(time.UnixMilli(r.Oldest))
 	}
-	c.add("workers", grade(waits, longQueue, 24*longQueue), fmt.Sprintf("%d jobs run, %d wait", len(running), r.Queued))
+	c.add("workers", grade(waits, longQueue, 24*longQueue), fmt.Sprintf("builds under way: %d, waiting: %d", len(running), r.Queued))
 }
 
 // resident is the memory that this process has, where the system tells.

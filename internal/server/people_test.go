@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -132,6 +133,19 @@ func (s *site) person(name string, grants ...api.Grant) *browser {
 	b.do("POST", "/v1/links/redeem", api.RedeemLink{Secret: secretOf(made.Link), Password: goodPassword}, 200, nil)
 	qt.Assert(s.t, qt.IsNotNil(b.cookie))
 	return b
+}
+
+func TestWhatAPageAsksByItselfIsNoUseOfASession(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	viewer := api.Grant{Role: "viewer"}
+	away, here := s.person("away", viewer), s.person("here", viewer)
+	away.header.Set(api.BackgroundHeader, "1")
+	for range 2 {
+		s.shift.Add(int64(7 * time.Hour))
+		here.do("GET", "/v1/account", nil, 200, nil)
+	}
+	away.refused("GET", "/v1/account", nil, 401, "TS8201")
 }
 
 func TestAPersonComesInByALinkAndSignsInAndOut(t *testing.T) {

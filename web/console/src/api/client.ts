@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import createClient from 'openapi-fetch';
+import { backgroundHeader, unattended } from './attention';
 import type { components, paths } from './schema';
 import { session } from './session';
 
@@ -16,6 +17,7 @@ api.use({
   onRequest({ request, id }) {
     epochs.set(id, session.epoch);
     if (session.credential !== '' && !request.headers.has('Authorization')) request.headers.set('Authorization', `Bearer ${session.credential}`);
+    if (unattended()) request.headers.set(backgroundHeader, '1');
     return request;
   },
   async onResponse({ response, id }) {

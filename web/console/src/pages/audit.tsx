@@ -12,14 +12,15 @@ import { Pager, Table, usePages } from '../ui/table';
 import { Mono, Time } from '../ui/words';
 
 const here = getRouteApi('/audit');
+const isId = /^[0-9a-f-]{36}$/;
 
 // Actor is a person's name, the server, or a machine.
 function Actor({ of }: { of: string }) {
   const machine = /^machine:([0-9a-f-]{36})$/.exec(of)?.[1];
   if (!machine) return <>{of}</>;
   return (
-    <Link to="/machines/$id" params={{ id: machine }} className="link" preload={false}>
-      {of}
+    <Link to="/machines/$id" params={{ id: machine }} className="link nowrap" preload={false} title={of}>
+      {`machine:…${machine.slice(-12)}`}
     </Link>
   );
 }
@@ -80,7 +81,7 @@ export function Audit() {
                   { name: t.audit.time, cell: (a) => <time className="nowrap" dateTime={new Date(a.time).toISOString()}>{dateTime(a.time)}</time> },
                   { name: t.audit.actor, cell: (a) => <Actor of={a.actor} /> },
                   { name: t.audit.action, cell: (a) => <Mono>{a.action}</Mono> },
-                  { name: t.audit.object, cell: (a) => <span className="wrap">{a.object}</span> },
+                  { name: t.audit.object, cell: (a) => <span className={isId.test(a.object) ? 'id' : 'wrap object'}>{a.object}</span> },
                   { name: t.audit.detail, cell: (a) => <span className="wrap" lang="en">{a.detail || '–'}</span> },
                 ]}
               />

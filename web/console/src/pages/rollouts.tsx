@@ -78,6 +78,11 @@ export function RolloutTable({ rows, stale }: { rows: readonly Schemas['Rollout'
               <div className="dim">
                 <Time at={r.since} />
               </div>
+              {r.phase === 'halted' && r.reason && (
+                <div className="clamp why-halted" lang="en">
+                  {r.reason}
+                </div>
+              )}
             </>
           ),
         },

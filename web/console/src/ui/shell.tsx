@@ -15,7 +15,7 @@ import { whoami } from '../api/queries';
 import { session } from '../api/session';
 import { useT, type Dict } from '../i18n';
 import type { Permission } from './act';
-import { Look } from './look';
+import { OwnLook } from './look';
 import { say } from './toast';
 
 const Search = lazy(async () => ({ default: (await import('./search')).Search }));
@@ -151,7 +151,7 @@ export function Shell({ children }: { children: ReactNode }) {
         <AppShell.Section>
           <Divider my="xs" />
           <Stack gap="xs">
-            <Look />
+            <OwnLook />
             {who && (
               <Group hiddenFrom="sm" gap="xs" justify="space-between" wrap="nowrap">
                 <Link to="/account" className="account">

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { many } from './many';
 
 export const machines = {
   machines: {
@@ -14,7 +15,7 @@ export const machines = {
     noneFit: 'No machine fits these filters',
     noMore: 'There are no more machines',
     csv: 'CSV',
-    csvGoing: (n: number) => `${n} machines read`,
+    csvGoing: (n: number) => `${many(n, 'machine', 'machines')} read`,
   },
   views: {
     title: 'Saved views',

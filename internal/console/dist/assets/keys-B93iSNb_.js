@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-B5JAK1d0.js";

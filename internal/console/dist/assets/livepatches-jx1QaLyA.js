@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-BIe0-YV7.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-D8PrWj-8.js";
