@@ -116,6 +116,10 @@ func TestAPersonOfAGroupReachesNothingOfOthers(t *testing.T) {
 	var o api.Overview
 	b.do("GET", "/v1/overview", nil, 200, &o)
 	qt.Check(t, qt.Equals(o.Machines, 1))
+	var kernels api.List[api.TargetInfo]
+	b.do("GET", "/v1/targets", nil, 200, &kernels)
+	qt.Assert(t, qt.HasLen(kernels.Items, 1))
+	qt.Check(t, qt.Equals(kernels.Items[0].Machines, 1))
 	b.do("POST", "/v1/tokens", api.NewToken{Name: "x", Tier: "edge", Group: "web"}, 201, nil)
 	b.do("DELETE", "/v1/machines/"+ids["web"], nil, 204, nil)
 

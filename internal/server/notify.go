@@ -358,43 +358,57 @@ func (s *Server) watchOnce(ctx context.Context) {
 	}
 }
 
-// Take is the outbox of the courier.
+// Take is the outbox of the courier. What can't be read is left where it is, and
+// keeps nothing else from being delivered.
 func (t *teller) Take(ctx context.Context, now time.Time, lease time.Duration, most int) ([]courier.Job, error) {
 	rows, err := t.store.TakeDeliveries(ctx, now.UnixMilli(), now.Add(lease).UnixMilli(), most)
 	if err != nil {
 		return nil, err
 	}
 	var out []courier.Job
-	channels := map[string]notify.Channel{}
+	channels := map[string]*notify.Channel{} // nil: none that a delivery can go by
 	for _, row := range rows {
-		c, ok := channels[row.Channel]
-		if !ok {
-			found, err := t.store.Channel(ctx, row.Channel)
-			if errors.Is(err, store.ErrNotFound) {
-				continue // and its deliveries are gone with it
-			} else if err != nil {
+		c, known := channels[row.Channel]
+		if !known {
+			if c, err = t.channelFor(ctx, row.Channel); err != nil {
 				return nil, err
 			}
-			opened, sealed, err := t.open(found)
-			if err != nil {
-				return nil, err
-			}
-			if sealed != nil {
-				t.log.Error("webhook can't be signed", "channel", found.Name, "err", sealed)
-			}
-			c = opened.channel
 			channels[row.Channel] = c
+		}
+		if c == nil {
+			continue
 		}
 		d := notify.Delivery{
 			ID: row.ID, Channel: row.Channel, To: row.To, Stage: notify.Stage(row.Stage), Attempt: row.Attempt,
 			Made: time.UnixMilli(row.Made), Next: time.UnixMilli(row.Next),
 		}
 		if err := json.Unmarshal([]byte(row.Message), &d.Message); err != nil {
-			return nil, fmt.Errorf("delivery %s: %w", row.ID, err)
+			t.log.Error("notification can't be read", "delivery", row.ID, "err", err)
+			continue
 		}
-		out = append(out, courier.Job{Channel: c, Delivery: d})
+		out = append(out, courier.Job{Channel: *c, Delivery: d})
 	}
 	return out, nil
+}
+
+// channelFor is a channel that messages go by; nil: it is gone, and its
+// deliveries with it, or it can't be read.
+func (t *teller) channelFor(ctx context.Context, id string) (*notify.Channel, error) {
+	found, err := t.store.Channel(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	opened, sealed, err := t.open(found)
+	if err != nil {
+		t.log.Error("channel can't be read", "channel", found.Name, "err", err)
+		return nil, nil
+	}
+	if sealed != nil {
+		t.log.Error("webhook can't be signed", "channel", found.Name, "err", sealed)
+	}
+	return &opened.channel, nil
 }
 
 // Put is the outbox of the courier.

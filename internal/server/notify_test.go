@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -219,6 +220,42 @@ func TestWhatHappensIsToldOnce(t *testing.T) {
 	for _, m := range r.got {
 		qt.Check(t, qt.IsTrue(strings.HasPrefix(m.Data.Link, s.web.URL+"/console/")), qt.Commentf("%s", m.Data.Link))
 	}
+}
+
+// TestAChannelThatCantBeReadKeepsNoOtherFromItsMessages: nor does a message.
+func TestAChannelThatCantBeReadKeepsNoOtherFromItsMessages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tells(t))
+	r := newReceiver(t)
+	broken, good := r.channel(s, api.ChannelSettings{Name: "broken"}), r.channel(s, api.ChannelSettings{Name: "good"})
+	qt.Assert(t, qt.IsNil(s.db.Update(t.Context(), func(tx *store.Tx) error {
+		row, err := tx.Channel(t.Context(), broken.ID)
+		if err != nil {
+			return err
+		}
+		row.Body = "{"
+		if err := tx.ChangeChannel(t.Context(), row); err != nil {
+			return err
+		}
+		for i, of := range []string{broken.ID, good.ID, good.ID} {
+			text := `{"kind":"test","text":"t"}`
+			if i == 1 {
+				text = "["
+			}
+			now := s.clock().UnixMilli() + int64(i)
+			if _, err := tx.AddDelivery(t.Context(), store.Delivery{
+				ID: fmt.Sprint("d", i), Channel: of, To: r.URL, Subject: "s", Message: text, Made: now, Next: now,
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})))
+	s.teller.courier.Kick()
+	eventually(t, "the third is delivered", func() bool {
+		d, err := s.db.Delivery(t.Context(), "d2")
+		return err == nil && d.Attempt > 0
+	})
 }
 
 func TestTwoServersTellOnce(t *testing.T) {

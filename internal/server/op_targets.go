@@ -35,8 +35,8 @@ type historyInput struct {
 
 func (s *Server) targetOperations(o *operations) {
 	answer(o, op{id: "list-targets", method: "GET", path: "/v1/targets", summary: "The kernels that machines run or that anything is there for, with their coverage windows", may: look, scoped: true},
-		func(ctx context.Context, _ operator, _ *none) (api.List[api.TargetInfo], error) {
-			return s.targets(ctx, nil)
+		func(ctx context.Context, who operator, _ *none) (api.List[api.TargetInfo], error) {
+			return s.targets(ctx, who.limit())
 		})
 	answer(o, op{id: "set-window", method: "PUT", path: "/v1/targets/{target}/window", summary: "Say how long live patches are made for a target", may: change},
 		func(ctx context.Context, who operator, in *windowInput) (api.TargetInfo, error) {
