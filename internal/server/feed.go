@@ -120,7 +120,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 	}
 	if all {
 		s.forget()
-		s.wakeAll(ctx)
+		s.wakeSoon()
 	}
 	return nil
 }
@@ -183,6 +183,21 @@ func (s *Server) servedTimestamp(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("timestamp.json: %w", err)
 	}
 	return t.Signed.Version, nil
+}
+
+// wakeSoon has every waiter woken. It takes a while, and the feed is read on.
+func (s *Server) wakeSoon() { poke(s.waking) }
+
+// keepWaking wakes waiters until the context ends.
+func (s *Server) keepWaking(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.waking:
+			s.wakeAll(ctx)
+		}
+	}
 }
 
 // wakeAll wakes every waiter, not all at once.

@@ -99,13 +99,14 @@ func (s *Server) newRollout(ctx context.Context, actor, patch, tier string, in *
 	if err != nil {
 		return nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // it is there now: who goes away leaves nothing half done
 	if _, err := s.takeRollout(ctx, row); err != nil {
 		return nil, err
 	}
 	r := s.rollouts.byID(id)
 	if !published {
 		if _, err := s.publish.Promote(ctx, patch, tier, actor); err != nil {
-			return nil, errors.Join(err, s.act(context.WithoutCancel(ctx), r, rollout.Action{
+			return nil, errors.Join(err, s.act(ctx, r, rollout.Action{
 				Verb: rollout.Abort, By: actor, Reason: "the live patch could not be brought into the tier: " + err.Error(),
 			}))
 		}
@@ -155,6 +156,7 @@ func (s *Server) act(ctx context.Context, r *moving, a rollout.Action, checks ..
 }
 
 func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action, checks []rolloutCheck) error {
+	defer r.keep()()
 	if r.rests() { // its machines are needed again
 		if err := s.readMachines(ctx, r); err != nil {
 			return err

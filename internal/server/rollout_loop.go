@@ -4,19 +4,14 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/rollout"
 	"github.com/tsugi-project/tsugi/internal/store"
-	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 const (
@@ -26,7 +21,7 @@ const (
 	// long a server that is not heard of any more keeps the others waiting.
 	rolloutInterval = 5 * time.Second
 	leaseTime       = 15 * time.Second
-	// broken is how long nobody may have had the lease until that counts as a
+	// leaseBroken is how long nobody may have had the lease until that counts as a
 	// time in which machines were not heard.
 	leaseBroken = 30 * time.Second
 	// maxStep is how many machines one transaction changes: other writes wait no
@@ -191,7 +186,7 @@ func (s *Server) moveOn(ctx context.Context, r *moving) error {
 	head, row := r.head()
 	now := s.now()
 	if head.Phase.Over() && now.Sub(head.Since) > watchTime(&r.plan) {
-		r.rest()
+		s.rest(r)
 		return nil
 	}
 	sc, err := s.scopeOf(ctx, r.patch, r.tier)
@@ -270,192 +265,3 @@ func (s *Server) recall(ctx context.Context, r *moving, why string) error {
 
 // rolloutActor is the name of rollouts in logs.
 const rolloutActor = "rollout"
-
-// rest forgets the machines of a rollout that is done for good.
-func (r *moving) rest() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state.Phase == rollout.Done && r.state.Records != nil {
-		r.state.Records = nil
-	}
-	r.sightings = sightings{}
-}
-
-// commit stores a step and what it changes, in parts that are each a step of
-// their own, before memory and machines learn of it.
-func (s *Server) commit(ctx context.Context, r *moving, st rollout.Step, now time.Time) error {
-	for first := true; first || len(st.Machines) > 0; first = false {
-		part := st
-		part.Machines = st.Machines[:min(len(st.Machines), maxStep)]
-		st.Machines = st.Machines[len(part.Machines):]
-		line := store.RolloutStep{
-			What: string(part.What), Wave: part.Wave + 1, Machines: len(part.Machines), Failure: string(part.Failure), Why: part.Why, Actor: rolloutActor,
-		}
-		err := s.write(ctx, r, &line, func(head *rollout.State, records map[string]*rollout.Record) map[string]*rollout.Record {
-			head.Records = map[string]*rollout.Record{}
-			for _, m := range part.Machines {
-				if rec := records[m.Machine]; rec != nil {
-					c := *rec
-					head.Records[m.Machine] = &c
-				}
-			}
-			head.Take(part, now)
-			return head.Records
-		}, nil)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// changer makes of a rollout what it shall be: see write.
-type changer func(head *rollout.State, records map[string]*rollout.Record) map[string]*rollout.Record
-
-// write stores what change makes of a rollout, under the revision that it was
-// made from, and then lets memory and machines have it. change returns the
-// machines that it changes, as copies; refused, if it is not nil, is asked then
-// whether there is anything to store. checks are asked with what is stored.
-func (s *Server) write(ctx context.Context, r *moving, line *store.RolloutStep, change changer, refused func() error, checks ...rolloutCheck) error {
-	r.mu.RLock()
-	head, row := *r.state, r.row
-	head.Approvals = slices.Clone(head.Approvals)
-	before := head.Phase
-	changed := change(&head, r.state.Records)
-	r.mu.RUnlock()
-	if refused != nil {
-		if err := refused(); err != nil {
-			return err
-		}
-	}
-	head.Records = nil
-	b, err := json.Marshal(head)
-	if err != nil {
-		return err
-	}
-	row.State, row.Phase = b, string(head.Phase)
-	if head.Phase != before || row.Summary == nil {
-		row.Summary = s.summary(ctx, r)
-	}
-	rows := make([]store.RolloutMachine, 0, len(changed))
-	for _, id := range slices.Sorted(maps.Keys(changed)) {
-		rec := changed[id]
-		b, err := json.Marshal(rec)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, store.RolloutMachine{Machine: id, Status: string(rec.Status), Wave: rec.Wave, Body: b})
-	}
-	base := row
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		if row, err = tx.SaveRollout(ctx, base, rows, []store.RolloutStep{*line}); err != nil {
-			return err
-		}
-		for _, check := range checks {
-			if err := check(ctx, tx, &head, row); err != nil {
-				return err
-			}
-		}
-		if !told(line) {
-			return nil
-		}
-		return tx.Audit(ctx, store.AuditEntry{
-			Actor: line.Actor, Action: "rollout." + line.What, Object: r.id, Detail: fmt.Sprintf("%s in tier %s: %s", r.patch, r.tier, line.Why),
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if line.Actor == rolloutActor {
-		s.metrics.rolloutSteps.WithLabelValues(line.What).Inc()
-	}
-	moved := r.take(row, head, changed)
-	if head.Phase != before {
-		s.log.Info("rollout", "rollout", r.id, "patch", r.patch, "tier", r.tier, "phase", string(head.Phase), "why", head.Reason)
-	}
-	if head.Phase == rollout.Done && before != rollout.Done {
-		go s.wakeAll(context.WithoutCancel(ctx))
-	}
-	for _, id := range moved {
-		s.waiters.wake(id)
-	}
-	return nil
-}
-
-// told reports whether a line is one for the audit log: what was decided, and
-// not what was seen of machines or follows from a decision that is there.
-func told(line *store.RolloutStep) bool {
-	switch rollout.What(line.What) {
-	case rollout.Offer, rollout.Withdraw, rollout.MarkLate, rollout.MarkLeft, rollout.MarkOn, rollout.MarkBack, rollout.MarkWell:
-		return false
-	}
-	return true
-}
-
-// adopt begins rollouts of what came to tiers that get live patches by rollouts
-// alone: of the newest that a policy's machines could have.
-func (s *Server) adopt(ctx context.Context) error {
-	set := s.rolling.settings.Load()
-	if set == nil {
-		return nil
-	}
-	var failed error
-	for _, tier := range slices.Sorted(maps.Keys(set.Tiers)) {
-		if !set.Tiers[tier].Only {
-			continue
-		}
-		pubs, err := s.store.Publications(ctx, "", tier)
-		if err != nil {
-			return err
-		}
-		kernels := map[string]bool{}
-		for _, p := range pubs {
-			if !set.only(tier, p.LivePatch) || s.rollouts.of(p.LivePatch, tier) != nil {
-				continue
-			}
-			lp, err := s.store.LivePatch(ctx, p.LivePatch)
-			if err != nil {
-				return err
-			}
-			kernels[lp.BuildID] = true
-		}
-		for buildID := range kernels {
-			failed = errors.Join(failed, s.adoptNewest(ctx, tier, buildID, set.Tiers[tier].Plan))
-		}
-	}
-	return failed
-}
-
-func (s *Server) adoptNewest(ctx context.Context, tier, buildID string, plan *api.RolloutPlan) error {
-	words, err := s.policyWords(ctx, tier, buildID)
-	if err != nil {
-		return err
-	}
-	for _, word := range words {
-		shelf, err := s.shelves.get(ctx, tier, buildID, word)
-		if err != nil {
-			return err
-		}
-		if len(shelf.ids) == 0 {
-			continue
-		}
-		last := len(shelf.ids) - 1
-		if shelf.gates == nil || shelf.gates[last] == nil || shelf.gates[last].rollout != nil || s.rollouts.of(shelf.ids[last], tier) != nil {
-			continue
-		}
-		if _, err := s.newRollout(ctx, rolloutActor, shelf.ids[last], tier, plan); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// policyWords are the policies, by word, that have anything in a tier for a
-// kernel.
-func (s *Server) policyWords(ctx context.Context, tier, buildID string) ([]string, error) {
-	names, err := s.store.PoliciesIn(ctx, tier, buildID)
-	for i, name := range names {
-		names[i] = trust.PolicyWord(name)
-	}
-	return names, err
-}

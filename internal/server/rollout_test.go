@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,7 +16,9 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/api/client"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/rollout"
+	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 )
 
@@ -212,6 +215,74 @@ func waves(t *testing.T, s *site) {
 	qt.Check(t, qt.Equals(late.with(), 1))
 	_, err = s.admin.CreateRollout(t.Context(), api.NewRollout{LivePatch: p.ID, Tier: "beta"})
 	refused(t, err, http.StatusConflict, "TS8107")
+
+	// Long after it is shown as it ended, and its machines need no memory,
+	// unless somebody works with them.
+	s.shift.Add(int64(3 * time.Hour))
+	s.look()
+	rec := s.rollouts.byID(r.ID)
+	qt.Assert(t, qt.IsTrue(rec.rests()))
+	now = s.stands(r.ID)
+	qt.Check(t, qt.Equals(now.Health.Well, 20))
+	for _, w := range now.Waves {
+		qt.Check(t, qt.Equals(w.State, "over"), qt.Commentf("wave %d", w.Wave))
+	}
+	release := rec.keep()
+	qt.Assert(t, qt.IsNil(s.readMachines(t.Context(), rec)))
+	s.look()
+	qt.Check(t, qt.IsFalse(rec.rests()))
+	release()
+	s.look()
+	qt.Check(t, qt.IsTrue(rec.rests()))
+}
+
+// TestAMachineThatWaitsAtAnotherServerHearsThatARolloutIsDone: it may have the
+// live patch from then on, and no line of the rollout names it.
+func TestAMachineThatWaitsAtAnotherServerHearsThatARolloutIsDone(t *testing.T) {
+	t.Parallel()
+	s := calm(t, "")
+	h := newPool(s, 1, "beta").hosts[0]
+	_, r := s.begin(&api.RolloutPlan{Start: s.clock().Add(time.Hour).Format(time.RFC3339)})
+	qt.Assert(t, qt.IsNil(s.catchUp(t.Context())))
+	h.checkIn(t)
+	first := s.Server
+	done := make(chan bool)
+	go func() {
+		changed, err := h.Wait(t.Context(), h.etag, time.Minute)
+		qt.Check(t, qt.IsNil(err))
+		done <- changed
+	}()
+	eventually(t, "it waits", func() bool { return first.waiters.number() == 1 })
+	s.start(func(o *Options) { o.RolloutInterval = -1 })
+	begun := time.Now()
+	qt.Assert(t, qt.IsNil(s.commit(t.Context(), s.rollouts.byID(r.ID), rollout.Step{What: rollout.Finish, Why: "all have it"}, s.clock())))
+	qt.Check(t, qt.IsTrue(<-done))
+	qt.Check(t, qt.IsTrue(time.Since(begun) < 40*time.Second))
+}
+
+// leaving is a publisher whose caller goes away as it begins.
+type leaving struct {
+	Publisher
+	leave func()
+}
+
+func (l *leaving) Promote(ctx context.Context, id, tier, actor string, checks ...publish.Check) (store.LivePatch, error) {
+	l.leave()
+	return l.Publisher.Promote(ctx, id, tier, actor, checks...)
+}
+
+// TestARolloutIsMadeWholeWhoeverGoesAway: what was stored is carried on.
+func TestARolloutIsMadeWholeWhoeverGoesAway(t *testing.T) {
+	t.Parallel()
+	ctx, leave := context.WithCancel(t.Context())
+	s := newSite(t, func(o *Options) {
+		o.RolloutInterval, o.Publish = -1, &leaving{o.Publish, leave}
+	})
+	p := s.publishVersion(1)
+	r, err := s.newRollout(ctx, "ann", p.ID, "beta", nil)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(r.phase(), rollout.Pending))
+	qt.Check(t, qt.DeepEquals(s.livePatchOf(p.ID).Tiers, []string{"edge", "beta"}))
 }
 
 func (s *site) livePatchOf(id string) *api.LivePatch {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -54,13 +55,22 @@ func (s *Server) rolloutStanding(ctx context.Context, r *moving) (*standingOf, e
 	return st, nil
 }
 
-// summary is that for the store; nil if it can't be had.
-func (s *Server) summary(ctx context.Context, r *moving) []byte {
-	st, err := s.rolloutStanding(ctx, r)
+// summary is how it will stand, for the store, with what is about to be stored;
+// nil if that can't be had.
+func (s *Server) summary(ctx context.Context, r *moving, head rollout.State, changed map[string]*rollout.Record) []byte {
+	sc, err := s.scopeOf(ctx, r.patch, r.tier)
 	if err != nil {
 		return nil
 	}
-	b, err := json.Marshal(st)
+	r.mu.RLock()
+	head.Records = maps.Clone(r.state.Records)
+	r.mu.RUnlock()
+	if head.Records == nil {
+		head.Records = map[string]*rollout.Record{}
+	}
+	maps.Copy(head.Records, changed)
+	now := s.now()
+	b, err := json.Marshal(standingFrom(&r.plan, &head, s.rolloutFacts(sc, &head, &sightings{}, now, nil), now))
 	if err != nil {
 		return nil
 	}

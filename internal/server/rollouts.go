@@ -26,6 +26,7 @@ type moving struct {
 	mu    sync.RWMutex
 	row   store.Rollout
 	state *rollout.State
+	wants int // who needs its machines in memory now
 
 	sightings sightings // of the loop alone
 
@@ -69,6 +70,30 @@ func (r *moving) rests() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.state == nil || r.state.Records == nil
+}
+
+// rest forgets the machines of a rollout that is done for good. Who reads it
+// from the store counts on those that are there.
+func (s *Server) rest(r *moving) {
+	s.rollouts.reading.Lock()
+	defer s.rollouts.reading.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sightings = sightings{}
+	if r.state.Phase == rollout.Done && r.wants == 0 {
+		r.state.Records = nil
+	}
+}
+
+// keep holds the machines of a rollout in memory until the function is called.
+func (r *moving) keep() (release func()) {
+	add := func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.wants += n
+	}
+	add(1)
+	return func() { add(-1) }
 }
 
 // take makes memory what the store has by now: the head, and the machines that
@@ -246,7 +271,7 @@ func readRecord(m store.RolloutMachine) (*rollout.Record, error) {
 }
 
 // refreshRollout reads a rollout anew, and wakes the machines that it is news
-// for.
+// for: all of them, if it is done now.
 func (s *Server) refreshRollout(ctx context.Context, id string) error {
 	row, err := s.store.Rollout(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -255,9 +280,17 @@ func (s *Server) refreshRollout(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	done := func() bool {
+		r := s.rollouts.byID(id)
+		return r != nil && r.phase() == rollout.Done
+	}
+	was := done()
 	moved, err := s.takeRollout(ctx, row)
 	for _, m := range moved {
 		s.waiters.wake(m)
+	}
+	if !was && done() {
+		s.wakeSoon()
 	}
 	return err
 }

@@ -127,6 +127,7 @@ type Server struct {
 	feedSeq  int64
 	feedRead atomic.Int64 // when the feed was last read
 	kicked   chan struct{}
+	waking   chan struct{}
 	choosing chan struct{}
 	closing  chan struct{}
 	closed   sync.Once
@@ -162,7 +163,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		fleet: newFleet(), failures: newFailures(Rate{Burst: failBurst, Every: failEvery}), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
 		buffers:   sync.Pool{New: func() any { return new(bytes.Buffer) }},
 		uploading: make(chan struct{}, uploads),
-		kicked:    make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
+		kicked:    make(chan struct{}, 1), waking: make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.shelves.load, s.shelves.gates = o.Publish.Index, s.gatesOf
 	s.rolling.owner, s.rolling.poked, s.rolling.said = uuid.NewString(), make(chan struct{}, 1), map[string]string{}
@@ -233,6 +234,7 @@ func (s *Server) HTTP() *http.Server {
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { s.keepWaking(ctx); return nil })
 	g.Go(func() error { return s.keepChoosing(ctx) })
 	g.Go(func() error { return s.keepTelling(ctx) })
 	g.Go(func() error { s.teller.courier.Run(ctx); return nil })
