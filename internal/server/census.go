@@ -254,7 +254,9 @@ type fleetCollector struct {
 
 // A count of a large fleet visits every machine: not more often than the first.
 // What is asked for meanwhile is the last one, and a newer one is made for those
-// who ask next; nobody gets one that is older than the second.
+// who ask next, or when the second has almost passed: nobody gets one that is
+// older than that, and nobody waits for one but who asks a server that has just
+// been started.
 const (
 	fleetCountsFor = 15 * time.Second
 	fleetCountsTop = 2 * time.Minute
@@ -271,24 +273,15 @@ func (c *fleetCollector) counts(ctx context.Context) *census {
 		}
 		return c.last
 	}
-	return c.renew(ctx)
-}
-
-// renew counts; the caller holds the lock.
-func (c *fleetCollector) renew(ctx context.Context) *census {
-	c.last = c.server.count(ctx)
-	c.when = time.Now()
+	c.last, c.when = c.server.count(ctx), time.Now()
 	return c.last
 }
 
-// keep counts in the background when somebody asked, until ctx ends.
+// keep counts in the background until ctx ends.
 func (c *fleetCollector) keep(ctx context.Context) {
+	late := time.NewTicker(fleetCountsTop - 2*fleetCountsFor)
+	defer late.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.due:
-		}
 		n := c.server.count(ctx) // without the lock: others get the last one
 		if ctx.Err() != nil {
 			return
@@ -297,5 +290,11 @@ func (c *fleetCollector) keep(ctx context.Context) {
 		c.mu.Lock()
 		c.last, c.when = n, time.Now()
 		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.due:
+		case <-late.C:
+		}
 	}
 }

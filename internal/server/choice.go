@@ -11,7 +11,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/jobs"
-	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
@@ -25,9 +24,13 @@ var choiceStates = [...]api.ChoiceState{
 
 // choiceOf says what a policy chooses for a target, and how far that has come.
 func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.Selected) (api.PolicyChoice, error) {
+	line, err := s.store.LineOf(ctx, p.Name, sel.Target)
+	if err != nil {
+		return api.PolicyChoice{}, err
+	}
 	if sel.Err != nil {
 		c := api.PolicyChoice{Target: sel.Target, State: api.ChoiceFailed, Problem: problemOf(sel.Err)}
-		return c, s.keepsOf(ctx, p, &c)
+		return c, s.keepsOf(ctx, p, line, &c)
 	}
 	c := api.PolicyChoice{
 		Target: sel.Target, Update: sel.Series.To, Selection: sel.Key, Fixes: len(sel.Selection.Fixes),
@@ -38,17 +41,19 @@ func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.S
 	}
 	if c.Fixes == 0 {
 		c.State = api.ChoiceEmpty
-		return c, s.keepsOf(ctx, p, &c)
+		return c, s.keepsOf(ctx, p, line, &c)
 	}
 	all, err := s.store.ChoosersOf(ctx, sel.Target, c.Selection)
 	if err != nil {
 		return c, err
 	}
 	c.Shared = slices.DeleteFunc(all, func(name string) bool { return name == p.Name })
-	if err := s.stateOf(ctx, p, &c); err != nil {
+	if err := s.stateOf(ctx, p, line, &c); err != nil {
 		return c, err
 	}
-	if c.Patch != "" {
+	if i := slices.IndexFunc(line, func(has store.LinePatch) bool { return has.ID == c.Patch && !has.Blocked }); i >= 0 {
+		c.Tiers = line[i].Tiers
+	} else if c.Patch != "" {
 		row, err := s.store.LivePatch(ctx, c.Patch)
 		if err != nil {
 			return c, err
@@ -58,30 +63,22 @@ func (s *Server) choiceOf(ctx context.Context, p selection.Policy, sel publish.S
 			c.State, c.Problem = api.ChoiceBlocked, &api.Problem{Code: "TS7705", Where: row.ID, Why: row.Reason}
 		}
 	}
-	return c, s.keepsOf(ctx, p, &c)
+	return c, s.keepsOf(ctx, p, line, &c)
 }
 
 // keepsOf says which live patch machines of the policy may still have while
 // what it chooses now is not there or not everywhere, and what of it the
 // policy excludes.
-func (s *Server) keepsOf(ctx context.Context, p selection.Policy, c *api.PolicyChoice) error {
-	rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: c.Target, Bare: true})
-	if err != nil {
-		return err
-	}
-	for _, row := range rows { // the newest first
-		if row.ID == c.Patch || row.Blocked != 0 || !slices.Contains(row.Policies, p.Name) || covers(c.Tiers, row.Tiers) {
+func (s *Server) keepsOf(ctx context.Context, p selection.Policy, line []store.LinePatch, c *api.PolicyChoice) error {
+	for _, row := range line {
+		if row.ID == c.Patch || row.Blocked || covers(c.Tiers, row.Tiers) {
 			continue
 		}
-		whole, err := s.store.LivePatch(ctx, row.ID)
-		if err != nil {
+		has, err := s.coverOf(ctx, row.ID)
+		if err != nil || has == nil {
 			return err
 		}
-		m, err := livepatch.ParseManifest(whole.Manifest)
-		if err != nil {
-			return fmt.Errorf("manifest of %s: %w", row.ID, err)
-		}
-		c.Keeps, c.KeepsExcluded = row.ID, publish.Excluded(m.Fixes, p, s.now())
+		c.Keeps, c.KeepsExcluded = row.ID, publish.Excluded(has.fixes, p, s.now())
 		return nil
 	}
 	return nil
@@ -93,7 +90,7 @@ func covers(all, some []string) bool {
 }
 
 // stateOf finds the live patch or the job of a choice.
-func (s *Server) stateOf(ctx context.Context, p selection.Policy, c *api.PolicyChoice) error {
+func (s *Server) stateOf(ctx context.Context, p selection.Policy, line []store.LinePatch, c *api.PolicyChoice) error {
 	job, err := s.store.JobOf(ctx, c.Target, c.Selection)
 	built := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -103,9 +100,9 @@ func (s *Server) stateOf(ctx context.Context, p selection.Policy, c *api.PolicyC
 		j := jobs.JobOf(job)
 		c.Job, c.Omitted = j.ID, j.Omitted
 	}
-	end, err := s.store.EndOfLine(ctx, p.Name, c.Target)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
+	var end store.LinePatch
+	if len(line) > 0 {
+		end = line[0]
 	}
 	if end.Selection == c.Selection {
 		c.State, c.Patch = api.ChoicePublished, end.ID
@@ -142,15 +139,11 @@ func (s *Server) stateOf(ctx context.Context, p selection.Policy, c *api.PolicyC
 // withheld is the state of a choice whose live patch is there and not in the
 // policy's line: soon it is, unless it holds what the policy excludes.
 func (s *Server) withheld(ctx context.Context, p selection.Policy, id string, c *api.PolicyChoice) error {
-	row, err := s.store.LivePatch(ctx, id)
-	if err != nil {
+	has, err := s.coverOf(ctx, id)
+	if err != nil || has == nil {
 		return err
 	}
-	m, err := livepatch.ParseManifest(row.Manifest)
-	if err != nil {
-		return fmt.Errorf("manifest of %s: %w", id, err)
-	}
-	if x := publish.Excluded(m.Fixes, p, s.now()); x != "" {
+	if x := publish.Excluded(has.fixes, p, s.now()); x != "" {
 		c.State, c.Problem = api.ChoiceFailed, &api.Problem{Code: "TS7906", Where: id, Why: fmt.Sprintf("policy %s excludes %s", p.Name, x)}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 // cover is what a live patch says of vulnerabilities.
 type cover struct {
 	id       string
+	fixes    []livepatch.FixRef
 	held     map[string][]livepatch.FixRef // by CVE
 	open     map[string][]api.OpenCVE      // by CVE
 	doubtful map[string]bool
@@ -25,7 +26,7 @@ type cover struct {
 }
 
 func newCover(id string, m *livepatch.Manifest) *cover {
-	c := &cover{id: id, held: map[string][]livepatch.FixRef{}, open: map[string][]api.OpenCVE{}, doubtful: map[string]bool{}, served: map[string][]string{}}
+	c := &cover{id: id, fixes: m.Fixes, held: map[string][]livepatch.FixRef{}, open: map[string][]api.OpenCVE{}, doubtful: map[string]bool{}, served: map[string][]string{}}
 	c.states = livepatch.Manifest{Name: m.Name, States: m.States, Members: m.Members}
 	for _, f := range m.Fixes {
 		for _, id := range f.CVEs {

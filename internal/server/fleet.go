@@ -342,6 +342,23 @@ func (f *fleet) flush(ctx context.Context, st *store.Store, silence, listening i
 	return total, nil
 }
 
+// crowd is what machines have in common that policies and live patches are for.
+type crowd struct{ group, tier, release string }
+
+// crowds counts the enrolled machines.
+func (f *fleet) crowds() map[crowd]int {
+	out := map[crowd]int{}
+	f.each(func(m *member) {
+		m.mu.Lock()
+		c, gone := crowd{m.group, m.tier, m.release}, m.gone
+		m.mu.Unlock()
+		if !gone {
+			out[c]++
+		}
+	})
+	return out
+}
+
 // each visits every machine.
 func (f *fleet) each(visit func(*member)) {
 	for i := range f.ids {

@@ -12,7 +12,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/jobs"
 	"github.com/tsugi-project/tsugi/internal/publish"
 	"github.com/tsugi-project/tsugi/internal/selection"
-	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
@@ -132,7 +131,7 @@ func edit(p selection.Policy, exclude []api.Exclusion, include []string) (select
 // roll is who has which policy.
 type roll struct {
 	groups map[string]string // of groups with one of their own
-	counts []store.GroupCount
+	counts map[crowd]int
 }
 
 func (s *Server) roll(ctx context.Context) (*roll, error) {
@@ -141,7 +140,7 @@ func (s *Server) roll(ctx context.Context) (*roll, error) {
 	if r.groups, err = s.store.PolicyGroups(ctx); err != nil {
 		return nil, err
 	}
-	r.counts, err = s.store.CountGroups(ctx)
+	r.counts = s.fleet.crowds()
 	return r, err
 }
 
@@ -157,10 +156,10 @@ func (r *roll) policy(group string) string {
 func (r *roll) machines(target string, f func(group string) bool) (n int, tiers map[string]int) {
 	release := releaseOf(target)
 	tiers = map[string]int{}
-	for _, c := range r.counts {
-		if (target == "" || c.Release == release) && f(c.Group) {
-			n += c.Machines
-			tiers[c.Tier] += c.Machines
+	for c, here := range r.counts {
+		if (target == "" || c.release == release) && f(c.group) {
+			n += here
+			tiers[c.tier] += here
 		}
 	}
 	return n, tiers

@@ -171,6 +171,23 @@ func (r Reader) EndOfLine(ctx context.Context, policy, target string) (LineEnd, 
 	return LineEnd{ID: row.ID, Version: int(row.Version), Selection: row.Selection}, named(r.s.translate(err), "line of policy %s for %s", policy, target)
 }
 
+// LineOf lists the live patches of a policy's line for a target, the newest
+// first, blocked ones too.
+func (r Reader) LineOf(ctx context.Context, policy, target string) ([]LinePatch, error) {
+	found, err := r.q.LineOf(ctx, query.LineOfParams{Policy: policy, Target: target})
+	var all []LinePatch
+	for _, row := range found {
+		if len(all) == 0 || all[len(all)-1].ID != row.ID {
+			all = append(all, LinePatch{LineEnd: LineEnd{ID: row.ID, Version: int(row.Version), Selection: row.Selection, Blocked: row.Blocked != 0}})
+		}
+		if row.Tier != "" {
+			last := &all[len(all)-1]
+			last.Tiers = append(last.Tiers, row.Tier)
+		}
+	}
+	return all, named(r.s.translate(err), "line of policy %s for %s", policy, target)
+}
+
 // NewestOf is the newest live patch of a selection; ErrNotFound if there is
 // none.
 func (r Reader) NewestOf(ctx context.Context, target, selection string) (LineEnd, error) {
@@ -210,14 +227,4 @@ func (tx *Tx) SetJobVersion(ctx context.Context, id, worker string, version int)
 func (r Reader) JobOf(ctx context.Context, target, selection string) (Job, error) {
 	row, err := r.q.JobOfSelection(ctx, query.JobOfSelectionParams{Target: target, Selection: selection})
 	return job(row), named(r.s.translate(err), "job of selection %s", selection)
-}
-
-// CountGroups counts enrolled machines by group, tier and kernel.
-func (r Reader) CountGroups(ctx context.Context) ([]GroupCount, error) {
-	found, err := r.q.CountGroups(ctx)
-	all := make([]GroupCount, len(found))
-	for i, row := range found {
-		all[i] = GroupCount{Group: row.MachineGroup, Tier: row.Tier, Release: row.Kernel, BuildID: row.BuildID, Machines: int(row.Machines)}
-	}
-	return all, r.s.translate(err)
 }

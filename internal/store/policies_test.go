@@ -124,6 +124,15 @@ func TestLinesAndVersions(t *testing.T) {
 		end, err := s.EndOfLine(ctx, "web", "x")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.DeepEquals(end, LineEnd{ID: "x-v2", Version: 2, Selection: "s2"}))
+		_, err = s.AddPublication(ctx, "x-v1", "stable")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsNil(s.BlockLivePatch(ctx, "x-v1", "r", false)))
+		line, err := s.LineOf(ctx, "web", "x")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(line, []LinePatch{
+			{LineEnd: end, Tiers: []string{"edge"}},
+			{LineEnd: LineEnd{ID: "x-v1", Version: 1, Selection: "s1", Blocked: true}, Tiers: []string{"edge", "stable"}},
+		}))
 		qt.Assert(t, qt.IsNil(s.BlockLivePatch(ctx, "x-v4", "r", false)))
 		end, err = s.NewestOf(ctx, "x", "s1")
 		qt.Assert(t, qt.IsNil(err))
@@ -192,24 +201,6 @@ func TestJobsOfSelections(t *testing.T) {
 		newest, err := s.JobOf(ctx, "x", "s1")
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(newest.ID, second.ID))
-	})
-}
-
-func TestGroupsAreCounted(t *testing.T) {
-	t.Parallel()
-	stores(t, func(t *testing.T, s *Store, _ *clock) {
-		unlimited(t, s)
-		newToken(t, s, Token{Name: "t", Tier: "edge", Group: "g"})
-		for _, n := range []string{"a", "b", "c"} {
-			enroll(t, s, enrollment("t", n))
-		}
-		m := enroll(t, s, enrollment("t", "d"))
-		qt.Assert(t, qt.IsNil(s.Decommission(t.Context(), m.ID)))
-		all, err := s.CountGroups(t.Context())
-		qt.Assert(t, qt.IsNil(err))
-		qt.Assert(t, qt.HasLen(all, 1))
-		qt.Check(t, qt.Equals(all[0].Machines, 3))
-		qt.Check(t, qt.Equals(all[0].Group, "g"))
 	})
 }
 

@@ -203,10 +203,10 @@ type LineEnd struct {
 	Blocked   bool
 }
 
-// GroupCount is a number of machines that have group, tier and kernel in common.
-type GroupCount struct {
-	Group, Tier, Release, BuildID string
-	Machines                      int
+// LinePatch is a live patch of a policy's line, with the tiers that it is in.
+type LinePatch struct {
+	LineEnd
+	Tiers []string
 }
 
 // LivePatchFilter chooses live patches; zero fields choose all. The newest

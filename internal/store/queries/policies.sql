@@ -68,6 +68,17 @@ JOIN lines ON lines.livepatch = livepatches.id
 WHERE lines.policy = sqlc.arg(policy) AND livepatches.target = sqlc.arg(target)
 ORDER BY livepatches.version DESC LIMIT 1;
 
+-- All that a policy's machines of a target may have or have had, a row for each
+-- tier that it is in.
+-- name: LineOf :many
+SELECT livepatches.id, livepatches.version, livepatches.selection, livepatches.blocked, CAST(coalesce(publications.tier, '') AS TEXT) AS tier
+FROM livepatches
+JOIN lines ON lines.livepatch = livepatches.id
+LEFT JOIN publications ON publications.livepatch = livepatches.id
+LEFT JOIN tiers ON tiers.name = publications.tier
+WHERE lines.policy = sqlc.arg(policy) AND livepatches.target = sqlc.arg(target)
+ORDER BY livepatches.version DESC, tiers.position;
+
 -- name: NewestOfSelection :one
 SELECT id, version, blocked FROM livepatches
 WHERE target = sqlc.arg(target) AND selection = sqlc.arg(selection)
@@ -85,11 +96,6 @@ INSERT INTO versions (target, version) VALUES (sqlc.arg(target), sqlc.arg(least)
 ON CONFLICT (target) DO UPDATE SET
     version = CASE WHEN versions.version >= excluded.version THEN versions.version + 1 ELSE excluded.version END
 RETURNING version;
-
--- name: CountGroups :many
-SELECT machine_group, tier, kernel, build_id, count(*) AS machines FROM machines WHERE gone = 0
-GROUP BY machine_group, tier, kernel, build_id
-ORDER BY machine_group, tier, kernel, build_id;
 
 -- name: Rebuilds :many
 SELECT * FROM rebuilds ORDER BY target, selection;

@@ -95,9 +95,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countFailureStmt, err = db.PrepareContext(ctx, countFailure); err != nil {
 		return nil, fmt.Errorf("error preparing query CountFailure: %w", err)
 	}
-	if q.countGroupsStmt, err = db.PrepareContext(ctx, countGroups); err != nil {
-		return nil, fmt.Errorf("error preparing query CountGroups: %w", err)
-	}
 	if q.countJobsStmt, err = db.PrepareContext(ctx, countJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query CountJobs: %w", err)
 	}
@@ -316,6 +313,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.leaveLeaseStmt, err = db.PrepareContext(ctx, leaveLease); err != nil {
 		return nil, fmt.Errorf("error preparing query LeaveLease: %w", err)
+	}
+	if q.lineOfStmt, err = db.PrepareContext(ctx, lineOf); err != nil {
+		return nil, fmt.Errorf("error preparing query LineOf: %w", err)
 	}
 	if q.linkByHashStmt, err = db.PrepareContext(ctx, linkByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query LinkByHash: %w", err)
@@ -755,11 +755,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countFailureStmt: %w", cerr)
 		}
 	}
-	if q.countGroupsStmt != nil {
-		if cerr := q.countGroupsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing countGroupsStmt: %w", cerr)
-		}
-	}
 	if q.countJobsStmt != nil {
 		if cerr := q.countJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countJobsStmt: %w", cerr)
@@ -1123,6 +1118,11 @@ func (q *Queries) Close() error {
 	if q.leaveLeaseStmt != nil {
 		if cerr := q.leaveLeaseStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing leaveLeaseStmt: %w", cerr)
+		}
+	}
+	if q.lineOfStmt != nil {
+		if cerr := q.lineOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lineOfStmt: %w", cerr)
 		}
 	}
 	if q.linkByHashStmt != nil {
@@ -1717,7 +1717,6 @@ type Queries struct {
 	countCeremoniesStmt         *sql.Stmt
 	countDeliveriesStmt         *sql.Stmt
 	countFailureStmt            *sql.Stmt
-	countGroupsStmt             *sql.Stmt
 	countJobsStmt               *sql.Stmt
 	countLinksByStmt            *sql.Stmt
 	countLiveMachinesStmt       *sql.Stmt
@@ -1791,6 +1790,7 @@ type Queries struct {
 	leaseStmt                   *sql.Stmt
 	leaseJobStmt                *sql.Stmt
 	leaveLeaseStmt              *sql.Stmt
+	lineOfStmt                  *sql.Stmt
 	linkByHashStmt              *sql.Stmt
 	livePatchStmt               *sql.Stmt
 	livePatchHeadsStmt          *sql.Stmt
@@ -1926,7 +1926,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countCeremoniesStmt:         q.countCeremoniesStmt,
 		countDeliveriesStmt:         q.countDeliveriesStmt,
 		countFailureStmt:            q.countFailureStmt,
-		countGroupsStmt:             q.countGroupsStmt,
 		countJobsStmt:               q.countJobsStmt,
 		countLinksByStmt:            q.countLinksByStmt,
 		countLiveMachinesStmt:       q.countLiveMachinesStmt,
@@ -2000,6 +1999,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		leaseStmt:                   q.leaseStmt,
 		leaseJobStmt:                q.leaseJobStmt,
 		leaveLeaseStmt:              q.leaveLeaseStmt,
+		lineOfStmt:                  q.lineOfStmt,
 		linkByHashStmt:              q.linkByHashStmt,
 		livePatchStmt:               q.livePatchStmt,
 		livePatchHeadsStmt:          q.livePatchHeadsStmt,

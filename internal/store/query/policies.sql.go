@@ -113,49 +113,6 @@ func (q *Queries) ChoosersOf(ctx context.Context, arg ChoosersOfParams) ([]strin
 	return items, nil
 }
 
-const countGroups = `-- name: CountGroups :many
-SELECT machine_group, tier, kernel, build_id, count(*) AS machines FROM machines WHERE gone = 0
-GROUP BY machine_group, tier, kernel, build_id
-ORDER BY machine_group, tier, kernel, build_id
-`
-
-type CountGroupsRow struct {
-	MachineGroup string
-	Tier         string
-	Kernel       string
-	BuildID      string
-	Machines     int64
-}
-
-func (q *Queries) CountGroups(ctx context.Context) ([]CountGroupsRow, error) {
-	rows, err := q.query(ctx, q.countGroupsStmt, countGroups)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []CountGroupsRow
-	for rows.Next() {
-		var i CountGroupsRow
-		if err := rows.Scan(
-			&i.MachineGroup,
-			&i.Tier,
-			&i.Kernel,
-			&i.BuildID,
-			&i.Machines,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const deleteChoice = `-- name: DeleteChoice :exec
 DELETE FROM choices WHERE policy = $1 AND target = $2
 `
@@ -254,6 +211,60 @@ func (q *Queries) EndOfLine(ctx context.Context, arg EndOfLineParams) (EndOfLine
 	var i EndOfLineRow
 	err := row.Scan(&i.ID, &i.Version, &i.Selection)
 	return i, err
+}
+
+const lineOf = `-- name: LineOf :many
+SELECT livepatches.id, livepatches.version, livepatches.selection, livepatches.blocked, CAST(coalesce(publications.tier, '') AS TEXT) AS tier
+FROM livepatches
+JOIN lines ON lines.livepatch = livepatches.id
+LEFT JOIN publications ON publications.livepatch = livepatches.id
+LEFT JOIN tiers ON tiers.name = publications.tier
+WHERE lines.policy = $1 AND livepatches.target = $2
+ORDER BY livepatches.version DESC, tiers.position
+`
+
+type LineOfParams struct {
+	Policy string
+	Target string
+}
+
+type LineOfRow struct {
+	ID        string
+	Version   int64
+	Selection string
+	Blocked   int64
+	Tier      string
+}
+
+// All that a policy's machines of a target may have or have had, a row for each
+// tier that it is in.
+func (q *Queries) LineOf(ctx context.Context, arg LineOfParams) ([]LineOfRow, error) {
+	rows, err := q.query(ctx, q.lineOfStmt, lineOf, arg.Policy, arg.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LineOfRow
+	for rows.Next() {
+		var i LineOfRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Version,
+			&i.Selection,
+			&i.Blocked,
+			&i.Tier,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const newestOfSelection = `-- name: NewestOfSelection :one
