@@ -35,7 +35,7 @@ func TestReports(t *testing.T) {
 			t.Helper()
 			found, err := s.Reports(ctx, f)
 			qt.Assert(t, qt.IsNil(err))
-			got := []string{}
+			var got []string
 			for _, r := range found {
 				got = append(got, r.Machine+r.ID)
 			}
@@ -52,7 +52,13 @@ func TestReports(t *testing.T) {
 		list(ReportFilter{Kind: "state"}, "m1r3", "m1r1")
 		list(ReportFilter{Patch: "p"}, "m1r1")
 		list(ReportFilter{State: "applied"}, "m1r1")
-		list(ReportFilter{Since: c.ms()}, "m2r1", "m1r3")
+		list(ReportFilter{Machine: "m1", Patch: "p", Kind: "state", State: "applied"}, "m1r1")
+		list(ReportFilter{Machine: "m2", Patch: "p"})
+		list(ReportFilter{Machine: "m1", Before: all[1].Seq, Limit: 1}, "m1r2")
+		list(ReportFilter{Patch: "p", Kind: "crash"})
+		list(ReportFilter{Patch: "p", Before: all[3].Seq})
+		list(ReportFilter{Kind: "state", State: "applied"}, "m1r1")
+		list(ReportFilter{Kind: "state", Before: all[1].Seq}, "m1r1")
 		list(ReportFilter{Limit: 1}, "m2r1")
 		list(ReportFilter{Limit: 2, Before: all[0].Seq}, "m1r3", "m1r2")
 		n, err := s.PruneReports(ctx, c.ms())

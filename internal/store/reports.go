@@ -42,10 +42,7 @@ func (s *Store) AddReports(ctx context.Context, machine string, reports []Report
 
 // Reports lists reports, the newest first.
 func (r Reader) Reports(ctx context.Context, f ReportFilter) ([]Report, error) {
-	found, err := r.q.Reports(ctx, query.ReportsParams{
-		Newest: f.Before == "", Before: f.Before, AnyMachine: f.Machine == "", Machine: f.Machine, AnyKind: f.Kind == "", Kind: f.Kind,
-		AnyPatch: f.Patch == "", Patch: f.Patch, AnyState: f.State == "", State: f.State, Since: f.Since, RowLimit: rows(f.Limit),
-	})
+	found, err := r.reports(ctx, f)
 	all := make([]Report, len(found))
 	for i, row := range found {
 		all[i] = Report{
@@ -54,6 +51,28 @@ func (r Reader) Reports(ctx context.Context, f ReportFilter) ([]Report, error) {
 		}
 	}
 	return all, r.s.translate(err)
+}
+
+// reports asks by what leaves the fewest.
+func (r Reader) reports(ctx context.Context, f ReportFilter) ([]query.Report, error) {
+	newest, limit := f.Before == "", rows(f.Limit)
+	switch {
+	case f.Machine != "":
+		return r.q.ReportsOfMachine(ctx, query.ReportsOfMachineParams{
+			Machine: f.Machine, AnyPatch: f.Patch == "", Patch: f.Patch, AnyKind: f.Kind == "", Kind: f.Kind,
+			AnyState: f.State == "", State: f.State, Newest: newest, Before: f.Before, RowLimit: limit,
+		})
+	case f.Patch != "":
+		return r.q.ReportsOfPatch(ctx, query.ReportsOfPatchParams{
+			Patch: f.Patch, AnyKind: f.Kind == "", Kind: f.Kind, AnyState: f.State == "", State: f.State,
+			Newest: newest, Before: f.Before, RowLimit: limit,
+		})
+	case f.Kind != "":
+		return r.q.ReportsOfKind(ctx, query.ReportsOfKindParams{
+			Kind: f.Kind, AnyState: f.State == "", State: f.State, Newest: newest, Before: f.Before, RowLimit: limit,
+		})
+	}
+	return r.q.Reports(ctx, query.ReportsParams{AnyState: f.State == "", State: f.State, Newest: newest, Before: f.Before, RowLimit: limit})
 }
 
 // PruneReports removes the reports that were received before a time.

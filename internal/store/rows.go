@@ -256,7 +256,6 @@ type ReportFilter struct {
 	Kind    string
 	Patch   string
 	State   string
-	Since   int64  // received at or after
 	Before  string // Seq: the older ones
 	Limit   int    // 0: 1,000
 }

@@ -6,14 +6,39 @@ VALUES (sqlc.arg(seq), sqlc.arg(machine), sqlc.arg(id), sqlc.arg(time), sqlc.arg
     sqlc.arg(patch), sqlc.arg(state), sqlc.arg(body))
 ON CONFLICT (machine, id) DO NOTHING;
 
+-- Reports, the newest first. SQLite takes an index only for what is always
+-- asked, so there is one question for each index.
 -- name: Reports :many
 SELECT * FROM reports
 WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR seq < sqlc.arg(before))
-  AND (CAST(sqlc.arg(any_machine) AS BOOLEAN) OR machine = sqlc.arg(machine))
-  AND (CAST(sqlc.arg(any_kind) AS BOOLEAN) OR kind = sqlc.arg(kind))
-  AND (CAST(sqlc.arg(any_patch) AS BOOLEAN) OR patch = sqlc.arg(patch))
   AND (CAST(sqlc.arg(any_state) AS BOOLEAN) OR state = sqlc.arg(state))
-  AND received >= sqlc.arg(since)
+ORDER BY seq DESC
+LIMIT sqlc.arg(row_limit);
+
+-- name: ReportsOfKind :many
+SELECT * FROM reports
+WHERE kind = sqlc.arg(kind)
+  AND (CAST(sqlc.arg(newest) AS BOOLEAN) OR seq < sqlc.arg(before))
+  AND (CAST(sqlc.arg(any_state) AS BOOLEAN) OR state = sqlc.arg(state))
+ORDER BY seq DESC
+LIMIT sqlc.arg(row_limit);
+
+-- name: ReportsOfPatch :many
+SELECT * FROM reports
+WHERE patch = sqlc.arg(patch)
+  AND (CAST(sqlc.arg(newest) AS BOOLEAN) OR seq < sqlc.arg(before))
+  AND (CAST(sqlc.arg(any_kind) AS BOOLEAN) OR kind = sqlc.arg(kind))
+  AND (CAST(sqlc.arg(any_state) AS BOOLEAN) OR state = sqlc.arg(state))
+ORDER BY seq DESC
+LIMIT sqlc.arg(row_limit);
+
+-- name: ReportsOfMachine :many
+SELECT * FROM reports
+WHERE machine = sqlc.arg(machine)
+  AND (CAST(sqlc.arg(newest) AS BOOLEAN) OR seq < sqlc.arg(before))
+  AND (CAST(sqlc.arg(any_patch) AS BOOLEAN) OR patch = sqlc.arg(patch))
+  AND (CAST(sqlc.arg(any_kind) AS BOOLEAN) OR kind = sqlc.arg(kind))
+  AND (CAST(sqlc.arg(any_state) AS BOOLEAN) OR state = sqlc.arg(state))
 ORDER BY seq DESC
 LIMIT sqlc.arg(row_limit);
 

@@ -428,6 +428,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.reportsStmt, err = db.PrepareContext(ctx, reports); err != nil {
 		return nil, fmt.Errorf("error preparing query Reports: %w", err)
 	}
+	if q.reportsOfKindStmt, err = db.PrepareContext(ctx, reportsOfKind); err != nil {
+		return nil, fmt.Errorf("error preparing query ReportsOfKind: %w", err)
+	}
+	if q.reportsOfMachineStmt, err = db.PrepareContext(ctx, reportsOfMachine); err != nil {
+		return nil, fmt.Errorf("error preparing query ReportsOfMachine: %w", err)
+	}
+	if q.reportsOfPatchStmt, err = db.PrepareContext(ctx, reportsOfPatch); err != nil {
+		return nil, fmt.Errorf("error preparing query ReportsOfPatch: %w", err)
+	}
 	if q.retryDeliveryStmt, err = db.PrepareContext(ctx, retryDelivery); err != nil {
 		return nil, fmt.Errorf("error preparing query RetryDelivery: %w", err)
 	}
@@ -1310,6 +1319,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing reportsStmt: %w", cerr)
 		}
 	}
+	if q.reportsOfKindStmt != nil {
+		if cerr := q.reportsOfKindStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reportsOfKindStmt: %w", cerr)
+		}
+	}
+	if q.reportsOfMachineStmt != nil {
+		if cerr := q.reportsOfMachineStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reportsOfMachineStmt: %w", cerr)
+		}
+	}
+	if q.reportsOfPatchStmt != nil {
+		if cerr := q.reportsOfPatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reportsOfPatchStmt: %w", cerr)
+		}
+	}
 	if q.retryDeliveryStmt != nil {
 		if cerr := q.retryDeliveryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing retryDeliveryStmt: %w", cerr)
@@ -1828,6 +1852,9 @@ type Queries struct {
 	rehashPasswordStmt          *sql.Stmt
 	releaseJobStmt              *sql.Stmt
 	reportsStmt                 *sql.Stmt
+	reportsOfKindStmt           *sql.Stmt
+	reportsOfMachineStmt        *sql.Stmt
+	reportsOfPatchStmt          *sql.Stmt
 	retryDeliveryStmt           *sql.Stmt
 	revokeKeyOfStmt             *sql.Stmt
 	revokeOperatorStmt          *sql.Stmt
@@ -2037,6 +2064,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		rehashPasswordStmt:          q.rehashPasswordStmt,
 		releaseJobStmt:              q.releaseJobStmt,
 		reportsStmt:                 q.reportsStmt,
+		reportsOfKindStmt:           q.reportsOfKindStmt,
+		reportsOfMachineStmt:        q.reportsOfMachineStmt,
+		reportsOfPatchStmt:          q.reportsOfPatchStmt,
 		retryDeliveryStmt:           q.retryDeliveryStmt,
 		revokeKeyOfStmt:             q.revokeKeyOfStmt,
 		revokeOperatorStmt:          q.revokeOperatorStmt,

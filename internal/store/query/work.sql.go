@@ -520,43 +520,216 @@ func (q *Queries) ReleaseJob(ctx context.Context, arg ReleaseJobParams) (int64, 
 const reports = `-- name: Reports :many
 SELECT seq, machine, id, time, received, kind, patch, state, body FROM reports
 WHERE (CAST($1 AS BOOLEAN) OR seq < $2)
-  AND (CAST($3 AS BOOLEAN) OR machine = $4)
-  AND (CAST($5 AS BOOLEAN) OR kind = $6)
-  AND (CAST($7 AS BOOLEAN) OR patch = $8)
-  AND (CAST($9 AS BOOLEAN) OR state = $10)
-  AND received >= $11
+  AND (CAST($3 AS BOOLEAN) OR state = $4)
 ORDER BY seq DESC
-LIMIT $12
+LIMIT $5
 `
 
 type ReportsParams struct {
-	Newest     bool
-	Before     string
-	AnyMachine bool
-	Machine    string
-	AnyKind    bool
-	Kind       string
-	AnyPatch   bool
-	Patch      string
-	AnyState   bool
-	State      string
-	Since      int64
-	RowLimit   int32
+	Newest   bool
+	Before   string
+	AnyState bool
+	State    string
+	RowLimit int32
 }
 
+// Reports, the newest first. SQLite takes an index only for what is always
+// asked, so there is one question for each index.
 func (q *Queries) Reports(ctx context.Context, arg ReportsParams) ([]Report, error) {
 	rows, err := q.query(ctx, q.reportsStmt, reports,
 		arg.Newest,
 		arg.Before,
-		arg.AnyMachine,
-		arg.Machine,
-		arg.AnyKind,
-		arg.Kind,
-		arg.AnyPatch,
-		arg.Patch,
 		arg.AnyState,
 		arg.State,
-		arg.Since,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Report
+	for rows.Next() {
+		var i Report
+		if err := rows.Scan(
+			&i.Seq,
+			&i.Machine,
+			&i.ID,
+			&i.Time,
+			&i.Received,
+			&i.Kind,
+			&i.Patch,
+			&i.State,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const reportsOfKind = `-- name: ReportsOfKind :many
+SELECT seq, machine, id, time, received, kind, patch, state, body FROM reports
+WHERE kind = $1
+  AND (CAST($2 AS BOOLEAN) OR seq < $3)
+  AND (CAST($4 AS BOOLEAN) OR state = $5)
+ORDER BY seq DESC
+LIMIT $6
+`
+
+type ReportsOfKindParams struct {
+	Kind     string
+	Newest   bool
+	Before   string
+	AnyState bool
+	State    string
+	RowLimit int32
+}
+
+func (q *Queries) ReportsOfKind(ctx context.Context, arg ReportsOfKindParams) ([]Report, error) {
+	rows, err := q.query(ctx, q.reportsOfKindStmt, reportsOfKind,
+		arg.Kind,
+		arg.Newest,
+		arg.Before,
+		arg.AnyState,
+		arg.State,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Report
+	for rows.Next() {
+		var i Report
+		if err := rows.Scan(
+			&i.Seq,
+			&i.Machine,
+			&i.ID,
+			&i.Time,
+			&i.Received,
+			&i.Kind,
+			&i.Patch,
+			&i.State,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const reportsOfMachine = `-- name: ReportsOfMachine :many
+SELECT seq, machine, id, time, received, kind, patch, state, body FROM reports
+WHERE machine = $1
+  AND (CAST($2 AS BOOLEAN) OR seq < $3)
+  AND (CAST($4 AS BOOLEAN) OR patch = $5)
+  AND (CAST($6 AS BOOLEAN) OR kind = $7)
+  AND (CAST($8 AS BOOLEAN) OR state = $9)
+ORDER BY seq DESC
+LIMIT $10
+`
+
+type ReportsOfMachineParams struct {
+	Machine  string
+	Newest   bool
+	Before   string
+	AnyPatch bool
+	Patch    string
+	AnyKind  bool
+	Kind     string
+	AnyState bool
+	State    string
+	RowLimit int32
+}
+
+func (q *Queries) ReportsOfMachine(ctx context.Context, arg ReportsOfMachineParams) ([]Report, error) {
+	rows, err := q.query(ctx, q.reportsOfMachineStmt, reportsOfMachine,
+		arg.Machine,
+		arg.Newest,
+		arg.Before,
+		arg.AnyPatch,
+		arg.Patch,
+		arg.AnyKind,
+		arg.Kind,
+		arg.AnyState,
+		arg.State,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Report
+	for rows.Next() {
+		var i Report
+		if err := rows.Scan(
+			&i.Seq,
+			&i.Machine,
+			&i.ID,
+			&i.Time,
+			&i.Received,
+			&i.Kind,
+			&i.Patch,
+			&i.State,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const reportsOfPatch = `-- name: ReportsOfPatch :many
+SELECT seq, machine, id, time, received, kind, patch, state, body FROM reports
+WHERE patch = $1
+  AND (CAST($2 AS BOOLEAN) OR seq < $3)
+  AND (CAST($4 AS BOOLEAN) OR kind = $5)
+  AND (CAST($6 AS BOOLEAN) OR state = $7)
+ORDER BY seq DESC
+LIMIT $8
+`
+
+type ReportsOfPatchParams struct {
+	Patch    string
+	Newest   bool
+	Before   string
+	AnyKind  bool
+	Kind     string
+	AnyState bool
+	State    string
+	RowLimit int32
+}
+
+func (q *Queries) ReportsOfPatch(ctx context.Context, arg ReportsOfPatchParams) ([]Report, error) {
+	rows, err := q.query(ctx, q.reportsOfPatchStmt, reportsOfPatch,
+		arg.Patch,
+		arg.Newest,
+		arg.Before,
+		arg.AnyKind,
+		arg.Kind,
+		arg.AnyState,
+		arg.State,
 		arg.RowLimit,
 	)
 	if err != nil {
