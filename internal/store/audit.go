@@ -205,7 +205,10 @@ func (r Reader) CheckAuditOn(ctx context.Context, from AuditChain, entries int64
 		}
 		for _, row := range page {
 			if row.Seq > last {
-				break
+				if c.Seq < last {
+					c.Broken = &ChainError{Seq: c.Seq + 1, Why: fmt.Sprintf("it is missing, and all up to entry %d", last)}
+				}
+				return c, last, nil
 			}
 			if broken, ok := errors.AsType[*ChainError](c.Add(AuditEntry(row))); ok {
 				c.Broken = broken

@@ -102,6 +102,7 @@ func TestEveryChangeOfTheAuditLogShows(t *testing.T) {
 			{"the first removed", "DELETE FROM audit WHERE seq = 1", 1},
 			{"the last removed", "DELETE FROM audit WHERE seq > 7", 8},
 			{"all removed", "DELETE FROM audit", 1},
+			{"the last moved beyond the end", "UPDATE audit SET seq = 100 WHERE seq = 9", 9},
 			{"two exchanged", "UPDATE audit SET object = '7', seq = 100 WHERE seq = 3", 3},
 		} {
 			_, err := s.write.ExecContext(t.Context(), damage.sql)

@@ -109,6 +109,8 @@ func (s *Store) fromPostgreSQL(err error, state string) error {
 		return fmt.Errorf("%w (%w)", ErrConflict, err)
 	case "23503": // foreign_key_violation
 		return fmt.Errorf("%w (%w)", ErrNotFound, err)
+	case "22021": // character_not_in_repertoire: nothing that is stored has such an id (see text)
+		return fmt.Errorf("%w (%w)", ErrNotFound, err)
 	case "53100": // disk_full
 		return code.New("TS7403", s.place, "").With(err)
 	case "25006", "42501": // read_only_sql_transaction, insufficient_privilege

@@ -183,6 +183,11 @@ func (r Reader) Identities(ctx context.Context, person string) ([]Identity, erro
 	return all, r.s.translate(err)
 }
 
+// DeleteIdentities forgets whom providers know a user as.
+func (tx *Tx) DeleteIdentities(ctx context.Context, person string) error {
+	return tx.q.DeleteIdentities(ctx, person)
+}
+
 // AddPasskey stores a passkey. ErrConflict if somebody has it.
 func (tx *Tx) AddPasskey(ctx context.Context, p Passkey) error {
 	return named(tx.s.translate(tx.q.InsertPasskey(ctx, query.InsertPasskeyParams{

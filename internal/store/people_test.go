@@ -42,6 +42,8 @@ func TestUsers(t *testing.T) {
 		all, err := s.Users(ctx)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(all[0].Name, "alice"))
+		_, err = s.User(ctx, "\x00\xff") // as a passkey's handle, or a path, can be
+		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
 		_, err = s.UserByName(ctx, "carol")
 		qt.Check(t, qt.ErrorIs(err, ErrNotFound))
 

@@ -50,8 +50,12 @@ type Ceremony struct {
 	Expires int64
 }
 
-// maxCeremonies bounds what strangers can begin.
-const maxCeremonies = 10_000
+// What can be begun and not ended: by all strangers together, and by each who is
+// signed in, so that none of them keeps strangers from signing in.
+const (
+	maxCeremonies   = 10_000
+	maxCeremoniesOf = 50
+)
 
 // CreateSession stores a session; id and time are made here.
 func (tx *Tx) CreateSession(ctx context.Context, e Session) (Session, error) {
@@ -71,6 +75,12 @@ func (tx *Tx) CreateSession(ctx context.Context, e Session) (Session, error) {
 func (r Reader) SessionByHash(ctx context.Context, hash []byte) (Session, error) {
 	row, err := r.q.SessionByHash(ctx, hash)
 	return Session(row), named(r.s.translate(err), "session of this secret")
+}
+
+// HasSession reports whether a session of a person was not ended yet.
+func (r Reader) HasSession(ctx context.Context, person, id string) (bool, error) {
+	n, err := r.q.CountSession(ctx, query.CountSessionParams{ID: id, Person: person})
+	return n > 0, r.s.translate(err)
 }
 
 // Sessions lists sessions whose time is not over, the last used first.
@@ -159,7 +169,11 @@ func (tx *Tx) BeginCeremony(ctx context.Context, c Ceremony) error {
 	if _, err := tx.q.PruneCeremonies(ctx, tx.now); err != nil {
 		return err
 	}
-	if n, err := tx.q.CountCeremonies(ctx); err != nil || n >= maxCeremonies {
+	most := int64(maxCeremonies)
+	if c.Person != "" {
+		most = maxCeremoniesOf
+	}
+	if n, err := tx.q.CountCeremonies(ctx, c.Person); err != nil || n >= most {
 		return named(orLimit(err), "sign-ins that were begun")
 	}
 	return named(tx.s.translate(tx.q.InsertCeremony(ctx, query.InsertCeremonyParams(c))), "ceremony")

@@ -57,6 +57,9 @@ SELECT * FROM identities WHERE issuer = sqlc.arg(issuer) AND subject = sqlc.arg(
 -- name: Identities :many
 SELECT * FROM identities WHERE person = sqlc.arg(person) ORDER BY issuer, subject;
 
+-- name: DeleteIdentities :exec
+DELETE FROM identities WHERE person = sqlc.arg(person);
+
 -- name: InsertPasskey :exec
 INSERT INTO passkeys (id, person, name, body, created, last_used)
 VALUES (sqlc.arg(id), sqlc.arg(person), sqlc.arg(name), sqlc.arg(body), sqlc.arg(created), 0);
@@ -92,6 +95,9 @@ VALUES (sqlc.arg(id), sqlc.arg(hash), sqlc.arg(person), sqlc.arg(method), sqlc.a
 
 -- name: SessionByHash :one
 SELECT * FROM sessions WHERE hash = sqlc.arg(hash);
+
+-- name: CountSession :one
+SELECT count(*) FROM sessions WHERE id = sqlc.arg(id) AND person = sqlc.arg(person);
 
 -- name: Sessions :many
 SELECT * FROM sessions
@@ -141,7 +147,7 @@ DELETE FROM ceremonies WHERE id = sqlc.arg(id) AND kind = sqlc.arg(kind) RETURNI
 DELETE FROM ceremonies WHERE expires <= sqlc.arg(now);
 
 -- name: CountCeremonies :one
-SELECT count(*) FROM ceremonies;
+SELECT count(*) FROM ceremonies WHERE person = sqlc.arg(person);
 
 -- name: InsertApproval :exec
 INSERT INTO approvals (id, action, object, digest, detail, asked, asked_by, expires, decided, decided_by, verdict, used)

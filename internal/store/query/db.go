@@ -110,6 +110,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countRecoveryCodesStmt, err = db.PrepareContext(ctx, countRecoveryCodes); err != nil {
 		return nil, fmt.Errorf("error preparing query CountRecoveryCodes: %w", err)
 	}
+	if q.countSessionStmt, err = db.PrepareContext(ctx, countSession); err != nil {
+		return nil, fmt.Errorf("error preparing query CountSession: %w", err)
+	}
 	if q.countUnchainedAuditStmt, err = db.PrepareContext(ctx, countUnchainedAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query CountUnchainedAudit: %w", err)
 	}
@@ -130,6 +133,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteChoiceStmt, err = db.PrepareContext(ctx, deleteChoice); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteChoice: %w", err)
+	}
+	if q.deleteIdentitiesStmt, err = db.PrepareContext(ctx, deleteIdentities); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteIdentities: %w", err)
 	}
 	if q.deleteIndexesStmt, err = db.PrepareContext(ctx, deleteIndexes); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteIndexes: %w", err)
@@ -789,6 +795,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countRecoveryCodesStmt: %w", cerr)
 		}
 	}
+	if q.countSessionStmt != nil {
+		if cerr := q.countSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countSessionStmt: %w", cerr)
+		}
+	}
 	if q.countUnchainedAuditStmt != nil {
 		if cerr := q.countUnchainedAuditStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countUnchainedAuditStmt: %w", cerr)
@@ -822,6 +833,11 @@ func (q *Queries) Close() error {
 	if q.deleteChoiceStmt != nil {
 		if cerr := q.deleteChoiceStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteChoiceStmt: %w", cerr)
+		}
+	}
+	if q.deleteIdentitiesStmt != nil {
+		if cerr := q.deleteIdentitiesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteIdentitiesStmt: %w", cerr)
 		}
 	}
 	if q.deleteIndexesStmt != nil {
@@ -1746,6 +1762,7 @@ type Queries struct {
 	countLiveMachinesStmt       *sql.Stmt
 	countMachinesStmt           *sql.Stmt
 	countRecoveryCodesStmt      *sql.Stmt
+	countSessionStmt            *sql.Stmt
 	countUnchainedAuditStmt     *sql.Stmt
 	counterStmt                 *sql.Stmt
 	decideApprovalStmt          *sql.Stmt
@@ -1753,6 +1770,7 @@ type Queries struct {
 	deleteChannelStmt           *sql.Stmt
 	deleteChannelDeliveriesStmt *sql.Stmt
 	deleteChoiceStmt            *sql.Stmt
+	deleteIdentitiesStmt        *sql.Stmt
 	deleteIndexesStmt           *sql.Stmt
 	deleteLinksStmt             *sql.Stmt
 	deletePasskeyStmt           *sql.Stmt
@@ -1958,6 +1976,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countLiveMachinesStmt:       q.countLiveMachinesStmt,
 		countMachinesStmt:           q.countMachinesStmt,
 		countRecoveryCodesStmt:      q.countRecoveryCodesStmt,
+		countSessionStmt:            q.countSessionStmt,
 		countUnchainedAuditStmt:     q.countUnchainedAuditStmt,
 		counterStmt:                 q.counterStmt,
 		decideApprovalStmt:          q.decideApprovalStmt,
@@ -1965,6 +1984,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteChannelStmt:           q.deleteChannelStmt,
 		deleteChannelDeliveriesStmt: q.deleteChannelDeliveriesStmt,
 		deleteChoiceStmt:            q.deleteChoiceStmt,
+		deleteIdentitiesStmt:        q.deleteIdentitiesStmt,
 		deleteIndexesStmt:           q.deleteIndexesStmt,
 		deleteLinksStmt:             q.deleteLinksStmt,
 		deletePasskeyStmt:           q.deletePasskeyStmt,

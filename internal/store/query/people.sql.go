@@ -161,11 +161,11 @@ func (q *Queries) ChainAudit(ctx context.Context, arg ChainAuditParams) error {
 }
 
 const countCeremonies = `-- name: CountCeremonies :one
-SELECT count(*) FROM ceremonies
+SELECT count(*) FROM ceremonies WHERE person = $1
 `
 
-func (q *Queries) CountCeremonies(ctx context.Context) (int64, error) {
-	row := q.queryRow(ctx, q.countCeremoniesStmt, countCeremonies)
+func (q *Queries) CountCeremonies(ctx context.Context, person string) (int64, error) {
+	row := q.queryRow(ctx, q.countCeremoniesStmt, countCeremonies, person)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -223,6 +223,22 @@ func (q *Queries) CountRecoveryCodes(ctx context.Context, person string) (int64,
 	return count, err
 }
 
+const countSession = `-- name: CountSession :one
+SELECT count(*) FROM sessions WHERE id = $1 AND person = $2
+`
+
+type CountSessionParams struct {
+	ID     string
+	Person string
+}
+
+func (q *Queries) CountSession(ctx context.Context, arg CountSessionParams) (int64, error) {
+	row := q.queryRow(ctx, q.countSessionStmt, countSession, arg.ID, arg.Person)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countUnchainedAudit = `-- name: CountUnchainedAudit :one
 SELECT count(*) FROM audit WHERE seq = 0
 `
@@ -257,6 +273,15 @@ func (q *Queries) DecideApproval(ctx context.Context, arg DecideApprovalParams) 
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const deleteIdentities = `-- name: DeleteIdentities :exec
+DELETE FROM identities WHERE person = $1
+`
+
+func (q *Queries) DeleteIdentities(ctx context.Context, person string) error {
+	_, err := q.exec(ctx, q.deleteIdentitiesStmt, deleteIdentities, person)
+	return err
 }
 
 const deleteLinks = `-- name: DeleteLinks :execrows
