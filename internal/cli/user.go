@@ -276,8 +276,9 @@ func newUserResetCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Remove all that a user signs in with, and make a link",
-		Long: `reset removes the password, the second factor, the passkeys, the sessions and
-the API keys of a user, and makes a link with which they begin anew.
+		Long: `reset removes the password, the second factor, the passkeys, the accounts at
+OpenID providers, the sessions and the API keys of a user, and makes a link with
+which they begin anew.
 
 ` + onlyFresh + `tsugi-server user reset.`,
 		Args: cobra.ExactArgs(1),

@@ -194,13 +194,13 @@ func (s *Service) Decide(ctx context.Context, who Caller, id string, give bool) 
 }
 
 // another refuses who may be the same person as who asked: an admin could make
-// a user, or a link for one, and agree with themselves.
+// a user, or a link for one, and agree with themselves, or have that one ask.
 func (s *Service) another(ctx context.Context, tx *store.Tx, a store.Approval, who Caller) error {
 	asker, err := tx.User(ctx, a.AskedBy)
 	if err != nil {
 		return known(err, "TS8222", a.ID, "who asked for it is gone")
 	}
-	return s.madeLink(ctx, tx, a.ID, who.UserID, asker.Name, asker.Name+", who asked for it, made a link to your account within a week")
+	return s.Another(ctx, tx, who, a.ID, []string{asker.Name})
 }
 
 // madeLink is TS8223 if somebody, by their name, made a link to a person's

@@ -111,6 +111,9 @@ func (s *Service) CreateKey(ctx context.Context, who Caller, in api.NewKey) (api
 	secret := api.NewCredential(api.OperatorCredential)
 	var made store.Operator
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := s.held(ctx, tx, who); err != nil {
+			return err
+		}
 		mine, err := tx.KeysOf(ctx, u.ID)
 		if err != nil {
 			return err

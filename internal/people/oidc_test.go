@@ -264,12 +264,17 @@ func TestAnswersFromElsewhereThatAreRefused(t *testing.T) {
 		"of yesterday":     {"exp": now - 86400},
 		"nobody":           {"sub": ""},
 		"no claims at all": {"name": 7},
+		"by another":       {"azp": "other"},
+		"for two":          {"aud": []string{"tsugi", "other"}},
 	} {
 		p.say(said)
 		_, err := w.elsewhere(p, nil)
 		qt.Check(t, qt.IsNotNil(err), qt.Commentf("%s", name))
 		w.refused(err, "TS8217")
 	}
+	p.say(map[string]any{"aud": []string{"tsugi", "other"}, "azp": "tsugi"})
+	_, err := w.elsewhere(p, nil)
+	qt.Check(t, qt.IsNil(err))
 	p.say(nil)
 	// Signed with another key.
 	own := p.key

@@ -199,6 +199,9 @@ func (s *Service) FinishPasskey(ctx context.Context, who Caller, in api.FinishPa
 	}
 	row := store.Passkey{ID: passkeyID(made.ID), Person: u.ID, Name: name, Body: body, Created: s.now().UnixMilli()}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := s.held(ctx, tx, who); err != nil {
+			return err
+		}
 		err := tx.AddPasskey(ctx, row)
 		if errors.Is(err, store.ErrConflict) {
 			return code.New("TS8216", "", "the server has it already")

@@ -3,6 +3,7 @@
 package people
 
 import (
+	"encoding/base32"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -456,9 +457,11 @@ func TestTwoAdminsCannotDemoteEachOther(t *testing.T) {
 
 func TestResetTakesEverything(t *testing.T) {
 	t.Parallel()
-	w := local(t)
+	w, p := abroad(t, nil)
 	alice, session := w.person("alice", viewer())
 	w.second(alice)
+	_, err := w.elsewhere(p, &alice)
+	qt.Assert(t, qt.IsNil(err))
 	key, err := w.CreateKey(w.ctx(), alice, api.NewKey{Name: "k"})
 	qt.Assert(t, qt.IsNil(err))
 	l, err := w.ResetFactors(w.ctx(), root(), alice.UserID)
@@ -469,6 +472,8 @@ func TestResetTakesEverything(t *testing.T) {
 	w.refused(err, "TS8201")
 	_, err = w.signIn("alice", goodPassword, "")
 	w.refused(err, "TS8207")
+	_, err = w.elsewhere(p, nil)
+	w.refused(err, "TS8217")
 	_, err = w.RedeemLink(w.ctx(), api.RedeemLink{Secret: secretOf(l.Link), Password: goodPassword}, here())
 	qt.Assert(t, qt.IsNil(err))
 	_, err = w.ResetFactors(w.ctx(), root(), "x")
@@ -502,6 +507,54 @@ func TestWhatIsTakenWhileOneSignsIn(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		w.refused(begin(u), "TS8209")
 	})
+}
+
+// TestWhatAnEndedSessionLeaves: a request that was let in just before the
+// account was taken back from whoever had it leaves nothing to come in with.
+func TestWhatAnEndedSessionLeaves(t *testing.T) {
+	t.Parallel()
+	w, p := abroad(t, nil)
+	alice, _ := w.person("alice", viewer())
+	begun, err := w.BeginOIDC(w.ctx(), &alice, "corp", "")
+	qt.Assert(t, qt.IsNil(err))
+	factor, err := w.BeginTOTP(w.ctx(), alice)
+	qt.Assert(t, qt.IsNil(err))
+	secret, err := base32.StdEncoding.DecodeString(factor.Secret)
+	qt.Assert(t, qt.IsNil(err))
+	d := newDevice(t)
+	passkey, err := w.BeginPasskey(w.ctx(), alice)
+	qt.Assert(t, qt.IsNil(err))
+	_, err = w.ResetFactors(w.ctx(), root(), alice.UserID)
+	qt.Assert(t, qt.IsNil(err))
+
+	_, err = w.CreateKey(w.ctx(), alice, api.NewKey{Name: "k"})
+	w.refused(err, "TS8201")
+	w.refused(w.ChangePassword(w.ctx(), alice, api.ChangePassword{Password: "another horse battery"}), "TS8201")
+	_, err = w.ConfirmTOTP(w.ctx(), alice, api.ConfirmTOTP{Ceremony: factor.Ceremony, Code: w.code(secret)})
+	w.refused(err, "TS8201")
+	_, err = w.FinishPasskey(w.ctx(), alice, d.create(passkey))
+	w.refused(err, "TS8201")
+	_, err = w.FinishOIDC(w.ctx(), p.browser(begun), here())
+	w.refused(err, "TS8201")
+}
+
+// TestNobodyFillsWhatStrangersBegin: what people who are signed in begin takes no
+// room from those who want to sign in.
+func TestNobodyFillsWhatStrangersBegin(t *testing.T) {
+	t.Parallel()
+	w := local(t)
+	alice, _ := w.person("alice", viewer())
+	bob, _ := w.person("bob", viewer())
+	for range 50 {
+		_, err := w.BeginTOTP(w.ctx(), alice)
+		qt.Assert(t, qt.IsNil(err))
+	}
+	_, err := w.BeginTOTP(w.ctx(), alice)
+	w.refused(err, "TS8208")
+	_, err = w.BeginTOTP(w.ctx(), bob)
+	qt.Check(t, qt.IsNil(err))
+	_, err = w.BeginPasskeySignIn(w.ctx())
+	qt.Check(t, qt.IsNil(err))
 }
 
 func TestKeys(t *testing.T) {
@@ -671,6 +724,10 @@ func TestApprovals(t *testing.T) {
 		w.refused(err, "TS8223")
 		_, err = w.Decide(ctx, w.caller(in.Secret), f.ID, false)
 		qt.Check(t, qt.IsNil(err))
+		f, err = w.Ask(ctx, w.caller(in.Secret), FewerApprovals(nil))
+		qt.Assert(t, qt.IsNil(err))
+		_, err = w.Decide(ctx, bob, f.ID, true)
+		w.refused(err, "TS8223")
 		w.clock.pass(approvalDoubt)
 		f, err = w.Ask(ctx, bob, FewerApprovals(nil))
 		qt.Assert(t, qt.IsNil(err))

@@ -255,7 +255,7 @@ func (s *Service) ChangePassword(ctx context.Context, who Caller, in api.ChangeP
 		return err
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
+		if err := s.held(ctx, tx, who); err != nil {
 			return err
 		}
 		if err := tx.SetPassword(ctx, u.ID, hash); err != nil {

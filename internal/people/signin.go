@@ -228,5 +228,20 @@ func (s *Service) self(ctx context.Context, who Caller) (store.User, error) {
 	return u, known(err, "TS8201", "", "the account is gone")
 }
 
+// held refuses what somebody does to their own account in a session that was
+// ended since it was asked for (TS8201): it must not outlive the session, as a
+// key or a passkey would that another one made while the account was taken back
+// from them. It keeps others from ending it until the transaction is over.
+func (s *Service) held(ctx context.Context, tx *store.Tx, who Caller) error {
+	if err := tx.LockPeople(ctx); err != nil {
+		return err
+	}
+	there, err := tx.HasSession(ctx, who.UserID, who.Session)
+	if err == nil && !there {
+		err = code.New("TS8201", "", "the session was ended")
+	}
+	return err
+}
+
 // userName is a name as it is stored.
 func userName(s string) string { return strings.ToLower(strings.TrimSpace(s)) }

@@ -161,6 +161,9 @@ func (s *Service) ConfirmTOTP(ctx context.Context, who Caller, in api.ConfirmTOT
 		hashes = append(hashes, hashSecret(typed(c)))
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := s.held(ctx, tx, who); err != nil {
+			return err
+		}
 		c, err := tx.EndCeremony(ctx, ceremonyID(in.Ceremony), totpKind)
 		if err != nil {
 			return late(err)
@@ -245,6 +248,9 @@ func (s *Service) ResetFactors(ctx context.Context, who Caller, id string) (api.
 		if _, err := tx.DeletePasskeys(ctx, id); err != nil {
 			return err
 		}
+		if err := tx.DeleteIdentities(ctx, id); err != nil {
+			return err
+		}
 		if _, err := tx.EndSessions(ctx, id, ""); err != nil {
 			return err
 		}
@@ -254,7 +260,7 @@ func (s *Service) ResetFactors(ctx context.Context, who Caller, id string) (api.
 		if err := s.revokeKeys(ctx, tx, id); err != nil {
 			return err
 		}
-		if err := tx.Audit(ctx, entry(who.Name, "user.reset", u.Name, "password, second factor, passkeys, sessions and keys were removed")); err != nil {
+		if err := tx.Audit(ctx, entry(who.Name, "user.reset", u.Name, "password, second factor, passkeys, accounts elsewhere, sessions and keys were removed")); err != nil {
 			return err
 		}
 		out, err = s.link(ctx, tx, who.Name, u, PurposeWelcome)

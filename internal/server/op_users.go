@@ -43,7 +43,7 @@ func (s *Server) userOperations(o *operations) {
 		func(ctx context.Context, who operator, in *newLinkInput) (api.LinkMade, error) {
 			return s.people.CreateLink(ctx, who.name, in.ID, in.Body.Purpose)
 		})
-	answer(o, op{id: "reset-user-factors", method: "POST", path: "/v1/users/{id}/reset", summary: "Remove password, second factor, passkeys, sessions and keys of a user, and make a link", may: change, tag: tag},
+	answer(o, op{id: "reset-user-factors", method: "POST", path: "/v1/users/{id}/reset", summary: "Remove password, second factor, passkeys, accounts elsewhere, sessions and keys of a user, and make a link", may: change, tag: tag},
 		func(ctx context.Context, who operator, in *byID) (api.LinkMade, error) {
 			return s.people.ResetFactors(ctx, who.caller, in.ID)
 		})

@@ -206,7 +206,10 @@ and is good for 15 minutes. A second factor is asked for all the same.`,
 func newUserResetCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset NAME",
-		Short: "Take password, second factor, passkeys, sessions and keys away, and print a link",
+		Short: "Take away all that signs a user in, and print a link",
+		Long: `reset takes away the password, the second factor, the passkeys, the accounts at
+OpenID providers, the sessions and the API keys of a user, and prints a link with
+which they begin anew.`,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPeople(cmd, func(ctx context.Context, s *people.Service, db *store.Store) error {

@@ -148,58 +148,6 @@ type Log struct {
 	Format string `koanf:"format"` // auto, json, text
 }
 
-// Mail is the mail server that notifications are sent by.
-type Mail struct {
-	Host     string `koanf:"host"`     // "": no mail is sent
-	Port     int    `koanf:"port"`     // 0: 587, 465 or 25 by its security
-	Security string `koanf:"security"` // starttls, tls or none
-	User     string `koanf:"user"`     // "": no authentication
-	Password Secret `koanf:"password"`
-	// PasswordFile is read when Password is empty.
-	PasswordFile string `koanf:"password_file"`
-	From         string `koanf:"from"`
-	Hello        string `koanf:"hello"` // "": the domain of From
-	CA           string `koanf:"ca"`    // PEM of an authority that is believed beside the system's
-}
-
-// Webhooks says where notifications may be sent to.
-type Webhooks struct {
-	// Allow are networks that may be called though they are this host's own or link-local.
-	Allow []string `koanf:"allow"`
-	Plain string   `koanf:"plain"` // yes: http:// may be called
-	Proxy string   `koanf:"proxy"` // a URL; "": as the environment says; none
-	CA    string   `koanf:"ca"`    // PEM of an authority that is believed beside the system's
-}
-
-// SignIn says how people sign in, and for how long.
-type SignIn struct {
-	Idle  time.Duration `koanf:"idle"`  // a session that is not used for it ends
-	Life  time.Duration `koanf:"life"`  // every session ends after it
-	Fresh time.Duration `koanf:"fresh"` // who proved who they are needn't again for it
-	Link  time.Duration `koanf:"link"`  // a link for a new user is good for it
-	// Failures are how often sign-ins from one address may fail at once; then one
-	// in each Every.
-	Failures int           `koanf:"failures"`
-	Every    time.Duration `koanf:"every"`
-}
-
-// OIDC is an OpenID provider at which people may sign in.
-type OIDC struct {
-	ID           string `koanf:"id"`
-	Name         string `koanf:"name"`   // on the button
-	Issuer       string `koanf:"issuer"` // URL; "": there is none
-	ClientID     string `koanf:"client_id"`
-	ClientSecret Secret `koanf:"client_secret"`
-	// ClientSecretFile is read when ClientSecret is empty.
-	ClientSecretFile string   `koanf:"client_secret_file"`
-	Scopes           []string `koanf:"scopes"` // beside openid, profile and email
-	// Claim is that whose values Roles name: VALUE=ROLE or VALUE=ROLE:GROUP,GROUP.
-	// With any, the provider decides at each sign-in who is what.
-	Claim  string   `koanf:"claim"`
-	Roles  []string `koanf:"roles"`
-	Create string   `koanf:"create"` // yes: make a user of whom it knows and this server does not
-}
-
 // Secret is text that is shown to nobody.
 type Secret string
 
@@ -302,23 +250,6 @@ func (c *Config) S3Secret() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// MailPassword is the password, from the file if one is named.
-func (c *Config) MailPassword() (string, error) {
-	if c.Mail.Password != "" || c.Mail.PasswordFile == "" {
-		return string(c.Mail.Password), nil
-	}
-	b, err := os.ReadFile(c.Path(c.Mail.PasswordFile))
-	if err != nil {
-		return "", code.New("TS7803", "mail.password_file", "").With(err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-// AllowedNetworks are those that webhooks may go to though they are close.
-func (c *Config) AllowedNetworks() ([]netip.Prefix, error) {
-	return networks(c.Webhooks.Allow, "webhooks.allow")
-}
-
 // check finds values that no server can run with.
 func (c *Config) check() error {
 	bad := func(key, format string, args ...any) error {
@@ -365,29 +296,6 @@ func (c *Config) check() error {
 		return err
 	}
 	return c.checkRest(bad)
-}
-
-func (c *Config) checkNotifications(bad complain) error {
-	switch m := c.Mail; {
-	case m.Security != "starttls" && m.Security != "tls" && m.Security != "none":
-		return bad("mail.security", "%q is none of starttls, tls, none", m.Security)
-	case m.Host == "" && (m.From != "" || m.User != ""):
-		return bad("mail.host", "it is empty and mail is set up")
-	case m.Host != "" && m.From == "":
-		return bad("mail.from", "it is empty: tsugi@example.com")
-	case m.Port < 0 || m.Port > 65535:
-		return bad("mail.port", "%d is no port", m.Port)
-	}
-	if p := c.Webhooks.Plain; p != "yes" && p != "no" {
-		return bad("webhooks.plain", "%q is neither yes nor no", p)
-	}
-	if p := c.Webhooks.Proxy; p != "" && p != "none" {
-		if u, err := url.Parse(p); err != nil || u.Host == "" {
-			return bad("webhooks.proxy", "%q is not of the form http://HOST:PORT", p)
-		}
-	}
-	_, err := c.AllowedNetworks()
-	return err
 }
 
 func (l Lifetimes) good() bool {

@@ -13,6 +13,35 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 )
 
+// SignIn says how people sign in, and for how long.
+type SignIn struct {
+	Idle  time.Duration `koanf:"idle"`  // a session that is not used for it ends
+	Life  time.Duration `koanf:"life"`  // every session ends after it
+	Fresh time.Duration `koanf:"fresh"` // who proved who they are needn't again for it
+	Link  time.Duration `koanf:"link"`  // a link for a new user is good for it
+	// Failures are how often sign-ins from one address may fail at once; then one
+	// in each Every.
+	Failures int           `koanf:"failures"`
+	Every    time.Duration `koanf:"every"`
+}
+
+// OIDC is an OpenID provider at which people may sign in.
+type OIDC struct {
+	ID           string `koanf:"id"`
+	Name         string `koanf:"name"`   // on the button
+	Issuer       string `koanf:"issuer"` // URL; "": there is none
+	ClientID     string `koanf:"client_id"`
+	ClientSecret Secret `koanf:"client_secret"`
+	// ClientSecretFile is read when ClientSecret is empty.
+	ClientSecretFile string   `koanf:"client_secret_file"`
+	Scopes           []string `koanf:"scopes"` // beside openid, profile and email
+	// Claim is that whose values Roles name: VALUE=ROLE or VALUE=ROLE:GROUP,GROUP.
+	// With any, the provider decides at each sign-in who is what.
+	Claim  string   `koanf:"claim"`
+	Roles  []string `koanf:"roles"`
+	Create string   `koanf:"create"` // yes: make a user of whom it knows and this server does not
+}
+
 func (c *Config) checkPeople(bad complain) error {
 	s := c.SignIn
 	for key, d := range map[string]time.Duration{"idle": s.Idle, "life": s.Life, "fresh": s.Fresh, "link": s.Link} {

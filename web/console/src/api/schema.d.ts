@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 92c51fb93a1cd8ba1dfd6f7babdc23c4ae96fbfe0c047a7550600669287c3b15
+// Of docs/openapi.yaml 5ed292a5047fea0e0b6d5372435fcc3bbc8879e4fc20cb3423084c76543d1a64
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2016,7 +2016,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove password, second factor, passkeys, sessions and keys of a user, and make a link */
+        /** Remove password, second factor, passkeys, accounts elsewhere, sessions and keys of a user, and make a link */
         post: operations["reset-user-factors"];
         delete?: never;
         options?: never;

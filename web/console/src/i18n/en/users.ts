@@ -49,7 +49,7 @@ export const users = {
     unlocked: 'The user is unlocked.',
     reset: 'Reset',
     resetTitle: (name: string) => `Reset how ${name} logs in?`,
-    resetHelp: 'Password, second factor, passkeys, sessions and keys are removed. They come in with a new link. Do it when somebody lost everything, or somebody else may have it.',
+    resetHelp: 'Password, second factor, passkeys, connected accounts, sessions and keys are removed. They come in with a new link. Do it when somebody lost everything, or somebody else may have it.',
   },
   sessions: {
     title: 'Sessions',
