@@ -132,16 +132,17 @@ var errNoTLS = errors.New("no STARTTLS")
 
 // deliver holds one conversation with the mail server.
 func (m *Mail) deliver(ctx context.Context, d notify.Delivery) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(m.o.Host, fmt.Sprint(m.o.Port)))
+	below, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(m.o.Host, fmt.Sprint(m.o.Port)))
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // whoever reads or writes stops
+	defer below.Close()
+	stop := context.AfterFunc(ctx, func() { _ = below.SetDeadline(time.Unix(1, 0)) }) // whoever reads or writes stops
 	defer stop()
 	conf := &tls.Config{ServerName: m.o.Host, RootCAs: m.o.Roots, MinVersion: tls.VersionTLS12}
+	conn := below
 	if m.o.Security == TLS {
-		secure := tls.Client(conn, conf)
+		secure := tls.Client(below, conf)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return err
 		}

@@ -123,15 +123,26 @@ func (w *Webhooks) control(_, address string, _ syscall.RawConn) error {
 			return nil
 		}
 	}
-	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || !ip.IsValid() ||
-		reserved().Contains(ip) || embedded(ip).IsLoopback() || embedded(ip).IsLinkLocalUnicast() {
-		return fmt.Errorf("%s: %w", ip, errForbidden)
+	for _, a := range [2]netip.Addr{ip, embedded(ip)} {
+		if a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || reserved(a) {
+			return fmt.Errorf("%s: %w", ip, errForbidden)
+		}
 	}
 	return nil
 }
 
-// reserved is "this network" (RFC 1122), which reaches this host too.
-func reserved() netip.Prefix { return netip.MustParsePrefix("0.0.0.0/8") }
+// reserved tells of addresses that lead to this host, or to what a cloud tells
+// its machines, though their form does not show it.
+func reserved(ip netip.Addr) bool {
+	switch ip.WithZone("").String() {
+	case "fd00:ec2::254", // AWS, beside 169.254.169.254
+		"100.100.100.200", // Alibaba Cloud
+		"192.0.0.192",     // Oracle Cloud
+		"168.63.129.16":   // Azure
+		return true
+	}
+	return netip.MustParsePrefix("0.0.0.0/8").Contains(ip) // "this network" (RFC 1122)
+}
 
 // embedded is the IPv4 address that NAT64 and 6to4 take an IPv6 address for.
 func embedded(ip netip.Addr) netip.Addr {

@@ -226,7 +226,8 @@ func TestInnerAddressesAreNotCalled(t *testing.T) {
 	port := s.URL[strings.LastIndexByte(s.URL, ':'):]
 	for _, host := range []string{
 		"127.0.0.1", "localhost", "127.1.2.3", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "0.1.2.3", "[::]", "169.254.169.254", "[fe80::1]", "224.0.0.1", "[ff02::1]",
-		"[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "2130706433", "0x7f.1",
+		"100.100.100.200", "168.63.129.16", "192.0.0.192", "[fd00:ec2::254]",
+		"[64:ff9b::7f00:1]", "[64:ff9b::1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "2130706433", "0x7f.1",
 	} {
 		secret := notify.NewSecret()
 		c, d := hook("https://"+host+port+"/", secret)

@@ -35,6 +35,8 @@ type State struct {
 	Held map[string]int       `json:"held,omitempty"`
 	// Sent are the times of messages of the last hour that came at once.
 	Sent []time.Time `json:"sent,omitempty"`
+	// Urgent is when something urgent of a kind last came at once.
+	Urgent map[Kind]time.Time `json:"urgent,omitempty"`
 	// Kept are events for the next digest, the oldest first; More counts those
 	// that found no room, by kind.
 	Kept []Event      `json:"kept,omitempty"`
@@ -113,13 +115,26 @@ func (s *State) send(c Channel, e Event, held int, now time.Time, zone *time.Loc
 		s.keep(e)
 		return Decision{Keep, "it can wait for the digest"}, held
 	}
-	if most := cmp.Or(c.PerHour, DefaultPerHour); len(s.Sent) >= most {
+	if most := cmp.Or(c.PerHour, DefaultPerHour); len(s.Sent) >= most && !s.first(e, now) {
 		s.due(s.Sent[0].Add(hour))
 		s.keep(e)
 		return Decision{Keep, fmt.Sprintf("%d messages came at once within the hour", most)}, held
 	}
 	s.Sent = append(s.Sent, now)
+	if e.Level() == Urgent {
+		if s.Urgent == nil {
+			s.Urgent = map[Kind]time.Time{}
+		}
+		s.Urgent[e.Kind] = now
+	}
 	return Decision{Now, "the channel wants it"}, held
+}
+
+// first tells whether an event is urgent, and the first of its kind to come at
+// once within the hour: that a rollout was halted does not wait behind all the
+// machines that went down.
+func (s *State) first(e Event, now time.Time) bool {
+	return e.Level() == Urgent && now.Sub(s.Urgent[e.Kind]) >= hour
 }
 
 // concerns tells whether an event about groups is for a channel of groups.

@@ -30,6 +30,8 @@ func TestDecide(t *testing.T) {
 	for i := range 20 {
 		busy.Sent = append(busy.Sent, now.Add(-time.Duration(50-i)*time.Minute))
 	}
+	alarmed := busy
+	alarmed.Urgent = map[Kind]time.Time{RolloutHalted: now.Add(-59 * time.Minute)}
 	ends := halted("1")
 	ends.Ends = true
 	for name, c := range map[string]struct {
@@ -63,7 +65,9 @@ func TestDecide(t *testing.T) {
 		"a test, whatever the channel wants":         {channel: Channel{Kinds: []string{"key.expiring"}, Least: Urgent}, event: Event{Kind: Test}, want: Now},
 		"what can wait":                              {channel: Channel{Digest: daily}, event: failed, want: Keep, why: "wait", due: now.Add(6 * time.Hour)},
 		"what can't wait":                            {channel: Channel{Digest: daily}, event: halted("1"), want: Now},
-		"too much at once":                           {state: busy, event: halted("1"), want: Keep, why: "20 messages", due: now.Add(10 * time.Minute)},
+		"too much at once":                           {state: busy, event: failed, want: Keep, why: "20 messages", due: now.Add(10 * time.Minute)},
+		"too much at once, and this is urgent":       {state: busy, event: halted("1"), want: Now},
+		"too much that is urgent":                    {state: alarmed, event: halted("1"), want: Keep, why: "20 messages", due: now.Add(10 * time.Minute)},
 		"less than the channel stands":               {channel: Channel{PerHour: 21}, state: busy, event: halted("1"), want: Now},
 		"how often it was held back": {
 			state: State{Told: map[string]time.Time{failed.key(): now.Add(-5 * time.Hour)}, Held: map[string]int{failed.key(): 7}}, event: failed, want: Now, held: 7,
@@ -235,7 +239,7 @@ func TestNothingIsLostOrToldTwice(t *testing.T) {
 			for len(inHour) > 0 && at.Sub(inHour[0]) >= time.Hour {
 				inHour = inHour[1:]
 			}
-			if len(inHour) > c.PerHour {
+			if len(inHour) > c.PerHour+1 { // and one that is urgent
 				rt.Fatalf("%d within an hour", len(inHour))
 			}
 		}

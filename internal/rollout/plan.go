@@ -100,7 +100,7 @@ type Amount struct {
 // Of is the amount of n machines, at least one if it is a percentage.
 func (a Amount) Of(n int) int {
 	if a.Percent > 0 {
-		return min(n, int(math.Ceil(a.Percent*float64(n)/100-1e-9)))
+		return min(n, max(1, int(math.Ceil(a.Percent*float64(n)/100-1e-9))))
 	}
 	return a.Count
 }

@@ -163,6 +163,7 @@ func TestAmounts(t *testing.T) {
 		{"100%", 7, 7},
 		{"100%", 0, 0},
 		{"1%", 0, 0},
+		{"0.000000001%", 100, 1},
 	} {
 		var a Amount
 		qt.Assert(t, qt.IsNil(a.UnmarshalText([]byte(c.text))))
