@@ -62,10 +62,19 @@ push_update() {
 
 # A rollout of a real fleet takes days; one that is watched takes minutes.
 quick_rollouts() {
-	curl -fsS --cacert "$out/server/ca/ca.pem" -X PUT "https://127.0.0.1:$port/v1/rollout-settings" -o /dev/null \
-		-H "Authorization: Bearer $(field operator_token "$out/init.json")" -H 'Content-Type: application/json' \
-		-d '{"tiers": {"stable": {"only": false, "plan": {"waves": [{"upto": "5", "soak": "15s"}, {"upto": "25%", "soak": "30s"}, {"upto": "100%"}],
-			"max_in_flight": "50%", "ramp": 100, "settle": "1m", "watch": "10m", "patience": "10m"}}}, "ladder": {"rungs": []}}'
+	cat >"$out/rollouts.yaml" <<'END'
+tiers:
+  stable:
+    plan:
+      waves: [{upto: 5, soak: 15s}, {upto: 25%, soak: 30s}, {upto: 100%}]
+      max_in_flight: 50%
+      ramp: 100
+      settle: 1m
+      watch: 10m
+      patience: 10m
+END
+	say "$tsugictl" rollout settings --set "$out/rollouts.yaml"
+	"$tsugictl" rollout settings --set "$out/rollouts.yaml" >/dev/null
 }
 
 # answers: the console's page, its program, and the link's page.
@@ -106,7 +115,7 @@ lead() {
 	local id=
 	until [ -n "$id" ]; do
 		kill -0 "$server" "$fleet" || return 0
-		sleep 3
+		sleep 1
 		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
 	done
 	printf '\n%s\n' "The first live patch is there: $id"
@@ -114,12 +123,13 @@ lead() {
 	run "$tsugictl" promote "$id" stable
 }
 
-end_console() {
+# end_all: what was started ends, and is waited for.
+end_all() {
 	# shellcheck disable=SC2086 # several ids, or none
-	kill $fleet $leader $computer_pid 2>/dev/null || true
-	fleet='' leader='' computer_pid=''
+	kill $fleet $leader $computer_pid $server 2>/dev/null || true
+	wait
 }
-leader='' computer_pid=''
+server='' leader='' computer_pid=''
 
 # stay: until Ctrl-C, with the machine of the demo; without anybody there it is over.
 stay() {

@@ -22,10 +22,9 @@ TSUGI_SESSION=$(realpath "$out")/session.json
 export TSUGI_SESSION TSUGI_SERVER_LISTEN=127.0.0.1:$port
 echo "a passphrase for the root key" >"$out/passphrase" # whoever really runs this keeps it elsewhere
 field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*$/\1/p" "$2"; }
-server=
 # shellcheck source=demo/console.sh
 source demo/console.sh
-trap 'end_console; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+trap end_all EXIT
 
 look() {
 	CGO_ENABLED=0 go build -trimpath -o "$out/fleet" ./demo/fleet

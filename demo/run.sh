@@ -20,10 +20,9 @@ target=debian:$DEMO_RELEASE
 rm -rf "$out"
 mkdir -p "$out"
 
-server=
 # shellcheck source=demo/console.sh
 source demo/console.sh
-trap 'end_console; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+trap end_all EXIT
 stage "1  The kernel, as Debian ships it" \
 	run "$tsugictl" target add "$target" --version "$DEMO_VERSION"
 stage "2  The fix, from two source packages" \

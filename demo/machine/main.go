@@ -41,7 +41,7 @@ func main() {
 	flag.StringVar(&c.agent, "tsugi", "bin/tsugi", "the agent's program")
 	flag.StringVar(&c.server, "server", "", "address of the one server in its network, such as 127.0.0.1:8443")
 	flag.StringVar(&c.script, "script", "", "what to do")
-	flag.BoolVar(&c.stay, "stay", false, "run for as long as the script does")
+	flag.BoolVar(&c.stay, "stay", false, "run on behind the script, until interrupted")
 	flag.StringVar(&c.env, "env", "", "NAME=VALUE for the script")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -96,6 +96,13 @@ func (c *computer) run(ctx context.Context) error {
 	for i, s := range steps(string(script)) {
 		if err := c.do(ctx, m, i, s); err != nil {
 			return fmt.Errorf("%s: %w", s.title, err)
+		}
+	}
+	if c.stay {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.Done():
 		}
 	}
 	out, err := m.Shutdown(ctx)

@@ -4,5 +4,6 @@
 ## the agent goes on, and takes again what was taken out
 tsugi agent >>/run/agent.log 2>&1 & #
 for i in $(seq 300); do tsugi status --json >/dev/null 2>&1 && break; usleep 300000; done #
-tsugi clear all
-while pidof tsugi >/dev/null; do sleep 5; done #
+tsugi refresh
+for i in $(seq 300); do tsugi status --json 2>/dev/null | grep -q '"state": "healthy"' && break; usleep 300000; done #
+tsugi status

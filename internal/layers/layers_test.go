@@ -173,6 +173,31 @@ func hasRule(rules map[string][]string, name string) bool {
 	return ok
 }
 
+// TestTheTableOfLayersIsWhole: docs/architecture.md has a line for each package,
+// and says of the pure ones that they are.
+func TestTheTableOfLayersIsWhole(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/architecture.md")
+	qt.Assert(t, qt.IsNil(err))
+	_, table, _ := strings.Cut(string(page), "| layer | package |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	lines := map[string]string{}
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, " | "); len(cells) == 3 {
+			for name := range strings.SplitSeq(cells[1], ", ") {
+				lines[name] = strings.TrimSuffix(strings.TrimSpace(cells[2]), " |")
+			}
+		}
+	}
+	for name := range allowed() {
+		line, ok := lines[name]
+		qt.Check(t, qt.IsTrue(ok), qt.Commentf("%s has no line in docs/architecture.md", name))
+		if said := strings.Contains(line, "(pure"); ok && said != slices.Contains(pure, name) {
+			t.Errorf("docs/architecture.md says %q of %s, and the list of pure packages another thing", line, name)
+		}
+	}
+}
+
 func TestRulesNameNoTestHelpers(t *testing.T) {
 	t.Parallel()
 	for from, to := range allowed() {
