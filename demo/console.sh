@@ -23,7 +23,7 @@ serve_console() {
 		sleep 0.1
 	done
 	field operator_token "$out/init.json" |
-		"$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256 "$out/init.json")"
+		run "$tsugictl" login "https://127.0.0.1:$port" --ca-sha256 "$(field ca_sha256 "$out/init.json")"
 }
 
 # The fleet: machines that are none, but speak as agents do (demo/fleet). None is
@@ -96,31 +96,45 @@ ${bold}The console is open:${off}
   $(link owner)
 
   Good for one sign-in within 15 minutes; the next one: $tsugi_server user link owner --sign-in --dir $out/server
-  The certificate is of the server's own authority: your browser asks once.
+  The certificate is of the server's own authority: your browser asks whether you trust it.
+  From another computer: ssh -L $port:127.0.0.1:$port THIS-HOST, and the same address.
 
-  300 machines run $fleet_target. The first live patch for them is being built and
-  proven (Builds), and goes to all of them. Then try this:
+  300 machines run $fleet_target; they are simulated, all else is real. Their first live patch is being built and
+  proven (Builds), and goes to all of them: half a minute, or some minutes where nothing was built before. Then try this:
 
-  1. Policies, default: exclude $fleet_excluded, with a reason. Version 2 is built and proven without it.
-  2. Rollouts, new: take version 2 through the tier stable, and watch the waves.
-  3. Some machines go down with it ($out/sick says how many): the rollout halts by itself.
-  4. Revert it, and see the machines go back.
+  1. Policies, default, Exclude: $fleet_excluded, with a reason. Version 2 is built and proven without it (Builds).
+  2. Rollouts, New rollout: $(tr : - <<<"$fleet_target")-v2 through the tier stable. Watch the waves.
+  3. One machine in ten goes down with it ($out/sick says so): the rollout halts by itself, and says why.
+  4. Take it out. Machines that had it are without a live patch then, since version 1 holds what you excluded;
+     all others have kept version 1.
 
+  With tsugictl, in another terminal: TSUGI_SESSION=$TSUGI_SESSION $tsugictl machine ls
   Ctrl-C ends all of it.
 END
 }
 
 # lead: the first live patch goes to the fleet when it is there.
 lead() {
-	local id=
+	local id='' tier
 	until [ -n "$id" ]; do
 		kill -0 "$server" "$fleet" || return 0
 		sleep 1
 		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
 	done
-	printf '\n%s\n' "The first live patch is there: $id"
-	run "$tsugictl" promote "$id" beta
-	run "$tsugictl" promote "$id" stable
+	printf '\n%s\n' "The first live patch is there, and goes to the fleet:"
+	for tier in beta stable; do
+		say "$tsugictl" promote "$id" "$tier"
+		"$tsugictl" promote "$id" "$tier" >/dev/null
+	done
+}
+
+# computer_stays: the machine of the demo comes up once more.
+computer_stays() {
+	"$out/machine" -stay -target "$target" -disk "$out/web-1.img" -tsugi "${TSUGI:-bin/tsugi}" -server "127.0.0.1:$port" \
+		-script demo/machine/stays.sh >"$out/web-1.log" 2>&1 &
+	# shellcheck disable=SC2064 # the id of now
+	trap "kill $! 2>/dev/null; wait $!; exit 0" INT TERM
+	wait $! || echo "web-1 has gone: $out/web-1.log says why"
 }
 
 # end_all: what was started ends, and is waited for.
@@ -137,16 +151,22 @@ stay() {
 		link owner >/dev/null
 		return
 	fi
-	trap 'echo' INT
+	invite
+	trap 'ended=yes' INT
 	(trap '' INT && lead) &
 	leader=$!
 	if [ -x "$out/machine" ]; then
-		"$out/machine" -stay -target "$target" -disk "$out/web-1.img" -tsugi "${TSUGI:-bin/tsugi}" -server "127.0.0.1:$port" \
-			-script demo/machine/stays.sh >"$out/web-1.log" 2>&1 &
+		computer_stays &
 		computer_pid=$!
 	fi
-	invite
+	local ended=
 	wait "$server" || true
-	wait "$server" 2>/dev/null || true # the first one ended by Ctrl-C, not by the server
+	end_all
 	trap - INT
+	if [ -n "$ended" ]; then
+		printf '\n%s\n' "Ended. What came out is in $out."
+	else
+		echo "the server has ended: $out/server.log says why"
+		return 1
+	fi
 }

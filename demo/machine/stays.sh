@@ -3,7 +3,7 @@
 ## network
 ## the agent goes on, and takes again what was taken out
 tsugi agent >>/run/agent.log 2>&1 & #
-for i in $(seq 300); do tsugi status --json >/dev/null 2>&1 && break; usleep 300000; done #
+for i in $(seq 300); do [ -S /run/tsugi/agent.sock ] && break; usleep 300000; done #
 tsugi refresh
 for i in $(seq 300); do tsugi status --json 2>/dev/null | grep -q '"state": "healthy"' && break; usleep 300000; done #
 tsugi status

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -189,7 +190,7 @@ func newRolloutSettingsCommand(a *app) *cobra.Command {
 		Short: "How live patches come to tiers, and climb from one to the next",
 		Long: `settings shows which tiers get live patches by rollouts alone, with which
 plans, and the ladder by which live patches are promoted. With --set it takes
-over a file with the same, in YAML or JSON, as "settings --json" shows it.`,
+over a file with the same, in YAML, as settings shows it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, "rollout-settings", func(c *client.Client) (*api.RolloutSettings, error) {
@@ -214,26 +215,31 @@ over a file with the same, in YAML or JSON, as "settings --json" shows it.`,
 	return cmd
 }
 
-// readSettings reads YAML in the words of the API's JSON.
+// readSettings reads settings whose plans are written as in a file of a plan.
 func readSettings(file string) (*api.RolloutSettings, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, code.New("TS8105", file, err.Error())
 	}
-	var tree any
-	if err := yaml.Unmarshal(b, &tree); err != nil {
+	type tier struct {
+		Only bool          `yaml:"only" json:"only"`
+		Plan *rollout.Plan `yaml:"plan" json:"plan,omitempty"`
+	}
+	type settings struct {
+		Tiers  map[string]tier `yaml:"tiers" json:"tiers"`
+		Ladder rollout.Ladder  `yaml:"ladder" json:"ladder"`
+	}
+	var said settings
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&said); err != nil {
 		return nil, code.New("TS8105", file, err.Error())
 	}
-	if b, err = json.Marshal(tree); err != nil {
-		return nil, code.New("TS8105", file, err.Error())
-	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.DisallowUnknownFields()
 	set := &api.RolloutSettings{}
-	if err := d.Decode(set); err != nil {
-		return nil, code.New("TS8105", file, err.Error())
+	if b, err = json.Marshal(said); err == nil {
+		err = json.Unmarshal(b, set)
 	}
-	return set, nil
+	return set, err
 }
 
 // asTree is a value by the names of its JSON.
