@@ -142,6 +142,7 @@ end_all() {
 	# shellcheck disable=SC2086 # several ids, or none
 	kill $fleet $leader $computer_pid $server 2>/dev/null || true
 	wait
+	fleet='' leader='' computer_pid='' server=''
 }
 server='' leader='' computer_pid=''
 
@@ -152,6 +153,7 @@ stay() {
 		return
 	fi
 	invite
+	local ended=
 	trap 'ended=yes' INT
 	(trap '' INT && lead) &
 	leader=$!
@@ -159,7 +161,6 @@ stay() {
 		computer_stays &
 		computer_pid=$!
 	fi
-	local ended=
 	wait "$server" || true
 	end_all
 	trap - INT
