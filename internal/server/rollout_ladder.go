@@ -73,8 +73,9 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 		return nil, err
 	}
 	var out []promotion
+	well := s.wellByTier()
 	for _, rung := range ladder.Rungs {
-		found, err := s.store.LivePatches(ctx, store.LivePatchFilter{Tier: rung.From, Limit: climbing})
+		found, err := s.store.LivePatches(ctx, store.LivePatchFilter{Tier: rung.From, Bare: true, Limit: climbing})
 		if err != nil {
 			return nil, err
 		}
@@ -82,10 +83,11 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 			if p.Tiers[len(p.Tiers)-1] != rung.From {
 				continue // it is higher already
 			}
-			c, err := s.climbOf(ctx, p, rung, found)
+			c, err := s.climbOf(ctx, p, rung, found, set)
 			if err != nil {
 				return nil, err
 			}
+			c.Stage.Well = well[[2]string{rung.From, p.ID}]
 			m := ladder.Promote(c, s.now())
 			if m.Promote && people.Guarded(tiers, rung.To) && two {
 				m.Promote, m.Missing, m.Why = false, max(m.Missing, 1), "it is ready, and waits for two people to promote it: that is asked for in the last tier"
@@ -98,9 +100,23 @@ func (s *Server) promotions(ctx context.Context) ([]promotion, error) {
 	return out, nil
 }
 
-// climbOf is what the ladder has to know of a live patch. found are those of its
-// tier.
-func (s *Server) climbOf(ctx context.Context, p store.LivePatch, rung rollout.Rung, found []store.LivePatch) (rollout.Climb, error) {
+// wellByTier counts the machines that are well, by tier and live patch, all at
+// once: a fleet may be large, and the ladder long.
+func (s *Server) wellByTier() map[[2]string]int {
+	well := map[[2]string]int{}
+	s.fleet.each(func(m *member) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.state == api.Healthy && !m.gone {
+			well[[2]string{m.tier, m.patch}]++
+		}
+	})
+	return well
+}
+
+// climbOf is what the ladder has to know of a live patch, but for how many
+// machines are well with it. found are those of its tier.
+func (s *Server) climbOf(ctx context.Context, p store.LivePatch, rung rollout.Rung, found []store.LivePatch, set *rolloutSettings) (rollout.Climb, error) {
 	c := rollout.Climb{Stage: rollout.Stage{Tier: rung.From}, Above: slices.Contains(p.Tiers, rung.To)}
 	if p.Blocked != 0 {
 		c.Blocked = either(p.Reason, "by a person")
@@ -117,10 +133,6 @@ func (s *Server) climbOf(ctx context.Context, p store.LivePatch, rung rollout.Ru
 	for _, pub := range pubs {
 		c.Stage.Since = time.UnixMilli(pub.Published)
 	}
-	set, err := readRolloutSettings(ctx, s.store.Reader)
-	if err != nil {
-		return c, err
-	}
 	switch r := s.rollouts.of(p.ID, rung.From); {
 	case r != nil:
 		head, _ := r.head()
@@ -133,12 +145,5 @@ func (s *Server) climbOf(ctx context.Context, p store.LivePatch, rung rollout.Ru
 	case set.only(rung.From, p.ID):
 		c.Stage.Phase, c.Stage.Reason = rollout.Pending, "its rollout has not begun"
 	}
-	s.fleet.each(func(m *member) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.tier == rung.From && m.patch == p.ID && m.state == api.Healthy && !m.gone {
-			c.Stage.Well++
-		}
-	})
 	return c, nil
 }
