@@ -17,6 +17,7 @@ package code
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -101,6 +102,30 @@ func Of(err error) Code {
 		return p.Code
 	}
 	return ""
+}
+
+// All collects the problems of an error tree, outermost first. A problem
+// behind another's cause is left out: the outer one already tells it.
+func All(err error) []*Problem {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *Problem:
+		return []*Problem{e}
+	case interface{ Unwrap() error }:
+		return All(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*Problem
+		for _, one := range e.Unwrap() {
+			for _, p := range All(one) {
+				if !slices.ContainsFunc(all, func(q *Problem) bool { return p.Error() == q.Error() }) {
+					all = append(all, p)
+				}
+			}
+		}
+		return all
+	}
+	return nil
 }
 
 // Lookup finds a catalogue entry.

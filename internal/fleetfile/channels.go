@@ -4,7 +4,6 @@ package fleetfile
 
 import (
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -96,18 +95,9 @@ func (c *checker) channel(where, name string, ch Channel) {
 	if n.Type == notify.Webhook {
 		n.Secrets = []notify.Secret{notify.Secret("whsec_" + strings.Repeat("A", 32))} // the server makes the real one
 	}
-	for _, err := range unjoined(n.Check(true)) {
-		if p, ok := errors.AsType[*code.Problem](err); ok {
-			c.bad(where, "%s", p.Why)
-		}
+	for _, p := range code.All(n.Check(true)) {
+		c.bad(where, "%s", p.Why)
 	}
-}
-
-func unjoined(err error) []error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the very one that was joined
-		return j.Unwrap()
-	}
-	return []error{err}
 }
 
 // channels plans how people are told. A channel that is of another type is

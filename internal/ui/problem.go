@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -24,7 +23,7 @@ type failure struct {
 // Fail tells why a command ends. Every problem with a code gets its remedy on
 // a line of its own; with JSON on, the whole is one JSON value.
 func (t *Terminal) Fail(program string, err error, exit int) {
-	problems := Problems(err)
+	problems := code.All(err)
 	if t.opts.JSON {
 		b, jerr := json.Marshal(failure{Schema, "error", exit, err.Error(), problems})
 		if jerr != nil {
@@ -57,28 +56,4 @@ func Explain(p *code.Problem) string {
 		b.WriteString("\n" + Indent(Dim("→")+" "+strings.ReplaceAll(p.Fix, "\n", "\n  "), 2))
 	}
 	return b.String()
-}
-
-// Problems collects the problems of an error tree, outermost first. A problem
-// behind another's cause is left out: the outer one already tells it.
-func Problems(err error) []*code.Problem {
-	switch e := err.(type) {
-	case nil:
-		return nil
-	case *code.Problem:
-		return []*code.Problem{e}
-	case interface{ Unwrap() error }:
-		return Problems(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var all []*code.Problem
-		for _, one := range e.Unwrap() {
-			for _, p := range Problems(one) {
-				if !slices.ContainsFunc(all, func(q *code.Problem) bool { return p.Error() == q.Error() }) {
-					all = append(all, p)
-				}
-			}
-		}
-		return all
-	}
-	return nil
 }
