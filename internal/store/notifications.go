@@ -196,12 +196,14 @@ func (s *Store) TakeDeliveries(ctx context.Context, now, until int64, most int) 
 }
 
 // PutDelivery stores what became of a delivery. One whose channel is gone is
-// gone too, which is no error.
+// gone too, which is no error; nor is it one that somebody else, who took it
+// after this one took too long, came to an end with: what arrived stays so.
 func (s *Store) PutDelivery(ctx context.Context, d Delivery) error {
 	return s.Update(ctx, func(tx *Tx) error {
 		tx.changed(KindChannel, d.Channel)
 		_, err := tx.q.PutDelivery(ctx, query.PutDeliveryParams{
 			ID: d.ID, Stage: d.Stage, Attempt: int64(d.Attempt), Next: d.Next, Ended: d.Ended, Problem: text(d.Problem),
+			Arrived: d.Stage == DeliveryDelivered,
 		})
 		return named(err, "delivery %s", d.ID)
 	})

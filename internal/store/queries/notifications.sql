@@ -51,7 +51,7 @@ RETURNING *;
 -- name: PutDelivery :execrows
 UPDATE outbox SET stage = sqlc.arg(stage), attempt = sqlc.arg(attempt), next = sqlc.arg(next), ended = sqlc.arg(ended),
     problem = sqlc.arg(problem)
-WHERE id = sqlc.arg(id);
+WHERE id = sqlc.arg(id) AND (stage = 'waiting' OR stage = 'dead' AND CAST(sqlc.arg(arrived) AS BOOLEAN));
 
 -- name: RetryDelivery :execrows
 UPDATE outbox SET stage = 'waiting', made = sqlc.arg(now), next = sqlc.arg(now), ended = 0 WHERE id = sqlc.arg(id) AND stage <> 'delivered';

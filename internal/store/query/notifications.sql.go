@@ -345,7 +345,7 @@ func (q *Queries) PruneDeliveries(ctx context.Context, before int64) (int64, err
 const putDelivery = `-- name: PutDelivery :execrows
 UPDATE outbox SET stage = $1, attempt = $2, next = $3, ended = $4,
     problem = $5
-WHERE id = $6
+WHERE id = $6 AND (stage = 'waiting' OR stage = 'dead' AND CAST($7 AS BOOLEAN))
 `
 
 type PutDeliveryParams struct {
@@ -355,6 +355,7 @@ type PutDeliveryParams struct {
 	Ended   int64
 	Problem string
 	ID      string
+	Arrived bool
 }
 
 func (q *Queries) PutDelivery(ctx context.Context, arg PutDeliveryParams) (int64, error) {
@@ -365,6 +366,7 @@ func (q *Queries) PutDelivery(ctx context.Context, arg PutDeliveryParams) (int64
 		arg.Ended,
 		arg.Problem,
 		arg.ID,
+		arg.Arrived,
 	)
 	if err != nil {
 		return 0, err
