@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 // time and one piece at once, so that nobody makes a server read all of a long
 // log again and again.
 type auditCheck struct {
+	piece int64 // 0: auditCheckPiece
+
 	mu    sync.Mutex
 	begun time.Time
 	came  store.AuditChain // so far
@@ -39,7 +42,7 @@ func (a *auditCheck) chain(ctx context.Context, s *Server) (api.AuditChain, erro
 	if begun.IsZero() || a.last.Done {
 		from, begun = store.AuditChain{}, now
 	}
-	c, last, err := s.store.CheckAuditOn(ctx, from, auditCheckPiece)
+	c, last, err := s.store.CheckAuditOn(ctx, from, cmp.Or(a.piece, auditCheckPiece))
 	if err != nil {
 		return api.AuditChain{}, err
 	}

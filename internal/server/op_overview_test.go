@@ -73,3 +73,37 @@ func TestTheConsoleIsServed(t *testing.T) {
 	qt.Check(t, qt.IsTrue(strings.Contains(w.Body.String(), "TS7605")))
 	qt.Check(t, qt.StringContains(w.Header().Get("Content-Security-Policy"), "default-src 'none'"))
 }
+
+// TestTheOverviewNamesGroups: those that machines are in, to who may see them.
+func TestTheOverviewNamesGroups(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	hosts := map[string]*host{}
+	for _, g := range []string{"web", "db", "", "night"} {
+		hosts[g] = s.enroll(s.token(func(n *api.NewToken) { n.Group = g }).Secret, "of-"+g)
+	}
+	s.token(func(n *api.NewToken) { n.Group = "planned" }) // nobody came with it yet
+	groups := func(b *browser) (o api.Overview) {
+		t.Helper()
+		s.metrics.fleet.mu.Lock()
+		s.metrics.fleet.last = nil // counts are shared for a while
+		s.metrics.fleet.mu.Unlock()
+		b.do("GET", "/v1/overview", nil, 200, &o)
+		return o
+	}
+	ann := s.person("anna", api.Grant{Role: "viewer"})
+	some := s.person("webber", api.Grant{Role: "operator", Groups: []string{"web"}}, api.Grant{Role: "viewer", Groups: []string{"night", "elsewhere"}})
+	qt.Check(t, qt.DeepEquals(groups(ann).Groups, []string{"db", "night", "web"}))
+	o := groups(some)
+	qt.Check(t, qt.DeepEquals(o.Groups, []string{"night", "web"}))
+	qt.Check(t, qt.Equals(o.Machines, 2))
+
+	qt.Assert(t, qt.IsNil(s.admin.Decommission(t.Context(), hosts["night"].enrolled.Machine)))
+	db := "db"
+	_, err := s.admin.ChangeMachine(t.Context(), hosts["web"].enrolled.Machine, api.MachineChange{Group: &db})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(groups(ann).Groups, []string{"db"}))
+	o = groups(some)
+	qt.Check(t, qt.HasLen(o.Groups, 0))
+	qt.Check(t, qt.Equals(o.Machines, 0))
+}
