@@ -4,7 +4,9 @@ package store
 
 import (
 	"context"
+	"errors"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/store/query"
 )
 
@@ -81,17 +83,22 @@ func (tx *Tx) CreateRollout(ctx context.Context, r Rollout) (Rollout, error) {
 // SaveRollout stores what was decided: state, summary and phase, the machines
 // that it changes, and the lines of the log. r.Revision is the one that it was
 // decided by. ErrConflict if that is not the stored one any more: another
-// server, or a person, was faster. It returns the new revision.
+// server, or a person, was faster. TS8106 if it was over and would begin again
+// while another one takes the live patch through the tier. It returns the new
+// revision.
 func (tx *Tx) SaveRollout(ctx context.Context, r Rollout, machines []RolloutMachine, steps []RolloutStep) (Rollout, error) {
 	n, err := tx.q.UpdateRollout(ctx, query.UpdateRolloutParams{
 		ID: r.ID, Revision: r.Revision, State: text(string(r.State)), Summary: text(string(r.Summary)), Phase: r.Phase,
 		Added: int64(len(steps)), Changed: tx.now,
 	})
-	if err == nil && n == 0 {
+	switch err = tx.s.translate(err); {
+	case errors.Is(err, ErrConflict): // rollouts_open
+		return r, code.New("TS8106", r.LivePatch, "in tier "+r.Tier).With(err)
+	case err == nil && n == 0:
 		err = ErrConflict
 	}
 	if err != nil {
-		return r, named(tx.s.translate(err), "rollout %s", r.ID)
+		return r, named(err, "rollout %s", r.ID)
 	}
 	r.Revision, r.Changed = r.Revision+1, tx.now
 	for _, m := range machines {
