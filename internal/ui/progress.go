@@ -183,7 +183,7 @@ func (m *meter) above(line string) {
 	if m.bars != nil {
 		var b bytes.Buffer
 		w := &colorprofile.Writer{Forward: &b, Profile: colorprofile.Detect(raw(m.term.stderr), m.term.environ)}
-		io.WriteString(w, line+"\n")
+		io.WriteString(w, clean(line)+"\n")
 		if _, err := m.bars.Write(b.Bytes()); err == nil {
 			return
 		}

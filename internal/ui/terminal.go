@@ -85,8 +85,12 @@ func (t *Terminal) Say(format string, args ...any) {
 	}
 }
 
-// Raw writes result bytes as they are: a diff, a script, a man page.
+// Raw writes result bytes as they are: a diff, a script, a man page. Only a
+// terminal gets them as Print writes text.
 func (t *Terminal) Raw(b []byte) error {
+	if t.width > 0 {
+		b = []byte(clean(string(b)))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, err := raw(t.stdout).Write(b)
@@ -123,5 +127,5 @@ func (t *Terminal) write(w io.Writer, text string) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	io.WriteString(w, text)
+	io.WriteString(w, clean(text))
 }
