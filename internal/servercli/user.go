@@ -208,8 +208,8 @@ func newUserResetCommand(a *app) *cobra.Command {
 		Use:   "reset NAME",
 		Short: "Take away all that signs a user in, and print a link",
 		Long: `reset takes away the password, the second factor, the passkeys, the accounts at
-OpenID providers, the sessions and the API keys of a user, and prints a link with
-which they begin anew.`,
+OpenID providers, the sessions and the API keys of a user, and prints a link
+with which they begin anew.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withPeople(cmd, func(ctx context.Context, s *people.Service, db *store.Store) error {
