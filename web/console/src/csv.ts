@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { api, ask, type Schemas } from './api/client';
 import type { MachineQuery } from './api/queries';
+import { download } from './download';
 
 type Machine = Schemas['Machine'];
 
@@ -54,10 +55,5 @@ export async function downloadMachines(filter: MachineQuery, signal: AbortSignal
     progress(n);
     after = page.next;
   } while (after);
-  const url = URL.createObjectURL(new Blob(parts, { type: 'text/csv;charset=utf-8' }));
-  const a = document.createElement('a');
-  a.href = url;
-  a.download = `machines-${new Date().toISOString().slice(0, 10)}.csv`;
-  a.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  download(new Blob(parts, { type: 'text/csv;charset=utf-8' }), `machines-${new Date().toISOString().slice(0, 10)}.csv`);
 }

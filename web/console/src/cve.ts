@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// What would end an open vulnerability, the hardest first.
+export const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
+
 // cveOf reads a CVE's name as people type it: in any case, with or without the
 // word, with spaces around.
 export function cveOf(text: string): string {

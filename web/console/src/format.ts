@@ -1,10 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-import { currentLanguage } from './i18n';
+import { currentLanguage, type Language } from './i18n';
 
 // All times of the API are milliseconds since 1970 UTC; 0 and undefined: never.
 
+// perLanguage keeps what is made of a language: a table has hundreds of times,
+// and each maker of Intl costs more than all of its answers.
+function perLanguage<T>(make: (language: Language) => T): () => T {
+  const made = new Map<Language, T>();
+  return () => {
+    const l = currentLanguage();
+    const there = made.get(l) ?? make(l);
+    made.set(l, there);
+    return there;
+  };
+}
+
+const dateTimes = perLanguage((l) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeStyle: 'medium' }));
+const dates = perLanguage((l) => new Intl.DateTimeFormat(l, { dateStyle: 'medium' }));
+const days = perLanguage((l) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeZone: 'UTC' }));
+const numbers = perLanguage((l) => new Intl.NumberFormat(l));
+// "yesterday" would be wrong of 30 hours ago in the morning: only "now" is said in words.
+const relative = perLanguage((l) => new Intl.RelativeTimeFormat(l, { numeric: 'always', style: 'short' }));
+const now = perLanguage((l) => new Intl.RelativeTimeFormat(l, { numeric: 'auto', style: 'short' }).format(0, 'second'));
+
 export function dateTime(ms: number): string {
-  return new Intl.DateTimeFormat(currentLanguage(), { dateStyle: 'medium', timeStyle: 'medium' }).format(ms);
+  return dateTimes().format(ms);
 }
 
 // localInput is a time as a field of the kind datetime-local has it.
@@ -15,7 +35,12 @@ export function localInput(ms: number): string {
 }
 
 export function date(ms: number): string {
-  return new Intl.DateTimeFormat(currentLanguage(), { dateStyle: 'medium' }).format(ms);
+  return dates().format(ms);
+}
+
+// day is a date that the API means as one, by UTC: the same one wherever it is read.
+export function day(ms: number): string {
+  return days().format(ms);
 }
 
 const units: [Intl.RelativeTimeFormatUnit, number][] = [
@@ -27,13 +52,12 @@ const units: [Intl.RelativeTimeFormatUnit, number][] = [
   ['second', 1000],
 ];
 
-export function ago(ms: number, now = Date.now()): string {
-  const diff = ms - now;
-  const f = new Intl.RelativeTimeFormat(currentLanguage(), { numeric: 'auto', style: 'short' });
+export function ago(ms: number, at = Date.now()): string {
+  const diff = ms - at;
   for (const [unit, size] of units) {
-    if (Math.abs(diff) >= size) return f.format(Math.round(diff / size), unit);
+    if (Math.abs(diff) >= size) return relative().format(Math.round(diff / size), unit);
   }
-  return f.format(0, 'second');
+  return now();
 }
 
 export function duration(ms: number): string {
@@ -50,7 +74,7 @@ export function duration(ms: number): string {
 }
 
 export function count(n: number): string {
-  return new Intl.NumberFormat(currentLanguage()).format(n);
+  return numbers().format(n);
 }
 
 export function percent(part: number, whole: number): string {

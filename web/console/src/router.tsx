@@ -128,6 +128,8 @@ export const router = createRouter({
   routeTree: root.addChildren(routes),
   basepath: '/console',
   defaultErrorComponent: Broken, // in the place of the page: the way to others stays
+  // Another machine is another page: what was opened or turned to on the one before is not of it.
+  defaultRemountDeps: ({ params }) => params,
   defaultPreload: 'intent',
   defaultPreloadStaleTime: 0,
   scrollRestoration: true,

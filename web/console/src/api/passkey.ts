@@ -9,10 +9,13 @@ export function canPasskey(): boolean {
   return typeof PublicKeyCredential !== 'undefined' && 'parseRequestOptionsFromJSON' in PublicKeyCredential;
 }
 
-// What the browser answers when somebody cancels it, or has no passkey here, is
-// one and the same error.
+// noPasskey is what stands in a Fault when the browser gave none: when somebody
+// cancels it, and when there is none here, is one and the same to it.
+export const noPasskey = 'NotAllowedError';
+
 function refused(e: unknown): never {
   if (e instanceof Fault) throw e;
+  if (e instanceof DOMException && e.name === noPasskey) throw new Fault(-1, { title: noPasskey });
   throw new Fault(-1, { title: e instanceof Error && e.message !== '' ? e.message : String(e) });
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Alert, Badge, Button, Group, PasswordInput, Text, TextInput } from '@mantine/core';
+import { Alert, Button, Group, PasswordInput, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
@@ -15,7 +15,8 @@ import { Table } from '../ui/table';
 import { Time } from '../ui/words';
 import { Authenticator } from './authenticator';
 import { OwnKeys } from './ownkeys';
-import { Grants, Method, Programs } from './peoplewords';
+import { Grants } from './peoplewords';
+import { SessionTable } from './sessions';
 
 export function Account() {
   const t = useT();
@@ -238,46 +239,13 @@ function Identities({ a }: { a: Schemas['Account'] }) {
   );
 }
 
+const endOwn = (id: string) => ask(api.DELETE('/v1/account/sessions/{id}', { params: { path: { id } } }));
+
 function Sessions() {
   const t = useT();
   return (
     <Loaded query={useQuery(ownSessions)} lines={2}>
-      {(l) => (
-        <Table
-          caption={t.account.sessions}
-          rows={l.items ?? []}
-          id={(s) => s.id}
-          columns={[
-            { name: t.account.browser, cell: (s) => <Programs agent={s.agent} /> },
-            { name: t.account.address, cell: (s) => s.address },
-            { name: t.account.method, cell: (s) => <Method of={s.method} /> },
-            { name: t.account.begun, cell: (s) => <Time at={s.created} /> },
-            { name: t.account.lastUsed, cell: (s) => <Time at={s.last_used} /> },
-            {
-              name: '',
-              right: true,
-              cell: (s) =>
-                s.current ? (
-                  <Badge color="pine" variant="light">
-                    {t.account.current}
-                  </Badge>
-                ) : (
-                  <Dialog
-                    button={t.account.end}
-                    buttonProps={{ size: 'xs', 'aria-label': `${t.account.end}: ${s.address}` }}
-                    danger
-                    title={t.account.endTitle}
-                    go={t.account.end}
-                    done={t.account.ended}
-                    act={() => ask(api.DELETE('/v1/account/sessions/{id}', { params: { path: { id: s.id } } }))}
-                  >
-                    <Help>{t.account.endHelp}</Help>
-                  </Dialog>
-                ),
-            },
-          ]}
-        />
-      )}
+      {(l) => <SessionTable rows={l.items ?? []} end={endOwn} caption={t.account.sessions} />}
     </Loaded>
   );
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Button, SimpleGrid, Text, TextInput } from '@mantine/core';
+import { SimpleGrid, Text, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import type { Schemas } from '../api/client';
@@ -7,6 +7,7 @@ import { contents, patchDiff, patchProof, patchProvenance } from '../api/data';
 import { bytes, count, duration } from '../format';
 import { useT, word } from '../i18n';
 import { Diff } from '../ui/diff';
+import { Few } from '../ui/few';
 import { Facts, Section } from '../ui/page';
 import { Empty, Loaded, Problem } from '../ui/states';
 import { Table } from '../ui/table';
@@ -101,28 +102,26 @@ function Fix({ id, f }: { id: string; f: Schemas['PatchFix'] }) {
 function Functions({ of }: { of: readonly Schemas['PatchFunction'][] }) {
   const t = useT();
   const [text, setText] = useState('');
-  const [all, setAll] = useState(false);
   const found = of.filter((f) => text === '' || f.name.includes(text) || f.object.includes(text) || f.source?.includes(text));
   if (of.length === 0) return <Empty title={t.inside.noFunctions} />;
   return (
     <>
       {of.length > few && <TextInput label={t.inside.find} value={text} onChange={(e) => setText(e.currentTarget.value.trim())} mb="sm" maw={320} spellCheck={false} />}
-      <Table
-        caption={t.inside.functions(count(of.length))}
-        rows={all ? found : found.slice(0, few)}
-        id={(f) => `${f.object} ${f.name} ${f.source ?? ''}`}
-        columns={[
-          { name: t.inside.function, cell: (f) => <Mono>{f.name}</Mono> },
-          { name: t.inside.object, cell: (f) => f.object },
-          { name: t.inside.change, cell: (f) => <span lang="en" className="wrap">{f.change}</span> },
-          { name: t.inside.source, cell: (f) => <span className="wrap">{f.source || '–'}</span> },
-        ]}
-      />
-      {found.length > few && !all && (
-        <Button variant="default" size="xs" mt="xs" onClick={() => setAll(true)}>
-          {t.table.all(count(found.length))}
-        </Button>
-      )}
+      <Few key={text} of={found} most={few}>
+        {(shown) => (
+          <Table
+            caption={t.inside.functions(count(of.length))}
+            rows={shown}
+            id={(f) => `${f.object} ${f.name} ${f.source ?? ''}`}
+            columns={[
+              { name: t.inside.function, cell: (f) => <Mono>{f.name}</Mono> },
+              { name: t.inside.object, cell: (f) => f.object },
+              { name: t.inside.change, cell: (f) => <span lang="en" className="wrap">{f.change}</span> },
+              { name: t.inside.source, cell: (f) => <span className="wrap">{f.source || '–'}</span> },
+            ]}
+          />
+        )}
+      </Few>
     </>
   );
 }

@@ -6,7 +6,7 @@ import { getRouteApi, Link } from '@tanstack/react-router';
 import type { Schemas } from '../api/client';
 import { cve as cveQuery } from '../api/data';
 import { machines } from '../api/queries';
-import { cveOf } from '../cve';
+import { cveOf, needs } from '../cve';
 import { count } from '../format';
 import { useT, word } from '../i18n';
 import { Diff } from '../ui/diff';
@@ -20,7 +20,6 @@ import { PatchTable } from './livepatches';
 import { MachineTable } from './machinetable';
 
 const here = getRouteApi('/cves/$cve');
-const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
 
 export function Cve() {
   const t = useT();
@@ -45,7 +44,7 @@ function Answer({ cve }: { cve: string }) {
   const t = useT();
   const { after, policy } = here.useSearch();
   const navigate = here.useNavigate();
-  const pages = usePages(after, (a) => void navigate({ search: (s) => ({ ...s, after: a || undefined }) }));
+  const pages = usePages(after, (a) => void navigate({ search: (s) => ({ ...s, after: a || undefined }), resetScroll: false }));
   const q = useQuery(cveQuery(cve, policy));
   const list = useQuery(machines({ cve, after, limit: 25 }));
   return (

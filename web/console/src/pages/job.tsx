@@ -3,15 +3,14 @@ import { Button, Group, Switch, Text } from '@mantine/core';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
-import { api, ask, type Schemas } from '../api/client';
+import { api, ask, Fault, type Schemas } from '../api/client';
 import { job, jobEnded } from '../api/queries';
-import { session } from '../api/session';
-import { duration } from '../format';
+import { download } from '../download';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
 import { Facts, Page, Section } from '../ui/page';
 import { Empty, Failure, Loaded, Problem } from '../ui/states';
-import { JobState, Mono, Time } from '../ui/words';
+import { JobState, Mono, Time, Took } from '../ui/words';
 import { Left } from './left';
 
 const here = getRouteApi('/jobs/$id');
@@ -93,16 +92,6 @@ export function Job() {
   );
 }
 
-function Took({ from, to }: { from: number; to?: number | undefined }) {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    if (to) return undefined;
-    const i = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(i);
-  }, [to]);
-  return <>{duration((to || now) - from)}</>;
-}
-
 // The newest of a log that is kept on the screen.
 const most = 2_000_000;
 
@@ -118,12 +107,23 @@ function useLog(id: string, ended: boolean) {
     const follow = async () => {
       let attempt = 0;
       for (;;) {
-        const l = await ask(
-          api.GET('/v1/jobs/{id}/log', {
-            params: { path: { id }, query: { ...(seq.current > 0 ? { after: seq.current } : {}), ...(ended ? {} : { wait: 20 }) } },
-            signal: stop.signal,
-          }),
-        );
+        let l: Schemas['ListLogChunk'];
+        try {
+          l = await ask(
+            api.GET('/v1/jobs/{id}/log', {
+              params: { path: { id }, query: { ...(seq.current > 0 ? { after: seq.current } : {}), ...(ended ? {} : { wait: 20 }) } },
+              signal: stop.signal,
+            }),
+          );
+        } catch (e) {
+          // A server that starts anew, or a network that is away, comes back.
+          if (stop.signal.aborted || !(e instanceof Fault) || (e.status !== 0 && e.status < 500)) throw e;
+          setError(e);
+          await new Promise((r) => setTimeout(r, 3000));
+          if (stop.signal.aborted) return;
+          continue;
+        }
+        setError(undefined);
         const pieces = l.items ?? [];
         if (pieces.length === 0) {
           if (ended) return;
@@ -175,7 +175,7 @@ function Log({ j }: { j: Schemas['Job'] }) {
   );
 }
 
-// Artifact downloads with the credential in a header: a link could not carry it.
+// Artifact downloads as everything is asked: a link could not carry an API key.
 function Artifact({ id }: { id: string }) {
   const t = useT();
   const [busy, setBusy] = useState(false);
@@ -185,14 +185,9 @@ function Artifact({ id }: { id: string }) {
     setError(undefined);
     try {
       const b = await ask(api.GET('/v1/jobs/{id}/artifact', { params: { path: { id } }, parseAs: 'blob' }));
-      const url = URL.createObjectURL(b as Blob);
-      const a = document.createElement('a');
-      a.href = url;
-      a.download = `${id}.tsugi`;
-      a.click();
-      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+      download(b as Blob, `${id}.tsugi`);
     } catch (e) {
-      if (session.credential !== '') setError(e);
+      setError(e);
     } finally {
       setBusy(false);
     }

@@ -6,13 +6,12 @@ import { useState } from 'react';
 import { api, ask } from '../api/client';
 import { jobs, type JobQuery } from '../api/queries';
 import { cveOf } from '../cve';
-import { duration } from '../format';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Pager, Table, usePages } from '../ui/table';
-import { JobState, Time } from '../ui/words';
+import { JobState, Time, Took } from '../ui/words';
 
 const here = getRouteApi('/jobs');
 const states = ['queued', 'running', 'done', 'failed', 'cancelled'] as const;
@@ -60,7 +59,7 @@ export function Jobs() {
                   { name: t.job.state, cell: (j) => <JobState of={j.state} /> },
                   { name: t.job.outcome, cell: (j) => (j.verdict ? word(t.verdict, j.verdict) : j.state === 'running' ? (j.stage ?? '–') : '–') },
                   { name: t.job.policies, cell: (j) => j.policies?.join(', ') || '–' },
-                  { name: t.job.took, right: true, cell: (j) => (j.started ? duration((j.ended || Date.now()) - j.started) : '–') },
+                  { name: t.job.took, right: true, cell: (j) => (j.started ? <Took from={j.started} to={j.ended} /> : '–') },
                   { name: t.job.created, cell: (j) => <Time at={j.created} /> },
                 ]}
               />
@@ -92,6 +91,13 @@ function Queue() {
       go={t.jobs.queue}
       done={t.jobs.queued}
       ready={target.trim() !== '' && files.length > 0 && !wrong}
+      onOpen={() => {
+        setTarget('');
+        setFiles([]);
+        setCves('');
+        setPublish(false);
+        setProve(true);
+      }}
       act={async () => {
         const fixes = await Promise.all(
           files.map(async (f, i) => ({
@@ -102,10 +108,10 @@ function Queue() {
         );
         return ask(api.POST('/v1/jobs', { body: { target: target.trim(), fixes, publish, prove: prove || publish } }));
       }}
-      after={(j) => void navigate({ to: '/jobs/$id', params: { id: j.id } })}
+      after={(j) => navigate({ to: '/jobs/$id', params: { id: j.id } })}
     >
       <Help>{t.jobs.queueHelp}</Help>
-      <TextInput label={t.job.target} placeholder="debian:6.1.0-55-amd64" required value={target} onChange={(e) => setTarget(e.currentTarget.value)} spellCheck={false} />
+      <TextInput label={t.job.target} placeholder="debian:6.1.0-55-amd64" required value={target} onChange={(e) => setTarget(e.currentTarget.value)} data-autofocus spellCheck={false} />
       <FileInput label={t.jobs.diffs} description={t.jobs.diffsHelp} multiple accept=".diff,.patch,text/plain" value={files} onChange={setFiles} />
       <TextInput
         label={t.jobs.cves}

@@ -35,20 +35,29 @@ export function Keys() {
     >
       <PeopleTabs />
       <Loaded query={useQuery(keys)} lines={6}>
-        {(l) => (l.items && l.items.length > 0 ? <KeyTable rows={l.items} may={may} named /> : <Empty title={t.keys.none} />)}
+        {(l) => (l.items && l.items.length > 0 ? <KeyTable rows={l.items} {...(may ? { revoke: revokeAny } : {})} named /> : <Empty title={t.keys.none} />)}
       </Loaded>
       <Secret title={t.keys.made} help={t.keys.madeHelp} text={made} onClose={() => setMade('')} />
     </Page>
   );
 }
 
-export function KeyTable({ rows, may, named }: { rows: readonly Schemas['Key'][]; may: boolean; named?: boolean }) {
+export const revokeAny = (id: string) => ask(api.DELETE('/v1/keys/{id}', { params: { path: { id } } }));
+
+interface KeyTableProps {
+  rows: readonly Schemas['Key'][];
+  revoke?: (id: string) => Promise<unknown>; // who may not has none
+  named?: boolean;
+  caption?: string;
+}
+
+export function KeyTable({ rows, revoke, named, caption }: KeyTableProps) {
   const t = useT();
   const who: Column<Schemas['Key']>[] = named ? [{ name: t.keys.owner, cell: (k) => (k.user ? <UserLink id={k.user} /> : t.keys.program) }] : [];
-  const end: Column<Schemas['Key']>[] = may ? [{ name: '', right: true, cell: (k) => !k.revoked && <Revoke k={k} /> }] : [];
+  const end: Column<Schemas['Key']>[] = revoke ? [{ name: '', right: true, cell: (k) => !k.revoked && <Revoke k={k} act={revoke} /> }] : [];
   return (
     <Table
-      caption={t.keys.title}
+      caption={caption ?? t.keys.title}
       rows={rows}
       id={(k) => k.id}
       columns={[
@@ -95,7 +104,7 @@ function MakeProgram({ onMade }: { onMade: (o: Schemas['OperatorMade']) => void 
   );
 }
 
-function Revoke({ k }: { k: Schemas['Key'] }) {
+function Revoke({ k, act }: { k: Schemas['Key']; act: (id: string) => Promise<unknown> }) {
   const t = useT();
   return (
     <Dialog
@@ -105,7 +114,7 @@ function Revoke({ k }: { k: Schemas['Key'] }) {
       title={t.keys.revokeTitle(k.name)}
       go={t.keys.revoke}
       done={t.keys.revoked}
-      act={() => ask(api.DELETE('/v1/keys/{id}', { params: { path: { id: k.id } } }))}
+      act={() => act(k.id)}
     >
       <Help>{t.keys.revokeHelp}</Help>
     </Dialog>

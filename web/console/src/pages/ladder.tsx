@@ -6,7 +6,7 @@ import { api, ask, type Schemas } from '../api/client';
 import { count, localInput } from '../format';
 import { useT } from '../i18n';
 import { Dialog, Help, NumberField } from '../ui/act';
-import { choiceOfPlan, hereZone, PlanFields, planOfChoice, usualPlan, windowsOf, type PlanChoice } from './planfields';
+import { choiceOfPlan, hereZone, PlanFields, planOfChoice, usualPlan, windowsOf, wrongLimit, type PlanChoice } from './planfields';
 
 type Settings = Schemas['RolloutSettings'];
 type Plan = Schemas['RolloutPlan'];
@@ -85,7 +85,7 @@ export function ChangeLadder({ tiers, s }: { tiers: readonly Schemas['Tier'][]; 
       size="xl"
       go={t.save}
       done={t.rollouts.changed}
-      ready={freezes.every(whole)}
+      ready={freezes.every(whole) && rows.every((r) => !r.plan || wrongLimit(r.plan) === '')}
       onOpen={open}
       act={() => ask(api.PUT('/v1/rollout-settings', { body: body() }))}
     >

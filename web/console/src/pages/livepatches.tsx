@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { FileInput, NativeSelect, TextInput } from '@mantine/core';
+import { FileInput, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
+import { targets } from '../api/data';
 import { livePatches, tiers } from '../api/queries';
 import { bytes, count } from '../format';
 import { useT } from '../i18n';
@@ -25,9 +26,10 @@ export function LivePatches() {
   const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
   const q = useQuery(livePatches({ ...search, limit: size }));
   const known = useQuery(tiers).data?.items ?? [];
+  const kernels = (useQuery(targets).data?.items ?? []).filter((x) => x.patches > 0).map((x) => x.target);
   const change = (c: { tier?: string | undefined; target?: string | undefined }) => {
     pages.reset();
-    void navigate({ search: (s) => ({ ...s, ...c, after: undefined }), replace: true });
+    void navigate({ search: (s) => ({ ...s, ...c, after: undefined }) });
   };
   return (
     <Page title={t.livePatches.title} about={t.livePatches.about} actions={may && <Publish />}>
@@ -36,9 +38,15 @@ export function LivePatches() {
           label={t.machine.tier}
           value={search.tier ?? ''}
           onChange={(e) => change({ tier: e.currentTarget.value || undefined })}
-          data={[{ value: '', label: t.machines.all }, ...known.map((x) => ({ value: x.name, label: x.name }))]}
+          data={[{ value: '', label: t.machines.all }, ...known.map((x) => x.name), ...(search.tier && !known.some((x) => x.name === search.tier) ? [search.tier] : [])]}
         />
-        <TargetFilter value={search.target ?? ''} onChange={(target) => change({ target: target || undefined })} />
+        <NativeSelect
+          className="wide"
+          label={t.job.target}
+          value={search.target ?? ''}
+          onChange={(e) => change({ target: e.currentTarget.value || undefined })}
+          data={[{ value: '', label: t.machines.all }, ...kernels, ...(search.target && !kernels.includes(search.target) ? [search.target] : [])]}
+        />
       </div>
       <Loaded query={q} lines={8}>
         {(l) =>
@@ -53,30 +61,6 @@ export function LivePatches() {
         }
       </Loaded>
     </Page>
-  );
-}
-
-// Targets are matched whole, so one that is typed is sent when it is finished.
-function TargetFilter({ value, onChange }: { value: string; onChange: (v: string) => void }) {
-  const t = useT();
-  const [text, setText] = useState(value);
-  return (
-    <form
-      className="wide"
-      onSubmit={(e) => {
-        e.preventDefault();
-        onChange(text.trim());
-      }}
-    >
-      <TextInput
-        label={t.job.target}
-        placeholder="debian:6.1.0-55-amd64"
-        value={text}
-        onChange={(e) => setText(e.currentTarget.value)}
-        onBlur={() => text.trim() !== value && onChange(text.trim())}
-        spellCheck={false}
-      />
-    </form>
   );
 }
 
@@ -122,6 +106,12 @@ function Publish() {
       go={t.livePatches.publish}
       done={t.livePatches.published}
       ready={artifact !== null}
+      onOpen={() => {
+        setArtifact(null);
+        setProof(null);
+        setReport(null);
+        setTier('');
+      }}
       act={() => {
         const form = new FormData();
         if (artifact) form.append('artifact', artifact, artifact.name);
@@ -135,7 +125,7 @@ function Publish() {
           }),
         );
       }}
-      after={(p) => void navigate({ to: '/livepatches/$id', params: { id: p.id } })}
+      after={(p) => navigate({ to: '/livepatches/$id', params: { id: p.id } })}
     >
       <Help>{t.livePatches.publishHelp}</Help>
       <FileInput label={t.livePatches.artifact} placeholder=".tsugi" accept=".tsugi" value={artifact} onChange={setArtifact} />

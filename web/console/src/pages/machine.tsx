@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Alert, Button, Code, Group, NativeSelect, SimpleGrid, Switch, Text, TextInput } from '@mantine/core';
+import { Alert, Button, Code, SimpleGrid, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
+import { getRouteApi, Link } from '@tanstack/react-router';
 import { useState } from 'react';
-import { api, ask, type Schemas } from '../api/client';
-import { machine, machineModules, reports, tiers } from '../api/queries';
+import type { Schemas } from '../api/client';
+import { machine, machineModules } from '../api/queries';
 import { explainRollout, rollouts } from '../api/rollouts';
-import { duration } from '../format';
 import { useT, word } from '../i18n';
-import { Dialog, Help, useMay } from '../ui/act';
+import { useMay } from '../ui/act';
 import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded, Problem } from '../ui/states';
-import { Pager, Table, usePages } from '../ui/table';
-import { Mono, Need, PatchState, Protection, ReportKind, Severity, Time } from '../ui/words';
+import { Table } from '../ui/table';
+import { Mono, Need, PatchState, Protection, Severity, Time } from '../ui/words';
 import { Cves } from './cves';
+import { MachineActions } from './machineacts';
+import { MachineHistory } from './machinehistory';
 
 const here = getRouteApi('/machines/$id');
 
@@ -32,7 +33,7 @@ export function Machine() {
         </Link>
       }
       about={m && <Mono>{m.id}</Mono>}
-      actions={may && m && !m.gone && <Actions m={m} />}
+      actions={may && m && !m.gone && <MachineActions m={m} />}
     >
       <Loaded query={q} lines={10}>
         {(m) => (
@@ -51,7 +52,7 @@ export function Machine() {
               </Section>
             )}
             <Section title={t.machine.history}>
-              <History id={m.id} />
+              <MachineHistory id={m.id} />
             </Section>
             <Section title={t.machine.modules}>
               <Modules id={m.id} />
@@ -212,76 +213,6 @@ function Replacements({ of }: { of: readonly Schemas['Replacement'][] }) {
   );
 }
 
-function History({ id }: { id: string }) {
-  const t = useT();
-  const [after, setAfter] = useState<string>();
-  const pages = usePages(after, setAfter);
-  const q = useQuery(reports({ machine: id, limit: 20, after }));
-  return (
-    <Loaded query={q}>
-      {(l) =>
-        l.items && l.items.length > 0 ? (
-          <>
-            <Table
-              caption={t.machine.history}
-              rows={l.items}
-              id={(r) => r.report.id}
-              stale={q.isPlaceholderData}
-              columns={[
-                { name: t.report.time, cell: (r) => <Time at={r.report.time} /> },
-                { name: t.report.kind, cell: (r) => <ReportKind of={r.report.kind} /> },
-                {
-                  name: t.report.patch,
-                  cell: (r) =>
-                    r.report.patch.id ? (
-                      <Link to="/livepatches/$id" params={{ id: r.report.patch.id }} className="link">
-                        {r.report.patch.id}
-                      </Link>
-                    ) : (
-                      '–'
-                    ),
-                },
-                { name: t.report.state, cell: (r) => (r.report.patch.state ? <PatchState of={r.report.patch.state} /> : '–') },
-                { name: t.report.transition, right: true, cell: (r) => (r.report.transition_ms ? duration(r.report.transition_ms) : '–') },
-                {
-                  name: t.report.detail,
-                  cell: (r) => <ReportDetail r={r.report} />,
-                },
-              ]}
-            />
-            <Pager pages={pages} next={l.next} shown={l.items.length} />
-          </>
-        ) : (
-          <Empty title={t.report.none} />
-        )
-      }
-    </Loaded>
-  );
-}
-
-function ReportDetail({ r }: { r: Schemas['Report'] }) {
-  const t = useT();
-  const p = r.patch.problem;
-  const stalls = r.stalls ?? [];
-  if (!p && !r.detail && stalls.length === 0) return <>–</>;
-  const text = [r.detail ?? '', ...stalls.map((s) => `${s.comm}[${s.pid}] ${s.function ?? ''}`)].filter(Boolean).join('\n');
-  return (
-    <div lang="en">
-      {p && (
-        <span className="wrap">
-          <Code>{p.code}</Code> {p.why || p.what}
-        </span>
-      )}
-      {text && (
-        <details>
-          <summary>{t.report.more}</summary>
-          <pre className="log small">{text}</pre>
-        </details>
-      )}
-    </div>
-  );
-}
-
 function Modules({ id }: { id: string }) {
   const t = useT();
   const [open, setOpen] = useState(false);
@@ -311,63 +242,5 @@ function Modules({ id }: { id: string }) {
         )
       }
     </Loaded>
-  );
-}
-
-function Actions({ m }: { m: Schemas['Machine'] }) {
-  const t = useT();
-  const navigate = useNavigate();
-  const [tier, setTier] = useState(m.tier);
-  const [group, setGroup] = useState(m.group ?? '');
-  const [hold, setHold] = useState(m.hold ?? false);
-  const known = useQuery(tiers).data?.items ?? [];
-  return (
-    <Group gap="xs">
-      <Dialog
-        button={t.machine.change}
-        title={t.machine.changeTitle(m.hostname)}
-        go={t.save}
-        done={t.machine.changed}
-        ready={tier !== m.tier || group.trim() !== (m.group ?? '') || hold !== (m.hold ?? false)}
-        onOpen={() => {
-          setTier(m.tier);
-          setGroup(m.group ?? '');
-          setHold(m.hold ?? false);
-        }}
-        act={() =>
-          ask(
-            api.PATCH('/v1/machines/{id}', {
-              params: { path: { id: m.id } },
-              body: {
-                ...(tier !== m.tier ? { tier } : {}),
-                ...(group.trim() !== (m.group ?? '') ? { group: group.trim() } : {}),
-                ...(hold !== (m.hold ?? false) ? { hold } : {}),
-              },
-            }),
-          )
-        }
-      >
-        <NativeSelect
-          label={t.machine.tier}
-          description={t.machine.tierHelp}
-          value={tier}
-          onChange={(e) => setTier(e.currentTarget.value)}
-          data={known.map((x) => x.name)}
-        />
-        <TextInput label={t.machine.group} description={t.machine.groupHelp} value={group} onChange={(e) => setGroup(e.currentTarget.value)} />
-        <Switch label={t.machine.hold} description={t.machine.holdHelp} checked={hold} onChange={(e) => setHold(e.currentTarget.checked)} />
-      </Dialog>
-      <Dialog
-        button={t.machine.remove}
-        danger
-        title={t.machine.removeTitle(m.hostname)}
-        go={t.machine.remove}
-        done={t.machine.removed}
-        act={() => ask(api.DELETE('/v1/machines/{id}', { params: { path: { id: m.id } } }))}
-        after={() => void navigate({ to: '/machines' })}
-      >
-        <Help>{t.machine.removeHelp}</Help>
-      </Dialog>
-    </Group>
   );
 }

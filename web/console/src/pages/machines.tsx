@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Button, Group, NativeSelect, TextInput } from '@mantine/core';
-import { useDebouncedCallback } from '@mantine/hooks';
-import { IconDownload, IconSearch, IconX } from '@tabler/icons-react';
+import { Button, Group, NativeSelect } from '@mantine/core';
+import { IconDownload, IconX } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
 import { machines, overview, tiers, type MachineQuery } from '../api/queries';
 import { downloadMachines } from '../csv';
-import { cveOf } from '../cve';
+import { cveOf, needs } from '../cve';
 import { useT, word } from '../i18n';
 import { Page } from '../ui/page';
 import { Empty, Failure, Loaded } from '../ui/states';
 import { Pager, usePages } from '../ui/table';
+import { Typed } from '../ui/typed';
 import { MachineTable } from './machinetable';
 import { Views } from './views';
 
 const here = getRouteApi('/machines');
 const protections = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent', 'gone'] as const;
-const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
 const size = 50;
 
 type Filter = Omit<MachineQuery, 'limit' | 'after'>;
@@ -114,8 +113,9 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         label={t.machines.openCve}
         placeholder="CVE-…"
         value={filter.cve ?? ''}
-        accept={(v) => v === '' || cveOf(v) !== ''}
-        onChange={(v) => change({ cve: cveOf(v) }, true)}
+        read={cveOf}
+        wrong={t.overview.notCve}
+        onChange={(cve) => change({ cve }, true)}
       />
       <NativeSelect
         label={t.machines.need}
@@ -124,46 +124,6 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         data={[all, ...needs.map((n) => ({ value: n, label: word(t.need, n) }))]}
       />
     </div>
-  );
-}
-
-interface TypedProps {
-  label: string;
-  value: string;
-  onChange: (v: string) => void;
-  placeholder?: string;
-  accept?: (v: string) => boolean;
-  icon?: boolean;
-  className?: string;
-}
-
-// Typed asks the server when the typing stops, not at each letter.
-function Typed({ label, value, onChange, placeholder, accept, icon, className }: TypedProps) {
-  const [text, setText] = useState(value);
-  const last = useRef(value);
-  useEffect(() => {
-    if (value !== last.current) setText(value); // changed elsewhere: a view, a link
-    last.current = value;
-  }, [value]);
-  const send = useDebouncedCallback((v: string) => {
-    if (accept && !accept(v)) return;
-    last.current = v;
-    onChange(v);
-  }, 300);
-  return (
-    <TextInput
-      {...(className ? { className } : {})}
-      label={label}
-      {...(placeholder ? { placeholder } : {})}
-      leftSection={icon && <IconSearch size={16} aria-hidden />}
-      value={text}
-      onChange={(e) => {
-        setText(e.currentTarget.value);
-        send(e.currentTarget.value.trim());
-      }}
-      spellCheck={false}
-      autoComplete="off"
-    />
   );
 }
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Button, Checkbox, NativeSelect, Text, TextInput } from '@mantine/core';
-import { useDebouncedCallback } from '@mantine/hooks';
-import { IconSearch } from '@tabler/icons-react';
+import { Button, Checkbox, NativeSelect, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
-import { useEffect, useRef, useState } from 'react';
 import type { Schemas } from '../api/client';
 import { cves, targets, type CVEQuery } from '../api/data';
 import { policies } from '../api/queries';
@@ -13,6 +10,7 @@ import { useT, word } from '../i18n';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Pager, Table, usePages, type Column } from '../ui/table';
+import { Typed } from '../ui/typed';
 import { Severity } from '../ui/words';
 import { Cover, CoverCell } from './cover';
 
@@ -118,46 +116,28 @@ function Lines({ list, stale, policy }: { list: Schemas['CVEList']; stale: boole
   return <Table caption={t.matrix.title} rows={list.items ?? []} id={(c) => c.cve} columns={columns} stale={stale} />;
 }
 
+// listed is what can be chosen, with what is chosen by a link.
+const listed = (all: readonly string[], chosen: string | undefined) => (chosen && !all.includes(chosen) ? [...all, chosen] : [...all]);
+
 function Filters({ filter, change }: { filter: Filter; change: (c: Record<string, string | undefined>, replace?: boolean) => void }) {
   const t = useT();
   const all = { value: '', label: t.matrix.all };
   const known = useQuery(policies).data?.items ?? [];
   const kernels = (useQuery(targets).data?.items ?? []).filter((x) => x.patches > 0 || (x.updates?.length ?? 0) > 0);
-  const [text, setText] = useState(filter.q ?? '');
-  const last = useRef(filter.q ?? '');
-  useEffect(() => {
-    if ((filter.q ?? '') !== last.current) setText(filter.q ?? '');
-    last.current = filter.q ?? '';
-  }, [filter.q]);
-  const send = useDebouncedCallback((v: string) => {
-    last.current = v;
-    change({ q: v }, true);
-  }, 300);
   return (
     <div className="filters" role="search" aria-label={t.machines.filters}>
-      <TextInput
-        className="wide"
-        label={t.matrix.search}
-        leftSection={<IconSearch size={16} aria-hidden />}
-        value={text}
-        onChange={(e) => {
-          setText(e.currentTarget.value);
-          send(e.currentTarget.value.trim());
-        }}
-        spellCheck={false}
-        autoComplete="off"
-      />
+      <Typed className="wide" label={t.matrix.search} icon value={filter.q ?? ''} onChange={(q) => change({ q }, true)} />
       <NativeSelect
         label={t.matrix.policy}
         value={filter.policy ?? ''}
         onChange={(e) => change({ policy: e.currentTarget.value })}
-        data={[{ value: '', label: 'default' }, ...known.filter((p) => p.name !== 'default').map((p) => p.name)]}
+        data={[{ value: '', label: 'default' }, ...listed(known.map((p) => p.name).filter((n) => n !== 'default'), filter.policy)]}
       />
       <NativeSelect
         label={t.matrix.target}
         value={filter.target ?? ''}
         onChange={(e) => change({ target: e.currentTarget.value })}
-        data={[all, ...kernels.map((x) => x.target)]}
+        data={[all, ...listed(kernels.map((x) => x.target), filter.target)]}
       />
       <NativeSelect
         label={t.matrix.state}

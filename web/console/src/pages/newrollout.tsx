@@ -11,7 +11,7 @@ import { count, duration } from '../format';
 import { useT, word } from '../i18n';
 import { Dialog } from '../ui/act';
 import { Failure } from '../ui/states';
-import { PlanFields, planOfChoice, usualPlan, type PlanChoice } from './planfields';
+import { PlanFields, planOfChoice, usualPlan, wrongLimit, type PlanChoice } from './planfields';
 import { Waves } from './waves';
 
 type Plan = Schemas['RolloutPlan'];
@@ -46,8 +46,10 @@ export function NewRollout({ livepatch }: { livepatch?: Schemas['LivePatch'] }) 
   const plan = planOf(f);
   const body: Schemas['NewRollout'] = { livepatch: chosen?.id ?? '', tier, ...(plan ? { plan } : {}) };
   const [asked] = useDebouncedValue(JSON.stringify(body), 300);
+  const now = JSON.stringify(body);
   const question = JSON.parse(asked) as Schemas['NewRollout']; // a moment behind body
   const preview = useQuery({ ...rolloutPreview(question), enabled: open && question.livepatch !== '' && question.tier !== '' });
+  const shown = asked === now && preview.data !== undefined && !preview.isPlaceholderData && !preview.isError; // what is begun was seen
   return (
     <Dialog
       button={livepatch ? t.rollouts.rollOut : t.rollouts.make}
@@ -56,14 +58,15 @@ export function NewRollout({ livepatch }: { livepatch?: Schemas['LivePatch'] }) 
       size="xl"
       go={t.rollouts.go}
       done={t.rollouts.made}
-      ready={body.livepatch !== '' && tier !== '' && !preview.isError && preview.data !== undefined && !preview.data.running}
+      ready={shown && !preview.data?.running && (!f.own || wrongLimit(f) === '')}
       onOpen={() => {
         setOpen(true);
         setF(fresh());
       }}
+      onClose={() => setOpen(false)}
       approval={{ action: 'promote-stable', object: body.livepatch, tier }}
       act={(approval) => ask(api.POST('/v1/rollouts', { params: approval ? { query: { approval } } : {}, body }))}
-      after={(r) => void navigate({ to: '/rollouts/$id', params: { id: r.id } })}
+      after={(r) => navigate({ to: '/rollouts/$id', params: { id: r.id } })}
     >
       {!livepatch && (
         <NativeSelect
@@ -84,12 +87,16 @@ export function NewRollout({ livepatch }: { livepatch?: Schemas['LivePatch'] }) 
       {f.own && <PlanFields f={f} set={set} />}
       <Checkbox label={t.rollouts.revertHelp} checked={f.revert} onChange={(e) => set({ revert: e.currentTarget.checked })} />
       <Checkbox label={t.rollouts.emergencyHelp} checked={f.emergency} onChange={(e) => set({ emergency: e.currentTarget.checked })} />
-      <section className="preview" aria-label={t.rollouts.preview} aria-live="polite">
+      <section className="preview" aria-label={t.rollouts.preview} aria-live="polite" aria-busy={!shown}>
         <Text fw={600} size="sm">
           {t.rollouts.preview}
         </Text>
         {preview.isError && <Failure error={preview.error} />}
-        {preview.data && !preview.isError && <Preview p={preview.data} />}
+        {preview.data && !preview.isError && (
+          <div style={shown ? undefined : { opacity: 0.55 }}>
+            <Preview p={preview.data} />
+          </div>
+        )}
       </section>
     </Dialog>
   );

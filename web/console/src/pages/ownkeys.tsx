@@ -7,9 +7,9 @@ import { ownKeys } from '../api/people';
 import { useT, word } from '../i18n';
 import { Dialog, Help, Secret } from '../ui/act';
 import { Loaded } from '../ui/states';
-import { Table } from '../ui/table';
-import { KeyEnd, Scopes } from './peoplewords';
-import { Time } from '../ui/words';
+import { KeyTable } from './keys';
+
+const revokeOwn = (id: string) => ask(api.DELETE('/v1/account/keys/{id}', { params: { path: { id } } }));
 
 // OwnKeys are the API keys of who is signed in.
 export function OwnKeys({ may }: { may: readonly string[] }) {
@@ -26,19 +26,7 @@ export function OwnKeys({ may }: { may: readonly string[] }) {
       <Loaded query={useQuery(ownKeys)} lines={2}>
         {(l) =>
           l.items && l.items.length > 0 ? (
-            <Table
-              caption={t.account.keys}
-              rows={l.items}
-              id={(k) => k.id}
-              columns={[
-                { name: t.keys.name, cell: (k) => k.name },
-                { name: t.keys.scopes, cell: (k) => <Scopes of={k.scopes} /> },
-                { name: t.account.made, cell: (k) => <Time at={k.created} /> },
-                { name: t.account.lastUsed, cell: (k) => <Time at={k.last_used} never={t.never} /> },
-                { name: t.keys.ends, cell: (k) => <KeyEnd k={k} /> },
-                { name: '', right: true, cell: (k) => !k.revoked && <Revoke k={k} /> },
-              ]}
-            />
+            <KeyTable rows={l.items} revoke={revokeOwn} caption={t.account.keys} />
           ) : (
             <Text size="sm">{t.account.noKeys}</Text>
           )
@@ -86,23 +74,6 @@ function Make({ may, onMade }: { may: readonly string[]; onMade: (k: Schemas['Ke
         ))}
       </fieldset>
       <NativeSelect label={t.keys.ends} value={end} onChange={(e) => setEnd(e.currentTarget.value)} data={days.map((d) => ({ value: d, label: t.policy.inDays(Number(d)) }))} />
-    </Dialog>
-  );
-}
-
-function Revoke({ k }: { k: Schemas['Key'] }) {
-  const t = useT();
-  return (
-    <Dialog
-      button={t.keys.revoke}
-      buttonProps={{ size: 'xs', 'aria-label': `${t.keys.revoke}: ${k.name}` }}
-      danger
-      title={t.keys.revokeTitle(k.name)}
-      go={t.keys.revoke}
-      done={t.keys.revoked}
-      act={() => ask(api.DELETE('/v1/account/keys/{id}', { params: { path: { id: k.id } } }))}
-    >
-      <Help>{t.keys.revokeHelp}</Help>
     </Dialog>
   );
 }

@@ -80,15 +80,27 @@ export function planOfChoice(f: PlanChoice, old: Plan = {}): Plan {
   };
 }
 
+// wrongLimit is the limit of the budget that is no number: one that somebody
+// mistyped must not be taken for none. '': all are.
+export function wrongLimit(f: PlanChoice): string {
+  for (const key of ['crashes', 'failures'] as const) {
+    const [n, share] = f[key];
+    if (!/^\d*$/.test(n.trim())) return `${key} count`;
+    if (!/^(\d+(\.\d+)?)?$/.test(share.trim())) return `${key} percent`;
+  }
+  return '';
+}
+
 // PlanFields are the fields of a plan: waves, budget, and when.
 export function PlanFields({ f, set }: { f: PlanChoice; set: (p: Partial<PlanChoice>) => void }) {
   const t = useT();
   const wave = (i: number, p: Partial<PlanChoice['waves'][number]>) => set({ waves: f.waves.map((w, j) => (j === i ? { ...w, ...p } : w)) });
+  const wrong = wrongLimit(f);
   const pair = (name: string, key: 'crashes' | 'failures') => (
     <div className="grant">
       <span className="grow">{name}</span>
-      <TextInput w={90} aria-label={`${name}: ${t.rollouts.countOf}`} inputMode="numeric" value={f[key][0]} onChange={(e) => set({ [key]: [e.currentTarget.value, f[key][1]] })} rightSection={<span className="dim">#</span>} />
-      <TextInput w={110} aria-label={`${name}: ${t.rollouts.percentOf}`} inputMode="decimal" value={f[key][1]} onChange={(e) => set({ [key]: [f[key][0], e.currentTarget.value] })} rightSection={<span className="dim">%</span>} />
+      <TextInput w={90} aria-label={`${name}: ${t.rollouts.countOf}`} inputMode="numeric" value={f[key][0]} error={wrong === `${key} count`} onChange={(e) => set({ [key]: [e.currentTarget.value, f[key][1]] })} rightSection={<span className="dim">#</span>} />
+      <TextInput w={110} aria-label={`${name}: ${t.rollouts.percentOf}`} inputMode="decimal" value={f[key][1]} error={wrong === `${key} percent`} onChange={(e) => set({ [key]: [f[key][0], e.currentTarget.value] })} rightSection={<span className="dim">%</span>} />
     </div>
   );
   return (

@@ -92,7 +92,7 @@ function Make() {
       ready={/^[a-z0-9][a-z0-9-]{0,62}$/.test(text.name) && ready(text)}
       onOpen={() => setText(empty)}
       act={() => ask(api.PUT('/v1/policies/{name}', { params: { path: { name: text.name } }, body: text }))}
-      after={(p) => void navigate({ to: '/policies/$name', params: { name: p.name } })}
+      after={(p) => navigate({ to: '/policies/$name', params: { name: p.name } })}
     >
       <Fields text={text} onChange={setText} named />
     </Dialog>

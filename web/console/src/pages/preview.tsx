@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Alert, Group, Paper, Text } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
-import { useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { api, ask, type Schemas } from '../api/client';
 import { count } from '../format';
@@ -12,18 +12,21 @@ import { Left } from './left';
 // Preview says what would change for whom, while the question is typed.
 export function Preview({ name, question }: { name: string; question: Schemas['PolicyQuestion'] | undefined }) {
   const t = useT();
-  const [asked] = useDebouncedValue(question === undefined ? '' : JSON.stringify(question), 400);
+  const text = question === undefined ? '' : JSON.stringify(question);
+  const [asked] = useDebouncedValue(text, 400);
   const q = useQuery({
     queryKey: ['preview', name, asked],
     queryFn: ({ signal }) =>
       ask(api.POST('/v1/policies/{name}/preview', { params: { path: { name } }, body: JSON.parse(asked) as Schemas['PolicyQuestion'], signal })),
     enabled: asked !== '',
+    placeholderData: keepPreviousData, // the page does not jump while somebody types
     retry: false,
     staleTime: 10_000,
   });
+  const old = q.isPlaceholderData || asked !== text;
   if (asked === '') return null;
   return (
-    <Paper withBorder p="sm" component="section" aria-label={t.preview.title} aria-live="polite" aria-busy={q.isFetching}>
+    <Paper withBorder p="sm" component="section" aria-label={t.preview.title} aria-live="polite" aria-busy={q.isFetching || old}>
       <Text fw={600} mb="xs">
         {t.preview.title}
       </Text>
@@ -31,7 +34,7 @@ export function Preview({ name, question }: { name: string; question: Schemas['P
         <Failure error={q.error} />
       ) : q.data ? (
         q.data.targets && q.data.targets.length > 0 ? (
-          <div className="stack">
+          <div className="stack" style={old ? { opacity: 0.55 } : undefined}>
             {q.data.targets.map((x) => (
               <Target key={x.target} x={x} />
             ))}

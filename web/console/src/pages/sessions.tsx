@@ -20,7 +20,7 @@ export function Sessions() {
     <Page title={t.sessions.title} about={t.sessions.about}>
       <PeopleTabs />
       <Loaded query={useQuery(sessions)} lines={6}>
-        {(l) => (l.items && l.items.length > 0 ? <SessionTable rows={l.items} may={may} named /> : <Empty title={t.sessions.none} />)}
+        {(l) => (l.items && l.items.length > 0 ? <SessionTable rows={l.items} {...(may ? { end: endAny } : {})} named /> : <Empty title={t.sessions.none} />)}
       </Loaded>
     </Page>
   );
@@ -35,10 +35,19 @@ export function UserLink({ id }: { id: string }) {
   );
 }
 
-export function SessionTable({ rows, may, named }: { rows: readonly Schemas['Session'][]; may: boolean; named?: boolean }) {
+export const endAny = (id: string) => ask(api.DELETE('/v1/sessions/{id}', { params: { path: { id } } }));
+
+interface SessionTableProps {
+  rows: readonly Schemas['Session'][];
+  end?: (id: string) => Promise<unknown>; // who may not has none
+  named?: boolean;
+  caption?: string;
+}
+
+export function SessionTable({ rows, end: act, named, caption }: SessionTableProps) {
   const t = useT();
   const who: Column<Schemas['Session']>[] = named ? [{ name: t.sessions.who, cell: (s) => <UserLink id={s.user} /> }] : [];
-  const end: Column<Schemas['Session']>[] = may
+  const end: Column<Schemas['Session']>[] = act
     ? [
         {
           name: '',
@@ -56,7 +65,7 @@ export function SessionTable({ rows, may, named }: { rows: readonly Schemas['Ses
                 title={t.account.endTitle}
                 go={t.account.end}
                 done={t.account.ended}
-                act={() => ask(api.DELETE('/v1/sessions/{id}', { params: { path: { id: s.id } } }))}
+                act={() => act(s.id)}
               >
                 <Help>{t.account.endHelp}</Help>
               </Dialog>
@@ -66,7 +75,7 @@ export function SessionTable({ rows, may, named }: { rows: readonly Schemas['Ses
     : [];
   return (
     <Table
-      caption={t.sessions.title}
+      caption={caption ?? t.sessions.title}
       rows={rows}
       id={(s) => s.id}
       columns={[

@@ -5,7 +5,7 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
 import { targets } from '../api/data';
-import { count, date } from '../format';
+import { count, day } from '../format';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
 import { Page } from '../ui/page';
@@ -101,7 +101,7 @@ function Window({ x }: { x: Schemas['TargetInfo'] }) {
       </span>
       {w && (
         <Text size="xs" c="dimmed">
-          {w.from ? date(w.from) : '…'} – {w.until ? date(w.until) : '…'}
+          {w.from ? day(w.from) : '…'} – {w.until ? day(w.until) : '…'}
           {w.note && <>: {w.note}</>}
         </Text>
       )}
@@ -110,7 +110,7 @@ function Window({ x }: { x: Schemas['TargetInfo'] }) {
   );
 }
 
-const day = (ms: number | undefined) => (ms ? new Date(ms).toISOString().slice(0, 10) : '');
+const dayField = (ms: number | undefined) => (ms ? new Date(ms).toISOString().slice(0, 10) : '');
 const ms = (text: string) => (text === '' ? 0 : Date.parse(`${text}T00:00:00Z`));
 
 function Change({ x }: { x: Schemas['TargetInfo'] }) {
@@ -130,8 +130,8 @@ function Change({ x }: { x: Schemas['TargetInfo'] }) {
         done={t.coverage.isSet}
         ready={!wrong && (from !== '' || until !== '' || note !== '')}
         onOpen={() => {
-          setFrom(day(x.window?.from));
-          setUntil(day(x.window?.until));
+          setFrom(dayField(x.window?.from));
+          setUntil(dayField(x.window?.until));
           setNote(x.window?.note ?? '');
         }}
         act={() => ask(api.PUT('/v1/targets/{target}/window', { params: path, body: { from: ms(from), until: ms(until), note } }))}

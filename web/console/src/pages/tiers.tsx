@@ -18,7 +18,7 @@ export function Tiers() {
   const may = useMay('tiers');
   const q = useQuery(tiers);
   return (
-    <Page title={t.tiers.title} about={t.tiers.about} actions={may && <Make all={q.data?.items ?? []} />}>
+    <Page title={t.tiers.title} about={t.tiers.about} actions={may && q.data && <Make all={q.data.items ?? []} />}>
       <Loaded query={q} lines={4}>
         {(l) =>
           l.items && l.items.length > 0 ? (

@@ -67,6 +67,7 @@ function Make({ onMade }: { onMade: (x: Schemas['TokenMade']) => void }) {
   const [group, setGroup] = useState('');
   const [limit, setLimit] = useState<number | ''>('');
   const [end, setEnd] = useState<string>('30');
+  const chosen = tier || (all.at(-1)?.name ?? ''); // what the field shows, also when the tiers came after it was opened
   return (
     <Dialog
       button={t.tokens.make}
@@ -75,7 +76,7 @@ function Make({ onMade }: { onMade: (x: Schemas['TokenMade']) => void }) {
       ready={name.trim() !== ''}
       onOpen={() => {
         setName('');
-        setTier(all.at(-1)?.name ?? '');
+        setTier('');
         setGroup('');
         setLimit('');
         setEnd('30');
@@ -85,7 +86,7 @@ function Make({ onMade }: { onMade: (x: Schemas['TokenMade']) => void }) {
           api.POST('/v1/tokens', {
             body: {
               name: name.trim(),
-              ...(tier ? { tier } : {}),
+              ...(chosen ? { tier: chosen } : {}),
               ...(group.trim() ? { group: group.trim() } : {}),
               ...(limit ? { limit: Number(limit) } : {}),
               ...(end ? { expires: Date.now() + Number(end) * 86_400_000 } : {}),
@@ -96,7 +97,7 @@ function Make({ onMade }: { onMade: (x: Schemas['TokenMade']) => void }) {
       after={onMade}
     >
       <TextInput label={t.tokens.name} required value={name} onChange={(e) => setName(e.currentTarget.value)} data-autofocus maxLength={100} />
-      <NativeSelect label={t.machine.tier} value={tier} onChange={(e) => setTier(e.currentTarget.value)} data={all.map((x) => x.name)} />
+      <NativeSelect label={t.machine.tier} value={chosen} onChange={(e) => setTier(e.currentTarget.value)} data={all.map((x) => x.name)} />
       <TextInput label={t.machine.group} description={t.tokens.groupHelp} value={group} onChange={(e) => setGroup(e.currentTarget.value)} maxLength={100} />
       <NumberField label={t.tokens.limit} description={t.tokens.limitHelp} min={0} value={limit} onChange={setLimit} />
       <NativeSelect

@@ -11,9 +11,9 @@ import { Facts, Page, Section } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Time, Yes } from '../ui/words';
 import { GrantFields, roles, type Grant } from './grantfields';
-import { KeyTable } from './keys';
+import { KeyTable, revokeAny } from './keys';
 import { Grants } from './peoplewords';
-import { SessionTable } from './sessions';
+import { endAny, SessionTable } from './sessions';
 import { toGrants, UserState } from './users';
 
 const here = getRouteApi('/users/$id');
@@ -58,7 +58,7 @@ export function User() {
               <Loaded query={all} lines={2}>
                 {(l) => {
                   const rows = (l.items ?? []).filter((s) => s.user === u.id);
-                  return rows.length > 0 ? <SessionTable rows={rows} may={may} /> : <Empty title={t.sessions.none} />;
+                  return rows.length > 0 ? <SessionTable rows={rows} {...(may ? { end: endAny } : {})} /> : <Empty title={t.sessions.none} />;
                 }}
               </Loaded>
             </Section>
@@ -66,7 +66,7 @@ export function User() {
               <Loaded query={allKeys} lines={2}>
                 {(l) => {
                   const rows = (l.items ?? []).filter((k) => k.user === u.id);
-                  return rows.length > 0 ? <KeyTable rows={rows} may={may} /> : <Empty title={t.keys.none} />;
+                  return rows.length > 0 ? <KeyTable rows={rows} {...(may ? { revoke: revokeAny } : {})} /> : <Empty title={t.keys.none} />;
                 }}
               </Loaded>
             </Section>

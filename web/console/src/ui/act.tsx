@@ -35,8 +35,9 @@ interface DialogProps<R> {
   act: (approval?: string) => Promise<R>;
   approval?: Asked; // what a second person is asked for, where one is needed
   done?: string; // said when it is done
-  after?: (result: R) => void;
+  after?: (result: R) => unknown; // is waited for: the way to another page
   onOpen?: () => void;
+  onClose?: () => void;
   size?: string;
 }
 
@@ -50,12 +51,22 @@ export function Dialog<R>(p: DialogProps<R>) {
   const m = useMutation({
     mutationFn: () => approved((id) => proven(() => p.act(id)), p.approval, me),
     onSuccess: async (result) => {
-      setOpen(false);
+      close();
       if (p.done) say(p.done);
+      await p.after?.(result); // first: what was removed is asked for no more
       await client.invalidateQueries();
-      p.after?.(result);
+      // Where the button went with what it was for, the focus would be nowhere.
+      if (document.activeElement === document.body) document.querySelector<HTMLElement>('h1')?.focus({ preventScroll: true });
     },
   });
+  const close = () => {
+    setOpen(false);
+    p.onClose?.();
+  };
+  // Closed in the middle, nobody would hear that it could not be done.
+  const leave = () => {
+    if (!m.isPending) close();
+  };
   return (
     <>
       <Button
@@ -72,7 +83,8 @@ export function Dialog<R>(p: DialogProps<R>) {
       </Button>
       <Modal
         opened={open}
-        onClose={() => setOpen(false)}
+        onClose={leave}
+        closeOnEscape={!m.isPending}
         title={p.title}
         size={p.size ?? 'lg'}
         closeButtonProps={{ 'aria-label': t.close }}
@@ -87,7 +99,7 @@ export function Dialog<R>(p: DialogProps<R>) {
             {p.children}
             {m.isError && <Second error={m.error} wanted={p.approval} />}
             <Group justify="flex-end" gap="xs">
-              <Button variant="default" onClick={() => setOpen(false)}>
+              <Button variant="default" disabled={m.isPending} onClick={leave}>
                 {t.cancel}
               </Button>
               <Button type="submit" color={p.danger ? 'red' : 'pine'} loading={m.isPending} disabled={p.ready === false}>

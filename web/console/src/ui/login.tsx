@@ -2,7 +2,7 @@
 import { Alert, Anchor, Button, Code, Divider, Paper, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useEffect, useState, type ReactNode } from 'react';
-import { api, ask, Fault } from '../api/client';
+import { api, ask, Fault, type Schemas } from '../api/client';
 import { canPasskey, withPasskey } from '../api/passkey';
 import { signInMethods } from '../api/people';
 import { session } from '../api/session';
@@ -38,9 +38,11 @@ export function Entrance({ title, about, children }: { title: string; about?: Re
   );
 }
 
+const unsigned = /^\/console\/(sign-in|link)\b/; // pages for who is not signed in
+
 // enter opens the page that was asked for, or the first.
 export function enter() {
-  if (/^\/console\/(sign-in|link)\b/.test(window.location.pathname)) window.history.replaceState(null, '', import.meta.env.BASE_URL);
+  if (unsigned.test(window.location.pathname)) window.history.replaceState(null, '', import.meta.env.BASE_URL);
   session.start();
 }
 
@@ -55,7 +57,7 @@ export function Login() {
       {session.ended && <Alert color="yellow">{t.login.ended}</Alert>}
       {elsewhere && (
         <Alert color="red" role="alert" title={t.login.elsewhere}>
-          <Code>{elsewhere}</Code> <span lang="en">{asked.get('why')}</span>
+          {/^TS\d{4}$/.test(elsewhere) && <Code>{elsewhere}</Code>} <span lang="en">{asked.get('why')?.slice(0, 300)}</span>
         </Alert>
       )}
       {withKey ? <ByKey /> : <ByPassword />}
@@ -66,7 +68,7 @@ export function Login() {
   );
 }
 
-const wantsCode = (e: unknown) => e instanceof Fault && (e.code === 'TS8210' || e.code === 'TS8211');
+export const wantsCode = (e: unknown) => e instanceof Fault && (e.code === 'TS8210' || e.code === 'TS8211');
 
 function ByPassword() {
   const t = useT();
@@ -93,7 +95,6 @@ function ByPassword() {
   const error = byPasskey.error ?? byPassword.error;
   const passkeys = methods?.passkeys && canPasskey();
   const providers = methods?.providers ?? [];
-  const back = /^\/console\/(sign-in|link)\b/.test(window.location.pathname) ? '/console/' : window.location.pathname + window.location.search;
   return (
     <>
       <form
@@ -140,13 +141,21 @@ function ByPassword() {
           {t.login.passkey}
         </Button>
       )}
-      {providers.map((p) => (
-        <Button key={p.id} variant="default" component="a" href={`/v1/sign-in/oidc/${encodeURIComponent(p.id)}?return_to=${encodeURIComponent(back)}`}>
-          {t.login.with(p.name)}
-        </Button>
-      ))}
+      <Providers of={providers} />
     </>
   );
+}
+
+// Providers lead to who else can say who somebody is, and from there back here.
+export function Providers({ of }: { of: readonly Schemas['SignInProvider'][] }) {
+  const t = useT();
+  const { pathname, search } = window.location;
+  const back = unsigned.test(pathname) ? import.meta.env.BASE_URL : pathname + search;
+  return of.map((p) => (
+    <Button key={p.id} variant="default" component="a" href={`/v1/sign-in/oidc/${encodeURIComponent(p.id)}?return_to=${encodeURIComponent(back)}`}>
+      {t.login.with(p.name)}
+    </Button>
+  ));
 }
 
 // CodeField takes the code of a second factor, or a recovery code.

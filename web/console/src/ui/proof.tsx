@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Button, Group, Modal, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Group, Modal, PasswordInput, Stack, Text } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import { useState, useSyncExternalStore } from 'react';
 import { api, ask, Fault } from '../api/client';
-import { signInMethods } from '../api/people';
-import { withPasskey } from '../api/passkey';
+import { canPasskey, withPasskey } from '../api/passkey';
+import { account, signInMethods } from '../api/people';
 import { useT } from '../i18n';
+import { CodeField, Providers, wantsCode } from './login';
 import { Failure } from './states';
 
 // Some things are only done for who proved a moment ago who they are: a
@@ -57,10 +58,16 @@ function Asked({ done }: Wanted) {
   const t = useT();
   const [password, setPassword] = useState('');
   const [code, setCode] = useState('');
+  const [coded, setCoded] = useState(false);
   const methods = useQuery(signInMethods).data;
+  const hasPassword = useQuery(account).data?.password !== false;
   const byPassword = useMutation({
     mutationFn: () => ask(api.POST('/v1/account/confirm', { body: { password, ...(code.trim() ? { code: code.trim() } : {}) } })),
     onSuccess: () => done(true),
+    onError: (e) => {
+      if (wantsCode(e)) setCoded(true);
+      setCode('');
+    },
   });
   const byPasskey = useMutation({
     mutationFn: async () => {
@@ -69,11 +76,6 @@ function Asked({ done }: Wanted) {
     },
     onSuccess: () => done(true),
   });
-  const withCode = byPassword.error instanceof Fault && ['TS8210', 'TS8211'].includes(byPassword.error.code);
-  const [coded, setCoded] = useState(false);
-  useEffect(() => {
-    if (withCode) setCoded(true);
-  }, [withCode]);
   const error = byPasskey.error ?? byPassword.error;
   return (
     <Modal opened onClose={() => done(false)} title={t.login.proof} closeButtonProps={{ 'aria-label': t.close }}>
@@ -81,34 +83,37 @@ function Asked({ done }: Wanted) {
         onSubmit={(e) => {
           e.preventDefault();
           byPasskey.reset();
-          byPassword.mutate();
+          if (password !== '') byPassword.mutate();
         }}
       >
         <Stack>
           <Text size="sm">{t.login.proofHelp}</Text>
-          <PasswordInput
-            label={t.login.password}
-            autoComplete="current-password"
-            value={password}
-            onChange={(e) => setPassword(e.currentTarget.value)}
-            visibilityToggleButtonProps={{ 'aria-label': t.login.show }}
-            data-autofocus
-            required
-            withAsterisk={false}
-          />
-          {coded && (
-            <TextInput label={t.login.code} description={t.login.codeHelp} autoComplete="one-time-code" inputMode="numeric" value={code} onChange={(e) => setCode(e.currentTarget.value)} autoFocus />
+          {hasPassword && (
+            <PasswordInput
+              label={t.login.password}
+              autoComplete="current-password"
+              value={password}
+              onChange={(e) => setPassword(e.currentTarget.value)}
+              visibilityToggleButtonProps={{ 'aria-label': t.login.show }}
+              data-autofocus
+              required
+              withAsterisk={false}
+            />
           )}
+          {hasPassword && coded && <CodeField value={code} onChange={setCode} />}
           {error && !(error instanceof Fault && error.code === 'TS8210') && <Failure error={error} />}
           <Group justify="flex-end" gap="xs">
-            {methods?.passkeys && (
+            {methods?.passkeys && canPasskey() && (
               <Button variant="default" loading={byPasskey.isPending} onClick={() => byPasskey.mutate()}>
                 {t.login.passkey}
               </Button>
             )}
-            <Button type="submit" loading={byPassword.isPending} disabled={password === ''}>
-              {t.login.prove}
-            </Button>
+            {!hasPassword && <Providers of={methods?.providers ?? []} />}
+            {hasPassword && (
+              <Button type="submit" loading={byPassword.isPending} disabled={password === ''}>
+                {t.login.prove}
+              </Button>
+            )}
           </Group>
         </Stack>
       </form>

@@ -5,7 +5,7 @@ import { IconSearch } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useEffect, useId, useRef, useState } from 'react';
-import { livePatches, machines, policies } from '../api/queries';
+import { livePatches, machines, policies, whoami } from '../api/queries';
 import { useT } from '../i18n';
 import { cveOf } from '../cve';
 import { places } from './shell';
@@ -35,6 +35,8 @@ export function Search({ onClose }: { onClose: () => void }) {
   const patches = useQuery({ ...livePatches({ limit: 200 }), enabled: on, refetchInterval: false, staleTime: 60_000 });
   const named = useQuery({ ...policies, enabled: on, refetchInterval: false, staleTime: 60_000 });
 
+  const may = useQuery(whoami).data?.may;
+
   const low = asked.toLowerCase();
   const has = (s: string | undefined) => s?.toLowerCase().includes(low) ?? false;
   const hits: Hit[] = [];
@@ -43,6 +45,7 @@ export function Search({ onClose }: { onClose: () => void }) {
     hits.push({ key: 'cve', kind: t.search.cve, text: cve, more: t.search.exposed, go: () => void navigate({ to: '/cves/$cve', params: { cve } }) });
   }
   for (const p of places) {
+    if (p.needs !== undefined && may?.[p.needs] === undefined) continue;
     if (has(p.name(t)) || !on) hits.push({ key: p.to, kind: t.search.page, text: p.name(t), go: () => void navigate({ to: p.to }) });
   }
   if (on && !found.isPlaceholderData) {

@@ -4,7 +4,8 @@ import { IconAlertTriangle, IconInfoCircle, IconPlugConnectedX } from '@tabler/i
 import type { UseQueryResult } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { Fault, type Schemas } from '../api/client';
-import { useT } from '../i18n';
+import { noPasskey } from '../api/passkey';
+import { useT, type Dict } from '../i18n';
 
 // Problem shows what a person may have to act on, as the server words it.
 export function Problem({ problem, color = 'red' }: { problem: Schemas['Problem']; color?: string }) {
@@ -25,9 +26,16 @@ export function Problem({ problem, color = 'red' }: { problem: Schemas['Problem'
   );
 }
 
+function titleOf(status: number, t: Dict): string {
+  if (status < 0) return t.problem.here;
+  if (status === 403) return t.problem.forbidden;
+  if (status === 404) return t.problem.notFound;
+  return status >= 500 ? t.problem.failed : t.problem.title;
+}
+
 export function Failure({ error, retry }: { error: unknown; retry?: (() => void) | undefined }) {
   const t = useT();
-  const f = error instanceof Fault ? error : new Fault(-1, { title: String(error) });
+  const f = error instanceof Fault ? error : new Fault(-1, { title: error instanceof Error ? error.message : String(error) });
   const again = retry && (
     <Button size="xs" mt="sm" variant="default" onClick={retry}>
       {t.problem.retry}
@@ -41,7 +49,14 @@ export function Failure({ error, retry }: { error: unknown; retry?: (() => void)
       </Alert>
     );
   }
-  const title = f.status === 403 ? t.problem.forbidden : f.status === 404 ? t.problem.notFound : t.problem.title;
+  const title = titleOf(f.status, t);
+  if (f.what === noPasskey) {
+    return (
+      <Alert color="yellow" variant="light" icon={<IconInfoCircle aria-hidden />} role="alert">
+        {t.problem.passkey}
+      </Alert>
+    );
+  }
   return (
     <Alert color="red" variant="light" icon={<IconAlertTriangle aria-hidden />} title={title} role="alert">
       <Text size="sm" lang="en" className="wrap">

@@ -3,6 +3,7 @@ import { Button, Group, Text } from '@mantine/core';
 import { IconArrowLeft, IconArrowRight } from '@tabler/icons-react';
 import { useState, type ReactNode } from 'react';
 import { useT } from '../i18n';
+import { behind } from '../trail';
 
 export interface Column<T> {
   name: string; // "": of buttons
@@ -21,6 +22,7 @@ interface TableProps<T> {
 // Table is a table on a wide screen and a list of cards on a phone: the same
 // markup, with the roles said, since display: block takes them away.
 export function Table<T>({ caption, columns, rows, id, stale }: TableProps<T>) {
+  const t = useT();
   return (
     <div className="table-wrap">
       <table className="table" role="table" aria-label={caption} data-stale={stale || undefined}>
@@ -28,7 +30,7 @@ export function Table<T>({ caption, columns, rows, id, stale }: TableProps<T>) {
           <tr role="row">
             {columns.map((c, i) => (
               <th key={i} role="columnheader" scope="col" data-right={c.right || undefined}>
-                {c.name === '' ? <span className="hidden">{caption}</span> : c.name}
+                {c.name === '' ? <span className="hidden">{t.table.actions}</span> : c.name}
               </th>
             ))}
           </tr>
@@ -53,15 +55,16 @@ export function Table<T>({ caption, columns, rows, id, stale }: TableProps<T>) {
 // The names of the pages before are known only if one came along them.
 export function usePages(after: string | undefined, go: (after: string | undefined) => void) {
   const [trail, setTrail] = useState<readonly (string | undefined)[]>([]);
+  const before = behind(trail, after);
   return {
     first: after === undefined || after === '',
     next: (to: string) => {
-      setTrail([...trail, after]);
+      setTrail([...before, after]);
       go(to);
     },
     back: () => {
-      go(trail.at(-1));
-      setTrail(trail.slice(0, -1));
+      go(before.at(-1));
+      setTrail(before.slice(0, -1));
     },
     reset: () => setTrail([]),
   };

@@ -4,8 +4,8 @@ import {
   IconAlertOctagon, IconArrowBackUp, IconCircleCheck, IconCircleDashed, IconCircleX, IconClock, IconHandStop, IconLoader2, IconPlugOff, IconShieldCheck, IconShieldX, IconUserX,
   type Icon,
 } from '@tabler/icons-react';
-import type { ReactNode } from 'react';
-import { ago, dateTime } from '../format';
+import { useEffect, useState, useSyncExternalStore, type ReactNode } from 'react';
+import { ago, dateTime, duration } from '../format';
 import { useLanguage, useT, word } from '../i18n';
 
 // What a state is, is said by a word and a mark; the colour only helps.
@@ -89,8 +89,29 @@ export const Need = ({ of }: { of: string }) => {
   return <span title={word(t.needHelp, of)}>{word(t.need, of)}</span>;
 };
 
+// One clock for all times of a page: what was a minute ago is so for a minute only,
+// whether or not something else changes.
+const ticking = new Set<() => void>();
+let ticks = 0;
+let clock: ReturnType<typeof setInterval> | undefined;
+
+function tick(l: () => void) {
+  ticking.add(l);
+  clock ??= setInterval(() => {
+    ticks++;
+    ticking.forEach((f) => f());
+  }, 15_000);
+  return () => {
+    ticking.delete(l);
+    if (ticking.size > 0) return;
+    clearInterval(clock);
+    clock = undefined;
+  };
+}
+
 export function Time({ at, never }: { at?: number | undefined; never?: string }) {
   useLanguage(); // written anew when it changes
+  useSyncExternalStore(tick, () => ticks);
   if (!at) return <>{never ?? '–'}</>;
   return (
     <time dateTime={new Date(at).toISOString()} title={dateTime(at)}>
@@ -104,3 +125,15 @@ export const Yes = ({ when }: { when: boolean | undefined }) => {
   const t = useT();
   return <>{when ? t.yes : t.no}</>;
 };
+
+// Took is how long something took, or has taken so far.
+export function Took({ from, to }: { from: number; to?: number | undefined }) {
+  useLanguage();
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    if (to) return undefined;
+    const i = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(i);
+  }, [to]);
+  return <>{duration((to || now) - from)}</>;
+}

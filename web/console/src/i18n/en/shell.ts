@@ -46,9 +46,13 @@ export const shell = {
     next: 'Next',
     shown: (n: number) => `${n} on this page`,
     all: (n: string) => `Show all ${n}`,
+    actions: 'Actions',
   },
   problem: {
     title: 'The server refused this',
+    failed: 'The server could not do this',
+    here: 'This could not be done',
+    passkey: 'The browser gave no passkey. Either it was cancelled, or it took too long, or there is none for this server here.',
     forbidden: 'You may not do this',
     notFound: 'There is no such thing',
     fix: 'What to do:',

@@ -48,9 +48,13 @@ export const shell: Words<typeof en> = {
     next: '次へ',
     shown: (n) => `このページに ${n} 件`,
     all: (n) => `${n} 件すべて表示`,
+    actions: '操作',
   },
   problem: {
     title: 'サーバーに拒否されました',
+    failed: 'サーバーで処理できませんでした',
+    here: '実行できませんでした',
+    passkey: 'ブラウザーからパスキーが得られませんでした。キャンセルされたか、時間切れか、このサーバー用のパスキーがここにありません。',
     forbidden: 'この操作の権限がありません',
     notFound: '見つかりません',
     fix: '対処:',
