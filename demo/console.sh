@@ -153,21 +153,20 @@ stay() {
 		return
 	fi
 	invite
-	local ended=
-	trap 'ended=yes' INT
+	local status=0
+	trap : INT
 	(trap '' INT && lead) &
 	leader=$!
 	if [ -x "$out/machine" ]; then
 		computer_stays &
 		computer_pid=$!
 	fi
-	wait "$server" || true
+	wait "$server" || status=$? # 0 or above 128: Ctrl-C
 	end_all
 	trap - INT
-	if [ -n "$ended" ]; then
-		printf '\n%s\n' "Ended. What came out is in $out."
-	else
+	[ "$status" -eq 0 ] || [ "$status" -gt 128 ] || {
 		echo "the server has ended: $out/server.log says why"
 		return 1
-	fi
+	}
+	printf '\n%s\n' "Ended. What came out is in $out."
 }
