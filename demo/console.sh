@@ -19,7 +19,7 @@ serve_console() {
 	"$tsugi_server" serve --dir "$out/server" 2>>"$out/server.log" &
 	server=$!
 	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		kill -0 "$server" || { cat "$out/server.log"; exit 1; }
+		kill -0 "$server" 2>/dev/null || { cat "$out/server.log"; exit 1; }
 		sleep 0.1
 	done
 	field operator_token "$out/init.json" |
@@ -30,6 +30,7 @@ serve_console() {
 # in the first tier: there a live patch comes as soon as it is built.
 fleet=
 start_fleet() {
+	run "$tsugictl" target add "$fleet_target" --version "$OLD_VERSION"
 	run "$tsugictl" settings --machines 0 --interval 30s
 	local tier words=()
 	for tier in beta:60 stable:240; do
@@ -41,7 +42,7 @@ start_fleet() {
 	"$out/fleet" -target "$fleet_target" -sick "$out/sick" -ready "$out/fleet.ready" "${words[@]}" >"$out/fleet.log" 2>&1 &
 	fleet=$!
 	until [ -e "$out/fleet.ready" ]; do
-		kill -0 "$fleet" || { cat "$out/fleet.log"; exit 1; }
+		kill -0 "$fleet" 2>/dev/null || { cat "$out/fleet.log"; exit 1; }
 		sleep 0.2
 	done
 	cat "$out/fleet.log"
@@ -49,7 +50,6 @@ start_fleet() {
 
 # What the policy chooses of it is built and proven as soon as it is pushed.
 push_update() {
-	run "$tsugictl" target add "$fleet_target" --version "$OLD_VERSION"
 	run "$tsugictl" fix export "$out/fixes" --update "$OLD_FIXED" -t "$fleet_target" --security --subsystem "$fleet_part"
 	# Two of them change headers that all of net/ reads, which takes many minutes to judge.
 	local name
@@ -117,7 +117,7 @@ END
 lead() {
 	local id='' tier
 	until [ -n "$id" ]; do
-		kill -0 "$server" "$fleet" || return 0
+		kill -0 "$server" "$fleet" 2>/dev/null || return 0
 		sleep 1
 		id=$("$tsugictl" livepatch ls --target "$fleet_target" --json 2>/dev/null | field id /dev/stdin | head -n 1)
 	done

@@ -49,7 +49,7 @@ serve() {
 	"$tsugi_server" serve --dir "$out/server" 2>"$out/server.log" &
 	server=$!
 	until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		kill -0 "$server" || { cat "$out/server.log"; exit 1; }
+		kill -0 "$server" 2>/dev/null || { cat "$out/server.log"; exit 1; }
 		sleep 0.1
 	done
 	field operator_token "$out/init.json" |
