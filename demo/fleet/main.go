@@ -51,8 +51,9 @@ func main() {
 	flag.StringVar(&o.ready, "ready", "", "file to write when all have enrolled")
 	flag.Parse()
 	err := o.run(ctx, flag.Args())
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !interrupted {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
