@@ -76,12 +76,15 @@ func TestAPersonOfAGroupReachesNothingOfOthers(t *testing.T) {
 	s := newSite(t)
 	tokens := map[string]*api.TokenMade{}
 	ids := map[string]string{}
+	patch := s.publishVersion(1)
 	for _, g := range []string{"web", "db", ""} {
 		tokens[g] = s.token(func(n *api.NewToken) { n.Group = g })
 		h := s.enroll(tokens[g].Secret, "host-of-"+g)
 		ids[g] = h.enrolled.Machine
 		_, err := h.Report(t.Context(), []api.Report{{ID: "1", Kind: api.ReportAgent, Kernel: testKernel}})
 		qt.Assert(t, qt.IsNil(err))
+		h.report.Patch = api.Patch{ID: patch.ID, Name: patch.Name, Version: 1, State: api.Healthy}
+		h.checkIn(t)
 	}
 	b := s.person("webber", api.Grant{Role: "operator", Groups: []string{"web"}})
 	web := "web"
@@ -120,6 +123,12 @@ func TestAPersonOfAGroupReachesNothingOfOthers(t *testing.T) {
 	b.do("GET", "/v1/targets", nil, 200, &kernels)
 	qt.Assert(t, qt.HasLen(kernels.Items, 1))
 	qt.Check(t, qt.Equals(kernels.Items[0].Machines, 1))
+	var runs api.LivePatch
+	b.do("GET", "/v1/livepatches/"+patch.ID, nil, 200, &runs)
+	qt.Check(t, qt.DeepEquals(runs.Machines, map[string]int{"healthy": 1}))
+	var tiers api.List[api.Tier]
+	b.do("GET", "/v1/tiers", nil, 200, &tiers)
+	qt.Check(t, qt.Equals(tiers.Items[0].Machines, 1), qt.Commentf("%v", tiers.Items))
 	b.do("POST", "/v1/tokens", api.NewToken{Name: "x", Tier: "edge", Group: "web"}, 201, nil)
 	b.do("DELETE", "/v1/machines/"+ids["web"], nil, 204, nil)
 

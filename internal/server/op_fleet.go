@@ -40,8 +40,8 @@ func (s *Server) fleetOperations(o *operations) {
 	quiet(o, op{id: "revoke-token", method: "DELETE", path: "/v1/tokens/{id}", summary: "Revoke a token; machines that came with it stay enrolled", may: change, scoped: true},
 		func(ctx context.Context, who operator, in *byID) error { return s.revokeToken(ctx, who, in.ID) })
 
-	answer(o, op{id: "list-tiers", method: "GET", path: "/v1/tiers", summary: "Tiers in order", may: look},
-		func(ctx context.Context, _ operator, _ *none) (api.List[api.Tier], error) { return s.tiers(ctx) })
+	answer(o, op{id: "list-tiers", method: "GET", path: "/v1/tiers", summary: "Tiers in order", may: look, scoped: true},
+		func(ctx context.Context, who operator, _ *none) (api.List[api.Tier], error) { return s.seenTiers(ctx, who) })
 	answer(o, op{id: "create-tier", method: "POST", path: "/v1/tiers", summary: "Make a tier, with a key of its own", may: change, status: 201},
 		func(ctx context.Context, who operator, in *newTier) (api.Tier, error) {
 			return s.createTier(ctx, who, in.Body)

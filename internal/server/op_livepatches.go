@@ -45,28 +45,30 @@ func (s *Server) livePatchOperations(o *operations) {
 		func(ctx context.Context, _ operator, in *livePatchesInput) (api.List[api.LivePatch], error) {
 			return s.livePatches(ctx, in)
 		})
-	answer(o, op{id: "get-livepatch", method: "GET", path: "/v1/livepatches/{id}", summary: "One live patch, with the number of machines by state", may: look},
-		func(ctx context.Context, _ operator, in *byID) (api.LivePatch, error) { return s.livePatch(ctx, in.ID) })
+	answer(o, op{id: "get-livepatch", method: "GET", path: "/v1/livepatches/{id}", summary: "One live patch, with the number of machines by state", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *byID) (api.LivePatch, error) {
+			return s.livePatch(ctx, who, in.ID)
+		})
 	answer(o, op{id: "promote-livepatch", method: "POST", path: "/v1/livepatches/{id}/promote", summary: "Take a live patch to the next tier, or to one that is named", may: change},
 		func(ctx context.Context, who operator, in *promoteInput) (api.LivePatch, error) {
 			if _, err := s.publish.Promote(ctx, in.ID, in.Body.Tier, who.name, s.promotionCheck(who, in.ID, in.Approval)); err != nil {
 				return api.LivePatch{}, err
 			}
-			return s.livePatch(ctx, in.ID)
+			return s.livePatch(ctx, who, in.ID)
 		})
 	answer(o, op{id: "block-livepatch", method: "POST", path: "/v1/livepatches/{id}/block", summary: "Stop the delivery of a live patch at once", may: change},
 		func(ctx context.Context, who operator, in *blockInput) (api.LivePatch, error) {
 			if _, err := s.publish.Block(ctx, in.ID, in.Body.Reason, in.Body.Recall, who.name); err != nil {
 				return api.LivePatch{}, err
 			}
-			return s.livePatch(ctx, in.ID)
+			return s.livePatch(ctx, who, in.ID)
 		})
 	answer(o, op{id: "unblock-livepatch", method: "POST", path: "/v1/livepatches/{id}/unblock", summary: "Deliver a live patch again", may: change},
 		func(ctx context.Context, who operator, in *byID) (api.LivePatch, error) {
 			if _, err := s.publish.Unblock(ctx, in.ID, who.name); err != nil {
 				return api.LivePatch{}, err
 			}
-			return s.livePatch(ctx, in.ID)
+			return s.livePatch(ctx, who, in.ID)
 		})
 	quiet(o, op{id: "authorise-revert", method: "POST", path: "/v1/reverts", summary: "Let the machines of a tier go to an older live patch", may: change},
 		func(ctx context.Context, who operator, in *revertInput) error {
@@ -108,7 +110,8 @@ func (s *Server) livePatches(ctx context.Context, in *livePatchesInput) (api.Lis
 	return listOf(items, in.Limit, func(p api.LivePatch) string { return p.ID }), err
 }
 
-func (s *Server) livePatch(ctx context.Context, id string) (api.LivePatch, error) {
+// livePatch is one with how it does on the machines that somebody may see.
+func (s *Server) livePatch(ctx context.Context, who operator, id string) (api.LivePatch, error) {
 	row, err := s.store.LivePatch(ctx, id)
 	if err != nil {
 		return api.LivePatch{}, missing(err, "live patch", id)
@@ -118,7 +121,7 @@ func (s *Server) livePatch(ctx context.Context, id string) (api.LivePatch, error
 	s.fleet.each(func(m *member) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.patch == id && m.state != "" && !m.gone {
+		if m.patch == id && m.state != "" && !m.gone && who.sees(m.group) {
 			p.Machines[string(m.state)]++
 		}
 	})
@@ -163,7 +166,7 @@ func (s *Server) publishLivePatch(w http.ResponseWriter, r *http.Request, who op
 	if err != nil {
 		return err
 	}
-	out, err := s.livePatch(r.Context(), p.ID)
+	out, err := s.livePatch(r.Context(), who, p.ID)
 	if err != nil {
 		return err
 	}

@@ -94,6 +94,26 @@ func (s *Server) seenTokens(ctx context.Context, who operator) (api.List[api.Tok
 	return l, err
 }
 
+// seenTiers lists all tiers, and of their machines those that somebody may see.
+func (s *Server) seenTiers(ctx context.Context, who operator) (api.List[api.Tier], error) {
+	l, err := s.tiers(ctx)
+	if err != nil || who.may.Whole() {
+		return l, err
+	}
+	machines := map[string]int{}
+	s.fleet.each(func(m *member) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.gone && who.sees(m.group) {
+			machines[m.tier]++
+		}
+	})
+	for i := range l.Items {
+		l.Items[i].Machines = machines[l.Items[i].Name]
+	}
+	return l, nil
+}
+
 // seesToken refuses a token of another group as one that is not there.
 func (o operator) seesToken(ctx context.Context, tx *store.Tx, id string) error {
 	if o.may.Whole() {
