@@ -86,6 +86,7 @@ func TestAPersonOfAGroupReachesNothingOfOthers(t *testing.T) {
 		h.report.Patch = api.Patch{ID: patch.ID, Name: patch.Name, Version: 1, State: api.Healthy}
 		h.checkIn(t)
 	}
+	s.recount()
 	b := s.person("webber", api.Grant{Role: "operator", Groups: []string{"web"}})
 	web := "web"
 	b.do("GET", "/v1/machines/"+ids["web"], nil, 200, nil)

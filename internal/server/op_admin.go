@@ -36,7 +36,7 @@ func (s *Server) adminOperations(o *operations) {
 	quiet(o, op{id: "revoke-operator", method: "DELETE", path: "/v1/operators/{id}", summary: "Revoke an operator's credential", may: change},
 		func(ctx context.Context, who operator, in *byID) error { return s.revokeOperator(ctx, who, in.ID) })
 	answer(o, op{id: "list-audit", method: "GET", path: "/v1/audit", summary: "Decisions, the newest first", may: look},
-		func(ctx context.Context, _ operator, in *Page) (api.List[api.AuditEntry], error) {
+		func(ctx context.Context, _ operator, in *auditInput) (api.List[api.AuditEntry], error) {
 			return s.auditLog(ctx, in)
 		})
 	answer(o, op{id: "verify-audit", method: "GET", path: "/v1/audit/chain", summary: "Check that the audit log is what was written; a long one in pieces: ask again until it is done", may: look},
@@ -99,8 +99,16 @@ func (s *Server) revokeOperator(ctx context.Context, who operator, id string) er
 	return missing(s.people.RevokeKey(ctx, who.caller, id), "operator that is not revoked", id)
 }
 
-func (s *Server) auditLog(ctx context.Context, in *Page) (api.List[api.AuditEntry], error) {
-	rows, err := s.store.AuditEntries(ctx, store.AuditFilter{Before: in.After, Limit: in.Limit})
+// auditInput asks for entries: of one who decided, of one action, about one thing.
+type auditInput struct {
+	Actor  string `query:"actor" maxLength:"255" doc:"only of this one who decided"`
+	Action string `query:"action" maxLength:"64" doc:"only this action, such as policy.set, or all of one area, as rollout.*"`
+	Object string `query:"object" maxLength:"255" doc:"only what was about this: an id or a name, as entries have it"`
+	Page
+}
+
+func (s *Server) auditLog(ctx context.Context, in *auditInput) (api.List[api.AuditEntry], error) {
+	rows, err := s.store.AuditEntries(ctx, store.AuditFilter{Actor: in.Actor, Action: in.Action, Object: in.Object, Before: in.After, Limit: in.Limit})
 	items := make([]api.AuditEntry, len(rows))
 	for i, e := range rows {
 		items[i] = api.AuditEntry{ID: e.ID, Time: e.Time, Actor: e.Actor, Action: e.Action, Object: e.Object, Detail: e.Detail}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/store/query"
 )
@@ -168,8 +169,12 @@ func (s *Store) adopt(ctx context.Context) error {
 
 // AuditEntries lists decisions, the newest first.
 func (r Reader) AuditEntries(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
+	area, whole := strings.CutSuffix(f.Action, "*")
+	if !whole {
+		area = ""
+	}
 	found, err := r.q.AuditEntries(ctx, query.AuditEntriesParams{
-		Newest: f.Before == "", Before: f.Before, AnyActor: f.Actor == "", Actor: f.Actor, AnyAction: f.Action == "", Action: f.Action,
+		Newest: f.Before == "", Before: f.Before, AnyActor: f.Actor == "", Actor: f.Actor, AnyAction: f.Action == "", Action: f.Action, Area: area,
 		AnyObject: f.Object == "", Object: f.Object, RowLimit: rows(f.Limit),
 	})
 	all := make([]AuditEntry, len(found))

@@ -184,6 +184,9 @@ func TestOperatorsSettingsAudit(t *testing.T) {
 			{AuditFilter{}, []string{"3", "2", "1", "0"}},
 			{AuditFilter{Actor: "bob"}, []string{"3", "1"}},
 			{AuditFilter{Action: "a.b"}, []string{"2", "1", "0"}},
+			{AuditFilter{Action: "a.*"}, []string{"2", "1", "0"}},
+			{AuditFilter{Action: "a%"}, []string{}},
+			{AuditFilter{Action: "c.*", Actor: "bob"}, []string{"3"}},
 			{AuditFilter{Object: "1"}, []string{"1"}},
 			{AuditFilter{Limit: 1, Before: entries[1].ID}, []string{"1"}},
 		} {

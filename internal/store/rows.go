@@ -367,7 +367,7 @@ type AuditEntry struct {
 // first.
 type AuditFilter struct {
 	Actor  string
-	Action string
+	Action string // rollout.* is all that begins with rollout.
 	Object string
 	Before string // id: the older ones
 	Limit  int    // 0: 1,000

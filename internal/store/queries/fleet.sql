@@ -88,7 +88,8 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed = excluded.chang
 SELECT * FROM audit
 WHERE (CAST(sqlc.arg(newest) AS BOOLEAN) OR id < sqlc.arg(before))
   AND (CAST(sqlc.arg(any_actor) AS BOOLEAN) OR actor = sqlc.arg(actor))
-  AND (CAST(sqlc.arg(any_action) AS BOOLEAN) OR action = sqlc.arg(action))
+  AND (CAST(sqlc.arg(any_action) AS BOOLEAN) OR action = sqlc.arg(action)
+    OR CAST(sqlc.arg(area) AS TEXT) <> '' AND substr(action, 1, length(CAST(sqlc.arg(area) AS TEXT))) = CAST(sqlc.arg(area) AS TEXT))
   AND (CAST(sqlc.arg(any_object) AS BOOLEAN) OR object = sqlc.arg(object))
 ORDER BY id DESC
 LIMIT sqlc.arg(row_limit);

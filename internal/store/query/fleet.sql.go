@@ -15,10 +15,11 @@ const auditEntries = `-- name: AuditEntries :many
 SELECT id, time, actor, action, object, detail, seq, hash FROM audit
 WHERE (CAST($1 AS BOOLEAN) OR id < $2)
   AND (CAST($3 AS BOOLEAN) OR actor = $4)
-  AND (CAST($5 AS BOOLEAN) OR action = $6)
-  AND (CAST($7 AS BOOLEAN) OR object = $8)
+  AND (CAST($5 AS BOOLEAN) OR action = $6
+    OR CAST($7 AS TEXT) <> '' AND substr(action, 1, length(CAST($7 AS TEXT))) = CAST($7 AS TEXT))
+  AND (CAST($8 AS BOOLEAN) OR object = $9)
 ORDER BY id DESC
-LIMIT $9
+LIMIT $10
 `
 
 type AuditEntriesParams struct {
@@ -28,6 +29,7 @@ type AuditEntriesParams struct {
 	Actor     string
 	AnyAction bool
 	Action    string
+	Area      string
 	AnyObject bool
 	Object    string
 	RowLimit  int32
@@ -41,6 +43,7 @@ func (q *Queries) AuditEntries(ctx context.Context, arg AuditEntriesParams) ([]A
 		arg.Actor,
 		arg.AnyAction,
 		arg.Action,
+		arg.Area,
 		arg.AnyObject,
 		arg.Object,
 		arg.RowLimit,

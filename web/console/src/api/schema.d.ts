@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 5ed292a5047fea0e0b6d5372435fcc3bbc8879e4fc20cb3423084c76543d1a64
+// Of docs/openapi.yaml cbfb98197985725cb914b8ca49311a257881443d782b48a47a1518ce2aed595b
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -4879,9 +4879,15 @@ export interface operations {
     "list-audit": {
         parameters: {
             query?: {
+                /** @description only this action, such as policy.set, or all of one area, as rollout.* */
+                action?: string;
+                /** @description only of this one who decided */
+                actor?: string;
                 /** @description next of the page before */
                 after?: string;
                 limit?: number;
+                /** @description only what was about this: an id or a name, as entries have it */
+                object?: string;
             };
             header?: never;
             path?: never;
