@@ -3,12 +3,14 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -131,20 +133,36 @@ func (s *Server) fixDiff(ctx context.Context, in *fixInput) (api.FixDiff, error)
 		if f.ID != in.Fix {
 			continue
 		}
-		b, err := s.file(ctx, publish.ArtifactName(row), "file of live patch", api.MaxArtifact)
-		if err != nil {
-			return api.FixDiff{}, err
-		}
-		p, err := livepatch.Read(b)
-		if err != nil {
-			return api.FixDiff{}, err
-		}
-		diff, _ := p.Payload(f.Diff)
+		diff, err := s.payload(ctx, row, f.Diff)
 		out := api.FixDiff{Fix: f.ID}
 		out.Diff, out.Cut = cutText(diff)
-		return out, nil
+		return out, err
 	}
 	return api.FixDiff{}, missing(store.ErrNotFound, "fix", in.Fix)
+}
+
+// downloads is how many live patches may be in memory at a time because people
+// look into them; others wait for their turn.
+const downloads = 2
+
+// payload takes a file out of a live patch.
+func (s *Server) payload(ctx context.Context, row store.LivePatch, of livepatch.Payload) ([]byte, error) {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b, err := s.file(ctx, publish.ArtifactName(row), "file of live patch", api.MaxArtifact)
+	if err != nil {
+		return nil, err
+	}
+	p, err := livepatch.Read(b)
+	if err != nil {
+		return nil, err
+	}
+	text, _ := p.Payload(of)
+	return bytes.Clone(text), nil // and nothing else of it
 }
 
 // proofOf reads the proof, and those consoles that the worker handed in.
@@ -180,10 +198,10 @@ func (s *Server) proofOf(ctx context.Context, id string) (api.PatchProof, error)
 		c := api.Console{Run: r.name, Digest: r.run.Console}
 		if name, ok := publish.ConsoleName(c.Digest); ok {
 			text, err := s.file(ctx, name, "console", api.MaxConsole)
-			if f := toFault(err); err != nil && f.body.Status != 404 {
+			switch {
+			case err != nil && toFault(err).body.Status != http.StatusNotFound:
 				return out, err
-			}
-			if err == nil {
+			case err == nil:
 				c.Kept = true
 				if cut := len(text) - api.MaxDiff; cut > 0 {
 					text, c.Cut = text[cut:], true

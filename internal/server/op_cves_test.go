@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -115,6 +116,16 @@ func TestALivePatchIsOpened(t *testing.T) {
 	qt.Check(t, qt.IsTrue(c.Published["edge"] > 0))
 	d := read[api.FixDiff](s, at+"/diff?fix="+c.Fixes[0].ID)
 	qt.Check(t, qt.Equals(d.Diff, "diff "+c.Fixes[0].ID))
+	for range downloads { // no more of them are in memory at a time
+		s.reading <- struct{}{}
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := s.fixDiff(gone, &fixInput{ID: c.ID, Fix: c.Fixes[0].ID})
+	qt.Check(t, qt.ErrorIs(err, context.Canceled))
+	for range downloads {
+		<-s.reading
+	}
 	p := read[api.PatchProvenance](s, at+"/provenance")
 	qt.Check(t, qt.IsTrue(len(p.Statement) > 0))
 	for _, path := range []string{at + "/diff?fix=nosuch", at + "/proof", "/v1/livepatches/none/contents", "/v1/livepatches/..%2f..%2fetc/provenance"} {

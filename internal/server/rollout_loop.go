@@ -185,7 +185,7 @@ func (s *Server) lookAround(ctx context.Context, now time.Time) error {
 func (s *Server) moveOn(ctx context.Context, r *moving) error {
 	head, row := r.head()
 	now := s.now()
-	if head.Phase.Over() && now.Sub(head.Since) > watchTime(&r.plan) {
+	if s.unwatched(&r.plan, &head) {
 		s.rest(r)
 		return nil
 	}

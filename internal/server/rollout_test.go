@@ -337,6 +337,16 @@ func TestASickWaveHaltsTheRollout(t *testing.T) {
 	s.look()
 	now = s.stands(r.ID)
 	qt.Check(t, qt.Equals(now.Phase, api.RolloutAborted), qt.Commentf("%s", now.Reason))
+	s.shift.Add(int64(3 * time.Hour)) // nobody looks any more: it is shown as it ended
+	s.look()
+	then := s.stands(r.ID)
+	qt.Check(t, qt.DeepEquals(then.Health.Failed, now.Health.Failed))
+	qt.Check(t, qt.DeepEquals(then.Waves, now.Waves))
+	rec := s.rollouts.byID(r.ID)
+	rec.counted = nil
+	_, err = s.rolloutStanding(t.Context(), rec)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsNil(rec.counted), qt.Commentf("no machine was visited"))
 	audit, err := s.admin.Audit(t.Context(), "", 100)
 	qt.Assert(t, qt.IsNil(err))
 	for _, action := range []string{"rollout.create", "rollout.begin", "rollout.halt", "rollout.revert", "rollout.recall", "rollout.close", "rollout.fail"} {

@@ -25,10 +25,11 @@ type standingOf struct {
 const countsFor = 2 * time.Second
 
 // rolloutStanding looks at a rollout's machines, unless it did a moment ago. Of one that
-// is over for long it is what was stored when that was so.
+// is over for long it is what was stored at its last step: nothing is looked at
+// any more then.
 func (s *Server) rolloutStanding(ctx context.Context, r *moving) (*standingOf, error) {
-	_, row := r.head()
-	if r.rests() {
+	head, row := r.head()
+	if r.rests() || len(row.Summary) > 0 && s.unwatched(&r.plan, &head) {
 		var st standingOf
 		if len(row.Summary) > 0 {
 			if err := json.Unmarshal(row.Summary, &st); err != nil {
@@ -148,8 +149,15 @@ func (s *Server) rolloutOut(ctx context.Context, r *moving) (api.Rollout, error)
 		Emergency: head.Emergency, Approvals: []api.RolloutApproval{}, Needed: head.Needed(&r.plan),
 		Health: st.Health, Waves: st.Waves, Revision: row.Revision, Created: row.Created, CreatedBy: row.CreatedBy, Changed: row.Changed,
 	}
-	if p, err := s.store.LivePatch(ctx, r.patch); err == nil {
-		out.Target, out.Version = p.Target, p.Version
+	about := r.about.Load()
+	if about == nil {
+		if p, err := s.store.LivePatch(ctx, r.patch); err == nil {
+			about = &patchWords{p.Target, p.Version}
+			r.about.Store(about)
+		}
+	}
+	if about != nil {
+		out.Target, out.Version = about.target, about.version
 	}
 	if out.Health.Failed == nil {
 		out.Health.Failed = map[string]int{}

@@ -68,7 +68,9 @@ func (s *Server) write(ctx context.Context, r *moving, line *store.RolloutStep, 
 	}
 	row.State, row.Phase = b, string(head.Phase)
 	if head.Phase != before || head.Phase.Over() || row.Summary == nil {
-		row.Summary = s.summary(ctx, r, head, changed)
+		if b := s.summary(ctx, r, head, changed); b != nil {
+			row.Summary = b
+		}
 	}
 	rows := make([]store.RolloutMachine, 0, len(changed))
 	for _, id := range slices.Sorted(maps.Keys(changed)) {

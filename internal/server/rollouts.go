@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/rollout"
@@ -29,11 +30,18 @@ type moving struct {
 	wants int // who needs its machines in memory now
 
 	sightings sightings // of the loop alone
+	about     atomic.Pointer[patchWords]
 
 	countMu   sync.Mutex
 	counted   *standingOf // how it stood a moment ago
 	countedAt time.Time
 	countedOf int64 // revision
+}
+
+// patchWords are what is shown of a live patch wherever a rollout of it is.
+type patchWords struct {
+	target  string
+	version int
 }
 
 // admits reports whether a machine of the tier may have the live patch's key.
@@ -295,10 +303,15 @@ func (s *Server) refreshRollout(ctx context.Context, id string) error {
 	return err
 }
 
-// restsNow reports whether nothing of a rollout is looked at any more, and its
-// machines need not be in memory.
+// unwatched reports whether nothing of a rollout is looked at any more.
+func (s *Server) unwatched(p *rollout.Plan, st *rollout.State) bool {
+	return st.Phase.Over() && s.now().Sub(st.Since) > watchTime(p)
+}
+
+// restsNow reports whether its machines need not be in memory either: of one
+// that was aborted they say who may have the live patch.
 func (s *Server) restsNow(p *rollout.Plan, st *rollout.State) bool {
-	return st.Phase == rollout.Done && s.now().Sub(st.Since) > watchTime(p)
+	return st.Phase == rollout.Done && s.unwatched(p, st)
 }
 
 // gate is what stands before a live patch of a shelf.

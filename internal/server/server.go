@@ -122,6 +122,7 @@ type Server struct {
 	chosen   atomic.Int64 // when policies were last followed without an error
 
 	uploading chan struct{} // has room for those who publish at a time
+	reading   chan struct{} // and for those who look into a live patch
 
 	feedMu   sync.Mutex
 	feedSeq  int64
@@ -162,8 +163,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		table: authz.NewTable(),
 		fleet: newFleet(), failures: newFailures(Rate{Burst: failBurst, Every: failEvery}), waiters: waiters{limit: o.MaxWaiters, byID: map[string][]chan struct{}{}},
 		buffers:   sync.Pool{New: func() any { return new(bytes.Buffer) }},
-		uploading: make(chan struct{}, uploads),
-		kicked:    make(chan struct{}, 1), waking: make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
+		uploading: make(chan struct{}, uploads), reading: make(chan struct{}, downloads),
+		kicked: make(chan struct{}, 1), waking: make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.shelves.load, s.shelves.gates = o.Publish.Index, s.gatesOf
 	s.rolling.owner, s.rolling.poked, s.rolling.said = uuid.NewString(), make(chan struct{}, 1), map[string]string{}
