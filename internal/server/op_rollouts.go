@@ -114,7 +114,7 @@ func (s *Server) rolloutOperations(o *operations) {
 				if v.verb == rollout.Approve {
 					checks = append(checks, s.another(who, r))
 				}
-				if err := s.act(ctx, r, rollout.Action{Verb: v.verb, By: who.person(), Reason: in.Body.Reason}, checks...); err != nil {
+				if err := s.actAs(ctx, r, who.name, rollout.Action{Verb: v.verb, By: who.person(), Reason: in.Body.Reason}, checks...); err != nil {
 					return api.Rollout{}, err
 				}
 				return s.rolloutOut(ctx, r)

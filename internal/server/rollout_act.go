@@ -139,12 +139,18 @@ func (s *Server) another(who operator, r *moving) rolloutCheck {
 // does, and refuses it.
 type rolloutCheck func(ctx context.Context, tx *store.Tx, head *rollout.State, row store.Rollout) error
 
-// act does what a person asks of a rollout.
+// act does what somebody asks of a rollout.
 func (s *Server) act(ctx context.Context, r *moving, a rollout.Action, checks ...rolloutCheck) error {
+	return s.actAs(ctx, r, a.By, a, checks...)
+}
+
+// actAs is act for a person who asks by one of their keys: actor is who the
+// audit log names.
+func (s *Server) actAs(ctx context.Context, r *moving, actor string, a rollout.Action, checks ...rolloutCheck) error {
 	const tries = 10
 	var err error
 	for range tries {
-		if err = s.actOnce(ctx, r, a, checks); !errors.Is(err, store.ErrConflict) {
+		if err = s.actOnce(ctx, r, actor, a, checks); !errors.Is(err, store.ErrConflict) {
 			break
 		}
 		if err := s.refreshRollout(ctx, r.id); err != nil {
@@ -155,7 +161,7 @@ func (s *Server) act(ctx context.Context, r *moving, a rollout.Action, checks ..
 	return err
 }
 
-func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action, checks []rolloutCheck) error {
+func (s *Server) actOnce(ctx context.Context, r *moving, actor string, a rollout.Action, checks []rolloutCheck) error {
 	defer r.keep()()
 	if r.rests() { // its machines are needed again
 		if err := s.readMachines(ctx, r); err != nil {
@@ -163,7 +169,7 @@ func (s *Server) actOnce(ctx context.Context, r *moving, a rollout.Action, check
 		}
 	}
 	var refused error
-	line := store.RolloutStep{What: string(a.Verb), Why: a.Reason, Actor: a.By}
+	line := store.RolloutStep{What: string(a.Verb), Why: a.Reason, Actor: actor}
 	err := s.write(ctx, r, &line, func(head *rollout.State, records map[string]*rollout.Record) map[string]*rollout.Record {
 		line.Wave = head.Wave + 1
 		head.Records = make(map[string]*rollout.Record, len(records))

@@ -549,6 +549,17 @@ func TestWhoApprovesIsAnotherPerson(t *testing.T) {
 	qt.Check(t, qt.HasLen(s.stands(at[len("/v1/rollouts/"):]).Approvals, 0))
 	eve.do("POST", at+"/approve", api.RolloutAction{}, 200, nil)
 
+	// The audit log names the key that somebody used, as it does of all else.
+	var key api.KeyMade
+	ann.do("POST", "/v1/account/keys", api.NewKey{Name: "phone"}, 201, &key)
+	phone := s.browser()
+	phone.header.Set("Authorization", "Bearer "+key.Secret)
+	phone.do("POST", at+"/abort", api.RolloutAction{Reason: "wrong tier"}, 200, nil)
+	audit, err := s.admin.Audit(t.Context(), "", 1)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(audit.Items[0].Action, "rollout.abort"))
+	qt.Check(t, qt.Equals(audit.Items[0].Actor, "anna/phone"))
+
 	// All at once takes two, whoever of them comes first.
 	at = begin("candidate", quickPlan())
 	bob.do("POST", at+"/hurry", api.RolloutAction{Reason: "it is exploited"}, 200, nil)

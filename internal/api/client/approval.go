@@ -23,11 +23,7 @@ func (c *Client) Approved(id string) *Client {
 // Approvals lists what a second person was asked for, the newest first; all:
 // those too that were decided or whose time is over.
 func (c *Client) Approvals(ctx context.Context, all bool, after string) (*api.List[api.Approval], error) {
-	word := ""
-	if all {
-		word = "true"
-	}
-	return get[api.List[api.Approval]](ctx, c, "/v1/approvals", query("all", word, "after", after))
+	return get[api.List[api.Approval]](ctx, c, "/v1/approvals", query("all", flag(all), "after", after))
 }
 
 // Approval is one of them.

@@ -21,15 +21,9 @@ type CVEFilter struct {
 
 // CVEs lists vulnerabilities by target, a page at a time.
 func (c *Client) CVEs(ctx context.Context, f CVEFilter) (*api.CVEList, error) {
-	word := func(b bool) string {
-		if b {
-			return "true"
-		}
-		return ""
-	}
 	return get[api.CVEList](ctx, c, "/v1/cves", query(
 		"q", f.Query, "policy", f.Policy, "target", f.Target, "severity", f.Severity, "state", string(f.State),
-		"exploited", word(f.Exploited), "open", word(f.Open), "after", f.After, "limit", number(f.Limit)))
+		"exploited", flag(f.Exploited), "open", flag(f.Open), "after", f.After, "limit", number(f.Limit)))
 }
 
 // CVE is all that is known of a vulnerability.

@@ -28,6 +28,14 @@ func number(n int) string {
 	return strconv.Itoa(n)
 }
 
+// flag is a yes of a query; a no is left to the server.
+func flag(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
+}
+
 // part is a file of a multipart form.
 type part struct {
 	name  string

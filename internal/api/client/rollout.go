@@ -5,8 +5,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 )
@@ -21,22 +19,11 @@ type RolloutQuery struct {
 
 // Rollouts lists rollouts, the newest first.
 func (c *Client) Rollouts(ctx context.Context, q RolloutQuery) (*api.List[api.Rollout], error) {
-	v := url.Values{}
-	for name, s := range map[string]string{"livepatch": q.LivePatch, "tier": q.Tier, "after": q.After} {
-		if s != "" {
-			v.Set(name, s)
-		}
-	}
-	if q.Open {
-		v.Set("open", "true")
-	}
-	if q.Limit > 0 {
-		v.Set("limit", strconv.Itoa(q.Limit))
-	}
-	return get[api.List[api.Rollout]](ctx, c, "/v1/rollouts", v)
+	return get[api.List[api.Rollout]](ctx, c, "/v1/rollouts",
+		query("livepatch", q.LivePatch, "tier", q.Tier, "open", flag(q.Open), "after", q.After, "limit", number(q.Limit)))
 }
 
-func rolloutPath(id, rest string) string { return "/v1/rollouts/" + url.PathEscape(id) + rest }
+func rolloutPath(id, rest string) string { return path("v1", "rollouts", id) + rest }
 
 // Rollout returns a rollout.
 func (c *Client) Rollout(ctx context.Context, id string) (*api.Rollout, error) {
@@ -61,28 +48,19 @@ func (c *Client) TellRollout(ctx context.Context, id, verb, reason string) (*api
 
 // RolloutSteps lists what a rollout decided, the newest first.
 func (c *Client) RolloutSteps(ctx context.Context, id, after string) (*api.List[api.RolloutStep], error) {
-	v := url.Values{}
-	if after != "" {
-		v.Set("after", after)
-	}
-	return get[api.List[api.RolloutStep]](ctx, c, rolloutPath(id, "/steps"), v)
+	return get[api.List[api.RolloutStep]](ctx, c, rolloutPath(id, "/steps"), query("after", after))
 }
 
 // RolloutMachines lists the machines that were offered it; status "" and wave 0
 // are any.
 func (c *Client) RolloutMachines(ctx context.Context, id, status string, wave int, after string) (*api.List[api.RolloutMachine], error) {
-	v := url.Values{"limit": {strconv.Itoa(api.MaxPage)}}
-	for name, s := range map[string]string{"status": status, "wave": number(wave), "after": after} {
-		if s != "" {
-			v.Set(name, s)
-		}
-	}
-	return get[api.List[api.RolloutMachine]](ctx, c, rolloutPath(id, "/machines"), v)
+	return get[api.List[api.RolloutMachine]](ctx, c, rolloutPath(id, "/machines"),
+		query("limit", number(api.MaxPage), "status", status, "wave", number(wave), "after", after))
 }
 
 // ExplainRollout says how a machine stands in a rollout.
 func (c *Client) ExplainRollout(ctx context.Context, id, machine string) (*api.RolloutWord, error) {
-	return get[api.RolloutWord](ctx, c, rolloutPath(id, "/machines/"+url.PathEscape(machine)), nil)
+	return get[api.RolloutWord](ctx, c, rolloutPath(id, path("machines", machine)), nil)
 }
 
 // RolloutSettings returns how live patches come to tiers.
