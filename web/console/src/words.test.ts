@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 
 const store = new Map<string, string>();
 vi.stubGlobal('localStorage', { getItem: (k: string) => store.get(k) ?? null, setItem: (k: string, v: string) => void store.set(k, v) });
+vi.stubGlobal('window', { addEventListener: () => undefined });
 vi.stubGlobal('document', { documentElement: { lang: '' } });
 
 const { en } = await import('./i18n/en');

@@ -111,8 +111,8 @@ export function Budget({ r }: { r: Rollout }) {
             {is > may && <span className="over">{t.rollouts.over}</span>}
           </div>
           <div className="bar" aria-hidden>
-            <Part n={Math.min(is, Math.max(may, 0.0001) * 2) || 0} color={is > may ? 'red' : is > may / 2 ? 'yellow' : 'teal'} />
-            <Part n={Math.max(0, Math.max(may, is) - is) || (is === 0 ? 1 : 0)} color="" />
+            <Part n={is} color={is > may ? 'red' : is > may / 2 ? 'yellow' : 'teal'} />
+            <Part n={is === 0 ? 1 : Math.max(0, may - is)} color="" />
           </div>
         </div>
       ))}

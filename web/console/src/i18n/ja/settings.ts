@@ -8,7 +8,7 @@ export const settings: Words<typeof en> = {
     fleet: 'フリート',
     interval: 'チェックインの間隔',
     intervalSeconds: 'チェックインの間隔(秒)',
-    intervalHelp: '新しいものはすぐにマシンへ届きます。この値は応答の途絶に気づくまでの速さです。3 回続けてないと「応答なし」になります。',
+    intervalHelp: '新しいものはすぐにマシンへ届きます。この値は応答の途絶に気づくまでの速さです。3 回続けて応答がないと「応答なし」になります。',
     plan: '登録できるマシン数',
     planHelp: '0: 上限なし。',
     noLimit: '上限なし',

@@ -24,7 +24,7 @@ export const shell: Words<typeof en> = {
     users: 'ユーザー',
     account: 'アカウント',
     live: '変更を即時に反映',
-    polling: '定期的に確認中',
+    polling: '変更を定期的に確認',
     settings: '設定',
   },
   navPart: { fleet: 'フリート', patching: 'ライブパッチ', setup: '構成', administration: '管理' },

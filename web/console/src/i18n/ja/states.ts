@@ -26,7 +26,7 @@ export const states: Words<typeof en> = {
     blocked: 'ブロック',
     waiting: '待機中',
   },
-  jobState: { queued: '待機中', running: '実行中', done: '完了', failed: '失敗', cancelled: 'キャンセル' },
+  jobState: { queued: '待機中', running: '実行中', done: '完了', failed: '失敗', cancelled: 'キャンセル済み' },
   verdict: { live: 'ライブ適用可', reboot: '再起動が必要', 'not-affected': '影響なし' },
   choiceState: {
     published: '公開済み',
@@ -57,12 +57,12 @@ export const states: Words<typeof en> = {
   replacement: { 'on-disk': 'ディスク上(次回読み込み)', loaded: '読み込み済み', 'in-use': '古いビルドを使用中', waiting: '待機中', blocked: 'ブロック' },
   leftKind: {
     excluded: '除外',
-    dragged: '除外に伴う除外',
+    dragged: '他の除外に伴って除外',
     lesser: '深刻度が基準未満',
     'out-of-scope': '範囲外',
     reboot: '再起動が必要',
     'not-affected': '影響なし',
-    error: 'ビルド不可',
+    error: 'ビルドできず',
   },
   role: { admin: '管理者', reader: '閲覧者', worker: 'ビルドワーカー', viewer: '閲覧者', operator: 'オペレーター', author: '作成者', 'release-manager': 'リリース管理者' },
 };

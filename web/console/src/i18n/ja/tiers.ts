@@ -19,7 +19,7 @@ export const tiers: Words<typeof en> = {
     rotateHelp: 'ティアのすべてに署名し直します。マシンは自動で追従します。',
     rotated: 'ティアの鍵を更新しました。',
     removeTitle: (name) => `${name} を削除しますか?`,
-    removeHelp: 'このティアは空です。',
+    removeHelp: 'このティアにはマシンもライブパッチもありません。',
     removed: 'ティアを削除しました。',
   },
 };

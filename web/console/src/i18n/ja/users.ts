@@ -6,7 +6,7 @@ export const users: Words<typeof en> = {
   users: {
     pages: 'ユーザー関連のページ',
     title: 'ユーザー',
-    about: 'ログインできる人と、その権限。',
+    about: 'ログインできるユーザーとその権限。',
     none: 'ユーザーはまだいません',
     noneHelp: 'ユーザーを作成すると、リンクで参加できます。サーバー上では tsugi-server user new でも作成できます。',
     name: 'ユーザー名',
