@@ -240,7 +240,7 @@ func (s *site) benchPatches(n int, all *series.Series, facts map[string]selectio
 }
 
 // benchMachineRows writes machines and reports straight into the tables.
-func benchMachineRows(b *testing.B, dsn string) {
+func benchMachineRows(b testing.TB, dsn string) {
 	driver, name := "pgx", dsn
 	if file, ok := strings.CutPrefix(dsn, "sqlite:"); ok {
 		driver, name = "sqlite", file

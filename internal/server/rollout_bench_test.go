@@ -85,7 +85,7 @@ func heap() uint64 {
 }
 
 // newRolloutBench is a site of machines of one tier and one kernel.
-func newRolloutBench(b *testing.B) *site {
+func newRolloutBench(b testing.TB, set ...string) *site {
 	file := filepath.Join(b.TempDir(), "db")
 	return siteOn(b, "sqlite:"+file, func(o *Options) {
 		o.Log, o.RolloutInterval = slog.New(slog.DiscardHandler), -1
@@ -93,8 +93,9 @@ func newRolloutBench(b *testing.B) *site {
 		db, err := sql.Open("sqlite", file)
 		qt.Assert(b, qt.IsNil(err))
 		defer db.Close()
+		to := append([]string{"tier = 'beta'", "build_id = '" + strings.ToLower(testKernel.BuildID) + "'", "patch = ''", "patch_version = 0", "patch_state = ''"}, set...)
 		for _, q := range []string{
-			"UPDATE machines SET tier = 'beta', build_id = '" + strings.ToLower(testKernel.BuildID) + "', patch = '', patch_version = 0, patch_state = ''",
+			"UPDATE machines SET " + strings.Join(to, ", "),
 			"UPDATE machine_seen SET seen = (SELECT max(seen) FROM machine_seen)",
 			"DELETE FROM reports",
 		} {
