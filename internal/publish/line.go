@@ -107,27 +107,43 @@ func Excluded(fixes []livepatch.FixRef, p selection.Policy, now time.Time) strin
 	return ""
 }
 
-// excluded is Excluded by what is pushed for the target today as well: a live
-// patch that was built before an attribution was corrected says nothing of
+// attributed adds to a policy's exclusions what is pushed for a target today: a
+// live patch that was built before an attribution was corrected says nothing of
 // that, and holds the fix all the same.
-func (j *job) excluded(ctx context.Context, target string, fixes []livepatch.FixRef, p selection.Policy) (string, error) {
+func (j *job) attributed(ctx context.Context, target string, p selection.Policy) (selection.Policy, error) {
 	if len(p.Exclusions) == 0 {
-		return "", nil
+		return p, nil
 	}
 	updates, err := j.tx.Updates(ctx, target)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	more, err := j.s.attributed(ctx, updates, p)
+	p.Exclusions = slices.Concat(p.Exclusions, more)
+	return p, err
+}
+
+// excluded is Excluded by what is pushed for the target today as well.
+func (j *job) excluded(ctx context.Context, target string, fixes []livepatch.FixRef, p selection.Policy) (string, error) {
+	p, err := j.attributed(ctx, target, p)
 	if err != nil {
 		return "", err
 	}
-	p.Exclusions = slices.Concat(p.Exclusions, more)
 	return Excluded(fixes, p, j.s.now()), nil
 }
 
 // holds is excluded of a live patch that is stored.
 func (j *job) holds(ctx context.Context, row store.LivePatch, p selection.Policy) (string, error) {
+	p, err := j.attributed(ctx, row.Target, p)
+	if err != nil {
+		return "", err
+	}
+	return holds(row, p, j.s.now())
+}
+
+// holds is Excluded of a live patch that is stored, whose manifest is not read
+// where nothing is excluded.
+func holds(row store.LivePatch, p selection.Policy, now time.Time) (string, error) {
 	if len(p.Exclusions) == 0 {
 		return "", nil
 	}
@@ -135,7 +151,7 @@ func (j *job) holds(ctx context.Context, row store.LivePatch, p selection.Policy
 	if err != nil {
 		return "", fmt.Errorf("manifest of %s: %w", row.ID, err)
 	}
-	return j.excluded(ctx, row.Target, m.Fixes, p)
+	return Excluded(m.Fixes, p, now), nil
 }
 
 // withoutExcluded takes out of a policy's live patches those that hold what it
@@ -144,8 +160,17 @@ func (j *job) holds(ctx context.Context, row store.LivePatch, p selection.Policy
 // name; nobody else gets it any more.
 func (j *job) withoutExcluded(ctx context.Context, patches []store.LivePatch, p selection.Policy) ([]store.LivePatch, error) {
 	var out []store.LivePatch
+	by := map[string]selection.Policy{} // by target: a kernel has one or two
 	for _, row := range patches {
-		x, err := j.holds(ctx, row, p)
+		full, known := by[row.Target]
+		if !known {
+			var err error
+			if full, err = j.attributed(ctx, row.Target, p); err != nil {
+				return nil, err
+			}
+			by[row.Target] = full
+		}
+		x, err := holds(row, full, j.s.now())
 		if err != nil {
 			return nil, err
 		}
