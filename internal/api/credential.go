@@ -29,6 +29,10 @@ const (
 	WorkerCredential   CredentialKind = "tsw" // a build worker on another host
 )
 
+// SessionCookie is the cookie of a person's session. The prefix has browsers
+// refuse it from anywhere but this very host, over TLS, for all paths.
+const SessionCookie = "__Host-tsugi"
+
 const (
 	secretSize = 32
 	// maxEnrollment bounds the word that tsugi enroll takes.

@@ -186,34 +186,6 @@ type JobDiff struct {
 	Diff  string   `json:"diff"`
 }
 
-// AuditEntry is one decision of a person or of the service.
-type AuditEntry struct {
-	ID     string `json:"id"`
-	Time   int64  `json:"time"`
-	Actor  string `json:"actor"`  // operator token's name, "machine:ID", "server"
-	Action string `json:"action"` // "livepatch.promote"
-	Object string `json:"object"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// AuditChain is how far the chain of the audit log was checked. A long log is
-// checked in pieces: each question goes on with it until it is Done.
-type AuditChain struct {
-	Entries int64       `json:"entries"`        // there are
-	Checked int64       `json:"checked"`        // are what was written, from the first on
-	Hash    string      `json:"hash,omitempty"` // of the last one that was checked
-	Done    bool        `json:"done"`
-	At      int64       `json:"at"` // when this check began: what came later may not be in it
-	Broken  *AuditBreak `json:"broken,omitempty"`
-}
-
-// AuditBreak is the first entry of the audit log that is not what was written.
-type AuditBreak struct {
-	Entry int64  `json:"entry"`
-	ID    string `json:"id,omitempty"`
-	Why   string `json:"why"`
-}
-
 // Operator is a credential of a person or a program, as others see it.
 type Operator struct {
 	ID      string `json:"id"`

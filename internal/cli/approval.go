@@ -23,7 +23,7 @@ func newApprovalCommand(a *app) *cobra.Command {
 actions). One asks and says what for, another one gives it or refuses, and the
 first one does it then with --approval ID: exactly that, once, within a day.
 Both need the right to do it themselves. Only people can, with an API key of
-their own or in the console; a program's key is nobody's (TS8205).
+their own or signed in; a program's key is nobody's (TS8205).
 
 That a rollout goes to all machines at once always takes two people and is
 approved where the rollout is: tsugictl rollout approve.`,
@@ -181,8 +181,8 @@ func newApprovalActionsCommand(a *app) *cobra.Command {
 do from now on, and no others; with --none nothing does. That fewer shall needs
 a second person itself: approval ask fewer-approvals.
 
-A server lets only an admin set it who is signed in to the console and has
-proved a moment ago who they are: with an API key it answers TS8205.`,
+A server lets only an admin set it who is signed in (tsugictl login --user) and
+has proved a moment ago who they are: with an API key it answers TS8205.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, "approval-actions", func(c *client.Client) (*api.ApprovalActions, error) {

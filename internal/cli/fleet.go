@@ -4,6 +4,8 @@ package cli
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,7 @@ import (
 // addFleetCommands adds the commands that talk to a server.
 func addFleetCommands(root *cobra.Command, a *app) {
 	command.Group(root, "A server and its fleet (after login):",
-		newLoginCommand(a), newLogoutCommand(a), newWhoamiCommand(a), newOverviewCommand(a),
+		newLoginCommand(a), newLogoutCommand(a), newWhoamiCommand(a), newAccountCommand(a), newOverviewCommand(a),
 		newPublishCommand(a), newPromoteCommand(a), newBlockCommand(a), newUnblockCommand(a),
 		newLivePatchCommand(a), newRolloutCommand(a), newCVECommand(a), newCoverageCommand(a), newMachineCommand(a), newTokenCommand(a), newTierCommand(a), newNotificationCommand(a),
 		newPolicyCommand(a), newApplyCommand(a), newUpdateCommand(a), newJobCommand(a), newBundleCommand(a), newUserCommand(a), newSessionCommand(a), newAPIKeyCommand(a), newOperatorCommand(a), newApprovalCommand(a), newSettingsCommand(a), newServiceCommand(a), newHistoryCommand(a), newAuditCommand(a))
@@ -52,6 +54,48 @@ func askAll[T any](a *app, kind string, get func(c *client.Client, after string)
 			}
 		}
 	}, text)
+}
+
+// list is the command that lists things of a kind.
+func list[T any](a *app, kind, short string, get func(c *client.Client, ctx context.Context) (*api.List[T], error), table func([]T) string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   short,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askAll(a, kind, func(c *client.Client, _ string) (*api.List[T], error) { return get(c, cmd.Context()) }, table)
+		},
+	}
+}
+
+// toEach is the command that does one thing to each of some ids.
+func toEach(a *app, use, short, done string, do func(*client.Client, context.Context, string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(cmd, done, args, do)
+		},
+	}
+}
+
+// each does one thing to each of some ids and tells what was done.
+func (a *app) each(cmd *cobra.Command, done string, ids []string, do func(*client.Client, context.Context, string) error) error {
+	c, err := a.server()
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if err := do(c, cmd.Context(), id); err != nil {
+			if i > 0 {
+				a.Term.Say("%s before that: %s", done, ui.Count(i, "one"))
+			}
+			return fmt.Errorf("%s: %w", id, err)
+		}
+	}
+	return a.Show(done, ids, func() string { return "" })
 }
 
 // nothing is the text of what needs none.

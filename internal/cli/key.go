@@ -4,14 +4,11 @@ package cli
 
 import (
 	"bytes"
-	"context"
-	"fmt"
-	"io"
+	"errors"
 	"os"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
@@ -132,26 +129,11 @@ func (a *app) passphraseFile(path string) ([]byte, error) {
 
 // askPassphrase asks a person, without showing the answer.
 func (a *app) askPassphrase(cmd *cobra.Command, prompt string) ([]byte, error) {
-	in, ok := a.Streams.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	answer, err := a.Ask(cmd.Context(), prompt)
+	if errors.Is(err, command.ErrNobodyToAsk) {
 		return nil, command.Usage(cmd.CommandPath(), "there is no terminal to ask for the passphrase on: give --passphrase-file")
 	}
-	state, err := term.GetState(int(in.Fd()))
-	if err != nil {
-		return nil, fmt.Errorf("terminal: %w", err)
-	}
-	// An interrupt must not leave the terminal mute.
-	defer context.AfterFunc(cmd.Context(), func() { _ = term.Restore(int(in.Fd()), state) })()
-	_, _ = io.WriteString(a.Streams.Stderr, prompt)
-	answer, err := term.ReadPassword(int(in.Fd()))
-	_, _ = io.WriteString(a.Streams.Stderr, "\n")
-	if err := cmd.Context().Err(); err != nil {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("terminal: %w", err)
-	}
-	return answer, nil
+	return []byte(answer), err
 }
 
 // readKey reads a private key, asking for its passphrase if it is locked.

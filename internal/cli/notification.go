@@ -27,7 +27,7 @@ docs/notifications.md says what is told when, and how a receiver checks a
 webhook.
 
 CHANNEL is a channel's name or id.`,
-		newNotificationNewCommand(a), newNotificationLsCommand(a), newNotificationSetCommand(a), newNotificationRmCommand(a), newNotificationTestCommand(a),
+		newNotificationNewCommand(a), newNotificationLsCommand(a), newNotificationShowCommand(a), newNotificationSetCommand(a), newNotificationRmCommand(a), newNotificationTestCommand(a),
 		newNotificationSecretCommand(a), newNotificationLogCommand(a), newNotificationRetryCommand(a), newNotificationKindsCommand(a))
 }
 
@@ -155,6 +155,41 @@ func newNotificationLsCommand(a *app) *cobra.Command {
 			})
 		},
 	}
+}
+
+func newNotificationShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show CHANNEL",
+		Short: "Show a channel: what it is told, when, and how that fares",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(a, "channel", onChannel(cmd.Context(), args[0], func(c *client.Client, ch *api.Channel) (*api.Channel, error) {
+				return c.Channel(cmd.Context(), ch.ID)
+			}), channelText)
+		},
+	}
+}
+
+func channelText(c *api.Channel) string {
+	secrets := ""
+	if c.Type == "webhook" {
+		secrets = ui.Count(c.Secrets, "secret")
+	}
+	waiting := ""
+	if c.Kept > 0 {
+		waiting = ui.Count(c.Kept, "event") + ", told " + when(c.Due)
+	}
+	return ui.Pairs(
+		[2]string{"channel", ui.Bold(c.Name) + "  " + ui.Dim(c.ID)},
+		[2]string{"type", c.Type},
+		[2]string{"to", strings.Join(c.To, ", ")},
+		[2]string{"tells", wants(c.ChannelSettings)},
+		[2]string{"when", rhythm(*c)},
+		[2]string{"signs with", secrets},
+		[2]string{"waits", waiting},
+		[2]string{"last", lastOf(*c)},
+		[2]string{"changed", strings.TrimSpace(when(c.Changed) + " by " + c.ChangedBy)},
+	)
 }
 
 // wants is what a channel is told, in a few words.

@@ -14,8 +14,9 @@ import (
 func newOperatorCommand(a *app) *cobra.Command {
 	return command.Parent("operator", "Who may use the server: people and programs",
 		`An operator is a name, a role and a secret. Roles: admin decides everything,
-reader looks, worker does builds.`,
-		newOperatorNewCommand(a), newOperatorLsCommand(a), newOperatorRevokeCommand(a))
+reader looks, worker does builds. People sign in as users: tsugictl user.`,
+		newOperatorNewCommand(a), list(a, "operators", "List the operators", (*client.Client).Operators, operatorTable),
+		toEach(a, "revoke OPERATOR...", "End operators", "revoked", (*client.Client).RevokeOperator))
 }
 
 func newOperatorNewCommand(a *app) *cobra.Command {
@@ -35,37 +36,14 @@ func newOperatorNewCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func newOperatorLsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List the operators",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askAll(a, "operators", func(c *client.Client, _ string) (*api.List[api.Operator], error) {
-				return c.Operators(cmd.Context())
-			}, func(all []api.Operator) string {
-				rows := make([][]string, len(all))
-				for i, o := range all {
-					revoked := ""
-					if o.Revoked != 0 {
-						revoked = ui.Dim("revoked")
-					}
-					rows[i] = []string{o.Name, o.ID, o.Role, when(o.Created), revoked}
-				}
-				return ui.Table([]string{"name", "operator", "role", "created", ""}, rows)
-			})
-		},
+func operatorTable(all []api.Operator) string {
+	rows := make([][]string, len(all))
+	for i, o := range all {
+		revoked := ""
+		if o.Revoked != 0 {
+			revoked = ui.Dim("revoked")
+		}
+		rows[i] = []string{o.Name, o.ID, o.Role, when(o.Created), revoked}
 	}
-}
-
-func newOperatorRevokeCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke OPERATOR...",
-		Short: "End operators",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, "revoked", args, (*client.Client).RevokeOperator)
-		},
-	}
+	return ui.Table([]string{"name", "operator", "role", "created", ""}, rows)
 }

@@ -3,13 +3,20 @@
 package cli_test
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/tls"
+	"database/sql"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -95,4 +102,63 @@ func keyOf(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no key %s", args[0])
+}
+
+// add-totp FILE: adds a second factor as a person does, who types the code that
+// their authenticator makes of the secret that is shown, and keeps a recovery
+// code.
+func addTOTP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: add-totp FILE")
+	}
+	cmd := exec.Command("tsugictl", "account", "totp", "add", "--json")
+	cmd.Env = append(os.Environ(), "TSUGI_SESSION="+ts.Getenv("TSUGI_SESSION"))
+	in, err := cmd.StdinPipe()
+	ts.Check(err)
+	said, err := cmd.StderrPipe()
+	ts.Check(err)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	ts.Check(cmd.Start())
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		word, secret, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		if word == "secret" {
+			_, err := fmt.Fprintln(in, totpNow(ts, strings.TrimSpace(secret)))
+			ts.Check(err)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		ts.Fatalf("%v: %s", err, out.String())
+	}
+	var made struct {
+		Result api.RecoveryCodes `json:"result"`
+	}
+	ts.Check(json.Unmarshal(out.Bytes(), &made))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(made.Result.Codes[0]+"\n"), 0o600))
+}
+
+// totpNow is the code that an authenticator shows (RFC 6238).
+func totpNow(ts *testscript.TestScript, secret string) string {
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(secret)
+	ts.Check(err)
+	h := hmac.New(sha1.New, key)
+	ts.Check(binary.Write(h, binary.BigEndian, time.Now().Unix()/30))
+	sum := h.Sum(nil)
+	at := sum[len(sum)-1] & 0xf
+	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1_000_000)
+}
+
+// tampers is a command that changes the server's database behind its back.
+func tampers(statement string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) > 0 {
+			ts.Fatalf("usage: the command alone")
+		}
+		db, err := sql.Open("sqlite", "file:"+ts.MkAbs("srv/tsugi.db")+"?_pragma=busy_timeout(10000)")
+		ts.Check(err)
+		defer db.Close()
+		_, err = db.Exec(statement)
+		ts.Check(err)
+	}
 }

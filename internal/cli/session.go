@@ -28,10 +28,10 @@ func namesOf(users []api.User) func(id string) string {
 }
 
 func newSessionCommand(a *app) *cobra.Command {
-	return command.Parent("session", "The browsers in which people are signed in",
-		`A session is a browser in which somebody is signed in to the console. What
-tsugictl login keeps is no session of the server's, but an API key.`,
-		newSessionLsCommand(a), newSessionEndCommand(a))
+	return command.Parent("session", "Where people are signed in",
+		`A session is a browser in which somebody is signed in to the console, or a
+tsugictl (login --user). One's own are in tsugictl account session.`,
+		newSessionLsCommand(a), toEach(a, "end SESSION...", "Sign people out", "ended", (*client.Client).EndSession))
 }
 
 func newSessionLsCommand(a *app) *cobra.Command {
@@ -57,80 +57,54 @@ func newSessionLsCommand(a *app) *cobra.Command {
 				name := namesOf(users)
 				rows := make([][]string, len(all))
 				for i, s := range all {
-					rows[i] = []string{name(s.User), s.ID, s.Method, s.Address, fmt.Sprintf("%.30s", s.Agent), when(s.LastUsed), when(s.Expires)}
+					rows[i] = append([]string{name(s.User)}, sessionRow(s)...)
 				}
-				return ui.Table([]string{"user", "session", "by", "address", "browser", "last used", "ends"}, rows)
+				return ui.Table(append([]string{"user"}, sessionHead()...), rows)
 			})
 		},
 	}
 }
 
-func newSessionEndCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "end SESSION...",
-		Short: "Sign people out",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, "ended", args, (*client.Client).EndSession)
-		},
-	}
+// sessionHead and sessionRow are what lists of sessions have in common.
+func sessionHead() []string { return []string{"session", "by", "address", "from", "last used", "ends"} }
+
+func sessionRow(s api.Session) []string {
+	return []string{s.ID, s.Method, s.Address, fmt.Sprintf("%.30s", s.Agent), when(s.LastUsed), when(s.Expires)}
 }
 
 func newAPIKeyCommand(a *app) *cobra.Command {
 	return command.Parent("api-key", "The keys that people and programs show to the server",
 		`An API key stands for who has it: a person's can do what they can, or a part of
 that, and a program's has a role of its own (tsugictl operator new). tsugictl
-login takes either. People make keys for themselves on the console's page of
-their account, where they prove who they are: a key makes no other key of a
+login takes either. People make keys for themselves with tsugictl account key or
+in the console, where they prove who they are: a key makes no other key of a
 person. The keys that sign live patches are another thing: tsugictl key.`,
-		newAPIKeyLsCommand(a), newAPIKeyRevokeCommand(a))
+		list(a, "api-keys", "List everybody's API keys, those of programs too", (*client.Client).Keys, keyTable),
+		toEach(a, "revoke KEY...", "End API keys, by their ids", "revoked", (*client.Client).RevokeKey))
 }
 
-func newAPIKeyLsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List everybody's API keys, those of programs too",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askAll(a, "api-keys", func(c *client.Client, _ string) (*api.List[api.Key], error) {
-				return c.Keys(cmd.Context())
-			}, func(all []api.Key) string {
-				rows := make([][]string, len(all))
-				for i, k := range all {
-					may := k.Role
-					if k.User != "" {
-						may = "as its owner"
-						if len(k.Scopes) > 0 {
-							may += ", only " + strings.Join(k.Scopes, ", ")
-						}
-					}
-					ends := "-"
-					if k.Expires != 0 {
-						ends = when(k.Expires)
-					}
-					state := ui.Good("good")
-					switch {
-					case k.Revoked != 0:
-						state = ui.Dim("revoked")
-					case k.Expires != 0 && k.Expires < time.Now().UnixMilli():
-						state = ui.Dim("expired")
-					}
-					rows[i] = []string{k.Name, k.ID, may, when(k.LastUsed), ends, state}
-				}
-				return ui.Table([]string{"name", "key", "may", "last used", "ends", ""}, rows)
-			})
-		},
+func keyTable(all []api.Key) string {
+	rows := make([][]string, len(all))
+	for i, k := range all {
+		may := k.Role
+		if k.User != "" {
+			may = "as its owner"
+			if len(k.Scopes) > 0 {
+				may += ", only " + strings.Join(k.Scopes, ", ")
+			}
+		}
+		ends := "-"
+		if k.Expires != 0 {
+			ends = when(k.Expires)
+		}
+		state := ui.Good("good")
+		switch {
+		case k.Revoked != 0:
+			state = ui.Dim("revoked")
+		case k.Expires != 0 && k.Expires < time.Now().UnixMilli():
+			state = ui.Dim("expired")
+		}
+		rows[i] = []string{k.Name, k.ID, may, when(k.LastUsed), ends, state}
 	}
-}
-
-func newAPIKeyRevokeCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke KEY...",
-		Short: "End API keys, by their ids",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, "revoked", args, (*client.Client).RevokeKey)
-		},
-	}
+	return ui.Table([]string{"name", "key", "may", "last used", "ends", ""}, rows)
 }

@@ -17,27 +17,16 @@ func newTierCommand(a *app) *cobra.Command {
 	return command.Parent("tier", "The ordered stages of trust",
 		`Live patches are published to the first tier and promoted upwards; a machine
 gets what its tier holds. A new server has edge, beta, candidate and stable.`,
-		newTierLsCommand(a), newTierAddCommand(a), newTierRmCommand(a))
+		list(a, "tiers", "List the tiers in order", (*client.Client).Tiers, tierTable), newTierAddCommand(a),
+		toEach(a, "rm NAME...", "Remove tiers that have no machines", "removed", (*client.Client).DeleteTier))
 }
 
-func newTierLsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List the tiers in order",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askAll(a, "tiers", func(c *client.Client, _ string) (*api.List[api.Tier], error) {
-				return c.Tiers(cmd.Context())
-			}, func(tiers []api.Tier) string {
-				rows := make([][]string, len(tiers))
-				for i, t := range tiers {
-					rows[i] = []string{t.Name, strconv.Itoa(t.Rank), strconv.Itoa(t.Machines), strconv.Itoa(t.Patches)}
-				}
-				return ui.Table([]string{"tier", "rank", "machines", "live patches"}, rows, 1, 2, 3)
-			})
-		},
+func tierTable(tiers []api.Tier) string {
+	rows := make([][]string, len(tiers))
+	for i, t := range tiers {
+		rows[i] = []string{t.Name, strconv.Itoa(t.Rank), strconv.Itoa(t.Machines), strconv.Itoa(t.Patches)}
 	}
+	return ui.Table([]string{"tier", "rank", "machines", "live patches"}, rows, 1, 2, 3)
 }
 
 func newTierAddCommand(a *app) *cobra.Command {
@@ -55,15 +44,4 @@ func newTierAddCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&t.After, "after", "", "tier that it comes after (default: it becomes the first)")
 	return cmd
-}
-
-func newTierRmCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "rm NAME...",
-		Short: "Remove tiers that have no machines",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, "removed", args, (*client.Client).DeleteTier)
-		},
-	}
 }

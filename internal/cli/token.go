@@ -3,8 +3,6 @@
 package cli
 
 import (
-	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -21,7 +19,8 @@ func newTokenCommand(a *app) *cobra.Command {
 		`A token enrols machines into a tier and a group, until it expires, is revoked
 or its limit is reached. Each machine gets a credential of its own, so that
 a revoked token leaves the machines that came with it enrolled.`,
-		newTokenNewCommand(a), newTokenLsCommand(a), newTokenRevokeCommand(a))
+		newTokenNewCommand(a), list(a, "tokens", "List the tokens and their uses", (*client.Client).Tokens, tokenTable),
+		toEach(a, "revoke TOKEN...", "Stop tokens; their machines stay enrolled", "revoked", (*client.Client).RevokeToken))
 }
 
 func newTokenNewCommand(a *app) *cobra.Command {
@@ -56,20 +55,6 @@ so that the machine believes nobody else. It is told this once.`,
 	return cmd
 }
 
-func newTokenLsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List the tokens and their uses",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askAll(a, "tokens", func(c *client.Client, _ string) (*api.List[api.Token], error) {
-				return c.Tokens(cmd.Context())
-			}, tokenTable)
-		},
-	}
-}
-
 func tokenTable(tokens []api.Token) string {
 	rows := make([][]string, len(tokens))
 	for i, t := range tokens {
@@ -93,32 +78,4 @@ func tokenTable(tokens []api.Token) string {
 		rows[i] = []string{t.Name, t.ID, t.Tier, t.Group, strconv.Itoa(t.Uses), limit, expires, when(t.LastUsed), state}
 	}
 	return ui.Table([]string{"name", "token", "tier", "group", "uses", "limit", "expires", "last used", ""}, rows, 4, 5)
-}
-
-func newTokenRevokeCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke TOKEN...",
-		Short: "Stop tokens; their machines stay enrolled",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, "revoked", args, (*client.Client).RevokeToken)
-		},
-	}
-}
-
-// each does one thing to each of some ids and tells what was done.
-func (a *app) each(cmd *cobra.Command, done string, ids []string, do func(*client.Client, context.Context, string) error) error {
-	c, err := a.server()
-	if err != nil {
-		return err
-	}
-	for i, id := range ids {
-		if err := do(c, cmd.Context(), id); err != nil {
-			if i > 0 {
-				a.Term.Say("%s before that: %s", done, ui.Count(i, "one"))
-			}
-			return fmt.Errorf("%s: %w", id, err)
-		}
-	}
-	return a.Show(done, ids, func() string { return "" })
 }

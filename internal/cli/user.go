@@ -23,12 +23,11 @@ func newUserCommand(a *app) *cobra.Command {
 comes in with a link that is good once. Programs have keys of their own:
 tsugictl operator.
 
-Not all of this can be done with an API key, which is what tsugictl has. Who
-makes a link for a user, resets or unlocks one, could sign in as them: a server
-lets only a person do that who is signed in to the console and has proved a
-moment ago who they are (TS8205). Without the console, tsugi-server user does
-it on the server's own machine. One's own password, second factor, passkeys,
-sessions and API keys are on the console's page of one's account, likewise.`,
+Not all of this can be done with an API key. Who makes a link for a user, resets
+or unlocks one, could sign in as them: a server lets only a person do that who
+is signed in (tsugictl login --user) and has proved a moment ago who they are.
+tsugi-server user does it on the server's own machine. One's own password,
+second factor, sessions and API keys: tsugictl account.`,
 		newUserNewCommand(a), newUserLsCommand(a), newUserShowCommand(a), newUserChangeCommand(a),
 		newUserLinkCommand(a), newUserResetCommand(a), newUserUnlockCommand(a))
 }
@@ -239,8 +238,8 @@ in, and their sessions and keys are worth nothing.`,
 	return cmd
 }
 
-const onlyFresh = `A server lets only a person do this who is signed in to the console and has
-proved a moment ago who they are: with an API key it answers TS8205. On the
+const onlyFresh = `A server lets only a person do this who is signed in (tsugictl login --user) and
+has proved a moment ago who they are: with an API key it answers TS8205. On the
 server's own machine there is `
 
 func newUserLinkCommand(a *app) *cobra.Command {

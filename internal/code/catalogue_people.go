@@ -10,7 +10,7 @@ func people() []Entry {
 		{"TS8202", KindError, "your role does not allow this", "ask an admin of this server for a role that does"},
 		{"TS8203", KindError, "your role does not reach this", "it is for some groups of machines: ask an admin for a role that reaches further"},
 		{"TS8204", KindError, "the scopes of this API key do not allow this", "make a key with the scope that is named"},
-		{"TS8205", KindError, "only a person can do this", "sign in to the console"},
+		{"TS8205", KindError, "only a person can do this", "sign in to the console, or with tsugictl login --user"},
 		{"TS8206", KindError, "prove again who you are", "give your password or use your passkey once more, and try again"},
 		{"TS8207", KindError, "the name or the password is wrong", "try again; an admin can make a link for a new password"},
 		{"TS8208", KindError, "too many wrong attempts", "wait as long as is said, or ask an admin to lift it"},

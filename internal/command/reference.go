@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Reference is the page of docs/ of a program: the help of all its commands.
@@ -23,10 +24,11 @@ func reference(b *strings.Builder, cmd *cobra.Command) {
 		fmt.Fprintf(b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
 	}
 	text := cmd.Long
-	if cmd.Runnable() && !cmd.HasSubCommands() {
+	own := cmd.HasParent() && (!cmd.HasSubCommands() || hasFlags(cmd)) // it does something itself
+	if own && cmd.Runnable() {
 		text = "Usage: " + cmd.UseLine() + "\n\n" + text
 	}
-	if f := cmd.LocalFlags().FlagUsages(); f != "" && !cmd.HasSubCommands() {
+	if f := cmd.LocalFlags().FlagUsages(); f != "" && own {
 		text += "\n\nFlags:\n" + f
 	}
 	if !cmd.HasParent() {
@@ -41,6 +43,12 @@ func reference(b *strings.Builder, cmd *cobra.Command) {
 			reference(b, c)
 		}
 	}
+}
+
+// hasFlags reports whether a command has flags that not every command has.
+func hasFlags(cmd *cobra.Command) (found bool) {
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { found = found || f.Name != "help" })
+	return found
 }
 
 // Undocumented lists what help and manual pages rely on and a tree lacks:

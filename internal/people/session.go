@@ -19,28 +19,24 @@ import (
 // touchEvery is how precisely it is known when a session was last used.
 const touchEvery = time.Minute
 
-// CookieName is the cookie of a session. The prefix has browsers refuse it
-// from anywhere but this very host, over TLS, for all paths.
-const CookieName = "__Host-tsugi"
-
 // Cookie is that of a new session. It is Lax, not Strict, for whoever follows a
 // link to the console is signed in there; what changes something must be kept
 // from other origins by the server (http.CrossOriginProtection).
 func (s *Service) Cookie(secret string) *http.Cookie {
 	return &http.Cookie{
-		Name: CookieName, Value: secret, Path: "/", MaxAge: int(s.limits.Life / time.Second),
+		Name: api.SessionCookie, Value: secret, Path: "/", MaxAge: int(s.limits.Life / time.Second),
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
 
 // NoCookie takes the cookie back.
 func NoCookie() *http.Cookie {
-	return &http.Cookie{Name: CookieName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: api.SessionCookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }
 
 // SecretOf is the secret of a request's session; "" if it has none.
 func SecretOf(r *http.Request) string {
-	c, err := r.Cookie(CookieName)
+	c, err := r.Cookie(api.SessionCookie)
 	if err != nil || len(c.Value) > 100 {
 		return ""
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/authz"
 	"github.com/tsugi-project/tsugi/internal/code"
-	"github.com/tsugi-project/tsugi/internal/people"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
@@ -138,7 +137,7 @@ func TestEveryOperationAsEveryCaller(t *testing.T) {
 			req.Header.Set("Authorization", "Bearer "+c.credential)
 		}
 		if c.cookie != nil {
-			req.AddCookie(&http.Cookie{Name: people.CookieName, Value: c.cookie.Value})
+			req.AddCookie(&http.Cookie{Name: api.SessionCookie, Value: c.cookie.Value})
 		}
 		res, err := transport.RoundTrip(req)
 		qt.Assert(t, qt.IsNil(err))

@@ -111,7 +111,7 @@ func (s *Server) auditLog(ctx context.Context, in *auditInput) (api.List[api.Aud
 	rows, err := s.store.AuditEntries(ctx, store.AuditFilter{Actor: in.Actor, Action: in.Action, Object: in.Object, Before: in.After, Limit: in.Limit})
 	items := make([]api.AuditEntry, len(rows))
 	for i, e := range rows {
-		items[i] = api.AuditEntry{ID: e.ID, Time: e.Time, Actor: e.Actor, Action: e.Action, Object: e.Object, Detail: e.Detail}
+		items[i] = api.AuditEntry{Seq: e.Seq, ID: e.ID, Time: e.Time, Actor: e.Actor, Action: e.Action, Object: e.Object, Detail: e.Detail, Hash: e.Hash}
 	}
 	return listOf(items, in.Limit, func(e api.AuditEntry) string { return e.ID }), err
 }

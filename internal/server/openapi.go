@@ -29,7 +29,7 @@ func describe(d *huma.OpenAPI) {
 	d.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"machine":  {Type: "http", Scheme: "bearer", Description: "tsm_…, from enrolment"},
 		"operator": {Type: "http", Scheme: "bearer", Description: "tso_…, the API key of a person or a program, or tsw_… of a worker"},
-		"session":  {Type: "apiKey", In: "cookie", Name: people.CookieName, Description: "a session of the console; what changes something is taken from its own pages only"},
+		"session":  {Type: "apiKey", In: "cookie", Name: api.SessionCookie, Description: "a session of the console; what changes something is taken from its own pages only"},
 	}
 }
 

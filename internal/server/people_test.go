@@ -14,7 +14,6 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api"
-	"github.com/tsugi-project/tsugi/internal/people"
 )
 
 const goodPassword = "correct horse battery"
@@ -79,7 +78,7 @@ func (b *browser) raw(method, path, kind string, text []byte) (*http.Response, [
 	_, err = body.ReadFrom(res.Body)
 	qt.Assert(b.t, qt.IsNil(err))
 	for _, c := range res.Cookies() {
-		if c.Name != people.CookieName {
+		if c.Name != api.SessionCookie {
 			continue
 		}
 		qt.Check(b.t, qt.IsTrue(c.Secure && c.HttpOnly && c.Path == "/" && c.Domain == "" && c.SameSite == http.SameSiteLaxMode), qt.Commentf("%s", c.Raw))

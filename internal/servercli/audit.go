@@ -20,6 +20,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -202,18 +203,6 @@ func auditText(where string, r auditResult) string {
 	return b.String()
 }
 
-// auditLine is an entry in an export.
-type auditLine struct {
-	Seq    int64  `json:"seq"`
-	ID     string `json:"id"`
-	Time   int64  `json:"time"`
-	Actor  string `json:"actor"`
-	Action string `json:"action"`
-	Object string `json:"object"`
-	Detail string `json:"detail"`
-	Hash   string `json:"hash"`
-}
-
 func newAuditExportCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export FILE",
@@ -268,10 +257,12 @@ func (a *app) auditExport(cmd *cobra.Command, path string) error {
 
 func exportAudit(ctx context.Context, db *store.Store, w io.Writer) (store.AuditCheck, error) {
 	b := bufio.NewWriterSize(w, 1<<16)
-	out := json.NewEncoder(b)
-	out.SetEscapeHTML(false)
 	c, err := db.CheckAudit(ctx, func(e store.AuditEntry) error {
-		return out.Encode(auditLine{Seq: e.Seq, ID: e.ID, Time: e.Time, Actor: e.Actor, Action: e.Action, Object: e.Object, Detail: e.Detail, Hash: e.Hash})
+		line, err := api.AuditLine(api.AuditEntry{Seq: e.Seq, ID: e.ID, Time: e.Time, Actor: e.Actor, Action: e.Action, Object: e.Object, Detail: e.Detail, Hash: e.Hash})
+		if err == nil {
+			_, err = b.Write(line)
+		}
+		return err
 	})
 	return c, errors.Join(err, b.Flush())
 }
@@ -328,16 +319,13 @@ func checkExport(r io.Reader, see func(store.AuditEntry) error) (store.AuditChec
 // parseAuditLine reads a line as exportAudit writes it, and nothing else: what
 // two programs could read differently is refused.
 func parseAuditLine(line []byte) (store.AuditEntry, error) {
-	var l auditLine
+	var l api.AuditEntry
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil {
 		return store.AuditEntry{}, fmt.Errorf("its line is no entry: %w", err)
 	}
-	var again bytes.Buffer
-	out := json.NewEncoder(&again)
-	out.SetEscapeHTML(false)
-	if err := out.Encode(l); err != nil || !bytes.Equal(bytes.TrimSuffix(again.Bytes(), []byte("\n")), line) {
+	if again, err := api.AuditLine(l); err != nil || !bytes.Equal(bytes.TrimSuffix(again, []byte("\n")), line) {
 		return store.AuditEntry{}, errors.New("its line is not as it was exported")
 	}
 	return store.AuditEntry{ID: l.ID, Time: l.Time, Actor: l.Actor, Action: l.Action, Object: l.Object, Detail: l.Detail, Seq: l.Seq, Hash: l.Hash}, nil

@@ -5,14 +5,12 @@ package servercli
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
@@ -72,33 +70,20 @@ func giveAway(dir string) error {
 
 // askPassphrase asks twice for a new passphrase, without showing it.
 func (a *app) askPassphrase(ctx context.Context, what string) ([]byte, error) {
-	in, ok := a.Streams.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return nil, command.Usage(program+" init", "there is no terminal to ask for "+what+" on: give --root-passphrase-file, or --no-root-passphrase")
-	}
-	state, err := term.GetState(int(in.Fd()))
-	if err != nil {
-		return nil, err
-	}
-	// An interrupt must not leave the terminal mute.
-	defer context.AfterFunc(ctx, func() { _ = term.Restore(int(in.Fd()), state) })()
-	var answers [2][]byte
+	var answers [2]string
 	for i, prompt := range []string{"New passphrase of " + what + ": ", "Again: "} {
-		_, _ = io.WriteString(a.Streams.Stderr, prompt)
-		answers[i], err = term.ReadPassword(int(in.Fd()))
-		_, _ = io.WriteString(a.Streams.Stderr, "\n")
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
+		var err error
+		if answers[i], err = a.Ask(ctx, prompt); errors.Is(err, command.ErrNobodyToAsk) {
+			return nil, command.Usage(program+" init", "there is no terminal to ask for "+what+" on: give --root-passphrase-file, or --no-root-passphrase")
+		} else if err != nil {
 			return nil, err
 		}
 	}
 	switch {
-	case string(answers[0]) != string(answers[1]):
+	case answers[0] != answers[1]:
 		return nil, command.Usage(program+" init", "the two passphrases differ")
 	case len(answers[0]) < 8:
 		return nil, command.Usage(program+" init", "the passphrase is shorter than 8 characters")
 	}
-	return answers[0], nil
+	return []byte(answers[0]), nil
 }

@@ -31,9 +31,14 @@ const maxAnswer = 32 << 20
 // Options of a client.
 type Options struct {
 	URL        string       // https://host:8443, without a path or with the one that a proxy adds
-	Credential string       // "": only what anybody may ask
+	Credential string       // "": only what anybody may ask, or Session
+	Session    string       // secret of a person's session, in the place of Credential
 	HTTP       *http.Client // nil: NewHTTP(HTTPOptions{}), the system's CAs
 	UserAgent  string
+	// Prove has the person of a session prove again who they are, when the
+	// server asks for that; then the request is sent once more. nil: TS8206 is
+	// what the caller gets.
+	Prove func(context.Context) error
 }
 
 // Client speaks to one server with one credential. It is safe for concurrent
@@ -130,6 +135,17 @@ func (c *Client) do(ctx context.Context, q call) (*http.Response, error) {
 // send sends a request; the answer is a success or 304, and the caller closes
 // its body.
 func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
+	res, err := c.once(ctx, q)
+	if code.Of(err) != "TS8206" || c.opts.Prove == nil || q.body != nil {
+		return res, err
+	}
+	if err := c.opts.Prove(ctx); err != nil {
+		return nil, err
+	}
+	return c.once(ctx, q)
+}
+
+func (c *Client) once(ctx context.Context, q call) (*http.Response, error) {
 	u := c.base.JoinPath(q.path)
 	u.RawQuery = q.query.Encode()
 	if c.approval != "" {
@@ -160,6 +176,8 @@ func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 	}
 	if c.opts.Credential != "" {
 		req.Header.Set("Authorization", "Bearer "+c.opts.Credential)
+	} else if c.opts.Session != "" {
+		req.AddCookie(&http.Cookie{Name: api.SessionCookie, Value: c.opts.Session})
 	}
 	if c.opts.UserAgent != "" {
 		req.Header.Set("User-Agent", c.opts.UserAgent)

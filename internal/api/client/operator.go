@@ -225,3 +225,9 @@ func (c *Client) ChangeSettings(ctx context.Context, s api.SettingsChange) (*api
 func (c *Client) Audit(ctx context.Context, after string, limit int) (*api.List[api.AuditEntry], error) {
 	return get[api.List[api.AuditEntry]](ctx, c, "/v1/audit", query("after", after, "limit", number(limit)))
 }
+
+// AuditChain goes on with the check of the audit log; it is through when it is
+// Done.
+func (c *Client) AuditChain(ctx context.Context) (*api.AuditChain, error) {
+	return get[api.AuditChain](ctx, c, "/v1/audit/chain", nil)
+}

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml cbfb98197985725cb914b8ca49311a257881443d782b48a47a1518ce2aed595b
+// Of docs/openapi.yaml 060a74c7bc534a88dd4c7a7bb7ee0cb2553ce7a3a6bd86fc0316f5fa2e6819d0
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2321,9 +2321,12 @@ export interface components {
         AuditEntry: {
             action: string;
             actor: string;
-            detail?: string;
+            detail: string;
+            hash: string;
             id: string;
             object: string;
+            /** Format: int64 */
+            seq: number;
             /** Format: int64 */
             time: number;
         };
