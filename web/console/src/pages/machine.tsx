@@ -3,7 +3,7 @@ import { Alert, Button, Code, SimpleGrid, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { useState } from 'react';
-import type { Schemas } from '../api/client';
+import { Fault, type Schemas } from '../api/client';
 import { machine, machineModules } from '../api/queries';
 import { explainRollout, rollouts } from '../api/rollouts';
 import { useT, word } from '../i18n';
@@ -217,6 +217,7 @@ function Modules({ id }: { id: string }) {
   const t = useT();
   const [open, setOpen] = useState(false);
   const q = useQuery({ ...machineModules(id), enabled: open });
+  const untold = q.error instanceof Fault && q.error.status === 404;
   if (!open) {
     return (
       <Button variant="default" size="xs" onClick={() => setOpen(true)}>
@@ -224,6 +225,7 @@ function Modules({ id }: { id: string }) {
       </Button>
     );
   }
+  if (untold) return <Empty title={t.machine.noModules} />;
   return (
     <Loaded query={q}>
       {(l) =>

@@ -150,6 +150,7 @@ function Acts({ c, info, onSecret }: { c: Channel; info: Schemas['Notifications'
             }
             return (await ask(api.POST('/v1/notifications/channels/{id}/secret', { params: path }))).secret ?? '';
           }}
+          {...(c.secrets === 2 ? { done: t.notifications.retired } : {})}
           after={onSecret}
         >
           <Help>{c.secrets === 2 ? t.notifications.retireHelp : t.notifications.rotateHelp}</Help>

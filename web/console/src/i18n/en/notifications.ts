@@ -47,6 +47,7 @@ export const notifications = {
     retire: 'End the old secret',
     retireTitle: 'End the old secret?',
     retireHelp: 'Do it when the receiver knows the new one.',
+    retired: 'The old secret is ended.',
     removeTitle: (name: string) => `Remove ${name}?`,
     removeHelp: 'What waits for it is lost.',
     removed: 'The channel is removed.',

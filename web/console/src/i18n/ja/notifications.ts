@@ -49,6 +49,7 @@ export const notifications: Words<typeof en> = {
     retire: '古いシークレットを廃止',
     retireTitle: '古いシークレットを廃止しますか?',
     retireHelp: '受信側が新しいものに対応してから行ってください。',
+    retired: '古いシークレットを廃止しました。',
     removeTitle: (name) => `${name} を削除しますか?`,
     removeHelp: '送信待ちの通知は失われます。',
     removed: 'チャネルを削除しました。',
