@@ -122,6 +122,13 @@ func (s *site) start(change ...func(*Options)) {
 		web.Close()
 	})
 	s.admin = s.client(s.secret)
+	// The first count is of a fleet that a test has not made yet.
+	eventually(s.t, "the fleet is counted", func() bool {
+		srv.metrics.fleet.mu.Lock()
+		defer srv.metrics.fleet.mu.Unlock()
+		return srv.metrics.fleet.last != nil
+	})
+	s.recount()
 }
 
 type lockedWriter struct {
