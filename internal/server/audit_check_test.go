@@ -72,7 +72,7 @@ func TestTheAuditLogIsCheckedInPieces(t *testing.T) {
 	}
 	qt.Check(t, qt.Equals(ask(first).Hash, whole.Hash))
 
-	db, err := sql.Open("sqlite", file)
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)") // the servers write too
 	qt.Assert(t, qt.IsNil(err))
 	defer db.Close()
 	must := func(query string) {
