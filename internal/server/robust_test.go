@@ -5,6 +5,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -313,5 +314,42 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	qt.Check(t, qt.StringContains(text, "/v1/machine/check-in"))
 	for _, prefix := range []string{"tso_", "tst_", "tsm_", "tsw_"} {
 		qt.Check(t, qt.IsFalse(strings.Contains(text, prefix)), qt.Commentf("%s", prefix))
+	}
+}
+
+// TestManySlowClientsKeepNobodyOut: hundreds of connections that send a byte of
+// a header, or of a body, and no more are closed, and a machine is answered
+// while they are open.
+func TestManySlowClientsKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	h := s.enroll(s.token().Secret, "a")
+	web := httptest.NewUnstartedServer(nil)
+	web.Config = s.HTTP()
+	web.Config.ReadHeaderTimeout, web.Config.ReadTimeout = 2*time.Second, 2*time.Second
+	web.Start()
+	defer web.Close()
+	var slow []net.Conn
+	for i := range 300 {
+		conn, err := net.Dial("tcp", web.Listener.Addr().String())
+		qt.Assert(t, qt.IsNil(err))
+		defer conn.Close()
+		text := "GET /v1/whoami HTTP/1.1\r\nHost: x\r\nX-Slow: "
+		if i%2 == 0 {
+			text = "POST /v1/machine/check-in HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + h.enrolled.Credential + "\r\nContent-Length: 1000\r\n\r\n{"
+		}
+		_, err = io.WriteString(conn, text)
+		qt.Assert(t, qt.IsNil(err))
+		slow = append(slow, conn)
+	}
+	body, err := json.Marshal(h.report)
+	qt.Assert(t, qt.IsNil(err))
+	res, answer := do(t, "POST", web.URL+"/v1/machine/check-in", h.enrolled.Credential, "application/json", body)
+	qt.Check(t, qt.Equals(res.StatusCode, 200), qt.Commentf("%s", answer))
+	for _, conn := range slow {
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err := io.Copy(io.Discard, conn)
+		timeout, ok := errors.AsType[net.Error](err)
+		qt.Assert(t, qt.IsFalse(ok && timeout.Timeout()), qt.Commentf("the server did not hang up"))
 	}
 }
