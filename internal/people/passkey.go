@@ -150,7 +150,7 @@ func (s *Service) BeginPasskey(ctx context.Context, who Caller) (api.PasskeyBegu
 	if err != nil {
 		return api.PasskeyBegun{}, err
 	}
-	return s.begun(ctx, passkeyNew, u.ID, data, options)
+	return s.begun(ctx, passkeyNew, u.ID, data, options.Response)
 }
 
 // FinishPasskey stores the passkey that a browser made.
@@ -258,7 +258,7 @@ func (s *Service) BeginPasskeySignIn(ctx context.Context) (api.PasskeyBegun, err
 	if err != nil {
 		return api.PasskeyBegun{}, err
 	}
-	return s.begun(ctx, passkeySignIn, "", data, options)
+	return s.begun(ctx, passkeySignIn, "", data, options.Response)
 }
 
 // FinishPasskeySignIn signs in with what the browser gave. It asks for no other

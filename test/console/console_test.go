@@ -18,6 +18,28 @@ import (
 )
 
 func TestConsole(t *testing.T) {
+	web := needBrowser(t)
+	t.Parallel()
+	s := newServer(t, "127.0.0.1")
+	s.fill()
+	if os.Getenv("TSUGI_CONSOLE_STAY") != "" {
+		t.Logf("%s (token %s)", s.link, s.token)
+		ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
+		defer stop()
+		<-ctx.Done()
+		return
+	}
+	environ := []string{"TSUGI_TOKEN=" + s.token, "TSUGI_LINK=" + s.link}
+	if testenv.IsLong() {
+		environ = append(environ, "TSUGI_LOOK_ALL=1")
+	}
+	drive(t, web, environ, "look.mjs", s.url)
+}
+
+// needBrowser skips where there is none, and gives the folder of the scripts
+// that drive it.
+func needBrowser(t *testing.T) (web string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser, for a minute: not with -short")
 	}
@@ -31,30 +53,24 @@ func TestConsole(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(web, "node_modules", "playwright-core")); err != nil {
 		t.Skip("the modules of web/console are not installed: cd web/console && npm ci")
 	}
-	s := newServer(t)
-	s.fill()
-	if os.Getenv("TSUGI_CONSOLE_STAY") != "" {
-		t.Logf("%s (token %s)", s.link, s.token)
-		ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
-		defer stop()
-		<-ctx.Done()
-		return
-	}
-	shots := os.Getenv("TSUGI_CONSOLE_SHOTS")
-	if shots == "" {
-		shots = t.TempDir()
+	return web
+}
+
+// drive runs a script that drives a browser; pictures are taken only where
+// somebody wants them.
+func drive(t *testing.T, web string, environ []string, script ...string) {
+	t.Helper()
+	if shots := os.Getenv("TSUGI_CONSOLE_SHOTS"); shots != "" {
+		script = append(script, shots)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "look.mjs", s.url, shots)
+	cmd := exec.CommandContext(ctx, "node", script...)
 	cmd.Dir = web
-	cmd.Env = append(os.Environ(), "TSUGI_TOKEN="+s.token, "TSUGI_LINK="+s.link)
-	if testenv.IsLong() {
-		cmd.Env = append(cmd.Env, "TSUGI_LOOK_ALL=1")
-	}
+	cmd.Env = append(os.Environ(), environ...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the browser's processes too
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
-	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsNil(err))
 }

@@ -18,6 +18,10 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
+// hostile is what somebody may write to do harm to who looks: the console shows it as
+// it is, and web/console/look looks for what it would have done.
+const hostile = `"><img src=x onerror=globalThis.hostile=1>`
+
 const target = "debian:6.1.0-55-amd64"
 
 var kernelOf = map[string]api.Kernel{
@@ -43,7 +47,7 @@ func flaws() []flaw {
 		{id: "tcp-ack", title: "tcp: check the length of the option before it is read", cves: []string{"CVE-2026-12345"}, severity: series.High, fact: &selection.Fact{Verdict: selection.IsLive}},
 		{id: "tcp-ack-2", title: "tcp: and once more after the retransmit", cves: []string{"CVE-2026-12346"}, severity: series.Medium, fact: &selection.Fact{Verdict: selection.IsLive}, requires: []string{"tcp-ack"}},
 		{id: "kvm-nested", title: "KVM: nVMX: the state of L2 is not L1's", cves: []string{"CVE-2026-29001"}, severity: series.High, exploited: true, fact: &selection.Fact{Verdict: selection.NeedsReboot, Code: "TS5103", Why: "__init function vmx_init changes"}},
-		{id: "bpf-verifier", title: "bpf: refuse negative offsets of a pointer that may be null <b>&amp;\"'", cves: []string{"CVE-2026-28777", "CVE-2026-28778"}, severity: series.Medium},
+		{id: "bpf-verifier", title: "bpf: refuse negative offsets of a pointer that may be null " + hostile, cves: []string{"CVE-2026-28777", "CVE-2026-28778"}, severity: series.Medium},
 		{id: "usb-audio", title: "ALSA: usb-audio: bound the number of clock sources", cves: []string{"CVE-2026-27010"}, severity: series.Low, fact: &selection.Fact{Verdict: selection.IsLive}},
 	}
 }
@@ -163,7 +167,7 @@ func (s *server) fill() {
 	current := s.publish(2, 2, "stable")
 	beta := s.publish(3, 3, "beta")
 	bad := s.publish(4, 4, "")
-	_, err = s.admin.Block(ctx, bad.ID, api.Block{Reason: "canary-02 stalled: tcp_ack never left the stack", Recall: true})
+	_, err = s.admin.Block(ctx, bad.ID, api.Block{Reason: "canary-02 stalled: tcp_ack never left the stack " + hostile, Recall: true})
 	qt.Assert(t, qt.IsNil(err))
 
 	state := func(p *api.LivePatch, at api.State, ms int64) api.Report {
@@ -191,12 +195,12 @@ func (s *server) fill() {
 	for i := range 3 {
 		add(machine{host: name("relay-%d.tokyo.example", i), tier: "beta", kernel: target, patch: current, state: api.Healthy})
 	}
-	stalled := &api.Problem{Code: "TS9227", What: "the transition stalled", Where: "kworker/2:1[812]", Why: "tcp_ack is on its stack for 60 s", Fix: "wait, or revert"}
+	stalled := &api.Problem{Code: "TS9227", What: "the transition stalled", Where: "kworker/2:1[812]", Why: "tcp_ack is on its stack for 60 s " + hostile, Fix: "wait, or revert"}
 	add(machine{
 		host: "canary-02.tokyo.example", tier: "edge", kernel: target, patch: bad, state: api.Quarantined, problem: stalled,
 		reports: []api.Report{
-			{Kind: api.ReportHealth, Patch: api.Patch{ID: bad.ID, Version: 4, State: api.Reverting, Problem: stalled}, Stalls: []api.Stall{{PID: 812, Comm: "kworker/2:1", Function: "tcp_ack"}}, Detail: "livepatch: signaling remaining tasks\nlivepatch: 'tsugi_debian_v4': stalled"},
-			{Kind: api.ReportCrash, Detail: "BUG: unable to handle page fault for address: ffffa0c0deadbeef", Patch: api.Patch{ID: bad.ID, Version: 4, State: api.Quarantined}},
+			{Kind: api.ReportHealth, Patch: api.Patch{ID: bad.ID, Version: 4, State: api.Reverting, Problem: stalled}, Stalls: []api.Stall{{PID: 812, Comm: "kworker/2:1", Function: "tcp_ack"}}, Detail: "livepatch: signaling remaining tasks\nlivepatch: 'tsugi_debian_v4': stalled " + hostile},
+			{Kind: api.ReportCrash, Detail: "BUG: unable to handle page fault for address: ffffa0c0deadbeef " + hostile, Patch: api.Patch{ID: bad.ID, Version: 4, State: api.Quarantined}},
 		},
 	})
 	for i := range 3 {
@@ -204,14 +208,16 @@ func (s *server) fill() {
 	}
 	add(machine{host: "appliance-with-a-very-long-host-name-that-somebody-chose.internal.example", group: "appliances", tier: "candidate", kernel: "ubuntu", unable: true})
 
+	add(machine{host: "hostile" + hostile, group: "appliances", tier: "candidate", kernel: "ubuntu"})
+
 	s.push()
-	_, err = s.admin.SetPolicy(ctx, api.Policy{Name: "databases", Description: "NFS stalls with the ext4 fix: JIRA-1234"})
+	_, err = s.admin.SetPolicy(ctx, api.Policy{Name: "databases", Description: "NFS stalls with the ext4 fix: JIRA-1234 " + hostile})
 	qt.Assert(t, qt.IsNil(err))
 	_, err = s.admin.SetPolicyGroups(ctx, "databases", []string{"db"})
 	qt.Assert(t, qt.IsNil(err))
 	_, err = s.admin.Exclude(ctx, "databases", api.Exclude{Exclusions: []api.Exclusion{
 		{CVE: "CVE-2026-30112", Reason: "stalls NFS on the arrays", Owner: "ann", Expires: time.Now().Add(6 * 24 * time.Hour).UnixMilli()},
-		{Fix: "usb-audio", Reason: "no audio here", Owner: "ben"},
+		{Fix: "usb-audio", Reason: "no audio here " + hostile, Owner: "ben " + hostile},
 	}})
 	qt.Assert(t, qt.IsNil(err))
 	s.work()
@@ -229,7 +235,7 @@ func (s *server) rollOut(p *api.LivePatch) {
 		r, err = s.admin.Rollout(ctx, r.ID)
 		qt.Assert(s.t, qt.IsNil(err))
 	}
-	_, err = s.admin.TellRollout(ctx, r.ID, "halt", "the mail relay is slow since noon <i>?</i>")
+	_, err = s.admin.TellRollout(ctx, r.ID, "halt", "the mail relay is slow since noon "+hostile)
 	qt.Assert(s.t, qt.IsNil(err))
 }
 
@@ -239,7 +245,7 @@ func (s *server) work() {
 	ctx := t.Context()
 	made, err := s.admin.CreateOperator(ctx, api.NewOperator{Name: "build-7", Role: "worker"})
 	qt.Assert(t, qt.IsNil(err))
-	_, err = s.admin.CreateJob(ctx, api.NewJob{Target: target, Name: "hotfix", Fixes: []api.JobDiff{{ID: "hotfix", Title: "net: a hotfix of ours", Diff: "--- a/net/x.c\n+++ b/net/x.c\n@@ -1 +1 @@\n-a\n+b\n"}}})
+	_, err = s.admin.CreateJob(ctx, api.NewJob{Target: target, Name: "hotfix", Fixes: []api.JobDiff{{ID: "hotfix", Title: "net: a hotfix of ours " + hostile, Diff: "--- a/net/x.c\n+++ b/net/x.c\n@@ -1 +1 @@\n-a\n+b\n"}}})
 	qt.Assert(t, qt.IsNil(err))
 	c := s.client(made.Secret)
 	for i := range 3 {
@@ -251,12 +257,12 @@ func (s *server) work() {
 		log := func(seq int, text string) {
 			qt.Assert(t, qt.IsNil(c.AppendLog(ctx, l.Job, api.JobLog{Worker: "build-7/1", Attempt: l.Attempt, Seq: seq, Text: text})))
 		}
-		log(1, "target "+target+": kernel, headers and source are here\nfix: 5 of 7 fixes\n")
+		log(1, "target "+target+": kernel, headers and source are here\nfix: 5 of 7 fixes\n"+hostile+"\n")
 		log(2, strings.Repeat("compile net/ipv4/tcp_input.o (original, patched)\n", 30))
 		switch i {
 		case 0:
 			log(3, "proof: boots, does not hold: the reproducer still crashes the kernel\n")
-			err = c.Finish(ctx, l.Job, api.JobResult{Worker: "build-7/1", State: api.JobFailed, Problem: &api.Problem{Code: "TS6201", What: "the proof does not hold", Where: "tcp-ack", Why: "the reproducer crashes the patched kernel", Fix: "look at the console log"}})
+			err = c.Finish(ctx, l.Job, api.JobResult{Worker: "build-7/1", State: api.JobFailed, Problem: &api.Problem{Code: "TS6201", What: "the proof does not hold", Where: "tcp-ack", Why: "the reproducer crashes the patched kernel " + hostile, Fix: "look at the console log"}})
 		case 1:
 			log(3, "not affected\n")
 			err = c.Finish(ctx, l.Job, api.JobResult{Worker: "build-7/1", State: api.JobDone, Verdict: "not-affected"})

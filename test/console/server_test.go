@@ -28,8 +28,9 @@ type server struct {
 	admin *client.Client
 }
 
-// newServer makes a server as an operator does, and runs it until the test ends.
-func newServer(t *testing.T) *server {
+// newServer makes a server at a name of this machine as an operator does, and
+// runs it with an environment until the test ends.
+func newServer(t *testing.T, host string, environ ...string) *server {
 	t.Helper()
 	work := t.TempDir()
 	bin := filepath.Join(work, "tsugi-server")
@@ -40,7 +41,9 @@ func newServer(t *testing.T) *server {
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	qt.Assert(t, qt.IsNil(err))
-	s := &server{t: t, url: "https://" + l.Addr().String()}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	qt.Assert(t, qt.IsNil(err))
+	s := &server{t: t, url: "https://" + net.JoinHostPort(host, port)}
 	qt.Assert(t, qt.IsNil(l.Close()))
 	dir, passphrase := filepath.Join(work, "server"), filepath.Join(work, "passphrase")
 	qt.Assert(t, qt.IsNil(os.WriteFile(passphrase, []byte("sewn on a worn cloth\n"), 0o600)))
@@ -60,7 +63,7 @@ func newServer(t *testing.T) *server {
 
 	var log bytes.Buffer
 	run := exec.Command(bin, "serve", "--dir", dir)
-	run.Env = append(os.Environ(), "TSUGI_SERVER_WORKERS_COUNT=0")
+	run.Env = append(append(os.Environ(), "TSUGI_SERVER_WORKERS_COUNT=0"), environ...)
 	run.Stdout, run.Stderr = &log, &log
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	qt.Assert(t, qt.IsNil(run.Start()))

@@ -27,16 +27,7 @@ func TestStory(t *testing.T) {
 		t.Skip("a build, a proof and a rollout: not with -short")
 	}
 	testenv.Kernel(t, testenv.Old)
-	web, err := filepath.Abs("../../web/console")
-	qt.Assert(t, qt.IsNil(err))
-	for _, need := range []string{"node", "chromium"} {
-		if _, err := exec.LookPath(need); err != nil {
-			t.Skipf("%s is not installed", need)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(web, "node_modules", "playwright-core")); err != nil {
-		t.Skip("the modules of web/console are not installed: cd web/console && npm ci")
-	}
+	web := needBrowser(t)
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "../../cmd/tsugictl", "../../cmd/tsugi-server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -63,17 +54,7 @@ func TestStory(t *testing.T) {
 	}
 	go func() { _, _ = io.Copy(io.Discard, reads) }()
 
-	shots := os.Getenv("TSUGI_CONSOLE_SHOTS")
-	if shots == "" {
-		shots = t.TempDir()
-	}
-	story := exec.CommandContext(ctx, "node", "story.mjs", link, shots)
-	story.Dir = web
-	story.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	story.Cancel = func() error { return syscall.Kill(-story.Process.Pid, syscall.SIGKILL) } // the browser's processes too
-	out, err = story.CombinedOutput()
-	t.Logf("%s", out)
-	qt.Check(t, qt.IsNil(err))
+	drive(t, web, nil, "story.mjs", link)
 
 	qt.Check(t, qt.IsNil(syscall.Kill(-demo.Process.Pid, syscall.SIGINT))) // as Ctrl-C does
 	_ = demo.Wait()                                                        // how it ends says nothing after a signal

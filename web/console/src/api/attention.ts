@@ -7,7 +7,7 @@ const attentive = 2 * 60_000;
 let last = Date.now();
 
 for (const what of ['pointerdown', 'keydown', 'wheel'] as const) {
-  window.addEventListener(what, () => (last = Date.now()), { passive: true, capture: true });
+  globalThis.addEventListener?.(what, () => (last = Date.now()), { passive: true, capture: true });
 }
 
 export const backgroundHeader = 'Tsugi-Background';

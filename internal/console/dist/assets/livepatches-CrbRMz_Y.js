@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-C3goSZr2.js";

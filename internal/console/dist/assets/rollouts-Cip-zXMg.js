@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-D8PrWj-8.js";

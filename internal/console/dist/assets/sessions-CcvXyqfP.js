@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-Cwahw7gX.js";
