@@ -37,7 +37,7 @@ async function passkey() {
     await page.getByRole('dialog').getByRole('button', { name: 'Add a passkey' }).click();
   };
   await add('laptop');
-  await page.getByRole('cell', { name: 'laptop' }).waitFor();
+  await page.getByRole('cell', { name: 'laptop', exact: true }).waitFor();
   must((await key.count()) === 1, 'the authenticator has no passkey');
   await inspect(page, 'desk-en-passkey');
 

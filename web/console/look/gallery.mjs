@@ -89,4 +89,4 @@ export async function gallery() {
 }
 
 // Pages that show what the fleet of test/console wrote to do harm.
-const hostile = ['overview', 'machines', 'machine-hostile', 'livepatch', 'livepatch-blocked', 'cve-hostile', 'cves', 'policy', 'policies', 'updates', 'jobs', 'job-failed', 'job-running', 'tokens', 'audit', 'user', 'users', 'rollouts', 'rollout-halted'];
+const hostile = ['overview', 'machine-hostile', 'livepatch-blocked', 'cve-hostile', 'cves', 'policy', 'jobs', 'job-failed', 'job-running', 'audit', 'user', 'users', 'rollouts', 'rollout-halted'];
