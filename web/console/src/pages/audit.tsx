@@ -82,7 +82,7 @@ export function Audit() {
                   { name: t.audit.actor, cell: (a) => <Actor of={a.actor} /> },
                   { name: t.audit.action, cell: (a) => <Mono>{a.action}</Mono> },
                   { name: t.audit.object, cell: (a) => <span className={isId.test(a.object) ? 'id' : 'wrap object'}>{a.object}</span> },
-                  { name: t.audit.detail, cell: (a) => <span className="wrap" lang="en">{a.detail || '–'}</span> },
+                  { name: t.audit.detail, cell: (a) => <span className="detail" lang="en">{a.detail || '–'}</span> },
                 ]}
               />
               <Pager pages={pages} next={l.next} shown={l.items.length} />
