@@ -5,6 +5,9 @@
 // chromium that goes through each page (web/console/look.mjs), at the width of
 // a desk and of a phone, in each language.
 //
+// Beside it: the ways to come in that need a browser (web/console/signin.mjs), and
+// the story of the demo (web/console/story.mjs).
+//
 // It needs chromium, node and the modules of web/console (npm ci); where they
 // are not there it is skipped and says so. With TSUGI_CONSOLE_SHOTS=DIR the
 // pictures are kept there. With TSUGI_CONSOLE_STAY=1 the server stays until it
