@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-B5LhO9Ma.js";

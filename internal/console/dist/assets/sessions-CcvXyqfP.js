@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-Cwahw7gX.js";

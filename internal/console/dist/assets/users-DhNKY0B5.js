@@ -1,1 +1,0 @@
-export{n as Users}from"./users-BdDQLm5t.js";
