@@ -57,13 +57,14 @@ export async function login() {
   await inspect(page, 'phone-en-menu', true);
   await page.getByRole('button', { name: /^Log out/ }).last().click();
   await page.getByRole('button', { name: 'Log in' }).waitFor();
-  await page.reload();
-  await page.getByRole('button', { name: 'Log in' }).waitFor();
-  doing('login with a key');
+  doing('login with a key'); // in the same tab: nothing of who was there before is left
   await page.getByRole('button', { name: 'Use an API key instead' }).click();
   await page.getByLabel('API key', { exact: true }).fill(token);
   await page.keyboard.press('Enter');
   await inside(page);
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await page.getByRole('link', { name: 'Tiers' }).click();
+  await page.getByRole('button', { name: 'New tier' }).waitFor();
   await page.context().close();
 }
 
