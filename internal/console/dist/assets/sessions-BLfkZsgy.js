@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-B4Dtp4Kj.js";
