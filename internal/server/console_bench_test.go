@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -68,7 +69,7 @@ func BenchmarkConsole(b *testing.B) {
 			defer stop()
 			go s.metrics.fleet.keep(kept) // as a server that runs does
 			b.Logf("filled in %s", time.Since(begun).Round(time.Second))
-			for _, path := range s.benchPaths() {
+			for _, path := range append(s.benchPaths(), s.benchRollout()...) {
 				if !strings.Contains(path, os.Getenv("TSUGI_BENCH_PATH")) {
 					continue
 				}
@@ -101,7 +102,16 @@ func (s *site) askAgain(path string) []time.Duration {
 			s.metrics.fleet.when = s.metrics.fleet.when.Add(-fleetCountsFor) // as if time had passed
 			s.metrics.fleet.mu.Unlock()
 		}
-		r := httptest.NewRequest(http.MethodGet, path, nil)
+		// What is asked with a body is written POST:path:body.
+		method, body := http.MethodGet, io.Reader(nil)
+		where := path
+		if rest, ok := strings.CutPrefix(path, "POST:"); ok {
+			var text string
+			where, text, _ = strings.Cut(rest, ":")
+			method, body = http.MethodPost, strings.NewReader(text)
+		}
+		r := httptest.NewRequest(method, where, body)
+		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "Bearer "+s.secret)
 		w := httptest.NewRecorder()
 		begun := time.Now()
@@ -131,7 +141,28 @@ func (s *site) benchPaths() []string {
 		"/v1/livepatches/" + patch, "/v1/livepatches/" + patch + "/contents", "/v1/livepatches/" + patch + "/diff?fix=fix-00003",
 		"/v1/livepatches/" + patch + "/provenance", "/v1/reports?limit=20&patch=" + patch, "/v1/reports?limit=20&kind=crash", "/v1/reports?limit=5",
 		"/v1/policies", "/v1/policies/default", "/v1/policies/careful", "/v1/updates", "/v1/targets", "/v1/tiers", "/v1/tokens", "/v1/jobs?limit=50",
-		"/v1/audit?limit=50", "/v1/settings", "/v1/trust", "/v1/operators", "/v1/system",
+		"/v1/audit?limit=50", "/v1/audit/chain", "/v1/settings", "/v1/trust", "/v1/operators", "/v1/system",
+		"/v1/users", "/v1/sessions", "/v1/keys", "/v1/approvals", "/v1/approvals/actions",
+		"/v1/notifications", "/v1/notifications/channels", "/v1/notifications/deliveries?limit=50",
+		`POST:/v1/policies/default/preview:{"exclude":[{"cve":"` + cve + `","reason":"tried","owner":"ann"}]}`,
+		`POST:/v1/policies/slow/preview:{"groups":["group-5"]}`,
+	}
+}
+
+// benchRollout starts a rollout through a tier's machines, and is what its pages ask.
+func (s *site) benchRollout() []string {
+	ctx := s.t.Context()
+	r, err := s.admin.CreateRollout(ctx, api.NewRollout{LivePatch: benchPatch(0, benchVersions, "").ID, Tier: "stable"})
+	qt.Assert(s.t, qt.IsNil(err))
+	for range 2 {
+		qt.Assert(s.t, qt.IsNil(s.rollOnce(ctx)))
+	}
+	some, err := s.admin.RolloutMachines(ctx, r.ID, "", 0, "")
+	qt.Assert(s.t, qt.IsNil(err))
+	path := "/v1/rollouts/" + r.ID
+	return []string{
+		"/v1/rollouts?limit=50", path, path + "/steps?limit=50", path + "/machines?limit=50", path + "/machines/" + some.Items[0].Machine,
+		"/v1/rollout-settings", "/v1/promotions", `POST:/v1/rollouts/preview:{"livepatch":"` + benchPatch(1, benchVersions, "").ID + `","tier":"stable"}`,
 	}
 }
 
