@@ -123,11 +123,11 @@ func NewTable() *Table {
 	add(Own, Nothing, Fresh, "change-password", "begin-totp", "confirm-totp", "remove-totp", "begin-passkey", "finish-passkey", "remove-passkey", "create-own-key", "connect-identity")
 
 	add(Look, Nothing, Credential,
-		"list-livepatches", "list-policies", "get-policy", "list-updates", "get-settings", "get-trust", "get-notifications",
+		"list-livepatches", "list-updates", "get-settings", "get-trust", "get-notifications",
 		"list-jobs", "get-job", "get-job-log", "job-artifact", "get-approval-actions",
 		"get-livepatch-contents", "get-livepatch-diff", "get-livepatch-proof", "get-livepatch-provenance",
 		"list-rollouts", "get-rollout", "list-rollout-steps", "get-rollout-settings", "list-promotions")
-	add(Look, Groups, Credential, "list-cves", "get-cve", "list-targets")
+	add(Look, Groups, Credential, "list-policies", "get-policy", "list-cves", "get-cve", "list-targets")
 	// Events tell that something of a kind changed; who may not see what asks for it in vain.
 	add(Look, Groups, Credential, "events", "get-overview", "get-livepatch", "list-tiers", "list-machines", "get-machine", "get-machine-modules", "list-reports", "list-tokens")
 	// They tell of everybody's machines, or of people.

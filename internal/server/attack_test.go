@@ -130,6 +130,10 @@ func TestAPersonOfAGroupReachesNothingOfOthers(t *testing.T) {
 	var tiers api.List[api.Tier]
 	b.do("GET", "/v1/tiers", nil, 200, &tiers)
 	qt.Check(t, qt.Equals(tiers.Items[0].Machines, 1), qt.Commentf("%v", tiers.Items))
+	var policies api.List[api.PolicyInfo]
+	b.do("GET", "/v1/policies", nil, 200, &policies)
+	qt.Assert(t, qt.HasLen(policies.Items, 1))
+	qt.Check(t, qt.Equals(policies.Items[0].Machines, 1))
 	b.do("POST", "/v1/tokens", api.NewToken{Name: "x", Tier: "edge", Group: "web"}, 201, nil)
 	b.do("DELETE", "/v1/machines/"+ids["web"], nil, 204, nil)
 

@@ -343,16 +343,20 @@ func (f *fleet) flush(ctx context.Context, st *store.Store, silence, listening i
 }
 
 // crowd is what machines have in common that policies and live patches are for.
-type crowd struct{ group, tier, release string }
+type crowd struct {
+	group, tier, release string
+	modules              string // moduleWords
+}
 
-// crowds counts the enrolled machines.
-func (f *fleet) crowds() map[crowd]int {
+// crowds counts the enrolled machines: of the groups that sees is true for, and
+// all if it is nil.
+func (f *fleet) crowds(sees func(group string) bool) map[crowd]int {
 	out := map[crowd]int{}
 	f.each(func(m *member) {
 		m.mu.Lock()
-		c, gone := crowd{m.group, m.tier, m.release}, m.gone
+		c, gone := crowd{m.group, m.tier, m.release, m.modules}, m.gone
 		m.mu.Unlock()
-		if !gone {
+		if !gone && (sees == nil || sees(c.group)) {
 			out[c]++
 		}
 	})

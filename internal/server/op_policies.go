@@ -50,13 +50,13 @@ type previewInput struct {
 }
 
 func (s *Server) policyOperations(o *operations) {
-	answer(o, op{id: "list-policies", method: "GET", path: "/v1/policies", summary: "Policies, with what they choose", may: look},
-		func(ctx context.Context, _ operator, _ *none) (api.List[api.PolicyInfo], error) {
-			return s.policies(ctx)
+	answer(o, op{id: "list-policies", method: "GET", path: "/v1/policies", summary: "Policies, with what they choose", may: look, scoped: true},
+		func(ctx context.Context, who operator, _ *none) (api.List[api.PolicyInfo], error) {
+			return s.policies(ctx, who)
 		})
-	answer(o, op{id: "get-policy", method: "GET", path: "/v1/policies/{name}", summary: "One policy, with what it chooses for each target", may: look},
-		func(ctx context.Context, _ operator, in *policyInput) (api.PolicyInfo, error) {
-			return s.onePolicy(ctx, in.Name)
+	answer(o, op{id: "get-policy", method: "GET", path: "/v1/policies/{name}", summary: "One policy, with what it chooses for each target", may: look, scoped: true},
+		func(ctx context.Context, who operator, in *policyInput) (api.PolicyInfo, error) {
+			return s.onePolicy(ctx, who, in.Name)
 		})
 	answer(o, op{id: "set-policy", method: "PUT", path: "/v1/policies/{name}", summary: "Make a policy, or give it another text", may: change},
 		func(ctx context.Context, who operator, in *setPolicy) (api.PolicyInfo, error) {
@@ -93,7 +93,7 @@ func (s *Server) policyOperations(o *operations) {
 			if err := s.publish.SetGroups(ctx, in.Name, in.Body.Groups, who.name); err != nil {
 				return api.PolicyInfo{}, err
 			}
-			return s.onePolicy(ctx, in.Name)
+			return s.onePolicy(ctx, who, in.Name)
 		})
 	answer(o, op{id: "rebuild-policy", method: "POST", path: "/v1/policies/{name}/rebuild", summary: "Have what a policy chooses built again, for all that share it", may: change},
 		func(ctx context.Context, who operator, in *rebuildInput) (api.Rebuilt, error) {
@@ -101,8 +101,8 @@ func (s *Server) policyOperations(o *operations) {
 			return api.Rebuilt{Targets: targets}, err
 		})
 	answer(o, op{id: "preview-policy", method: "POST", path: "/v1/policies/{name}/preview", summary: "What would change for whom with another text of a policy", may: look},
-		func(ctx context.Context, _ operator, in *previewInput) (api.PolicyPreview, error) {
-			return s.preview(ctx, in.Name, in.Body)
+		func(ctx context.Context, who operator, in *previewInput) (api.PolicyPreview, error) {
+			return s.preview(ctx, who, in.Name, in.Body)
 		})
 }
 
@@ -110,7 +110,7 @@ func (s *Server) changePolicy(ctx context.Context, who operator, name string, f 
 	if err := s.publish.ChangePolicy(ctx, name, who.name, f); err != nil {
 		return api.PolicyInfo{}, err
 	}
-	return s.onePolicy(ctx, name)
+	return s.onePolicy(ctx, who, name)
 }
 
 // editOf changes the exclusions of a policy that is there.
@@ -128,19 +128,20 @@ func edit(p selection.Policy, exclude []api.Exclusion, include []string) (select
 	return p.Edit(jobs.PolicyOf(api.Policy{Exclusions: exclude}).Exclusions, include)
 }
 
-// roll is who has which policy.
+// roll is who has which policy, and the machines that somebody sees of them.
 type roll struct {
 	groups map[string]string // of groups with one of their own
 	counts map[crowd]int
+	sees   func(group string) bool // nil: all
 }
 
-func (s *Server) roll(ctx context.Context) (*roll, error) {
-	r := &roll{}
+func (s *Server) roll(ctx context.Context, who operator) (*roll, error) {
+	r := &roll{sees: who.limit()}
 	var err error
 	if r.groups, err = s.store.PolicyGroups(ctx); err != nil {
 		return nil, err
 	}
-	r.counts = s.fleet.crowds()
+	r.counts = s.fleet.crowds(r.sees)
 	return r, err
 }
 
@@ -165,12 +166,24 @@ func (r *roll) machines(target string, f func(group string) bool) (n int, tiers 
 	return n, tiers
 }
 
-func (s *Server) policies(ctx context.Context) (api.List[api.PolicyInfo], error) {
+// withModule counts those of the groups for which f holds that have the fixed
+// build of a module for a target's kernel, loaded or on the disk.
+func (r *roll) withModule(target, module string, f func(group string) bool) (n int) {
+	release := releaseOf(target)
+	for c, here := range r.counts {
+		if c.release == release && c.modules != "" && f(c.group) && readModuleWords(c.modules)[module].Protects() {
+			n += here
+		}
+	}
+	return n
+}
+
+func (s *Server) policies(ctx context.Context, who operator) (api.List[api.PolicyInfo], error) {
 	all, err := publish.Policies(ctx, s.store.Reader)
 	if err != nil {
 		return api.List[api.PolicyInfo]{}, err
 	}
-	r, err := s.roll(ctx)
+	r, err := s.roll(ctx, who)
 	if err != nil {
 		return api.List[api.PolicyInfo]{}, err
 	}
@@ -198,12 +211,12 @@ func (s *Server) storedPolicy(ctx context.Context, name string) (selection.Polic
 	return p, nil
 }
 
-func (s *Server) onePolicy(ctx context.Context, name string) (api.PolicyInfo, error) {
+func (s *Server) onePolicy(ctx context.Context, who operator, name string) (api.PolicyInfo, error) {
 	p, err := s.storedPolicy(ctx, name)
 	if err != nil {
 		return api.PolicyInfo{}, err
 	}
-	r, err := s.roll(ctx)
+	r, err := s.roll(ctx, who)
 	if err != nil {
 		return api.PolicyInfo{}, err
 	}
@@ -211,7 +224,7 @@ func (s *Server) onePolicy(ctx context.Context, name string) (api.PolicyInfo, er
 	if err != nil {
 		return info, err
 	}
-	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name))
+	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name), who.limit())
 	return info, err
 }
 
@@ -220,7 +233,7 @@ func (s *Server) policyInfo(ctx context.Context, p selection.Policy, r *roll) (a
 	out := api.PolicyInfo{Policy: jobs.PolicyWire(p), Ending: endingOf(p, s.now())}
 	out.Machines, _ = r.machines("", mine)
 	for _, g := range slices.Sorted(maps.Keys(r.groups)) {
-		if r.groups[g] == p.Name {
+		if r.groups[g] == p.Name && (r.sees == nil || r.sees(g)) {
 			out.Groups = append(out.Groups, g)
 		}
 	}

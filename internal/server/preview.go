@@ -23,8 +23,8 @@ import (
 // preview says what would change for whom with another text of a policy, and
 // for groups that would have it. It looks at what fixes say of each other;
 // what only a compiler finds out, a build tells (PolicyChoice.Omitted).
-func (s *Server) preview(ctx context.Context, name string, q api.PolicyQuestion) (api.PolicyPreview, error) {
-	r, err := s.roll(ctx)
+func (s *Server) preview(ctx context.Context, who operator, name string, q api.PolicyQuestion) (api.PolicyPreview, error) {
+	r, err := s.roll(ctx, who)
 	if err != nil {
 		return api.PolicyPreview{}, err
 	}
@@ -78,7 +78,7 @@ func (s *Server) preview(ctx context.Context, name string, q api.PolicyQuestion)
 		if err := s.previewOf(ctx, name, sel, was, &t); err != nil {
 			return out, err
 		}
-		if err := s.afterwards(ctx, froms(r, old.Name, q.Groups), sel, theirs, &t); err != nil {
+		if err := s.afterwards(ctx, r, froms(r, old.Name, q.Groups), sel, theirs, &t); err != nil {
 			return out, err
 		}
 		out.Targets = append(out.Targets, t)
@@ -190,7 +190,7 @@ const mostCovers = 20
 // afterwards says what becomes of fixed modules, and whether the machines can
 // take the live patch that is there. What no live patch tells, only a build
 // finds out.
-func (s *Server) afterwards(ctx context.Context, from []string, sel publish.Selected, theirs func(group string) bool, t *api.TargetPreview) error {
+func (s *Server) afterwards(ctx context.Context, r *roll, from []string, sel publish.Selected, theirs func(group string) bool, t *api.TargetPreview) error {
 	if t.Fixes == 0 {
 		return nil // nothing is built, and machines keep what they have
 	}
@@ -223,25 +223,25 @@ func (s *Server) afterwards(ctx context.Context, from []string, sel publish.Sele
 			}
 		}
 	} else {
-		rows, err := s.store.LivePatches(ctx, store.LivePatchFilter{Target: sel.Target, Bare: true, Limit: mostCovers})
+		newest, err := s.store.NewestFor(ctx, sel.Target, mostCovers)
 		if err != nil {
 			return err
 		}
-		for _, row := range slices.Backward(rows) { // the newest has the last word
-			c, err := s.coverOf(ctx, row.ID)
+		for _, id := range slices.Backward(newest) { // the newest has the last word
+			c, err := s.coverOf(ctx, id)
 			if err != nil {
 				return err
 			}
 			maps.Copy(next, c.served)
 		}
 	}
-	t.Modules = s.moduleChanges(sel, have, next, theirs)
+	t.Modules = moduleChanges(r, sel, have, next, theirs)
 	return nil
 }
 
 // moduleChanges lists what fixed modules would come, and which would go or be
 // there without some fixes.
-func (s *Server) moduleChanges(sel publish.Selected, have, next map[string][]string, theirs func(group string) bool) []api.ModulePreview {
+func moduleChanges(r *roll, sel publish.Selected, have, next map[string][]string, theirs func(group string) bool) []api.ModulePreview {
 	reboot := map[string]bool{}
 	by := map[string]selection.Left{}
 	for _, l := range sel.Selection.Left {
@@ -251,7 +251,7 @@ func (s *Server) moduleChanges(sel publish.Selected, have, next map[string][]str
 	add := func(module, fix string, comes bool) {
 		key := fmt.Sprint(module, comes)
 		if found[key] == nil {
-			found[key] = &api.ModulePreview{Module: module, Comes: comes, Machines: s.withModule(releaseOf(sel.Target), module, theirs)}
+			found[key] = &api.ModulePreview{Module: module, Comes: comes, Machines: r.withModule(sel.Target, module, theirs)}
 		}
 		m := found[key]
 		m.Fixes = append(m.Fixes, fix)
@@ -286,19 +286,4 @@ func (s *Server) moduleChanges(sel publish.Selected, have, next map[string][]str
 		return cmp.Or(cmp.Compare(a.Module, b.Module), cmp.Compare(len(a.Fixes), len(b.Fixes)))
 	})
 	return out
-}
-
-// withModule counts machines that have the fixed build of a module, loaded or
-// on the disk.
-func (s *Server) withModule(release, module string, of func(group string) bool) int {
-	n := 0
-	s.fleet.each(func(m *member) {
-		m.mu.Lock()
-		group, words, here := m.group, m.modules, m.release == release && !m.gone
-		m.mu.Unlock()
-		if here && words != "" && of(group) && readModuleWords(words)[module].Protects() {
-			n++
-		}
-	})
-	return n
 }

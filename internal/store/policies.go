@@ -196,6 +196,12 @@ func (r Reader) NewestOf(ctx context.Context, target, selection string) (LineEnd
 	return end, named(r.s.translate(err), "live patch of selection %s", selection)
 }
 
+// NewestFor lists the ids of so many live patches of a target, the newest first.
+func (r Reader) NewestFor(ctx context.Context, target string, limit int) ([]string, error) {
+	all, err := r.q.NewestOfTarget(ctx, query.NewestOfTargetParams{Target: target, RowLimit: rows(limit)})
+	return all, r.s.translate(err)
+}
+
 // PoliciesIn are the policies that have anything in a tier for a kernel,
 // ordered.
 func (r Reader) PoliciesIn(ctx context.Context, tier, buildID string) ([]string, error) {

@@ -84,6 +84,10 @@ SELECT id, version, blocked FROM livepatches
 WHERE target = sqlc.arg(target) AND selection = sqlc.arg(selection)
 ORDER BY version DESC LIMIT 1;
 
+-- name: NewestOfTarget :many
+SELECT id FROM livepatches WHERE target = sqlc.arg(target)
+ORDER BY created DESC, id DESC LIMIT sqlc.arg(row_limit);
+
 -- name: PoliciesIn :many
 SELECT DISTINCT lines.policy FROM lines
 JOIN livepatches ON livepatches.id = lines.livepatch

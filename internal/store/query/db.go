@@ -362,6 +362,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.newestOfSelectionStmt, err = db.PrepareContext(ctx, newestOfSelection); err != nil {
 		return nil, fmt.Errorf("error preparing query NewestOfSelection: %w", err)
 	}
+	if q.newestOfTargetStmt, err = db.PrepareContext(ctx, newestOfTarget); err != nil {
+		return nil, fmt.Errorf("error preparing query NewestOfTarget: %w", err)
+	}
 	if q.operatorByHashStmt, err = db.PrepareContext(ctx, operatorByHash); err != nil {
 		return nil, fmt.Errorf("error preparing query OperatorByHash: %w", err)
 	}
@@ -1215,6 +1218,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing newestOfSelectionStmt: %w", cerr)
 		}
 	}
+	if q.newestOfTargetStmt != nil {
+		if cerr := q.newestOfTargetStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing newestOfTargetStmt: %w", cerr)
+		}
+	}
 	if q.operatorByHashStmt != nil {
 		if cerr := q.operatorByHashStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing operatorByHashStmt: %w", cerr)
@@ -1846,6 +1854,7 @@ type Queries struct {
 	moveTiersDownStmt           *sql.Stmt
 	moveTiersUpStmt             *sql.Stmt
 	newestOfSelectionStmt       *sql.Stmt
+	newestOfTargetStmt          *sql.Stmt
 	operatorByHashStmt          *sql.Stmt
 	operatorsStmt               *sql.Stmt
 	passkeysStmt                *sql.Stmt
@@ -2060,6 +2069,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		moveTiersDownStmt:           q.moveTiersDownStmt,
 		moveTiersUpStmt:             q.moveTiersUpStmt,
 		newestOfSelectionStmt:       q.newestOfSelectionStmt,
+		newestOfTargetStmt:          q.newestOfTargetStmt,
 		operatorByHashStmt:          q.operatorByHashStmt,
 		operatorsStmt:               q.operatorsStmt,
 		passkeysStmt:                q.passkeysStmt,

@@ -291,6 +291,39 @@ func (q *Queries) NewestOfSelection(ctx context.Context, arg NewestOfSelectionPa
 	return i, err
 }
 
+const newestOfTarget = `-- name: NewestOfTarget :many
+SELECT id FROM livepatches WHERE target = $1
+ORDER BY created DESC, id DESC LIMIT $2
+`
+
+type NewestOfTargetParams struct {
+	Target   string
+	RowLimit int32
+}
+
+func (q *Queries) NewestOfTarget(ctx context.Context, arg NewestOfTargetParams) ([]string, error) {
+	rows, err := q.query(ctx, q.newestOfTargetStmt, newestOfTarget, arg.Target, arg.RowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const policies = `-- name: Policies :many
 
 SELECT name, body, created, changed, changed_by FROM policies ORDER BY name
