@@ -229,7 +229,7 @@ func newLogoutCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout",
 		Short: "End the session, and forget the server and its secret on this computer",
-		Long: `logout ends the session of login --user and --link at the server, and removes the
+		Long: `logout ends the session of login --user or --link at the server, and removes the
 file that login wrote. An API key stays good: tsugictl account key revoke.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
