@@ -19,7 +19,7 @@ import (
 // this fleet boot without a word once in half a year, and are known for three
 // months. What comes hours later looks like that for longer. How many is a matter
 // of chance, with one crash in fifty machines: over the seeds 0 to 29 it was 5 to
-// 477 of 100,000 where they never come back, half of them below 65, and 5 to 294
+// 477 of 100,000 where they never come back, half of them below 75, and 5 to 294
 // where they do.
 func TestABadLivePatchIsHaltedEarly(t *testing.T) {
 	t.Parallel()
