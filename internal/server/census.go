@@ -276,7 +276,7 @@ func (c *fleetCollector) counts(ctx context.Context) *census {
 		}
 		return c.last
 	}
-	c.last, c.when = c.server.count(ctx), time.Now()
+	c.last, c.when = c.server.count(context.WithoutCancel(ctx)), time.Now() // it is for all, whoever goes away
 	return c.last
 }
 
