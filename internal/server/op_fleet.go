@@ -41,7 +41,9 @@ func (s *Server) fleetOperations(o *operations) {
 		func(ctx context.Context, who operator, in *byID) error { return s.revokeToken(ctx, who, in.ID) })
 
 	answer(o, op{id: "list-tiers", method: "GET", path: "/v1/tiers", summary: "Tiers in order", may: look, scoped: true},
-		func(ctx context.Context, who operator, _ *none) (api.List[api.Tier], error) { return s.seenTiers(ctx, who) })
+		func(ctx context.Context, who operator, _ *none) (api.List[api.Tier], error) {
+			return s.seenTiers(ctx, who)
+		})
 	answer(o, op{id: "create-tier", method: "POST", path: "/v1/tiers", summary: "Make a tier, with a key of its own", may: change, status: 201},
 		func(ctx context.Context, who operator, in *newTier) (api.Tier, error) {
 			return s.createTier(ctx, who, in.Body)
