@@ -166,6 +166,8 @@ type Job struct {
 	Selection string    `json:"selection,omitempty"`
 	Policies  []string  `json:"policies,omitempty"`
 	Omitted   []LeftFix `json:"omitted,omitempty"`
+	// Cancelling: it is to end, and runs on until its worker hears of it.
+	Cancelling bool `json:"cancelling,omitempty"`
 }
 
 // NewJob asks for a build.

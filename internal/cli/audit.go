@@ -25,6 +25,7 @@ import (
 
 func newAuditCommand(a *app) *cobra.Command {
 	var limit int
+	var f client.AuditFilter
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "List who decided what, the newest first; check the log, export it",
@@ -32,7 +33,8 @@ func newAuditCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, "audit", func(c *client.Client) ([]api.AuditEntry, error) {
 				return upTo(limit, func(after string, n int) (*api.List[api.AuditEntry], error) {
-					return c.Audit(cmd.Context(), after, n)
+					f.After, f.Limit = after, n
+					return c.Audit(cmd.Context(), f)
 				})
 			}, func(entries []api.AuditEntry) string {
 				rows := make([][]string, len(entries))
@@ -44,6 +46,9 @@ func newAuditCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVarP(&limit, "lines", "n", 50, "entries to show")
+	cmd.Flags().StringVar(&f.Actor, "actor", "", "only what this one decided")
+	cmd.Flags().StringVar(&f.Action, "action", "", "only this action, or an area: 'rollout.*'")
+	cmd.Flags().StringVar(&f.Object, "object", "", "only what was about this id or name")
 	cmd.AddCommand(newAuditVerifyCommand(a), newAuditExportCommand(a))
 	return cmd
 }
@@ -168,7 +173,7 @@ func (a *app) exportAudit(cmd *cobra.Command, path string) error {
 func wholeAudit(ctx context.Context, c *client.Client) ([]api.AuditEntry, error) {
 	var all []api.AuditEntry
 	for after := ""; ; {
-		l, err := c.Audit(ctx, after, api.MaxPage)
+		l, err := c.Audit(ctx, client.AuditFilter{After: after, Limit: api.MaxPage})
 		if err != nil {
 			return nil, err
 		}

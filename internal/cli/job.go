@@ -38,7 +38,7 @@ func newJobLsCommand(a *app) *cobra.Command {
 			}, func(all []api.Job) string {
 				rows := make([][]string, len(all))
 				for i, j := range all {
-					rows[i] = []string{j.ID, j.Target, j.Title, string(j.State), j.Verdict, j.Stage, j.Worker, when(j.Created)}
+					rows[i] = []string{j.ID, j.Target, j.Title, jobState(&j), j.Verdict, j.Stage, j.Worker, when(j.Created)}
 				}
 				return ui.Table([]string{"job", "target", "title", "state", "verdict", "stage", "worker", "created"}, rows)
 			})
@@ -61,6 +61,15 @@ func newJobShowCommand(a *app) *cobra.Command {
 	}
 }
 
+// jobState is how a build stands; one that is cancelled runs on until its
+// worker hears of it.
+func jobState(j *api.Job) string {
+	if j.Cancelling {
+		return string(j.State) + ", being cancelled"
+	}
+	return string(j.State)
+}
+
 func jobText(j *api.Job) string {
 	attempt := ""
 	if j.Attempt > 1 {
@@ -74,7 +83,7 @@ func jobText(j *api.Job) string {
 		[2]string{"job", j.ID},
 		[2]string{"target", j.Target},
 		[2]string{"title", j.Title},
-		[2]string{"state", string(j.State)},
+		[2]string{"state", jobState(j)},
 		[2]string{"stage", j.Stage},
 		[2]string{"verdict", j.Verdict},
 		[2]string{"attempt", attempt},

@@ -240,12 +240,18 @@ func TestACancelledJobOfADeadWorker(t *testing.T) {
 	id := s.submit()
 	_, err := s.queue.Lease(t.Context(), "killed", 0)
 	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsFalse(s.job(id).Cancelling))
 	qt.Assert(t, qt.IsNil(s.queue.Cancel(t.Context(), id)))
+	j := s.job(id)
+	qt.Check(t, qt.Equals(j.State, api.JobRunning)) // until its worker hears of it
+	qt.Check(t, qt.IsTrue(j.Cancelling))
 	s.later(time.Hour)
 	l, err := s.queue.Lease(t.Context(), "other", 0)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsNil(l))
-	qt.Check(t, qt.Equals(s.job(id).State, api.JobCancelled))
+	j = s.job(id)
+	qt.Check(t, qt.Equals(j.State, api.JobCancelled))
+	qt.Check(t, qt.IsFalse(j.Cancelling))
 }
 
 // TestPublishedOnceThoughTheServerDies stands for a server that is killed

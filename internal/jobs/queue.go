@@ -251,7 +251,7 @@ func JobOf(j store.Job) api.Job {
 	out := api.Job{
 		ID: j.ID, Target: j.Target, Title: j.Title, State: api.JobState(j.State), Stage: j.Stage, Attempt: j.Attempt,
 		Worker: j.Worker, Created: j.Created, Started: j.Started, Ended: j.Ended, Verdict: j.Verdict, Patch: j.Patch,
-		Artifact: j.Artifact, Selection: j.Selection,
+		Artifact: j.Artifact, Selection: j.Selection, Cancelling: j.Cancel && j.State == store.JobRunning,
 	}
 	if j.Selection != "" {
 		var s spec

@@ -133,7 +133,7 @@ func TestALivePatchGoesThroughTheTiers(t *testing.T) {
 	_, err = s.admin.Bundle(ctx, "edge", nil, []string{"nobody"})
 	refused(t, err, http.StatusNotFound, "TS7605")
 
-	audit, err := s.admin.Audit(ctx, "", 100)
+	audit, err := s.admin.Audit(ctx, client.AuditFilter{Limit: 100})
 	qt.Assert(t, qt.IsNil(err))
 	var actions []string
 	for _, e := range audit.Items {

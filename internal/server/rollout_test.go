@@ -347,7 +347,7 @@ func TestASickWaveHaltsTheRollout(t *testing.T) {
 	_, err = s.rolloutStanding(t.Context(), rec)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsNil(rec.counted), qt.Commentf("no machine was visited"))
-	audit, err := s.admin.Audit(t.Context(), "", 100)
+	audit, err := s.admin.Audit(t.Context(), client.AuditFilter{Limit: 100})
 	qt.Assert(t, qt.IsNil(err))
 	for _, action := range []string{"rollout.create", "rollout.begin", "rollout.halt", "rollout.revert", "rollout.recall", "rollout.close", "rollout.fail"} {
 		qt.Check(t, qt.IsTrue(slices.ContainsFunc(audit.Items, func(e api.AuditEntry) bool { return e.Action == action && e.Object == r.ID })), qt.Commentf("%s", action))
@@ -555,7 +555,7 @@ func TestWhoApprovesIsAnotherPerson(t *testing.T) {
 	phone := s.browser()
 	phone.header.Set("Authorization", "Bearer "+key.Secret)
 	phone.do("POST", at+"/abort", api.RolloutAction{Reason: "wrong tier"}, 200, nil)
-	audit, err := s.admin.Audit(t.Context(), "", 1)
+	audit, err := s.admin.Audit(t.Context(), client.AuditFilter{Limit: 1})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(audit.Items[0].Action, "rollout.abort"))
 	qt.Check(t, qt.Equals(audit.Items[0].Actor, "anna/phone"))

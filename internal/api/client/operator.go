@@ -221,9 +221,16 @@ func (c *Client) ChangeSettings(ctx context.Context, s api.SettingsChange) (*api
 	return post[api.Settings](ctx, c, http.MethodPatch, "/v1/settings", s)
 }
 
+// AuditFilter chooses decisions; empty fields choose all.
+type AuditFilter struct {
+	Actor, Action, Object, After string // Action: one, such as policy.set, or an area, as rollout.*
+	Limit                        int
+}
+
 // Audit lists decisions, the newest first.
-func (c *Client) Audit(ctx context.Context, after string, limit int) (*api.List[api.AuditEntry], error) {
-	return get[api.List[api.AuditEntry]](ctx, c, "/v1/audit", query("after", after, "limit", number(limit)))
+func (c *Client) Audit(ctx context.Context, f AuditFilter) (*api.List[api.AuditEntry], error) {
+	return get[api.List[api.AuditEntry]](ctx, c, "/v1/audit",
+		query("actor", f.Actor, "action", f.Action, "object", f.Object, "after", f.After, "limit", number(f.Limit)))
 }
 
 // AuditChain goes on with the check of the audit log; it is through when it is

@@ -126,6 +126,10 @@ export async function story() {
   await settle(page);
   await page.locator('tbody a').first().click();
   await page.getByRole('log').waitFor();
+  await page.getByRole('button', { name: 'Cancel the build' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel the build' }).click();
+  await page.locator('.facts').getByText('Being cancelled').waitFor(); // until its worker hears of it
+  must(await page.getByRole('button', { name: 'Cancel the build' }).isDisabled(), 'a build that is being cancelled is offered to be cancelled');
 
   doing('cancel a build');
   const queued = await ask('/v1/jobs', { target: 'debian:6.1.0-55-amd64', name: 'mistake', fixes: [{ id: 'mistake', title: 'net: a mistake', diff: '--- a/net/x.c\n+++ b/net/x.c\n@@ -1 +1 @@\n-a\n+b\n' }] });
@@ -139,9 +143,24 @@ export async function story() {
   must((await page.getByRole('button', { name: 'Cancel the build' }).count()) === 0, 'a cancelled build is offered to be cancelled');
   must((await ask(`/v1/jobs/${queued.id}`)).state === 'cancelled', 'the build is not cancelled');
 
-  doing('the server is away');
+  doing('filter the audit log');
   await page.goto(`${home}/audit`);
   await settle(page);
+  await page.getByLabel('Action', { exact: true }).fill('job');
+  await page.waitForURL(/action=job\.\*/);
+  await page.getByLabel('What', { exact: true }).fill(queued.id);
+  await page.waitForURL(/object=/);
+  await page.waitForFunction(() => !document.querySelector('[data-stale]') && document.querySelectorAll('tbody tr').length === 2); // made and cancelled
+  await inspect(page, 'desk-en-audit-of');
+  const entries = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'CSV' }).click();
+  const log = readFileSync(await (await entries).path(), 'utf8').split('\r\n');
+  must(log[0] === '\ufeffseq,time,actor,action,object,detail,id,hash' && log.length === 4 && log[1].includes('job.cancel'), `the CSV of the audit log has ${log.length} lines`);
+  await page.getByRole('button', { name: 'Clear the filters' }).click();
+  await page.waitForURL((u) => u.search === '');
+  must((await page.getByLabel('Action', { exact: true }).inputValue()) === '', 'a filter that was cleared still shows');
+
+  doing('the server is away');
   await page.getByRole('link', { name: 'Tiers' }).click();
   await page.getByRole('heading', { level: 1, name: 'Tiers' }).waitFor();
   await page.context().setOffline(true);

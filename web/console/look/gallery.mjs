@@ -41,6 +41,8 @@ async function pages() {
     ['tiers', '/tiers'],
     ['tokens', '/tokens'],
     ['audit', '/audit'],
+    ['audit-filtered', '/audit?action=livepatch.*'],
+    ['audit-none', '/audit?actor=nobody'],
     ['settings', '/settings'],
     ['account', '/account'],
     ['users', '/users'],

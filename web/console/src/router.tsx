@@ -64,6 +64,7 @@ const routes = [
   createRoute({
     getParentRoute: () => root,
     path: '/livepatches/$id',
+    validateSearch: words('kind', 'after'),
     component: page(async () => (await import('./pages/livepatch')).LivePatch),
   }),
   createRoute({
@@ -99,7 +100,7 @@ const routes = [
   createRoute({
     getParentRoute: () => root,
     path: '/audit',
-    validateSearch: words('after'),
+    validateSearch: words('actor', 'action', 'object', 'after'),
     component: page(async () => (await import('./pages/audit')).Audit),
   }),
   createRoute({ getParentRoute: () => root, path: '/account', component: page(async () => (await import('./pages/account')).Account) }),
@@ -113,14 +114,24 @@ const routes = [
     validateSearch: words('all', 'after'),
     component: page(async () => (await import('./pages/approvals')).Approvals),
   }),
-  createRoute({ getParentRoute: () => root, path: '/notifications', component: page(async () => (await import('./pages/notifications')).Notifications) }),
+  createRoute({
+    getParentRoute: () => root,
+    path: '/notifications',
+    validateSearch: words('stage', 'after'),
+    component: page(async () => (await import('./pages/notifications')).Notifications),
+  }),
   createRoute({
     getParentRoute: () => root,
     path: '/rollouts',
     validateSearch: words('open', 'after'),
     component: page(async () => (await import('./pages/rollouts')).Rollouts),
   }),
-  createRoute({ getParentRoute: () => root, path: '/rollouts/$id', component: page(async () => (await import('./pages/rollout')).Rollout) }),
+  createRoute({
+    getParentRoute: () => root,
+    path: '/rollouts/$id',
+    validateSearch: words('step', 'status', 'after'),
+    component: page(async () => (await import('./pages/rollout')).Rollout),
+  }),
   createRoute({ getParentRoute: () => root, path: '/settings', component: page(async () => (await import('./pages/settings')).Settings) }),
 ] as const;
 

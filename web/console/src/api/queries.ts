@@ -8,6 +8,7 @@ export type Query<Op extends keyof operations> = NonNullable<operations[Op]['par
 export type MachineQuery = Query<'list-machines'>;
 export type LivePatchQuery = Query<'list-livepatches'>;
 export type JobQuery = Query<'list-jobs'>;
+export type AuditQuery = Query<'list-audit'>;
 export type ReportQuery = Query<'list-reports'>;
 
 // How often a page that is looked at asks again: seldom while the server tells
@@ -133,7 +134,7 @@ export const tokens = queryOptions({
   refetchInterval: seldom,
 });
 
-export const audit = (query: { after?: string; limit?: number }) =>
+export const audit = (query: AuditQuery) =>
   queryOptions({
     queryKey: ['audit', clean(query)],
     queryFn: ({ signal }) => ask(api.GET('/v1/audit', { params: { query: clean(query) }, signal })),

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 060a74c7bc534a88dd4c7a7bb7ee0cb2553ce7a3a6bd86fc0316f5fa2e6819d0
+// Of docs/openapi.yaml 0e06985e865d23d6ff7ee981e2525a4d15b20a69b7d7f16ff84afbe9f5425a30
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2673,6 +2673,7 @@ export interface components {
             artifact?: string;
             /** Format: int64 */
             attempt: number;
+            cancelling?: boolean;
             /** Format: int64 */
             created: number;
             /** Format: int64 */

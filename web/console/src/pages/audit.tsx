@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Alert, Group, Text } from '@mantine/core';
+import { Alert, Button, Group, Text } from '@mantine/core';
 import { IconAlertOctagon, IconCircleCheck, IconLoader2 } from '@tabler/icons-react';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
-import { audit, auditChain } from '../api/queries';
+import { useRef } from 'react';
+import { audit, auditChain, clean, type AuditQuery } from '../api/queries';
+import { downloadAudit, mostEntries } from '../csv';
 import { count, dateTime } from '../format';
 import { useLanguage, useT } from '../i18n';
+import { Download } from '../ui/download';
 import { Page } from '../ui/page';
 import { Empty, Failure, Loaded } from '../ui/states';
 import { Pager, Table, usePages } from '../ui/table';
+import { say } from '../ui/toast';
+import { Typed } from '../ui/typed';
 import { Mono, Time } from '../ui/words';
 
 const here = getRouteApi('/audit');
@@ -58,16 +63,86 @@ function Chain() {
   );
 }
 
+type Filter = Pick<AuditQuery, 'actor' | 'action' | 'object'>;
+const most = { actor: 255, action: 64, object: 255 }; // characters that the API takes
+
+// What decisions are of: an area is all actions of the name before the dot.
+const areas = [
+  'approval', 'channel', 'delivery', 'job', 'key', 'link', 'livepatch', 'machine', 'operator', 'passkey', 'policy', 'rollout', 'session', 'setting',
+  'tier', 'token', 'trust', 'update', 'user', 'window',
+].map((a) => `${a}.*`);
+
+// actionOf reads what is typed: a word without a dot is an area.
+function actionOf(text: string): string {
+  const word = text.trim().toLowerCase();
+  const a = word.replace(/[.*]+$/, '');
+  if (a === '') return '';
+  if (!a.includes('.')) return `${a}.*`;
+  return word.endsWith('*') ? `${a}*` : a;
+}
+
 export function Audit() {
   const t = useT();
   useLanguage();
-  const { after } = here.useSearch();
+  const search = here.useSearch();
   const navigate = here.useNavigate();
-  const pages = usePages(after, (a) => void navigate({ search: a ? { after: a } : {} }));
-  const q = useQuery(audit({ after, limit: 100 }));
+  const filter: Filter = clean({
+    actor: search.actor?.slice(0, most.actor), action: search.action?.slice(0, most.action), object: search.object?.slice(0, most.object),
+  });
+  const { after } = search;
+  const pages = usePages(after, (a) => void navigate({ search: (s) => ({ ...s, after: a || undefined }) }));
+  const change = (c: Partial<Record<keyof Filter, string>>, replace = false) => {
+    pages.reset();
+    void navigate({ search: (s) => ({ ...s, ...Object.fromEntries(Object.entries(c).map(([k, v]) => [k, v || undefined])), after: undefined }), replace });
+  };
+  const q = useQuery(audit({ ...filter, after, limit: 100 }));
+  const filtered = Object.values(filter).some(Boolean);
+  const filters = useRef<HTMLDivElement>(null);
+  const clear = () => {
+    change({ actor: '', action: '', object: '' });
+    filters.current?.querySelector('input')?.focus(); // the button goes away
+  };
+  const get = async (signal: AbortSignal, progress: (n: number) => void) => {
+    if (!(await downloadAudit(filter, signal, progress))) say(t.audit.csvMost(count(mostEntries)));
+  };
   return (
-    <Page title={t.audit.title} about={<>{t.audit.about} {t.audit.chain} <code>tsugi-server audit verify</code></>}>
+    <Page
+      title={t.audit.title}
+      about={<>{t.audit.about} {t.audit.chain} <code>tsugi-server audit verify</code></>}
+      actions={<Download name={t.audit.csv} going={(n) => t.audit.csvGoing(count(n))} get={get} />}
+    >
       <Chain />
+      <div ref={filters} className="filters" role="search" aria-label={t.audit.filters}>
+        <Typed
+          label={t.audit.actor}
+          placeholder={t.audit.actorHelp}
+          value={filter.actor ?? ''}
+          most={most.actor}
+          known={[...new Set(q.data?.items?.map((a) => a.actor))].sort()}
+          onChange={(actor) => change({ actor }, true)}
+        />
+        <Typed
+          label={t.audit.action}
+          placeholder="rollout.*"
+          value={filter.action ?? ''}
+          most={most.action - 2}
+          read={actionOf}
+          known={[...new Set([...areas, ...(q.data?.items?.map((a) => a.action) ?? [])])].sort()}
+          onChange={(action) => change({ action }, true)}
+        />
+        <Typed
+          label={t.audit.object}
+          placeholder={t.audit.objectHelp}
+          value={filter.object ?? ''}
+          most={most.object}
+          onChange={(object) => change({ object }, true)}
+        />
+        {filtered && (
+          <Button variant="default" onClick={clear}>
+            {t.audit.clear}
+          </Button>
+        )}
+      </div>
       <Loaded query={q} lines={10}>
         {(l) =>
           l.items && l.items.length > 0 ? (
@@ -87,6 +162,8 @@ export function Audit() {
               />
               <Pager pages={pages} next={l.next} shown={l.items.length} />
             </>
+          ) : filtered ? (
+            <Empty title={t.audit.noneFit}>{t.audit.noneFitHelp}</Empty>
           ) : (
             <Empty title={t.audit.none} />
           )

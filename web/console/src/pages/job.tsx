@@ -37,10 +37,11 @@ export function Job() {
             {may && !jobEnded(j.state) && (
               <Dialog
                 button={t.job.cancel}
+                buttonProps={{ color: 'red', variant: 'light', disabled: j.cancelling ?? false }}
                 danger
                 title={t.job.cancel}
                 go={t.job.cancel}
-                done={t.job.cancelled}
+                done={j.state === 'running' ? t.job.cancelling : t.job.cancelled}
                 act={() => ask(api.POST('/v1/jobs/{id}/cancel', { params: { path: { id } } }))}
               >
                 <Help>{t.job.cancelHelp}</Help>
@@ -56,7 +57,7 @@ export function Job() {
             <Section title={t.job.standing}>
               <Facts
                 of={[
-                  [t.job.state, <JobState of={j.state} />],
+                  [t.job.state, <JobState of={j} />],
                   [t.job.stage, !jobEnded(j.state) && j.stage],
                   [t.job.outcome, j.verdict && word(t.verdict, j.verdict)],
                   [t.job.target, j.target],

@@ -56,7 +56,7 @@ export function Jobs() {
                     ),
                   },
                   { name: t.job.target, cell: (j) => j.target },
-                  { name: t.job.state, cell: (j) => <JobState of={j.state} /> },
+                  { name: t.job.state, cell: (j) => <JobState of={j} /> },
                   { name: t.job.outcome, cell: (j) => (j.verdict ? word(t.verdict, j.verdict) : j.state === 'running' ? (j.stage ?? '–') : '–') },
                   { name: t.job.policies, cell: (j) => j.policies?.join(', ') || '–' },
                   { name: t.job.took, right: true, cell: (j) => (j.started ? <Took from={j.started} to={j.ended} /> : '–') },

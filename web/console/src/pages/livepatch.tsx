@@ -124,13 +124,16 @@ function Machines({ p }: { p: Schemas['LivePatch'] }) {
   );
 }
 
+const kinds = ['', 'state', 'crash', 'health'] as const;
+
 function Reports({ id }: { id: string }) {
   const t = useT();
-  const [kind, setKind] = useState<'' | 'state' | 'crash' | 'health' | 'agent'>('');
-  const [after, setAfter] = useState<string>();
-  const pages = usePages(after, setAfter);
+  const search = here.useSearch();
+  const navigate = here.useNavigate();
+  const kind = kinds.find((k) => k === search.kind) ?? '';
+  const after = search.after;
+  const pages = usePages(after, (to) => void navigate({ search: (s) => ({ ...s, after: to }), resetScroll: false }));
   const q = useQuery(reports({ patch: id, ...(kind ? { kind } : {}), limit: 20, after }));
-  const kinds = ['', 'state', 'crash', 'health'] as const;
   return (
     <>
       <NativeSelect
@@ -139,9 +142,8 @@ function Reports({ id }: { id: string }) {
         maw={220}
         value={kind}
         onChange={(e) => {
-          setKind(kinds.find((k) => k === e.currentTarget.value) ?? '');
-          setAfter(undefined);
           pages.reset();
+          void navigate({ search: { kind: e.currentTarget.value || undefined }, resetScroll: false });
         }}
         data={kinds.map((k) => ({ value: k, label: k === '' ? t.report.allKinds : word(t.reportKind, k) }))}
       />

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Button, Group, NativeSelect } from '@mantine/core';
-import { IconDownload, IconX } from '@tabler/icons-react';
+import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link } from '@tanstack/react-router';
-import { useEffect, useRef, useState } from 'react';
 import { machines, overview, tiers, type MachineQuery } from '../api/queries';
 import { downloadMachines } from '../csv';
 import { cveOf, needs } from '../cve';
 import { useT, word } from '../i18n';
+import { Download } from '../ui/download';
 import { Page } from '../ui/page';
-import { Empty, Failure, Loaded } from '../ui/states';
+import { Empty, Loaded } from '../ui/states';
 import { Pager, usePages } from '../ui/table';
 import { Typed } from '../ui/typed';
 import { MachineTable } from './machinetable';
@@ -44,7 +43,7 @@ export function Machines() {
   const q = useQuery(machines({ ...filter, after: search.after, limit: size }));
   const filtered = Object.values(filter).some(Boolean);
   return (
-    <Page title={t.machines.title} about={t.machines.about} actions={<Download filter={filter} />}>
+    <Page title={t.machines.title} about={t.machines.about} actions={<Download name={t.machines.csv} going={t.machines.csvGoing} get={(signal, progress) => downloadMachines(filter, signal, progress)} />}>
       <Filters filter={filter} change={change} />
       <Views search={filter} onOpen={(s) => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '', ...s })} />
       <Loaded query={q} lines={12}>
@@ -124,43 +123,5 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         data={[all, ...needs.map((n) => ({ value: n, label: word(t.need, n) }))]}
       />
     </div>
-  );
-}
-
-// Download writes all machines that fit into a file, page by page.
-function Download({ filter }: { filter: Filter }) {
-  const t = useT();
-  const [done, setDone] = useState<number>();
-  const [error, setError] = useState<unknown>();
-  const stop = useRef<AbortController>(undefined);
-  useEffect(() => () => stop.current?.abort(), []);
-  const start = async () => {
-    stop.current = new AbortController();
-    setError(undefined);
-    setDone(0);
-    try {
-      await downloadMachines(filter, stop.current.signal, setDone);
-    } catch (e) {
-      if (!stop.current.signal.aborted) setError(e);
-    } finally {
-      setDone(undefined);
-    }
-  };
-  return (
-    <>
-      {error !== undefined && <Failure error={error} />}
-      {done === undefined ? (
-        <Button variant="default" leftSection={<IconDownload size={16} aria-hidden />} onClick={() => void start()}>
-          {t.machines.csv}
-        </Button>
-      ) : (
-        <Group gap="xs" role="status">
-          {t.machines.csvGoing(done)}
-          <Button variant="default" leftSection={<IconX size={16} aria-hidden />} onClick={() => stop.current?.abort()}>
-            {t.cancel}
-          </Button>
-        </Group>
-      )}
-    </>
   );
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Alert, Button, NativeSelect } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { getRouteApi } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask, type Schemas } from '../api/client';
 import { channels, deliveries, notifications } from '../api/notifications';
@@ -13,6 +14,7 @@ import { say } from '../ui/toast';
 import { Time } from '../ui/words';
 import { ChannelDialog } from './channel';
 
+const here = getRouteApi('/notifications');
 type Channel = Schemas['Channel'];
 type Delivery = Schemas['Delivery'];
 
@@ -185,9 +187,11 @@ const stages = ['waiting', 'delivered', 'dead'] as const;
 
 function Deliveries() {
   const t = useT();
-  const [stage, setStage] = useState<(typeof stages)[number]>();
-  const [after, setAfter] = useState<string>();
-  const pages = usePages(after, setAfter);
+  const search = here.useSearch();
+  const navigate = here.useNavigate();
+  const stage = stages.find((s) => s === search.stage);
+  const after = search.after;
+  const pages = usePages(after, (to) => void navigate({ search: (s) => ({ ...s, after: to }), resetScroll: false }));
   const q = useQuery(deliveries({ stage, after, limit: 20 }));
   return (
     <>
@@ -197,9 +201,8 @@ function Deliveries() {
         maw={220}
         value={stage ?? ''}
         onChange={(e) => {
-          setStage(stages.find((s) => s === e.currentTarget.value));
-          setAfter(undefined);
           pages.reset();
+          void navigate({ search: { stage: e.currentTarget.value || undefined }, resetScroll: false });
         }}
         data={[{ value: '', label: t.notifications.anyStage }, ...stages.map((s) => ({ value: s, label: word(t.deliveryStage, s) }))]}
       />

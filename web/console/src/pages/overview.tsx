@@ -267,7 +267,7 @@ function LatestJobs() {
                   </Link>
                 ),
               },
-              { name: t.job.state, cell: (j) => <JobState of={j.state} /> },
+              { name: t.job.state, cell: (j) => <JobState of={j} /> },
               { name: t.job.created, cell: (j) => <Time at={j.created} /> },
             ]}
           />

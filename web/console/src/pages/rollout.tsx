@@ -191,9 +191,10 @@ function Act({ r, verb, danger, needsReason }: { r: Rollout; verb: Verb; danger?
 function Steps({ id }: { id: string }) {
   const t = useT();
   useLanguage();
-  const [after, setAfter] = useState<string>();
-  const pages = usePages(after, setAfter);
-  const q = useQuery(rolloutSteps(id, after));
+  const { step } = here.useSearch();
+  const navigate = here.useNavigate();
+  const pages = usePages(step, (to) => void navigate({ search: (s) => ({ ...s, step: to }), resetScroll: false }));
+  const q = useQuery(rolloutSteps(id, step));
   return (
     <Loaded query={q}>
       {(l) =>
@@ -242,9 +243,11 @@ const statuses = ['failed', 'begun', 'offered', 'well', 'late', 'withdrawn', 'le
 
 function Machines({ id }: { id: string }) {
   const t = useT();
-  const [status, setStatus] = useState<RolloutMachineQuery['status']>();
-  const [after, setAfter] = useState<string>();
-  const pages = usePages(after, setAfter);
+  const search = here.useSearch();
+  const navigate = here.useNavigate();
+  const status: RolloutMachineQuery['status'] = statuses.find((s) => s === search.status);
+  const after = search.after;
+  const pages = usePages(after, (to) => void navigate({ search: (s) => ({ ...s, after: to }), resetScroll: false }));
   const q = useQuery(rolloutMachines(id, { ...(status ? { status } : {}), ...(after ? { after } : {}), limit: 50 }));
   return (
     <>
@@ -254,9 +257,9 @@ function Machines({ id }: { id: string }) {
         maw={240}
         value={status ?? ''}
         onChange={(e) => {
-          setStatus(statuses.find((s) => s === e.currentTarget.value));
-          setAfter(undefined);
           pages.reset();
+          const to = e.currentTarget.value || undefined;
+          void navigate({ search: (s) => ({ ...s, status: to, after: undefined }), resetScroll: false });
         }}
         data={[{ value: '', label: t.rollouts.anyStatus }, ...statuses.map((s) => ({ value: s, label: word(t.machineStatus, s) }))]}
       />

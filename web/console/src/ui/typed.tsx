@@ -2,7 +2,7 @@
 import { TextInput } from '@mantine/core';
 import { useDebouncedCallback } from '@mantine/hooks';
 import { IconSearch } from '@tabler/icons-react';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useId, useRef, useState } from 'react';
 
 interface TypedProps {
   label: string;
@@ -13,15 +13,18 @@ interface TypedProps {
   placeholder?: string;
   icon?: boolean;
   className?: string;
+  known?: readonly string[]; // is offered, anything may be typed
+  most?: number; // characters
 }
 
 const trim = (text: string) => text.trim();
 
 // Typed is a filter that is typed: it is asked for when the typing stops, not at
 // each letter.
-export function Typed({ label, value, onChange, read = trim, wrong, placeholder, icon, className }: TypedProps) {
+export function Typed({ label, value, onChange, read = trim, wrong, placeholder, icon, className, known, most }: TypedProps) {
   const [text, setText] = useState(value);
   const last = useRef(value);
+  const list = useId();
   useEffect(() => {
     if (value !== last.current) setText(value); // changed elsewhere: a view, a link, the way back
     last.current = value;
@@ -30,9 +33,11 @@ export function Typed({ label, value, onChange, read = trim, wrong, placeholder,
     last.current = v;
     onChange(v);
   }, 300);
-  return (
+  const field = (
     <TextInput
       {...(className ? { className } : {})}
+      {...(known ? { list } : {})}
+      {...(most ? { maxLength: most } : {})}
       label={label}
       {...(placeholder ? { placeholder } : {})}
       leftSection={icon && <IconSearch size={16} aria-hidden />}
@@ -47,5 +52,16 @@ export function Typed({ label, value, onChange, read = trim, wrong, placeholder,
       spellCheck={false}
       autoComplete="off"
     />
+  );
+  if (!known) return field;
+  return (
+    <div>
+      {field}
+      <datalist id={list}>
+        {known.map((k) => (
+          <option key={k} value={k} />
+        ))}
+      </datalist>
+    </div>
   );
 }

@@ -5,6 +5,7 @@ import {
   type Icon,
 } from '@tabler/icons-react';
 import { useEffect, useState, useSyncExternalStore, type ReactNode } from 'react';
+import type { Schemas } from '../api/client';
 import { ago, dateTime, duration } from '../format';
 import { useLanguage, useT, word } from '../i18n';
 
@@ -22,6 +23,7 @@ const looks: Record<string, [string, Icon]> = {
   done: ['teal', IconCircleCheck],
   failed: ['red', IconCircleX],
   cancelled: ['gray', IconCircleDashed],
+  cancelling: ['yellow', IconClock],
   published: ['teal', IconCircleCheck],
   building: ['blue', IconLoader2],
   blocked: ['red', IconAlertOctagon],
@@ -58,7 +60,11 @@ function Mark({ state, text }: { state: string; text: string }) {
 }
 
 export const Protection = ({ of }: { of: string }) => <Mark state={of} text={word(useT().protection, of)} />;
-export const JobState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().jobState, of)} />;
+// A build that is cancelled runs on until its worker hears of it.
+export const JobState = ({ of }: { of: Pick<Schemas['Job'], 'state' | 'cancelling'> }) => {
+  const state = of.cancelling ? 'cancelling' : of.state;
+  return <Mark state={state} text={word(useT().jobState, state)} />;
+};
 export const ChoiceState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().choiceState, of)} />;
 export const PatchState = ({ of }: { of: string }) => <Mark state={of} text={word(useT().patchState, of)} />;
 export const Phase = ({ of }: { of: string }) => <Mark state={of} text={word(useT().phase, of)} />;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { many } from './many';
 
 export const audit = {
   audit: {
@@ -16,5 +17,14 @@ export const audit = {
     object: 'What',
     detail: 'Detail',
     none: 'Nothing was decided yet',
+    filters: 'Filters',
+    actorHelp: 'The name, as entries have it',
+    objectHelp: 'An id or a name',
+    clear: 'Clear the filters',
+    noneFit: 'No entry fits these filters',
+    noneFitHelp: 'Who and what are the whole names; an action is one, as policy.set, or an area, as rollout.*',
+    csv: 'CSV',
+    csvGoing: (n: string) => `${many(n, 'entry', 'entries')} read`,
+    csvMost: (n: string) => `The file holds the newest ${n} entries. tsugictl audit export writes all.`,
   },
 } as const;

@@ -40,6 +40,7 @@ export const jobs = {
     cancel: 'Cancel the build',
     cancelHelp: 'What it has done so far is lost, but for the objects that it compiled.',
     cancelled: 'The build is cancelled.',
+    cancelling: 'The worker is told to stop the build.',
     artifact: 'Download',
   },
 } as const;

@@ -24,7 +24,7 @@ export const states = {
     blocked: 'blocked',
     waiting: 'waiting',
   },
-  jobState: { queued: 'Queued', running: 'Running', done: 'Done', failed: 'Failed', cancelled: 'Cancelled' },
+  jobState: { queued: 'Queued', running: 'Running', done: 'Done', failed: 'Failed', cancelled: 'Cancelled', cancelling: 'Being cancelled' },
   verdict: { live: 'live', reboot: 'needs a reboot', 'not-affected': 'not affected' },
   choiceState: {
     published: 'Published',

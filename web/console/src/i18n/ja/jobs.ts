@@ -42,6 +42,7 @@ export const jobs: Words<typeof en> = {
     cancel: 'ビルドをキャンセル',
     cancelHelp: 'コンパイル済みのオブジェクトを除き、これまでの作業は失われます。',
     cancelled: 'ビルドをキャンセルしました。',
+    cancelling: 'ワーカーにビルドの中止を指示しました。',
     artifact: 'ダウンロード',
   },
 };

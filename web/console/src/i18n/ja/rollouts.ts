@@ -14,7 +14,7 @@ export const rollouts: Words<typeof en> = {
     by: (who) => `開始: ${who}`,
     phase: '状態',
     wave: 'ウェーブ',
-    waveOf: (n, of) => `${of} 中 ${n}`,
+    waveOf: (n, of) => `${n} / ${of}`,
     waveName: (n) => `ウェーブ ${n}`,
     upto: (amount) => `${amount} まで`,
     machines: (n) => `${n} 台`,
