@@ -160,7 +160,28 @@ export async function story() {
   await page.waitForURL((u) => u.search === '');
   must((await page.getByLabel('Action', { exact: true }).inputValue()) === '', 'a filter that was cleared still shows');
 
+  doing('filters below a page are in its address');
+  const rollout = (await ask('/v1/rollouts')).items[0].id;
+  const patch = (await ask('/v1/livepatches')).items[0].id;
+  for (const [path, key, value] of [[`/rollouts/${rollout}`, 'status', 'failed'], [`/livepatches/${patch}`, 'kind', 'crash'], ['/notifications', 'stage', 'dead']]) {
+    await page.goto(home + path);
+    await settle(page);
+    const choice = page.locator(`select:has(option[value="${value}"])`);
+    await choice.scrollIntoViewIfNeeded();
+    const at = await page.evaluate(() => window.scrollY);
+    await choice.selectOption(value);
+    await page.waitForURL((u) => u.search === `?${key}=${value}`);
+    await settle(page);
+    must(at === 0 || (await page.evaluate(() => window.scrollY)) > 0, `${path}: a filter scrolls to the top`);
+    await page.reload();
+    await settle(page);
+    must((await choice.inputValue()) === value, `${path}: the filter is not of the address`);
+  }
+
   doing('the server is away');
+  await page.goto(`${home}/audit`);
+  await settle(page);
+  await page.getByText(/entries are what was written/).waitFor(); // or it asks again, and is told twice that nobody answers
   await page.getByRole('link', { name: 'Tiers' }).click();
   await page.getByRole('heading', { level: 1, name: 'Tiers' }).waitFor();
   await page.context().setOffline(true);

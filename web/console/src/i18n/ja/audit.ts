@@ -19,7 +19,7 @@ export const audit: Words<typeof en> = {
     detail: '詳細',
     none: '記録はまだありません',
     filters: '絞り込み',
-    actorHelp: '記録されている名前',
+    actorHelp: '名前の全体',
     objectHelp: 'ID または名前',
     clear: '絞り込みを解除',
     noneFit: '条件に合う記録はありません',

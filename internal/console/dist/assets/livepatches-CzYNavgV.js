@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-B05SRmwQ.js";

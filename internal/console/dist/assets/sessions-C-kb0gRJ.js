@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-C3RTlWqS.js";

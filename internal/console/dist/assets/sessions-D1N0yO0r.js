@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-Dkb7cB37.js";
