@@ -32,9 +32,9 @@ func Decide(f Facts) Decision {
 	case f.Off:
 		return Decision{Action: Keep, Reason: "tsugi=off on the kernel command line: nothing is done until the next boot"}
 	case x == nil && f.Current > 0:
-		return Decision{Action: Keep, Reason: fmt.Sprintf("the tier has no live patch for this kernel; version %d stays", f.Current)}
+		return Decision{Action: Keep, Reason: fmt.Sprintf("the tier has no live patch for this kernel and policy; version %d stays", f.Current)}
 	case x == nil:
-		return Decision{Action: Keep, Reason: "the tier has no live patch for this kernel"}
+		return Decision{Action: Keep, Reason: "the tier has no live patch for this kernel and policy"}
 	case x.Target.BuildID != f.BuildID:
 		return Decision{Action: Keep, Reason: "the index is for another kernel: " + x.Target.Release}
 	}
@@ -190,7 +190,7 @@ func stay(f Facts) string {
 // none says why a machine without a live patch gets none.
 func none(f Facts, bar int) string {
 	if len(f.Index.Patches) == 0 {
-		return "the tier has no live patch for this kernel"
+		return "the tier has no live patch for this kernel and policy"
 	}
 	newest := &f.Index.Patches[len(f.Index.Patches)-1]
 	if why := refused(f, newest); why != "" {

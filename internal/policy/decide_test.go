@@ -51,7 +51,7 @@ func TestDecide(t *testing.T) {
 		version int // of the offer; 0: none
 		reason  string
 	}{
-		{"a machine without an index keeps nothing", policy.Facts{}, policy.Keep, 0, "no live patch for this kernel"},
+		{"a machine without an index keeps nothing", policy.Facts{}, policy.Keep, 0, "no live patch for this kernel and policy"},
 		{"a machine keeps what it has when the index goes away", policy.Facts{Current: 3, Floor: 3}, policy.Keep, 0, "version 3 stays"},
 		{"an index of another kernel says nothing", policy.Facts{Index: other}, policy.Keep, 0, "another kernel"},
 		{"the newest version is applied", policy.Facts{Index: index(1, 2, 3)}, policy.Apply, 3, "newest"},

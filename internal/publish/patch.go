@@ -4,6 +4,7 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -57,7 +58,7 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 		return row, code.New("TS7719", m.Target.Name, "")
 	}
 	for _, f := range m.Fixes {
-		row.Fixes = append(row.Fixes, f.Title)
+		row.Fixes = append(row.Fixes, cmp.Or(f.Title, f.ID))
 	}
 	if old, err := s.store.LivePatch(ctx, row.ID); err == nil {
 		if old.Digest != row.Digest {

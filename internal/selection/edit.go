@@ -3,6 +3,7 @@
 package selection
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func (p Policy) Changes(old *Policy) string {
 	}
 	note := func(name string, a, b any) {
 		if a != b {
-			words = append(words, fmt.Sprintf("%s %v → %v", name, a, b))
+			words = append(words, fmt.Sprintf("%s %s → %s", name, orNone(a), orNone(b)))
 		}
 	}
 	note("min_severity", old.MinSeverity, p.MinSeverity)
@@ -61,6 +62,9 @@ func (p Policy) Changes(old *Policy) string {
 	note("extra", strings.Join(old.Extra, " "), strings.Join(p.Extra, " "))
 	return strings.Join(words, ", ")
 }
+
+// orNone is a value in words, "none" for one that is empty.
+func orNone(v any) string { return cmp.Or(fmt.Sprint(v), "none") }
 
 func (p Policy) exclusion(name string) (Exclusion, bool) {
 	i := slices.IndexFunc(p.Exclusions, func(x Exclusion) bool { return x.Name() == name })

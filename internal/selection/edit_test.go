@@ -25,7 +25,7 @@ func TestAPolicyIsEditedAndSaysHow(t *testing.T) {
 	qt.Check(t, qt.HasLen(old.Exclusions, 2)) // the old text stays
 	p.MinSeverity, p.Extra = series.High, []string{"ours"}
 	qt.Check(t, qt.Equals(p.Changes(&old), "exclude CVE-2026-1001 until 2026-12-31 (r, ann), exclude CVE-2026-1002 for good (s, bob), "+
-		"include own, min_severity  → high, extra  → ours"))
+		"include own, min_severity none → high, extra none → ours"))
 	qt.Check(t, qt.Equals(p.Changes(&p), ""))
 	qt.Check(t, qt.Equals(Policy{Name: "x"}.Changes(nil), "new"))
 	_, err = p.Edit(nil, []string{"own"})

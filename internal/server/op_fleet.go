@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -111,7 +112,7 @@ func (s *Server) createToken(ctx context.Context, who operator, in api.NewToken)
 			return missing(err, "tier", in.Tier)
 		}
 		return tx.Audit(ctx, store.AuditEntry{
-			Actor: who.name, Action: "token.create", Object: t.ID, Detail: fmt.Sprintf("%s, tier %s, limit %d", t.Name, t.Tier, t.Limit),
+			Actor: who.name, Action: "token.create", Object: t.ID, Detail: fmt.Sprintf("%s, tier %s, group %s, limit %d", t.Name, t.Tier, cmp.Or(t.Group, "none"), t.Limit),
 		})
 	})
 	if err != nil {

@@ -193,6 +193,18 @@ func TestEveryKeyCanBeSetEverywhere(t *testing.T) {
 	qt.Check(t, qt.IsTrue(seen > 30), qt.Commentf("%d keys", seen))
 }
 
+// TestYesAndNoCanBeTruths: as YAML and other programs write them.
+func TestYesAndNoCanBeTruths(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"yes": "yes", "true": "yes", "'no'": "no", "false": "no"} {
+		c, err := load(t, minimal+"webhooks: {plain: "+text+"}\n", nil)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(c.Webhooks.Plain, want), qt.Commentf("%s", text))
+	}
+	_, err := load(t, minimal+"log: {level: true}\n", nil)
+	qt.Check(t, qt.ErrorMatches(err, "(?s).*true is no text.*"))
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
 	c, err := load(t, minimal+"database: postgres://tsugi:hunter2@db/tsugi?sslpassword=hunter2\nstorage: {s3: {secret_key: hunter2}}\n", nil)

@@ -254,6 +254,9 @@ func convert(v, like any) (any, error) {
 	case isText:
 		return text, nil
 	}
+	if b, ok := v.(bool); ok && (like == "yes" || like == "no") { // as other programs write it
+		return map[bool]string{true: "yes", false: "no"}[b], nil
+	}
 	return nil, fmt.Errorf("%v is no text; put it in quotes", v)
 }
 
