@@ -60,6 +60,7 @@ func TestMetricsPageIsUpToDate(t *testing.T) {
 	_, err := h.Report(t.Context(), []api.Report{{ID: "1", Kind: api.ReportAgent, Kernel: testKernel}})
 	qt.Assert(t, qt.IsNil(err))
 
+	s.recount()
 	families, err := s.opts.Registry.Gather()
 	qt.Assert(t, qt.IsNil(err))
 	known := labelValues()
