@@ -156,14 +156,14 @@ func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) 
 }
 
 // exposureOf counts the machines of a policy as they are now, of the groups that
-// sees is true for, and all if it is nil; nil: there are none.
+// sees is true for; nil: there are none.
 func (s *Server) exposureOf(ctx context.Context, word string, sees func(group string) bool) (*api.Exposure, error) {
 	herds, err := s.herds(ctx)
 	if err != nil {
 		return nil, err
 	}
 	maps.DeleteFunc(herds, func(h herd, _ int) bool {
-		return h.at.policy != word || sees != nil && !sees(h.group)
+		return h.at.policy != word || !sees(h.group)
 	})
 	t, err := s.tally(ctx, herds)
 	if err != nil {
@@ -284,9 +284,6 @@ func (c *fleetCollector) counts(ctx context.Context) *census {
 func (c *fleetCollector) keep(ctx context.Context) {
 	late := time.NewTicker(fleetCountsTop - 2*fleetCountsFor)
 	defer late.Stop()
-	if len(c.server.fleet.byOrder()) > 0 {
-		poke(c.due) // who asks first is to find it
-	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -348,15 +348,14 @@ type crowd struct {
 	modules              string // moduleWords
 }
 
-// crowds counts the enrolled machines: of the groups that sees is true for, and
-// all if it is nil.
+// crowds counts the enrolled machines of the groups that sees is true for.
 func (f *fleet) crowds(sees func(group string) bool) map[crowd]int {
 	out := map[crowd]int{}
 	f.each(func(m *member) {
 		m.mu.Lock()
 		c, gone := crowd{m.group, m.tier, m.release, m.modules}, m.gone
 		m.mu.Unlock()
-		if !gone && (sees == nil || sees(c.group)) {
+		if !gone && sees(c.group) {
 			out[c]++
 		}
 	})

@@ -132,11 +132,11 @@ func edit(p selection.Policy, exclude []api.Exclusion, include []string) (select
 type roll struct {
 	groups map[string]string // of groups with one of their own
 	counts map[crowd]int
-	sees   func(group string) bool // nil: all
+	sees   func(group string) bool
 }
 
 func (s *Server) roll(ctx context.Context, who operator) (*roll, error) {
-	r := &roll{sees: who.limit()}
+	r := &roll{sees: who.sees}
 	var err error
 	if r.groups, err = s.store.PolicyGroups(ctx); err != nil {
 		return nil, err
@@ -224,7 +224,7 @@ func (s *Server) onePolicy(ctx context.Context, who operator, name string) (api.
 	if err != nil {
 		return info, err
 	}
-	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name), who.limit())
+	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name), who.sees)
 	return info, err
 }
 
@@ -233,7 +233,7 @@ func (s *Server) policyInfo(ctx context.Context, p selection.Policy, r *roll) (a
 	out := api.PolicyInfo{Policy: jobs.PolicyWire(p), Ending: endingOf(p, s.now())}
 	out.Machines, _ = r.machines("", mine)
 	for _, g := range slices.Sorted(maps.Keys(r.groups)) {
-		if r.groups[g] == p.Name && (r.sees == nil || r.sees(g)) {
+		if r.groups[g] == p.Name && r.sees(g) {
 			out.Groups = append(out.Groups, g)
 		}
 	}

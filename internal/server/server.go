@@ -202,6 +202,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err := s.fleet.load(ctx, s.store); err != nil {
 		return nil, err
 	}
+	if s.fleet.size() > 0 {
+		poke(s.metrics.fleet.due) // who asks first is to find it counted
+	}
 	if err := s.readRollouts(ctx); err != nil {
 		return nil, err
 	}

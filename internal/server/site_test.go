@@ -122,7 +122,7 @@ func (s *site) start(change ...func(*Options)) {
 		web.Close()
 	})
 	s.admin = s.client(s.secret)
-	if len(srv.fleet.byOrder()) == 0 {
+	if srv.fleet.size() == 0 {
 		return
 	}
 	// What is counted at the start is not what a test makes of it.
