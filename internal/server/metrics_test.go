@@ -61,6 +61,7 @@ func TestMetricsPageIsUpToDate(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 
 	s.recount()
+	qt.Assert(t, qt.IsNil(s.rollOnce(t.Context())))
 	families, err := s.opts.Registry.Gather()
 	qt.Assert(t, qt.IsNil(err))
 	known := labelValues()

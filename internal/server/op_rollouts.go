@@ -244,8 +244,6 @@ func (s *Server) collectRollouts(gauge gauger) {
 	gauge(d, float64(well), "well")
 	gauge(d, float64(failed), "failed")
 	if s.rolling.until.Load() > s.now().UnixMilli() {
-		if at := s.rolling.stepped.Load(); at > 0 {
-			gauge(desc("rollout_age_seconds", "Time since rollouts were last looked at, on the server that does."), float64(s.now().UnixMilli()-at)/1000)
-		}
+		gauge(desc("rollout_age_seconds", "Time since rollouts were last looked at, on the server that does."), float64(s.now().UnixMilli()-s.rolling.stepped.Load())/1000)
 	}
 }

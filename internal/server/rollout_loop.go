@@ -42,7 +42,7 @@ type rolling struct {
 	settings atomic.Pointer[rolloutSettings]
 	since    atomic.Int64 // since when machines are heard without a break; 0: not known
 	until    atomic.Int64 // of the lease, if this server has it
-	stepped  atomic.Int64 // when the last look ended, if this server leads
+	stepped  atomic.Int64 // when the last look ended, or the lease was taken, if this server leads
 	scratch  []rollout.Machine
 	slow     time.Time
 	saying   sync.Mutex
@@ -136,6 +136,9 @@ func (s *Server) rollOnce(ctx context.Context) error {
 	if l.Owner != s.rolling.owner {
 		s.rolling.until.Store(0)
 		return nil
+	}
+	if s.rolling.until.Load() == 0 {
+		s.rolling.stepped.Store(now.UnixMilli()) // a first look that fails has an age too
 	}
 	s.rolling.until.Store(l.Until)
 	// What other servers decided, or a person told them, comes first.
