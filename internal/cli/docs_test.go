@@ -48,7 +48,8 @@ Made from internal/code by ` + "`make docs`" + `.
 		{"TS14", "Surveys"},
 		{"TS19", "Command line and files"},
 		{"TS2", "Targets and packages"},
-		{"TS3", "Compiling"},
+		{"TS31", "Compiling"},
+		{"TS35", "Live patches of libraries and programs"},
 		{"TS4", "Refusals: the verdict is reboot"},
 		{"TS5", "The kernel module"},
 		{"TS6", "Virtual machine and proof"},
@@ -69,6 +70,7 @@ Made from internal/code by ` + "`make docs`" + `.
 		{"TS93", "Loading and reverting"},
 		{"TS94", "The agent"},
 		{"TS95", "Health and the crash guard"},
+		{"TS96", "Running processes"},
 	}
 	listed := 0
 	for _, s := range sections {

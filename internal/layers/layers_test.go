@@ -30,8 +30,8 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window"}
-	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload"}
+	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window", "dso", "unwind"}
+	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload", "splice"}
 )
 
 // allowed says what each package below internal/ may import of the others.
@@ -49,6 +49,8 @@ func allowed() map[string][]string {
 		"hostinfo": {"code"},
 		"cve":      {"code"},
 		"modsig":   {"code"},
+		"dso":      {"code"},
+		"unwind":   nil,
 		"window":   nil, // times of the week: of machines and of rollouts
 		"pkgfile":  {"code", "progress"},
 		// domain
@@ -68,7 +70,10 @@ func allowed() map[string][]string {
 		"authz":     {"code"},
 		"preflight": below("livepatch"),
 		"kload":     below(),
-		"rollout":   below("api"), // facts are in the words of machines
+		"splice":    below(),
+		"process":   below("splice"),
+		"userland":  below("objdiff", "arch", "fix", "splice", "kernel"), // kernel: the store, locks, downloads
+		"rollout":   below("api"),                                        // facts are in the words of machines
 		// services
 		"builder":    below(domain...),
 		"catalogue":  below("fix", "series", "update", "kernel"),
@@ -101,7 +106,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout", "dso", "unwind", "splice"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 
