@@ -71,7 +71,7 @@ func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOpti
 	if err != nil {
 		return nil, err
 	}
-	debs, err := fetchAll(ctx, s.debs(), []debPackage{pk.image, pk.headers, pk.source}, rep)
+	debs, err := Apt{}.Fetch(ctx, s.debs(), []Deb{pk.image, pk.headers, pk.source}, rep)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (s *Store) addDebian(ctx context.Context, name, release string, opt AddOpti
 		Package: pk.image.Name, PackageVersion: pk.image.Version, SourceVersion: pk.source.Version,
 		Arch: "x86_64", Source: s.sourceDir(pk.source.Version),
 	}
-	for _, p := range []debPackage{pk.headers, pk.image, pk.source} { // their names are in this order
+	for _, p := range []Deb{pk.headers, pk.image, pk.source} { // their names are in this order
 		t.Packages = append(t.Packages, Input{p.File, p.SHA256})
 	}
 	dir := s.targetDir(name)
@@ -150,7 +150,7 @@ func (s *Store) startTarget(dir string, t *Target) error {
 	return DiskError(dir, renameio.WriteFile(mark, []byte(id), 0o644))
 }
 
-type packages struct{ image, headers, source debPackage }
+type packages struct{ image, headers, source Deb }
 
 var imageName = regexp.MustCompile(`^linux-image-([0-9][^ ]*?)(-unsigned)?$`)
 
@@ -158,9 +158,9 @@ var imageName = regexp.MustCompile(`^linux-image-([0-9][^ ]*?)(-unsigned)?$`)
 // there is, the headers of the same version, and the source that the image
 // was built from.
 func findPackages(ctx context.Context, release string, images []string, version string) (pk packages, err error) {
-	var all []debPackage
+	var all []Deb
 	for _, name := range images {
-		pkgs, err := aptShow(ctx, name)
+		pkgs, err := Apt{}.Show(ctx, name)
 		if err != nil {
 			return pk, err
 		}
@@ -191,13 +191,13 @@ func findPackages(ctx context.Context, release string, images []string, version 
 	return pk, err
 }
 
-func findPackage(ctx context.Context, name, version string) (debPackage, error) {
-	pkgs, err := aptShow(ctx, name)
+func findPackage(ctx context.Context, name, version string) (Deb, error) {
+	pkgs, err := Apt{}.Show(ctx, name)
 	if err != nil {
-		return debPackage{}, err
+		return Deb{}, err
 	}
 	if len(pkgs) == 0 {
-		return debPackage{}, code.New("TS2303", name, "")
+		return Deb{}, code.New("TS2303", name, "")
 	}
 	return choose(pkgs, name, version)
 }
@@ -205,10 +205,10 @@ func findPackage(ctx context.Context, name, version string) (debPackage, error) 
 var upstreamVersion = regexp.MustCompile(`^(\d+:)?(\d+\.\d+)[.~-]`)
 
 // findSource finds linux-source-X.Y of exactly one version of the source.
-func findSource(ctx context.Context, version string) (debPackage, error) {
+func findSource(ctx context.Context, version string) (Deb, error) {
 	m := upstreamVersion.FindStringSubmatch(version)
 	if m == nil {
-		return debPackage{}, code.New("TS2304", "linux-source = "+version, "not a version of a kernel package")
+		return Deb{}, code.New("TS2304", "linux-source = "+version, "not a version of a kernel package")
 	}
 	return findPackage(ctx, "linux-source-"+m[2], version)
 }
@@ -246,9 +246,9 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 
 // unpackHeaders takes .config and Module.symvers out of the headers package.
 func unpackHeaders(ctx context.Context, deb, dir, release string, rep progress.Reporter) error {
-	return stage(ctx, dir, "unpack headers", rep, func(tmp string, task progress.Task) error {
+	return Stage(ctx, dir, "unpack headers", rep, func(tmp string, task progress.Task) error {
 		top := "usr/src/linux-headers-" + release + "/"
-		err := unpackDeb(ctx, deb, tmp, func(name string) string {
+		err := UnpackDeb(ctx, deb, tmp, func(name string) string {
 			switch name {
 			case top + ".config":
 				return "config"
@@ -269,9 +269,9 @@ func unpackHeaders(ctx context.Context, deb, dir, release string, rep progress.R
 func unpackImage(ctx context.Context, deb, dir string, t *Target, rep progress.Reporter) error {
 	t.Vmlinuz, t.Vmlinux = filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "vmlinux")
 	t.ModuleRoot = filepath.Join(dir, "modules")
-	err := stage(ctx, dir, "unpack image", rep, func(tmp string, task progress.Task) error {
+	err := Stage(ctx, dir, "unpack image", rep, func(tmp string, task progress.Task) error {
 		boot, modules := "boot/vmlinuz-"+t.Release, "lib/modules/"+t.Release+"/"
-		err := unpackDeb(ctx, deb, tmp, func(name string) string {
+		err := UnpackDeb(ctx, deb, tmp, func(name string) string {
 			name = strings.TrimPrefix(name, "usr/")
 			if name == boot {
 				return "vmlinuz"
@@ -382,7 +382,7 @@ func (s *Store) SourceTree(ctx context.Context, version string, rep progress.Rep
 	if err != nil {
 		return "", err
 	}
-	debs, err := fetchAll(ctx, s.debs(), []debPackage{p}, rep)
+	debs, err := Apt{}.Fetch(ctx, s.debs(), []Deb{p}, rep)
 	if err != nil {
 		return "", err
 	}
@@ -401,7 +401,7 @@ func (s *Store) ensureSource(ctx context.Context, deb, dir string, rep progress.
 		return err
 	}
 	defer unlock()
-	return stage(ctx, dir, "unpack source", rep, func(tmp string, task progress.Task) error {
+	return Stage(ctx, dir, "unpack source", rep, func(tmp string, task progress.Task) error {
 		if err := unpackSource(ctx, deb, tmp, task); err != nil {
 			return err
 		}
@@ -409,10 +409,10 @@ func (s *Store) ensureSource(ctx context.Context, deb, dir string, rep progress.
 	})
 }
 
-// stage fills a directory and gives it its name only when it is whole. A
+// Stage fills a directory and gives it its name only when it is whole. A
 // directory of that name is taken as done. What an interrupted run left is
 // filled up.
-func stage(ctx context.Context, dir, name string, rep progress.Reporter, fill func(tmp string, task progress.Task) error) (err error) {
+func Stage(ctx context.Context, dir, name string, rep progress.Reporter, fill func(tmp string, task progress.Task) error) (err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}

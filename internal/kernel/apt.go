@@ -26,8 +26,22 @@ import (
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
-// debPackage is one version of a binary package as apt knows it.
-type debPackage struct {
+// Apt asks one configuration of apt; the zero value is the machine's own.
+type Apt struct {
+	Config string // file that APT_CONFIG names
+}
+
+// Command is a run of one of apt's programs with that configuration.
+func (a Apt) Command(name string, args ...string) Command {
+	c := Command{Name: name, Args: args}
+	if a.Config != "" {
+		c.Env = []string{"APT_CONFIG=" + a.Config}
+	}
+	return c
+}
+
+// Deb is one version of a binary package as apt knows it.
+type Deb struct {
 	Name, Version, Arch string
 	SourceName          string // source package that the code comes from
 	SourceVersion       string
@@ -36,11 +50,11 @@ type debPackage struct {
 	File                string // its name on disk, as apt-get download chooses it
 }
 
-// aptShow lists the versions of a package that the configured sources have,
-// newest first as apt sorts them. A package that apt does not know is an
-// empty list.
-func aptShow(ctx context.Context, name string) ([]debPackage, error) {
-	out, err := Command{Name: "apt-cache", Args: []string{"show", "--", name}}.Run(ctx)
+// Show lists the versions of packages ("NAME", or "NAME=VERSION" for one
+// version) that the configured sources have, newest first as apt sorts them.
+// A package that apt does not know is an empty list.
+func (a Apt) Show(ctx context.Context, names ...string) ([]Deb, error) {
+	out, err := a.Command("apt-cache", append([]string{"show", "--"}, names...)...).Run(ctx)
 	if err != nil {
 		if exit, ok := errors.AsType[*ExitError](err); ok && bytes.Contains(exit.Output, []byte("No packages found")) {
 			return nil, nil
@@ -48,14 +62,14 @@ func aptShow(ctx context.Context, name string) ([]debPackage, error) {
 		if code.Of(err) != "" {
 			return nil, err
 		}
-		return nil, code.New("TS2305", name, aptMessage(err)).With(err)
+		return nil, code.New("TS2305", strings.Join(names, " "), AptMessage(err)).With(err)
 	}
 	return parseStanzas(out)
 }
 
 // parseStanzas reads the deb822 text of apt-cache show.
-func parseStanzas(b []byte) ([]debPackage, error) {
-	var pkgs []debPackage
+func parseStanzas(b []byte) ([]Deb, error) {
+	var pkgs []Deb
 	fields := make(map[string]string)
 	flush := func() error {
 		defer clear(fields)
@@ -63,7 +77,7 @@ func parseStanzas(b []byte) ([]debPackage, error) {
 		if len(fields) == 0 || fields["Filename"] == "" {
 			return nil
 		}
-		p := debPackage{
+		p := Deb{
 			Name: fields["Package"], Version: fields["Version"], Arch: fields["Architecture"],
 			SHA256: strings.ToLower(fields["SHA256"]),
 		}
@@ -110,7 +124,7 @@ var packageRelation = regexp.MustCompile(`^\s*(\S+) \(=? ?([^)\s]+)\)`)
 // sourceOf finds the source that a package's code was compiled from. Signed
 // images are repacked by a source package of their own and name the real one
 // in Built-Using (debian-policy 7.8).
-func sourceOf(p debPackage, source, builtUsing string) (name, version string) {
+func sourceOf(p Deb, source, builtUsing string) (name, version string) {
 	for rel := range strings.SplitSeq(builtUsing, ",") {
 		if m := packageRelation.FindStringSubmatch(rel); m != nil && strings.HasPrefix(m[1], "linux") {
 			return m[1], m[2]
@@ -131,13 +145,13 @@ func cmpOr(a, b string) string {
 
 // debFileName is the name under which apt-get download saves a package:
 // apt-pkg/acquire-item.cc quotes "_:" in the version.
-func debFileName(p debPackage) string {
+func debFileName(p Deb) string {
 	v := strings.NewReplacer("_", "%5f", ":", "%3a").Replace(p.Version)
 	return p.Name + "_" + v + "_" + p.Arch + ".deb"
 }
 
 // choose finds one version of a package: the given one, or the first.
-func choose(pkgs []debPackage, name, version string) (debPackage, error) {
+func choose(pkgs []Deb, name, version string) (Deb, error) {
 	var have []string
 	for _, p := range pkgs {
 		if p.Name != name {
@@ -148,18 +162,18 @@ func choose(pkgs []debPackage, name, version string) (debPackage, error) {
 		}
 		have = append(have, p.Version)
 	}
-	return debPackage{}, code.New("TS2304", name+" = "+version, "there is "+strings.Join(have, ", "))
+	return Deb{}, code.New("TS2304", name+" = "+version, "there is "+strings.Join(have, ", "))
 }
 
-// fetchAll makes sure that the packages are in dir, complete and with the
-// announced digest, and returns their paths. What is there already is not
-// fetched again.
-func fetchAll(ctx context.Context, dir string, pkgs []debPackage, rep progress.Reporter) (map[string]string, error) {
+// Fetch makes sure that the packages are in dir, complete and with the
+// announced digest, and returns their paths by name. What is there already is
+// not fetched again.
+func (a Apt) Fetch(ctx context.Context, dir string, pkgs []Deb, rep progress.Reporter) (map[string]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, DiskError(dir, err)
 	}
 	paths := make(map[string]string, len(pkgs))
-	missing := make([]debPackage, len(pkgs))
+	missing := make([]Deb, len(pkgs))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, p := range pkgs {
 		paths[p.Name] = filepath.Join(dir, p.File)
@@ -174,19 +188,34 @@ func fetchAll(ctx context.Context, dir string, pkgs []debPackage, rep progress.R
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	for _, p := range slices.DeleteFunc(missing, func(p debPackage) bool { return p.Name == "" }) {
-		if err := fetch(ctx, dir, p, rep); err != nil {
+	missing = slices.DeleteFunc(missing, func(p Deb) bool { return p.Name == "" })
+	for some := range slices.Chunk(missing, mostAtOnce) {
+		if err := a.fetch(ctx, dir, some, rep); err != nil {
 			return nil, err
 		}
 	}
 	return paths, nil
 }
 
-// fetch downloads one package by apt-get, which checks the archive's
-// signatures, into a directory of its own and moves it in place when whole.
-func fetch(ctx context.Context, dir string, p debPackage, rep progress.Reporter) (err error) {
-	task := rep.Start("download", p.Size, progress.Bytes)
-	task.Note(p.File)
+// mostAtOnce is how many packages one run of apt-get downloads: what an
+// interrupted one had is lost.
+const mostAtOnce = 40
+
+// fetch downloads packages by apt-get, which checks the archive's signatures,
+// into a directory of its own and moves them in place when whole.
+func (a Apt) fetch(ctx context.Context, dir string, pkgs []Deb, rep progress.Reporter) (err error) {
+	var size int64
+	what := pkgs[0].File
+	if n := len(pkgs) - 1; n > 0 {
+		what += fmt.Sprintf(" and %d more", n)
+	}
+	args := []string{"-q", "-o", "APT::Status-Fd=3", "-o", "APT::Sandbox::User=root", "download"}
+	for _, p := range pkgs {
+		size += p.Size
+		args = append(args, p.Name+"="+p.Version)
+	}
+	task := rep.Start("download", size, progress.Bytes)
+	task.Note(what)
 	defer func() { task.Done(err) }()
 
 	tmp, err := os.MkdirTemp(dir, ".fetch-*")
@@ -201,33 +230,34 @@ func fetch(ctx context.Context, dir string, p debPackage, rep progress.Reporter)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer r.Close()
-		watchDownload(r, p.Size, task)
+		watchDownload(r, size, task)
 		return nil
 	})
 	g.Go(func() error {
 		defer w.Close()
-		_, err := Command{
-			Dir: tmp, Name: "apt-get", Files: []*os.File{w},
-			Args: []string{"-q", "-o", "APT::Status-Fd=3", "-o", "APT::Sandbox::User=root", "download", p.Name + "=" + p.Version},
-		}.Run(gctx)
+		cmd := a.Command("apt-get", args...)
+		cmd.Dir, cmd.Files = tmp, []*os.File{w}
+		_, err := cmd.Run(gctx)
 		if exit, ok := errors.AsType[*ExitError](err); ok {
-			return code.New("TS2305", p.Name+" "+p.Version, aptMessage(exit)).With(err)
+			return code.New("TS2305", what, AptMessage(exit)).With(err)
 		}
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	got := filepath.Join(tmp, p.File)
-	ok, err := intact(ctx, got, p)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return code.New("TS2306", p.File, "size or SHA256 differ")
-	}
-	if err := os.Rename(got, filepath.Join(dir, p.File)); err != nil {
-		return fmt.Errorf("package %s: %w", p.File, err)
+	for _, p := range pkgs {
+		got := filepath.Join(tmp, p.File)
+		ok, err := intact(ctx, got, p)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return code.New("TS2306", p.File, "size or SHA256 differ")
+		}
+		if err := os.Rename(got, filepath.Join(dir, p.File)); err != nil {
+			return fmt.Errorf("package %s: %w", p.File, err)
+		}
 	}
 	return nil
 }
@@ -255,7 +285,7 @@ func watchDownload(r io.Reader, size int64, task progress.Task) {
 
 // intact tells whether a file is the announced package. The digest of a file
 // is computed once and remembered beside it with the file's size and time.
-func intact(ctx context.Context, path string, p debPackage) (bool, error) {
+func intact(ctx context.Context, path string, p Deb) (bool, error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -302,8 +332,8 @@ func (r readerCtx) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// aptMessage picks apt's own error lines out of what it printed.
-func aptMessage(err error) string {
+// AptMessage picks apt's own error lines out of what it printed.
+func AptMessage(err error) string {
 	exit, ok := errors.AsType[*ExitError](err)
 	if !ok {
 		return ""

@@ -59,7 +59,7 @@ func (s *Store) Changelog(ctx context.Context, version string, rep progress.Repo
 // sourceDeb is the linux-source package of a version, from the store without
 // asking the archive when it is there.
 func (s *Store) sourceDeb(ctx context.Context, version string, rep progress.Reporter) (string, error) {
-	file := debFileName(debPackage{Name: "linux-source-*", Version: version, Arch: "all"})
+	file := debFileName(Deb{Name: "linux-source-*", Version: version, Arch: "all"})
 	if have, err := filepath.Glob(filepath.Join(s.debs(), file)); err == nil && len(have) == 1 {
 		return have[0], nil
 	}
@@ -67,6 +67,6 @@ func (s *Store) sourceDeb(ctx context.Context, version string, rep progress.Repo
 	if err != nil {
 		return "", err
 	}
-	debs, err := fetchAll(ctx, s.debs(), []debPackage{p}, rep)
+	debs, err := Apt{}.Fetch(ctx, s.debs(), []Deb{p}, rep)
 	return debs[p.Name], err
 }

@@ -68,11 +68,11 @@ func (t *Target) madeOf(ctx context.Context) ([]Input, error) {
 
 // packageFiles names the files of the packages that a target was made of.
 func (t *Target) packageFiles() []string {
-	names := []string{debFileName(debPackage{Name: t.Package, Version: t.PackageVersion, Arch: "amd64"})}
+	names := []string{debFileName(Deb{Name: t.Package, Version: t.PackageVersion, Arch: "amd64"})}
 	release := strings.TrimPrefix(strings.TrimSuffix(t.Package, "-unsigned"), "linux-image-")
-	names = append(names, debFileName(debPackage{Name: "linux-headers-" + release, Version: t.SourceVersion, Arch: "amd64"}))
+	names = append(names, debFileName(Deb{Name: "linux-headers-" + release, Version: t.SourceVersion, Arch: "amd64"}))
 	if m := upstreamVersion.FindStringSubmatch(t.SourceVersion); m != nil {
-		names = append(names, debFileName(debPackage{Name: "linux-source-" + m[2], Version: t.SourceVersion, Arch: "all"}))
+		names = append(names, debFileName(Deb{Name: "linux-source-" + m[2], Version: t.SourceVersion, Arch: "all"}))
 	}
 	return names
 }

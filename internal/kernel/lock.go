@@ -20,7 +20,7 @@ import (
 // it when the process ends, however it ends. With wait it waits for another
 // holder, else a held lock is TS2314.
 func (s *Store) lock(ctx context.Context, what string, wait bool) (unlock func(), err error) {
-	return Lock(ctx, filepath.Join(s.locks(), fileName(what)), what, wait)
+	return Lock(ctx, filepath.Join(s.locks(), FileName(what)), what, wait)
 }
 
 // Lock takes the exclusive lock of a lock file, which is created and never

@@ -89,7 +89,7 @@ func TestParseStanzasFindsTheRealSource(t *testing.T) {
 	qt.Check(t, qt.Equals(pkgs[1].SourceName+" "+pkgs[1].SourceVersion, "linux-6.12 6.12.115-2~deb12u1"))
 	_, err = parseStanzas([]byte(strings.Replace(stanzas, "Size: 7", "Size: -7", 1)))
 	qt.Check(t, qt.IsNotNil(err))
-	qt.Check(t, qt.Equals(debFileName(debPackage{Name: "a", Version: "1:2_3", Arch: "all"}), "a_1%3a2%5f3_all.deb"))
+	qt.Check(t, qt.Equals(debFileName(Deb{Name: "a", Version: "1:2_3", Arch: "all"}), "a_1%3a2%5f3_all.deb"))
 }
 
 func TestSourcePlaceKeepsWhatABuildReads(t *testing.T) {

@@ -65,15 +65,15 @@ func (s *Store) targets() string { return filepath.Join(s.home, "targets") }
 func (s *Store) locks() string   { return filepath.Join(s.home, "locks") }
 
 func (s *Store) sourceDir(version string) string {
-	return filepath.Join(s.sources(), fileName("linux-"+version))
+	return filepath.Join(s.sources(), FileName("linux-"+version))
 }
 
-func (s *Store) targetDir(name string) string { return filepath.Join(s.targets(), fileName(name)) }
+func (s *Store) targetDir(name string) string { return filepath.Join(s.targets(), FileName(name)) }
 
-// fileName makes a directory name of a target's or version's name. Bytes
+// FileName makes a directory name of a target's or version's name. Bytes
 // outside of a small set are written as %XX, so that no two names collide; the
 // colon behind a target's kind is made a _ that is good to read.
-func fileName(name string) string {
+func FileName(name string) string {
 	var b strings.Builder
 	colon := strings.IndexByte(name, ':')
 	for i := range len(name) {

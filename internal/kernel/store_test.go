@@ -130,7 +130,7 @@ func TestAddRefusesNamesThatAreNone(t *testing.T) {
 func TestFileNamesDoNotCollide(t *testing.T) {
 	seen := map[string]string{}
 	for _, n := range []string{"a:b", "a_b", "a/b", "a%2fb", "..", ".", "tree:/x/y", "tree:/x_y", "tree:/x:y", "target x", "target_x"} {
-		f := fileName(n)
+		f := FileName(n)
 		if n != "a_b" { // no kind of target has an underscore
 			qt.Check(t, qt.Equals(seen[f], ""), qt.Commentf("%s and %s", n, seen[f]))
 		}

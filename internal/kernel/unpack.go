@@ -18,12 +18,12 @@ import (
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
-// A place decides where an entry of an archive goes: its path below the
+// A Place decides where an entry of an archive goes: its path below the
 // destination, or "" to leave it out. The name is clean and relative.
-type place func(name string) string
+type Place func(name string) string
 
-// unpackDeb writes entries of a binary package below dir.
-func unpackDeb(ctx context.Context, deb, dir string, where place, task progress.Task) error {
+// UnpackDeb writes entries of a binary package below dir.
+func UnpackDeb(ctx context.Context, deb, dir string, where Place, task progress.Task) error {
 	return readDeb(ctx, deb, func(t *pkgfile.Tar) error {
 		return extract(ctx, t, dir, where, task)
 	})
@@ -79,7 +79,7 @@ func readDeb(ctx context.Context, deb string, f func(*pkgfile.Tar) error) error 
 	return nil
 }
 
-func extract(ctx context.Context, t *pkgfile.Tar, dir string, where place, task progress.Task) error {
+func extract(ctx context.Context, t *pkgfile.Tar, dir string, where Place, task progress.Task) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
