@@ -6,6 +6,15 @@ package code
 func processes() []Entry {
 	return []Entry{
 		// TS9601-9609: finding and reading
+		{"TS9601", KindError, "the process, or the program that it ran, has ended", "nothing: what has ended needs no patch; look again for what runs now"},
+		{"TS9602", KindError, "this is a thread of the kernel, not a process", "patch the kernel with a kernel live patch"},
+		{"TS9603", KindError, "the process runs a 32-bit program", "update its package and restart it: userland live patches are for 64-bit programs"},
+		{"TS9604", KindError, "the process's memory cannot be read", "look for file systems that do not answer (NFS, FUSE) among what it maps; it is tried again later. Else update its package and restart it"},
+		{"TS9605", KindError, "another program traces the process", "end the debugger or tracer (gdb, strace, CRIU) that holds it; it is tried again later"},
+		{"TS9606", KindError, "this system forbids to trace any process", "kernel.yama.ptrace_scope=3 holds until the next boot: set it to 2 or less in the sysctl configuration and reboot, or restart the process with an updated package"},
+		{"TS9607", KindError, "this process may not look into that one", "run it as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN, in the first user and pid namespaces; look at what security modules (SELinux, AppArmor) forbid"},
+		{"TS9608", KindError, "the program is linked statically, and what it has of libraries cannot be told", "ask who built it; update and restart it if it holds the library that is fixed"},
+		{"TS9609", KindError, "another instance of Tsugi is at work on the process", "wait for its end; it is tried again later"},
 		// TS9610-9619: stopping and injecting
 		// TS9620-9629: stacks
 		// TS9630-9649: applying, reverting, healing

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+// Limit is how long one look into a process may take before the process counts
+// as one that does not answer. A context with an earlier deadline ends it
+// earlier.
+const Limit = 2 * time.Second
+
+// silentPerUser is how many processes of one user may leave us a sleeping
+// thread each. It keeps one user's dead file system, or malice, from eating the
+// threads of this process; the number of users is bounded by silentAtAll.
+const (
+	silentPerUser = 32
+	silentAtAll   = 1024
+)
+
+// silence remembers the processes that have not answered: a thread of ours
+// sleeps in the kernel for each of them, which is why it belongs to this
+// process as a whole and not to one value.
+var silence = silences{by: map[ID]uint32{}, users: map[uint32]int{}}
+
+type silences struct {
+	mu    sync.Mutex
+	by    map[ID]uint32 // and whose they are
+	users map[uint32]int
+}
+
+// refuse tells why a process must not be asked now, or "".
+func (s *silences) refuse(id ID, uid uint32) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.by[id]; ok {
+		return "it has not answered an earlier question yet"
+	}
+	if n := s.users[uid]; n >= silentPerUser {
+		return fmt.Sprintf("%d other processes of user %d have not answered yet", n, uid)
+	}
+	if len(s.by) >= silentAtAll {
+		return fmt.Sprintf("%d other processes have not answered yet", len(s.by))
+	}
+	return ""
+}
+
+func (s *silences) begin(id ID, uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.by[id]; !ok {
+		s.by[id] = uid
+		s.users[uid]++
+	}
+}
+
+func (s *silences) end(id ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if uid, ok := s.by[id]; ok {
+		delete(s.by, id)
+		if s.users[uid]--; s.users[uid] == 0 {
+			delete(s.users, uid)
+		}
+	}
+}
+
+// within runs f, which may sleep in the kernel for good, and waits for it no
+// longer than ctx and Limit allow. When it gives up, f goes on alone: what f
+// writes to must be f's own, and is lost.
+func within(ctx context.Context, id ID, uid uint32, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if why := silence.refuse(id, uid); why != "" {
+		return code.New("TS9604", id.String(), why)
+	}
+	done := make(chan error, 1)
+	var over sync.Mutex
+	gaveUp := false
+	go func() {
+		err := f()
+		over.Lock()
+		defer over.Unlock()
+		if gaveUp {
+			silence.end(id)
+		}
+		done <- err
+	}()
+	timer := time.NewTimer(Limit)
+	defer timer.Stop()
+	var cause error
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		cause = ctx.Err()
+	case <-timer.C:
+	}
+	over.Lock()
+	defer over.Unlock()
+	select {
+	case err := <-done: // it has just come back
+		return err
+	default:
+	}
+	gaveUp = true
+	silence.begin(id, uid)
+	if cause != nil {
+		return fmt.Errorf("%s: %w", id, cause)
+	}
+	return code.New("TS9604", id.String(), fmt.Sprintf("no answer within %s", Limit))
+}
