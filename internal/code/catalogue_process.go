@@ -17,6 +17,8 @@ func processes() []Entry {
 		{"TS9609", KindError, "another instance of Tsugi is at work on the process", "wait for its end; it is tried again later"},
 		// TS9610-9619: stopping and injecting
 		// TS9620-9629: stacks
+		{"TS9620", KindError, "a thread is in a function that is to be replaced", "Tsugi tries again; a function that is never left can be patched when the process starts anew"},
+		{"TS9621", KindError, "it cannot be shown that a thread is outside of the functions that are to be replaced", "Tsugi tries again; code without unwind tables, on a stack of its own, must be left first"},
 		// TS9630-9649: applying, reverting, healing
 		// TS9650-9659: new processes
 		// TS9660-9669: the command line

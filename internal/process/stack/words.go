@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// found is what the words of a stack say.
+type found struct {
+	whole  bool // all words up to the end were looked at
+	signal bool // one may be what a signal handler returns to
+	hit    *Function
+	word   uint64 // that points into hit
+	at     uint64 // where it lies
+}
+
+// words looks at the words from sp to the end of what was read at first.
+func (c *Checker) words(sp, end uint64) found {
+	var w found
+	if sp%8 != 0 || len(c.snap.segments) == 0 {
+		return w
+	}
+	s := &c.snap.segments[0]
+	if sp < s.base {
+		return w
+	}
+	c.look(&w, s.data[min(sp-s.base, uint64(len(s.data))):], sp)
+	w.whole = end != 0 && s.base+uint64(len(s.data)) >= end
+	return w
+}
+
+// look goes through words that lie at the address at.
+func (c *Checker) look(w *found, data []byte, at uint64) {
+	low, high := c.low, c.high
+	for i := 0; i+8 <= len(data); i += 8 {
+		word := binary.LittleEndian.Uint64(data[i:])
+		if word >= low && word <= high && w.hit == nil {
+			if f := c.returning(word); f != nil {
+				w.hit, w.word, w.at = f, word, at+uint64(i)
+			}
+		}
+		for _, s := range c.signals {
+			if word >= s.start && word < s.end {
+				w.signal = true
+			}
+		}
+	}
+}
+
+// decide lets the words say what unwinding could not.
+func (c *Checker) decide(v *Verdict, w found, sp, end uint64) {
+	v.How = ByWords
+	for from := c.snap.reach(); w.hit == nil && !w.whole && end != 0 && sp%8 == 0; {
+		data := c.snap.more(from, end)
+		if len(data) == 0 {
+			v.Why = errors.Join(v.Why, errUnmapped)
+			return
+		}
+		c.look(&w, data, from)
+		from += uint64(len(data))
+		w.whole = from >= end
+	}
+	switch {
+	case w.hit != nil:
+		v.State, v.Function, v.PC, v.At = Busy, w.hit.Name, w.word, w.at
+	case sp%8 != 0:
+		v.Why = errors.Join(v.Why, errAligned)
+	case !w.whole:
+		v.Why = errors.Join(v.Why, errEnd)
+	case w.signal:
+		v.Why = errors.Join(v.Why, errSignal)
+	default:
+		v.State = Safe
+	}
+}
