@@ -64,6 +64,8 @@ type File struct {
 	// TLS, Relro, Dynamic and EHFrameHdr are PT_TLS, PT_GNU_RELRO, PT_DYNAMIC
 	// and PT_GNU_EH_FRAME; of size 0 where there is none.
 	TLS, Relro, Dynamic, EHFrameHdr Range
+	TLSAlign                        uint64
+	PIE                             bool // DF_1_PIE: a program that may lie anywhere
 	BindNow                         bool // all its GOT entries are resolved at the start
 	Symbolic                        bool // DF_SYMBOLIC: it looks into itself first
 	// Memory tells that the file is read from a process's memory, and Bias

@@ -32,6 +32,7 @@ func (f *File) dynamic() error {
 	flags := elf.DynFlag(f.dyn[elf.DT_FLAGS])
 	_, now := f.dyn[elf.DT_BIND_NOW]
 	f.BindNow = now || flags&elf.DF_BIND_NOW != 0 || elf.DynFlag1(f.dyn[elf.DT_FLAGS_1])&elf.DF_1_NOW != 0
+	f.PIE = elf.DynFlag1(f.dyn[elf.DT_FLAGS_1])&elf.DF_1_PIE != 0
 	_, symbolic := f.dyn[elf.DT_SYMBOLIC]
 	f.Symbolic = symbolic || flags&elf.DF_SYMBOLIC != 0
 	for _, off := range needed {

@@ -151,7 +151,7 @@ func (f *File) programHeader(p elf.Prog64) error {
 	at := Range{p.Vaddr, p.Memsz}
 	switch elf.ProgType(p.Type) {
 	case elf.PT_TLS:
-		f.TLS = at
+		f.TLS, f.TLSAlign = at, p.Align
 	case elf.PT_GNU_RELRO:
 		f.Relro = at
 	case elf.PT_DYNAMIC:

@@ -283,7 +283,7 @@ func (a Area) rank() int { return slices.Index([]Area{InText, InROData, InData},
 // size is how many bytes are written; 0 for an unknown kind.
 func (k RelocKind) size() uint64 {
 	switch k {
-	case PC32:
+	case PC32, Abs32:
 		return 4
 	case Abs64, PC64:
 		return 8

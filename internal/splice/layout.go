@@ -2,6 +2,8 @@
 
 package splice
 
+import "slices"
+
 // PageSize is the granularity of protections.
 const PageSize = 4096
 
@@ -50,6 +52,14 @@ func (f *File) Layout(header uint32) Layout {
 // addresses of the ELF file. Slots and Imports are the caller's to find.
 func (l Layout) Place(base, bias uint64) Place {
 	return Place{Bias: bias, Text: base + l.Text, ROData: base + l.ROData, Data: base + l.Data}
+}
+
+// Limit is the address below which all areas must lie.
+func (f *File) Limit() uint64 {
+	if slices.ContainsFunc(f.Relocs, func(r Reloc) bool { return r.Kind == Abs32 }) {
+		return 1 << 31
+	}
+	return maxAddress
 }
 
 func up(n, align uint64) uint64 { return (n + align - 1) &^ (align - 1) }

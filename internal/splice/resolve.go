@@ -114,6 +114,11 @@ func (f *File) write(out *Areas, p Place, r Reloc) error {
 	switch r.Kind {
 	case Abs64:
 		binary.LittleEndian.PutUint64(field, value)
+	case Abs32:
+		if value > math.MaxInt32 {
+			return fmt.Errorf("%#x is not below 2 GiB", value)
+		}
+		binary.LittleEndian.PutUint32(field, uint32(value))
 	case PC64:
 		binary.LittleEndian.PutUint64(field, value-at)
 	case PC32:

@@ -102,6 +102,9 @@ const (
 	Abs64 RelocKind = "abs64"
 	// PC32 writes S + A - P, 4 bytes, signed: S must be within 2 GiB.
 	PC32 RelocKind = "pc32"
+	// Abs32 writes S + A, 4 bytes: below 2 GiB, as only programs of fixed
+	// addresses have it.
+	Abs32 RelocKind = "abs32"
 	// PC64 writes S + A - P, 8 bytes (jump tables and .eh_frame of large models).
 	PC64 RelocKind = "pc64"
 )

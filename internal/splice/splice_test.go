@@ -230,6 +230,21 @@ func TestResolveRefusesWhatIsOutOfReach(t *testing.T) {
 	qt.Check(t, qt.Equals(code.Of(err), "TS3502"))
 }
 
+func TestAddressesOfFourBytesAreBelowTwoGiB(t *testing.T) {
+	t.Parallel()
+	f := example()
+	qt.Check(t, qt.Equals(f.Limit(), 1<<47))
+	f.Relocs[0].Kind = splice.Abs32
+	qt.Check(t, qt.Equals(f.Limit(), 1<<31))
+	_, err := f.Resolve(place())
+	qt.Check(t, qt.Equals(code.Of(err), "TS3502"))
+	p := f.Layout(0).Place(0x500000, 0x400000)
+	p.Slots, p.Imports = map[uint64]uint64{0x3010: 0}, []uint64{1, 0}
+	out, err := f.Resolve(p)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(binary.LittleEndian.Uint32(out.Text[1:]), 0x401110-4))
+}
+
 func TestJump(t *testing.T) {
 	t.Parallel()
 	b, err := splice.Jump(0x401000, 0x400000)
