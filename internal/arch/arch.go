@@ -64,7 +64,28 @@ type Rel struct {
 	// ToEnd is how far behind the field an instruction ends, for PC-relative
 	// fields of instructions that were not decoded.
 	ToEnd int
+	// Way is how the field leads to its symbol.
+	Way Way
 }
+
+// Way is how a relocation's field leads to its symbol. The same bytes with the
+// same symbol are two different instructions when the ways differ.
+type Way uint8
+
+const (
+	Direct   Way = iota // the symbol itself, or a call of it through the PLT
+	ByGOT               // an entry of the GOT that holds its address
+	TLSGD               // thread-local: a pair of GOT entries for __tls_get_addr
+	TLSLD               // the same pair for the object's own block
+	TLSIE               // a GOT entry with the offset from the thread pointer
+	TLSDesc             // a descriptor in the GOT
+	TLSLE               // the offset from the thread pointer
+	TLSBlock            // the offset in the object's block
+	SizeOf              // the symbol's size
+)
+
+// ThreadLocal reports whether the symbol must be a thread-local one.
+func (w Way) ThreadLocal() bool { return w >= TLSGD && w <= TLSBlock && w != TLSLD }
 
 // Rel classifies a relocation type; an unknown one has Known false.
 func (a *Arch) Rel(typ uint32) Rel { return a.rel(typ) }

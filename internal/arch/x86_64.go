@@ -71,16 +71,44 @@ func relX8664(typ uint32) Rel {
 		return Rel{Known: true, Size: 1}
 	case elf.R_X86_64_PC64:
 		return Rel{Known: true, PCRel: true, Size: 8, ToEnd: 8}
-	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX,
-		elf.R_X86_64_REX_GOTPCRELX, elf.R_X86_64_GOTTPOFF, elf.R_X86_64_TLSGD, elf.R_X86_64_TLSLD,
-		elf.R_X86_64_GOTPC32_TLSDESC:
+	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
 		return Rel{Known: true, PCRel: true, Size: 4, ToEnd: 4}
-	case elf.R_X86_64_TPOFF32, elf.R_X86_64_DTPOFF32, elf.R_X86_64_GOT32, elf.R_X86_64_SIZE32:
-		return Rel{Known: true, Size: 4}
-	case elf.R_X86_64_TPOFF64, elf.R_X86_64_DTPOFF64, elf.R_X86_64_DTPMOD64, elf.R_X86_64_SIZE64:
-		return Rel{Known: true, Size: 8}
+	case elf.R_X86_64_GOT32:
+		return Rel{Known: true, Size: 4, Way: ByGOT}
+	case elf.R_X86_64_SIZE32:
+		return Rel{Known: true, Size: 4, Way: SizeOf}
+	case elf.R_X86_64_SIZE64:
+		return Rel{Known: true, Size: 8, Way: SizeOf}
 	}
-	return Rel{}
+	return relUserland(elf.R_X86_64(typ))
+}
+
+// relUserland classifies what only programs and libraries have.
+func relUserland(typ elf.R_X86_64) Rel {
+	gotField := Rel{Known: true, PCRel: true, Size: 4, ToEnd: 4}
+	switch typ {
+	case elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX, elf.R_X86_64_REX_GOTPCRELX:
+		gotField.Way = ByGOT
+	case elf.R_X86_64_GOTTPOFF:
+		gotField.Way = TLSIE
+	case elf.R_X86_64_TLSGD:
+		gotField.Way = TLSGD
+	case elf.R_X86_64_TLSLD:
+		gotField.Way = TLSLD
+	case elf.R_X86_64_GOTPC32_TLSDESC:
+		gotField.Way = TLSDesc
+	case elf.R_X86_64_TPOFF32:
+		return Rel{Known: true, Size: 4, Way: TLSLE}
+	case elf.R_X86_64_TPOFF64:
+		return Rel{Known: true, Size: 8, Way: TLSLE}
+	case elf.R_X86_64_DTPOFF32:
+		return Rel{Known: true, Size: 4, Way: TLSBlock}
+	case elf.R_X86_64_DTPOFF64, elf.R_X86_64_DTPMOD64:
+		return Rel{Known: true, Size: 8, Way: TLSBlock}
+	default:
+		return Rel{}
+	}
+	return gotField
 }
 
 // maskBugLine blanks bug_entry.line: two relative addresses, then the line,

@@ -13,7 +13,17 @@ func userland() []Entry {
 		{"TS3505", KindRefusal, "the change needs thread-local storage that the target has no entry for", "write the fix without this variable, or restart the processes with the fixed package"},
 		{"TS3506", KindRefusal, "the function has no room for a jump", "change its callers instead, or restart the processes with the fixed package"},
 		{"TS3507", KindError, "what is to be packed contradicts the ELF file", "report this: the place of a function or of data is not what its bytes say"},
-		// TS3510-3529: objects, differences and verdicts
+		// TS3510-3529, TS4050-4069: objects, differences and verdicts
+		{"TS3510", KindError, "a changed function is not found in the file that is to be patched", "the target's symbols do not tell where it lies: prepare the target again, so that it is built again with proof"},
+		{"TS3511", KindError, "the compiled source is not the code that runs", "the target is not prepared as the distribution built it: another compiler, other flags, or another source"},
+		{"TS3512", KindError, "nobody can tell what the fix reaches", "the build of the target recorded no command for this file: prepare the target again"},
+		{"TS3514", KindRefusal, "the fix changes how the package is built", "a live patch cannot change build files: leave those hunks out if the code does not need them"},
+		{"TS4050", KindRefusal, "the fix adds a thread-local variable", "threads that run have no place for it: use what exists, or a table by thread id"},
+		{"TS4051", KindRefusal, "the fix adds a function that only the loader would choose", "call the implementation itself instead of an indirect function"},
+		{"TS4052", KindRefusal, "the fix uses the kernel's callbacks", "programs have none: leave tsugi/livepatch.h out"},
+		{"TS4054", KindRefusal, "an exception or a cancellation may stop in the changed function", "the program's unwinder would not know the new code: move the change into a function that none passes, or restart"},
+		{"TS4055", KindRefusal, "two changed copies of one function differ", "let every source file have the same definition"},
+		{"TS4056", KindRefusal, "calls of the changed function may end in another file's", "its copies in other files stay as they are: restart"},
 		// TS3530-3549: targets, sources, building them again
 	}
 }

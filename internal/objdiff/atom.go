@@ -47,6 +47,8 @@ type atom struct {
 	parent   *atom   // of a cold part: the function
 	children []*atom // its cold parts
 
+	frames []*frame // of a function, in .eh_frame
+
 	private   bool // compared by content, carried as a copy
 	undecoded bool // code with bytes that are no known instruction
 

@@ -77,10 +77,16 @@ func (c *comparer) atoms(o, p *atom) string {
 		return ""
 	}
 	why := c.exact(o, p)
-	if why == "" || !p.class.code() || c.arch.Decode == nil || o.undecoded || p.undecoded {
+	if why == "" {
+		return c.sameFrames(o, p)
+	}
+	if !p.class.code() || c.arch.Decode == nil || o.undecoded || p.undecoded {
 		return why
 	}
-	return c.meaning(o, p, why)
+	if why = c.meaning(o, p, why); why != "" {
+		return why
+	}
+	return c.sameFrames(o, p)
 }
 
 // exact compares byte by byte and reference by reference.

@@ -42,6 +42,9 @@ func (r *Result) Extract() (*Extract, error) {
 	if err := e.edits(); err != nil {
 		return nil, err
 	}
+	if err := e.frames(); err != nil {
+		return nil, err
+	}
 	e.out.Opened = e.r.opened()
 	e.out.Lent = e.r.Lent
 	e.hooks()
@@ -240,7 +243,10 @@ func (e *emitter) original(from *atom, ref *ref) bool {
 	if t.state != changed || !t.included {
 		return true
 	}
-	return t.kind == function && t.parent == nil && !ref.branch && ref.to.off == 0
+	if t.kind != function || t.parent != nil || ref.to.off != 0 {
+		return false
+	}
+	return !ref.branch || t.sym.Bind != elf.STB_LOCAL && e.r.opt.Preempted != nil && e.r.opt.Preempted(t.twin.name())
 }
 
 // origExtern finds what a name that the patched object leaves undefined means

@@ -68,6 +68,14 @@ func (w *walker) visit(a *atom) {
 	for i := range a.refs {
 		w.follow(&a.refs[i])
 	}
+	for _, f := range a.frames {
+		for i := range f.refs {
+			w.follow(&f.refs[i])
+		}
+		for i := range f.cie.refs {
+			w.follow(&f.cie.refs[i])
+		}
+	}
 	w.r.dropKeys(a)
 	for _, e := range a.special {
 		if w.r.dropped[e] {

@@ -189,7 +189,7 @@ var sleepers = map[string]string{
 
 // alwaysRunning says why a function may hold up a transition.
 func alwaysRunning(a *atom, o *object) string {
-	if who := sleepers[canonical(a.name())]; who != "" {
+	if who := sleepers[canonical(a.name())]; who != "" && !o.opt.Userland {
 		return "it is on the stack of " + who
 	}
 	if o.arch.Decode == nil || a.undecoded {

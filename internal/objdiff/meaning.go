@@ -109,7 +109,7 @@ func (c *comparer) sameStep(o, p *step, places *placeMap) (equal, line bool) {
 		return false, false
 	}
 	for i := range p.ref {
-		if !c.targets(o.ref[i].to, p.ref[i].to, places) {
+		if !c.targets(o.ref[i].to, p.ref[i].to, places) || c.arch.Rel(o.ref[i].typ).Way != c.arch.Rel(p.ref[i].typ).Way {
 			return false, false
 		}
 	}

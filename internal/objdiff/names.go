@@ -96,9 +96,10 @@ var privateNames = map[string]bool{
 	"C": true, // aggregate constants that gcc keeps in memory (C.0.1234)
 }
 
-// private reports whether an atom is one of the private variables.
-func private(a *atom) bool {
-	if a.kind != variable || a.sym == nil {
+// private reports whether an atom is one of the private variables. In programs
+// the names of constants alone are compilers': a variable may be anybody's.
+func (o *object) private(a *atom) bool {
+	if a.kind != variable || a.sym == nil || o.opt.Userland && !readOnly(a.sec) {
 		return false
 	}
 	switch a.sec.Name {

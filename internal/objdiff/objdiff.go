@@ -45,6 +45,13 @@ type Options struct {
 	// Field tells by the patched object's types what lies at an offset of one
 	// of its variables. Nil: nothing is known, and no variable is edited.
 	Field func(variable string, off uint64) (layout.Field, bool)
+	// Userland: the objects are of a program or library, not of a kernel. Their
+	// .eh_frame is read and carried, what only a loader acts on is refused, and
+	// kernels' names mean nothing.
+	Userland bool
+	// Preempted reports whether calls of a global function of the original may
+	// end in another file's function of that name. Nil: none do.
+	Preempted func(name string) bool
 	// Accept lets the caller live with a refusal: the part of the change that
 	// it is about is then left out, and a risk in its place. It is asked only
 	// about what can be left out without breaking the rest.
@@ -161,6 +168,9 @@ func Diff(orig, patched *elfobj.File, opt Options) (*Result, error) {
 	r.edit(r.compare())
 	r.include()
 	r.judge()
+	if opt.Userland {
+		r.judgeUserland()
+	}
 	r.Lent = r.lends()
 	r.describe()
 	return r, nil

@@ -26,6 +26,7 @@ type object struct {
 	specs   map[*elfobj.Section]*arch.Special
 	hooks   []*hookRef
 	traced  bool // some function has the tracer's entry call
+	loader  []loaderRef
 }
 
 // hookRef is a pointer in a section of <tsugi/livepatch.h>.
@@ -70,7 +71,9 @@ func newObject(f *elfobj.File, a *arch.Arch, opt Options) (*object, error) {
 	for _, s := range f.Sections {
 		o.atoms = append(o.atoms, o.bySec[s]...)
 	}
-	o.bind(sites)
+	if err := o.bind(sites); err != nil {
+		return nil, err
+	}
 	if err := o.attachEntries(sites); err != nil {
 		return nil, err
 	}
@@ -95,13 +98,13 @@ func (o *object) cutAtSymbols() {
 	patchable := o.patchableEntries()
 	for _, sec := range o.file.Sections {
 		switch o.class[sec] {
-		case ignored, special, parallel, literals, hookData:
+		case ignored, special, parallel, literals, hookData, frames:
 			continue
 		}
 		list := o.symbolAtoms(sec, bySection[sec], patchable[sec])
 		o.bySec[sec] = list
 		for _, a := range list {
-			a.private = private(a)
+			a.private = o.private(a)
 			o.bySym[a.sym] = a
 			for _, s := range a.aliases {
 				o.bySym[s] = a
@@ -137,7 +140,7 @@ func (o *object) cutGaps(sites map[*elfobj.Section][]site) {
 			if s.sec == nil || s.to.atom != nil || s.at < 0 || uint64(s.at) >= s.sec.Size() {
 				continue
 			}
-			if spec != nil && spec.Rule != arch.Compare {
+			if spec != nil && spec.Rule != arch.Compare || o.class[from] == frames && o.class[s.sec].code() {
 				continue // these only mark places in code
 			}
 			cuts[s.sec] = append(cuts[s.sec], uint64(s.at))
@@ -145,7 +148,7 @@ func (o *object) cutGaps(sites map[*elfobj.Section][]site) {
 	}
 	for _, sec := range o.file.Sections {
 		switch o.class[sec] {
-		case ignored, special, parallel, literals, hookData:
+		case ignored, special, parallel, literals, hookData, frames:
 			continue
 		}
 		o.bySec[sec] = o.gapAtoms(sec, o.bySec[sec], cuts[sec])
@@ -153,7 +156,7 @@ func (o *object) cutGaps(sites map[*elfobj.Section][]site) {
 }
 
 // bind turns sites into refs of atoms.
-func (o *object) bind(sites map[*elfobj.Section][]site) {
+func (o *object) bind(sites map[*elfobj.Section][]site) error {
 	for _, sec := range o.file.Sections {
 		list := sites[sec]
 		for i := range list {
@@ -161,6 +164,17 @@ func (o *object) bind(sites map[*elfobj.Section][]site) {
 		}
 		if o.class[sec] == special {
 			continue
+		}
+		if o.class[sec] == frames {
+			if err := o.attachFrames(sec, list); err != nil {
+				return err
+			}
+			continue
+		}
+		if o.opt.Userland && loaderArray(sec.Name) {
+			for _, s := range list {
+				o.loader = append(o.loader, loaderRef{sec.Name, s.to})
+			}
 		}
 		if o.class[sec] == hookData {
 			for _, s := range list {
@@ -185,6 +199,7 @@ func (o *object) bind(sites map[*elfobj.Section][]site) {
 			}
 		}
 	}
+	return nil
 }
 
 func (o *object) bindTarget(s *site) {

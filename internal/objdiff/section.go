@@ -24,6 +24,7 @@ const (
 	exitText                // code of module unload
 	exportData              // symbol exports
 	hookData                // section of <tsugi/livepatch.h>
+	frames                  // .eh_frame, which tells the frames of functions
 )
 
 func (c class) code() bool { return c == text || c == bootText || c == exitText }
@@ -58,6 +59,10 @@ func (o *object) classify(s *elfobj.Section) class {
 		return ignored
 	case strings.HasPrefix(s.Name, ".tsugi."):
 		return hookData
+	case o.opt.Userland && s.Name == ".eh_frame":
+		return frames
+	case o.opt.Userland && loaderArray(s.Name) && s.Flags&elf.SHF_ALLOC != 0:
+		return bootData
 	case o.arch.IsParallel(s.Name):
 		return parallel
 	case s.Name == ".BTF", hasAnyPrefix(s.Name, ignoredPrefixes):
