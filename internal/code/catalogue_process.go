@@ -21,6 +21,8 @@ func processes() []Entry {
 		{"TS9621", KindError, "it cannot be shown that a thread is outside of the functions that are to be replaced", "Tsugi tries again; code without unwind tables, on a stack of its own, must be left first"},
 		// TS9630-9649: applying, reverting, healing
 		// TS9650-9659: new processes
+		{"TS9650", KindError, "the kernel does not tell of new processes here", "run it as root with CAP_NET_ADMIN, in the first pid and network namespaces, on a kernel with CONFIG_PROC_EVENTS=y; until then new processes are found by looking every few seconds"},
+		{"TS9651", KindError, "the kernel does not tell here when a library is opened", "run it as root with CAP_SYS_ADMIN, on a kernel with CONFIG_FANOTIFY=y; until then libraries that a process loads late are found by looking now and then"},
 		// TS9660-9669: the command line
 	}
 }

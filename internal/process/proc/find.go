@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 )
@@ -16,6 +17,10 @@ import (
 // Finding is what a look at one process has brought.
 type Finding struct {
 	ID ID
+	// Program tells one program's run of the process from the next one, which
+	// an execve begins. 0 where it can't be told.
+	Program uint64
+	UID     uint32 // who owns it: its effective user, or root where it can't be traced by that one
 	// BuildIDs are those wanted ones of which the process runs code, in order.
 	BuildIDs []string
 	// Static: the program is linked statically and is none of the wanted; what
@@ -33,6 +38,8 @@ type FindOptions struct {
 	// Text uses the text of /proc/PID/maps and the memory, as on kernels before
 	// 6.11, in place of the kernel's own answer.
 	Text bool
+	// Each is how long one process may take; 0 is Limit.
+	Each time.Duration
 }
 
 // Find looks which of the processes run code of an ELF file whose build-id is
@@ -70,11 +77,12 @@ func Find(ctx context.Context, ids []ID, wanted func(buildID string) bool, opt F
 
 // Look is Find for one process that is held already.
 func (p *Process) Look(ctx context.Context, wanted func(buildID string) bool, opt FindOptions) (Finding, error) {
-	f := Finding{ID: p.id}
+	f := Finding{ID: p.id, UID: p.uid}
 	s, err := p.sight(ctx)
 	if err != nil {
 		return f, err
 	}
+	f.Program = s.image.sum()
 	if !opt.Text {
 		answer, sure, err := p.ask(ctx, s, wanted)
 		switch {
@@ -132,6 +140,11 @@ func (p *Process) ask(ctx context.Context, s *sight, wanted func(string) bool) (
 }
 
 func look(ctx context.Context, id ID, wanted func(string) bool, opt FindOptions) Finding {
+	if opt.Each > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, opt.Each)
+		defer cancel()
+	}
 	p, err := OpenID(ctx, id)
 	if err != nil {
 		return Finding{ID: id, Problem: problem(id, err)}

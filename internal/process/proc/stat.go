@@ -4,7 +4,9 @@ package proc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"strconv"
 	"strings"
 
@@ -25,6 +27,20 @@ type stat struct {
 // stack and the arguments anew. It is zero for whom may not look.
 type image struct {
 	code, stack, args, env uint64
+}
+
+// sum is a number for an image, 0 for none.
+func (i image) sum() uint64 {
+	if i == (image{}) {
+		return 0
+	}
+	h := fnv.New64a()
+	var b [32]byte
+	for k, n := range []uint64{i.code, i.stack, i.args, i.env} {
+		binary.LittleEndian.PutUint64(b[8*k:], n)
+	}
+	h.Write(b[:])
+	return h.Sum64()
 }
 
 // kernelThread is PF_KTHREAD of include/linux/sched.h.
