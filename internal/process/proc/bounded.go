@@ -72,33 +72,38 @@ func (s *silences) end(id ID) {
 }
 
 // within runs f, which may sleep in the kernel for good, and waits for it no
-// longer than ctx and Limit allow. When it gives up, f goes on alone: what f
-// writes to must be f's own, and is lost.
-func within(ctx context.Context, id ID, uid uint32, f func() error) error {
+// longer than ctx and Limit allow. When it gives up, f goes on alone, and what
+// it gives then is lost: f must not write to what its caller reads.
+func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) (T, error) {
+	var none T
 	if err := ctx.Err(); err != nil {
-		return err
+		return none, err
 	}
 	if why := silence.refuse(id, uid); why != "" {
-		return code.New("TS9604", id.String(), why)
+		return none, code.New("TS9604", id.String(), why)
 	}
-	done := make(chan error, 1)
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
 	var over sync.Mutex
 	gaveUp := false
 	go func() {
-		err := f()
+		v, err := f()
 		over.Lock()
 		defer over.Unlock()
 		if gaveUp {
 			silence.end(id)
 		}
-		done <- err
+		done <- answer{v, err}
 	}()
 	timer := time.NewTimer(Limit)
 	defer timer.Stop()
 	var cause error
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		return a.value, a.err
 	case <-ctx.Done():
 		cause = ctx.Err()
 	case <-timer.C:
@@ -106,14 +111,14 @@ func within(ctx context.Context, id ID, uid uint32, f func() error) error {
 	over.Lock()
 	defer over.Unlock()
 	select {
-	case err := <-done: // it has just come back
-		return err
+	case a := <-done: // it has just come back
+		return a.value, a.err
 	default:
 	}
 	gaveUp = true
 	silence.begin(id, uid)
 	if cause != nil {
-		return fmt.Errorf("%s: %w", id, cause)
+		return none, fmt.Errorf("%s: %w", id, cause)
 	}
-	return code.New("TS9604", id.String(), fmt.Sprintf("no answer within %s", Limit))
+	return none, code.New("TS9604", id.String(), fmt.Sprintf("no answer within %s", Limit))
 }

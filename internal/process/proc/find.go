@@ -113,30 +113,34 @@ func (p *Process) Look(ctx context.Context, wanted func(buildID string) bool, op
 // ask lets the kernel name the build-ids. The answer is sure when it has named
 // one for each file, and the program is not alone: that one may be static.
 func (p *Process) ask(ctx context.Context, s *sight, wanted func(string) bool) ([]string, bool, error) {
-	var ids []string
-	files, unnamed := 0, false
-	err := within(ctx, p.id, p.uid, func() error {
+	type named struct {
+		ids     []string
+		files   int
+		unnamed bool
+	}
+	a, err := within(ctx, p.id, p.uid, func() (a named, err error) {
 		var last Mapping
-		return executables(s.maps, func(m Mapping, id string) bool {
-			if files == 0 || m.Dev != last.Dev || m.Inode != last.Inode {
-				files++
+		err = executables(s.maps, func(m Mapping, id string) bool {
+			if a.files == 0 || m.Dev != last.Dev || m.Inode != last.Inode {
+				a.files++
 			}
 			last = m
 			switch {
 			case id == "":
-				unnamed = true
-			case !slices.Contains(ids, id):
-				ids = append(ids, id)
+				a.unnamed = true
+			case !slices.Contains(a.ids, id):
+				a.ids = append(a.ids, id)
 			}
-			return files <= maxObjects
+			return a.files <= maxObjects
 		})
+		return a, err
 	})
 	if err != nil {
 		return nil, false, err
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return !wanted(id) })
+	ids := slices.DeleteFunc(a.ids, func(id string) bool { return !wanted(id) })
 	slices.Sort(ids)
-	return ids, len(ids) > 0 && !unnamed || files > 1 && !unnamed, nil
+	return ids, !a.unnamed && (len(ids) > 0 || a.files > 1), nil
 }
 
 func look(ctx context.Context, id ID, wanted func(string) bool, opt FindOptions) Finding {

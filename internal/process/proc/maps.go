@@ -138,12 +138,7 @@ func (p *Process) Mappings(ctx context.Context) ([]Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Mapping
-	err = within(ctx, p.id, p.uid, func() error {
-		var err error
-		all, err = readMaps(s.maps)
-		return err
-	})
+	all, err := within(ctx, p.id, p.uid, func() ([]Mapping, error) { return readMaps(s.maps) })
 	return all, p.looked(err, len(all) == 0)
 }
 

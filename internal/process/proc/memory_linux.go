@@ -36,18 +36,19 @@ func (m *Memory) ReadAt(b []byte, addr int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	own := make([]byte, len(b)) // a reader that is given up may still write here
-	err = within(m.ctx, m.p.id, m.p.uid, func() error {
-		var err error
-		n, err = s.mem.ReadAt(own, addr)
-		return err
-	})
-	if err != nil && (code.Of(err) == "TS9604" || m.ctx.Err() != nil) {
-		return 0, err // given up: n is not ours to read
+	type read struct {
+		own []byte // a reader that is given up may still write here
+		err error
 	}
-	copy(b, own[:n])
-	return n, m.judge(addr, err)
+	r, err := within(m.ctx, m.p.id, m.p.uid, func() (read, error) {
+		own := make([]byte, len(b))
+		n, err := s.mem.ReadAt(own, addr)
+		return read{own[:n], err}, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return copy(b, r.own), m.judge(addr+int64(len(r.own)), r.err)
 }
 
 // WriteAt writes b at an address. An error may leave a part of it written.
@@ -61,22 +62,19 @@ func (m *Memory) WriteAt(b []byte, addr int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	own := append([]byte(nil), b...)
-	err = within(m.ctx, m.p.id, m.p.uid, func() error {
-		for n < len(own) {
-			w, err := retry(func() (int, error) { return s.mem.WriteAt(own[n:], addr+int64(n)) })
-			n += max(w, 0)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	type written struct {
+		n   int
+		err error
+	}
+	own := append([]byte(nil), b...) // a writer that is given up may still read it
+	w, err := within(m.ctx, m.p.id, m.p.uid, func() (written, error) {
+		n, err := s.mem.WriteAt(own, addr) // goes on after a part, and knows of signals
+		return written{n, err}, nil
 	})
-	if err != nil && (code.Of(err) == "TS9604" || m.ctx.Err() != nil) {
+	if err != nil {
 		return 0, err
 	}
-	return n, m.judge(addr, err)
+	return w.n, m.judge(addr+int64(w.n), w.err)
 }
 
 // judge makes a problem of an address that can't be read or written.
@@ -115,7 +113,8 @@ func (p *Process) ReadPieces(ctx context.Context, pieces []Piece) error {
 	if err != nil {
 		return err
 	}
-	err = within(ctx, p.id, p.uid, func() error {
+	_, err = within(ctx, p.id, p.uid, func() (struct{}, error) {
+		var none struct{}
 		local := make([]unix.Iovec, 0, min(len(pieces), vector))
 		remote := make([]unix.RemoteIovec, 0, min(len(pieces), vector))
 		for i := 0; i < len(pieces); {
@@ -131,7 +130,7 @@ func (p *Process) ReadPieces(ctx context.Context, pieces []Piece) error {
 			}
 			got, err := retry(func() (int, error) { return unix.ProcessVMReadv(s.tid, local, remote, 0) })
 			if err != nil && !errors.Is(err, unix.EFAULT) {
-				return err
+				return none, err
 			}
 			// The kernel stops at the first page that it can't read: that piece
 			// stays short, and the next call goes on behind it.
@@ -146,7 +145,7 @@ func (p *Process) ReadPieces(ctx context.Context, pieces []Piece) error {
 				}
 			}
 		}
-		return nil
+		return none, nil
 	})
 	return p.looked(err, false)
 }

@@ -282,11 +282,8 @@ func (p *Process) Objects(ctx context.Context) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Object
-	err = within(ctx, p.id, p.uid, func() error { // one handing over for all of them
-		var err error
-		all, err = objectsOf(s.mem, maps, s.image.code)
-		return err
+	all, err := within(ctx, p.id, p.uid, func() ([]Object, error) { // one handing over for all of them
+		return objectsOf(s.mem, maps, s.image.code)
 	})
 	switch {
 	case errors.Is(err, errNot64):

@@ -69,21 +69,20 @@ func (p *Process) obstacle(ctx context.Context) error {
 		return err
 	}
 	// The program's own header tells what it is; the rest may wait.
-	err = within(ctx, p.id, p.uid, func() error {
+	_, err = within(ctx, p.id, p.uid, func() (header, error) {
 		maps, err := readMaps(seen.maps)
 		if err != nil {
-			return err
+			return header{}, err
 		}
 		for i, m := range maps {
 			if m.Contains(seen.image.code) {
 				for i > 0 && maps[i].Offset != 0 && maps[i-1].Dev == m.Dev && maps[i-1].Inode == m.Inode {
 					i--
 				}
-				_, err := readHeader(seen.mem, maps[i].Start)
-				return err
+				return readHeader(seen.mem, maps[i].Start)
 			}
 		}
-		return nil // it has moved its text; Objects will find what there is
+		return header{}, nil // it has moved its text; Objects will find what there is
 	})
 	switch {
 	case errors.Is(err, errNot64):

@@ -35,11 +35,9 @@ func (p *Process) Outdated(ctx context.Context, objects []Object) ([]Replaced, e
 		if !o.Deleted || !lasting(o.Path) {
 			continue
 		}
-		r := Replaced{Object: o}
-		err := within(ctx, p.id, p.uid, func() error {
+		r, err := within(ctx, p.id, p.uid, func() (Replaced, error) {
 			now, gone, err := p.onDisk(o.Path)
-			r.Now, r.Gone = now, gone
-			return err
+			return Replaced{Object: o, Now: now, Gone: gone}, err
 		})
 		if err != nil {
 			return all, p.looked(err, false)

@@ -196,27 +196,24 @@ func (p *Process) stat(path string) (s stat, err error) {
 // ReadFile reads a file below /proc/PID, such as "task/12/syscall", up to max
 // bytes. More than that is an error.
 func (p *Process) ReadFile(ctx context.Context, name string, max int) ([]byte, error) {
-	var text []byte
-	err := within(ctx, p.id, p.uid, func() error {
-		return p.withDir(func(dir int) error {
+	text, err := within(ctx, p.id, p.uid, func() (text []byte, err error) {
+		err = p.withDir(func(dir int) error {
 			fd, err := retry(func() (int, error) { return unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 			if err != nil {
 				return err
 			}
 			f := os.NewFile(uintptr(fd), name)
 			defer f.Close()
-			b, err := io.ReadAll(io.LimitReader(f, int64(max)+1))
-			if err == nil && len(b) > max {
-				err = fmt.Errorf("/proc/%d/%s: longer than %d bytes", p.id.PID, name, max)
-			}
-			if err == nil {
-				text = b
-			}
+			text, err = io.ReadAll(io.LimitReader(f, int64(max)+1))
 			return err
 		})
+		return text, err
 	})
 	if err != nil {
 		return nil, failed(p.id, err)
+	}
+	if len(text) > max {
+		return nil, code.New("TS9604", p.id.String(), fmt.Sprintf("/proc/%d/%s is longer than %d bytes", p.id.PID, name, max))
 	}
 	return text, nil
 }
@@ -307,8 +304,7 @@ func (p *Process) sight(ctx context.Context) (*sight, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &sight{tid: tid, image: before}
-		err = within(ctx, p.id, p.uid, func() error { return p.openSight(s) })
+		s, err := within(ctx, p.id, p.uid, func() (*sight, error) { return p.openSight(tid, before) })
 		if err != nil {
 			if p.alive() == nil {
 				if _, now, e := p.living(ctx); e == nil && now != before {
@@ -331,9 +327,10 @@ func (p *Process) sight(ctx context.Context) (*sight, error) {
 	return nil, code.New("TS9601", p.id.String(), "it goes from program to program")
 }
 
-func (p *Process) openSight(s *sight) error {
-	return p.withDir(func(dir int) error {
-		base := "task/" + strconv.Itoa(s.tid) + "/"
+func (p *Process) openSight(tid int, of image) (*sight, error) {
+	s := &sight{tid: tid, image: of}
+	err := p.withDir(func(dir int) error {
+		base := "task/" + strconv.Itoa(tid) + "/"
 		mem, err := retry(func() (int, error) { return unix.Openat(dir, base+"mem", unix.O_RDWR|unix.O_CLOEXEC, 0) })
 		if err != nil {
 			return err
@@ -347,4 +344,5 @@ func (p *Process) openSight(s *sight) error {
 		s.maps = os.NewFile(uintptr(maps), base+"maps")
 		return nil
 	})
+	return s, err
 }
