@@ -16,6 +16,16 @@ func processes() []Entry {
 		{"TS9608", KindError, "the program is linked statically, and what it has of libraries cannot be told", "ask who built it; update and restart it if it holds the library that is fixed"},
 		{"TS9609", KindError, "another instance of Tsugi is at work on the process", "wait for its end; it is tried again later"},
 		// TS9610-9619: stopping and injecting
+		{"TS9610", KindError, "the process has ended or started another program", "nothing is to be done: it is not the process any more that was meant"},
+		{"TS9611", KindError, "a thread of the process could not be stopped in time", "it is tried again by itself; a thread that waits for a child, a disk or a dead file server for long holds it up until that ends"},
+		{"TS9612", KindError, "the process may not be traced", "run Tsugi as root with CAP_SYS_PTRACE, and see what a security module or kernel.yama.ptrace_scope forbids"},
+		{"TS9613", KindError, "another program traces the process", "end the debugger or tracer; it is tried again by itself"},
+		{"TS9614", KindError, "the process shares its memory with another process", "it is tried again by itself: a child that is about to start a program does so for a moment only"},
+		{"TS9615", KindError, "no thread of the process can make a system call for Tsugi now", "it is tried again by itself when the threads have moved on"},
+		{"TS9616", KindError, "the seccomp filter of the process does not let Tsugi map memory", "restart the program to have the fix, or let its filter allow mmap and rt_sigreturn"},
+		{"TS9617", KindError, "system calls can't be made in this process", "restart the program to have the fix"},
+		{"TS9618", KindError, "a system call made in the process did not come back as it should", "the process goes on as it was; it is tried again by itself"},
+		{"TS9619", KindError, "the memory of the process does not answer", "see whether a file system that it has mapped files of still answers"},
 		// TS9620-9629: stacks
 		{"TS9620", KindError, "a thread is in a function that is to be replaced", "Tsugi tries again; a function that is never left can be patched when the process starts anew"},
 		{"TS9621", KindError, "it cannot be shown that a thread is outside of the functions that are to be replaced", "Tsugi tries again; code without unwind tables, on a stack of its own, must be left first"},

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+// A process may share its memory with one that is no thread of it: a vfork
+// child, and the child of any clone with CLONE_VM. It would run the code that
+// is being changed. It is looked for among the kin before the stop, and among
+// all that was born since in the stop.
+
+// alone refuses a process that shares its memory.
+func (s *Stopped) alone() error {
+	pid := s.target.PID
+	st, ok := readStat(pid, pid)
+	if !ok {
+		return ended(pid, "")
+	}
+	if st.parent > 1 && sameMemory(pid, st.parent) {
+		return shared(pid, st.parent)
+	}
+	return s.childless()
+}
+
+func (s *Stopped) childless() error {
+	pid := s.target.PID
+	var err error
+	if s.listed, err = threads(pid, s.listed[:0]); err != nil {
+		return s.missing(err)
+	}
+	for _, tid := range s.listed {
+		b, err := readSmall(taskFile(pid, tid, "children"))
+		if err != nil {
+			continue // gone, or a kernel without CONFIG_PROC_CHILDREN
+		}
+		for _, f := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil && sameMemory(pid, child) {
+				return shared(pid, child)
+			}
+		}
+	}
+	return nil
+}
+
+// maxBorn bounds how many numbers of processes are looked at in a stop.
+const maxBorn = 2048
+
+// nobodyElse refuses a process that got company since before, a number that
+// lastPID gave. The threads that are stopped are known by then.
+func (s *Stopped) nobodyElse(before int) error {
+	after := lastPID()
+	if before <= 0 || after < before || after-before > maxBorn {
+		return s.childless()
+	}
+	for pid := before + 1; pid <= after; pid++ {
+		if s.known[pid] == nil && sameMemory(s.target.PID, pid) {
+			return shared(s.target.PID, pid)
+		}
+	}
+	return nil
+}
+
+func shared(pid, other int) *code.Problem {
+	return code.New("TS9614", where(pid), "process "+strconv.Itoa(other)+" uses the same memory")
+}
+
+// lastPID is the number that was given last to a process or thread; 0 where it
+// can't be read.
+func lastPID() int {
+	f := strings.Fields(readWord("/proc/loadavg"))
+	if len(f) != 5 {
+		return 0
+	}
+	n, err := strconv.Atoi(f[4])
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+)
+
+// Loan is one stopped thread of a process, of which the others run, that makes
+// system calls. It must be returned. Its methods are for one goroutine at a
+// time.
+type Loan struct {
+	target  Target
+	opt     Options
+	session *session
+	mem     *os.File
+	maps    []mapping
+	code    gadgets
+
+	thread  tracee
+	mask    uint64 // its signal mask
+	seccomp int    // mode
+	suspend bool   // filters do not run while we trace
+	filters [][]instruction
+	at      uint64 // of the frame
+	healing bool   // its registers lead over the frame
+	began   time.Time
+	pause   time.Duration
+	over    bool
+}
+
+// grade tells how well a thread suits; lower is better.
+type grade int
+
+const (
+	waiting    grade = iota // in a system call that is made again as it was
+	computing               // in its own code
+	timed                   // in a call with a timeout: a killed tracer makes it begin anew
+	timedAgain              // the same, restarted before: a killed tracer makes it end with EINTR
+	unfit
+)
+
+const (
+	maxCandidates = 8
+	maxRanked     = 64
+	memoryTime    = 2 * time.Second
+)
+
+// Borrow stops one thread that can make system calls. When it returns an error
+// none is stopped or traced any more.
+func Borrow(ctx context.Context, target Target, opt Options) (*Loan, error) {
+	if target.PID <= 0 || target.PID == unix.Getpid() {
+		return nil, code.New("TS9612", where(target.PID), "a process can't trace itself")
+	}
+	l := &Loan{target: target, opt: opt.filled()}
+	if err := l.prepare(); err != nil {
+		l.closeMemory()
+		return nil, err
+	}
+	candidates, err := l.rank()
+	if err != nil {
+		l.closeMemory()
+		return nil, err
+	}
+	l.session = newSession()
+	l.session.do(func() { err = l.choose(ctx, candidates) })
+	if err != nil {
+		_, _ = l.Return()
+		return nil, err
+	}
+	return l, nil
+}
+
+// prepare reads what is needed of the process while it runs.
+func (l *Loan) prepare() error {
+	pid := l.target.PID
+	status, ok := readStatus(pid, pid)
+	switch {
+	case !ok:
+		return ended(pid, "")
+	case status.shstk:
+		return code.New("TS9617", where(pid), "its returns are guarded by shadow stacks")
+	}
+	if err := l.openMemory(); err != nil {
+		return err
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return code.New("TS9612", where(pid), "").With(err)
+	}
+	defer f.Close()
+	if l.maps = parseMaps(f); len(l.maps) == 0 {
+		return ended(pid, "it has no memory")
+	}
+	if err := l.within(func() { l.code = search(l.mem, l.maps) }); err != nil {
+		return err
+	}
+	if !l.code.complete() {
+		return code.New("TS9617", where(pid), "its programs and libraries hold no system call instruction, or no return from signals, that could be used")
+	}
+	return nil
+}
+
+// within runs what touches memory of the process, which may not answer: a page
+// of a file whose file system is dead, or one that a program of its own hands
+// out. Given up, it holds a goroutine until it is answered, and no more.
+func (l *Loan) within(f func()) error {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(memoryTime):
+		return code.New("TS9619", where(l.target.PID), "")
+	}
+}
+
+// rank orders the threads by how likely they suit, from what they do while
+// they run.
+func (l *Loan) rank() ([]int, error) {
+	list, err := threads(l.target.PID, nil)
+	if err != nil {
+		return nil, ended(l.target.PID, "")
+	}
+	type candidate struct{ tid, rank int }
+	var all []candidate
+	for _, tid := range list[:min(len(list), maxRanked)] {
+		rank := 3
+		st, _ := readStat(l.target.PID, tid)
+		switch nr := readSyscall(l.target.PID, tid).nr; {
+		case st.state == 'D', makesProcess(nr):
+			rank = 9 // may not stop soon
+		case nr == sysRestart:
+			rank = 5
+		case nr == unix.SYS_NANOSLEEP, nr == unix.SYS_CLOCK_NANOSLEEP, nr == unix.SYS_POLL:
+			rank = 4
+		case nr == unix.SYS_FUTEX:
+			rank = 1 // has a timeout or not
+		case nr >= 0:
+			rank = 0
+		}
+		all = append(all, candidate{tid, rank})
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
+	var tids []int
+	for _, c := range all[:min(len(all), maxCandidates)] {
+		tids = append(tids, c.tid)
+	}
+	return tids, nil
+}
+
+// choose stops candidates until one suits; when all have something to say
+// against them it takes the one with the least.
+func (l *Loan) choose(ctx context.Context, candidates []int) error {
+	best, bestGrade := 0, unfit
+	var why error
+	for i, tid := range candidates {
+		g, err := l.try(ctx, tid)
+		if err != nil {
+			l.letGo()
+			if why = err; !retry(err) {
+				return err
+			}
+			continue
+		}
+		if g <= computing || i == len(candidates)-1 && g <= bestGrade {
+			return l.setUp()
+		}
+		if g < bestGrade {
+			best, bestGrade = tid, g
+		}
+		l.letGo()
+	}
+	if best != 0 {
+		if _, err := l.try(ctx, best); err != nil {
+			return err
+		}
+		return l.setUp()
+	}
+	if why != nil {
+		return why
+	}
+	return code.New("TS9615", where(l.target.PID), "")
+}
+
+// retry tells whether another thread may be better off. After one that does not
+// stop none is tried: it stays traced until the session ends.
+func retry(err error) bool {
+	switch code.Of(err) {
+	case "TS9615", "TS9610":
+		return true
+	}
+	return false
+}
+
+func unsuitable(tid int, why string) error {
+	return code.New("TS9615", fmt.Sprintf("thread %d", tid), why)
+}
+
+// try stops one thread and looks whether it suits.
+func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
+	pid := l.target.PID
+	if err := seize(tid, unix.PTRACE_O_TRACESYSGOOD); err != nil {
+		_, _, problem := l.session.refused(pid, tid, err)
+		if problem != nil {
+			return unfit, problem
+		}
+		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
+	}
+	l.thread = tracee{tid: tid}
+	l.opt.step(Seized)
+	if st, ok := readStat(pid, tid); !ok {
+		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
+	} else if main, ok := readStat(pid, pid); l.target.Start != 0 && (!ok || main.start != l.target.Start) {
+		return unfit, code.New("TS9610", where(pid), "its number is another process's now")
+	} else if st.state == 'Z' || st.state == 'X' {
+		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
+	}
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
+	if err := request(unix.PTRACE_INTERRUPT, tid, 0, 0); err != nil {
+		return unfit, ended(pid, "")
+	}
+	l.opt.step(Interrupted)
+	if err := l.rest(ctx); err != nil {
+		return unfit, err
+	}
+	l.opt.step(Halted)
+	return l.judge()
+}
+
+// judge says how well the stopped thread suits.
+func (l *Loan) judge() (grade, error) {
+	t := &l.thread
+	r := &t.regs
+	if err := getRegs(t.tid, r); err != nil {
+		return unfit, ended(l.target.PID, "")
+	}
+	if keepWaiting(r) {
+		if err := setRegs(t.tid, r); err != nil {
+			return unfit, ended(l.target.PID, "")
+		}
+	}
+	switch {
+	case r.Cs != userCodeSelect:
+		return unfit, code.New("TS9617", where(l.target.PID), "it is a 32-bit program")
+	case r.Rip == 0 && r.Rsp == 0:
+		return unfit, unsuitable(t.tid, "it is the kernel's own")
+	case dispatchOn(t.tid):
+		return unfit, unsuitable(t.tid, "it handles its system calls itself")
+	case !room(l.maps, r.Rsp, r.Fs_base, maxFrame):
+		return unfit, unsuitable(t.tid, "there is no room on its stack, or it runs on a stack of its own making")
+	}
+	switch nr := inSyscall(r); {
+	case nr >= 0 && int64(r.Rax) == restartBlock && nr == sysRestart:
+		return timedAgain, nil
+	case nr >= 0 && int64(r.Rax) == restartBlock:
+		return timed, nil
+	case wouldRestart(r):
+		return waiting, nil
+	}
+	return computing, l.notRestartable()
+}
+
+// maxFrame is the room that the frame takes at most, with 11 KiB of XSAVE area.
+const maxFrame = 16 << 10
+
+// notRestartable refuses a thread in a restartable sequence (rseq): the kernel
+// must find it there to abort it. Outside system calls only.
+func (l *Loan) notRestartable() error {
+	t := &l.thread
+	config, err := getRseq(t.tid)
+	if err != nil {
+		return unsuitable(t.tid, "the kernel does not tell its restartable sequences")
+	}
+	if config.Pointer == 0 {
+		return nil
+	}
+	var inside bool
+	err = l.within(func() { inside = inSequence(l.mem, config.Pointer, t.regs.Rip) })
+	if err == nil && inside {
+		err = unsuitable(t.tid, "it is in a restartable sequence")
+	}
+	return err
+}
+
+// Return lets the thread go on exactly as it would have, and ends the tracing.
+// It returns for how long the thread was kept. A second call does nothing.
+func (l *Loan) Return() (time.Duration, error) {
+	if l.over {
+		return l.pause, nil
+	}
+	l.over = true
+	var err error
+	if l.session != nil {
+		l.session.do(func() {
+			if l.healing {
+				err = l.reinstate()
+			}
+			l.letGo()
+		})
+		l.session.end()
+	}
+	if !l.began.IsZero() {
+		l.pause = time.Since(l.began)
+	}
+	l.closeMemory()
+	return l.pause, err
+}
+
+// letGo detaches the thread. Where it can't, because the thread runs, the end
+// of the session does, and the thread heals itself.
+func (l *Loan) letGo() {
+	t := &l.thread
+	if t.tid != 0 && t.state == halted && !l.healing {
+		_ = request(unix.PTRACE_DETACH, t.tid, 0, uintptr(t.signal))
+		l.opt.step(Released)
+		*t = tracee{}
+	}
+}
+
+// openMemory opens the memory that the process has now; after an exec it is
+// another.
+func (l *Loan) openMemory() error {
+	l.closeMemory()
+	var err error
+	if l.mem, err = os.OpenFile(fmt.Sprintf("/proc/%d/mem", l.target.PID), os.O_RDWR, 0); err != nil {
+		l.mem = nil
+		return code.New("TS9612", where(l.target.PID), "").With(err)
+	}
+	return nil
+}
+
+func (l *Loan) closeMemory() {
+	if l.mem != nil {
+		_ = l.mem.Close()
+	}
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// What stands in /proc of one thread. The files are small; none is read
+// further than its bound.
+
+const (
+	pfExiting = 0x4
+	maxSmall  = 16 << 10
+)
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSmall))
+}
+
+func readWord(path string) string {
+	b, _ := readSmall(path)
+	return strings.TrimSpace(string(b))
+}
+
+func taskFile(pid, tid int, name string) string {
+	return fmt.Sprintf("/proc/%d/task/%d/%s", pid, tid, name)
+}
+
+type stat struct {
+	comm   string
+	state  byte
+	parent int
+	flags  uint64
+	start  uint64
+}
+
+func readStat(pid, tid int) (stat, bool) {
+	b, err := readSmall(taskFile(pid, tid, "stat"))
+	if err != nil {
+		return stat{}, false
+	}
+	return parseStat(b)
+}
+
+// parseStat reads a line of /proc/PID/stat. The name may hold anything, so the
+// fields are counted from the last bracket.
+func parseStat(b []byte) (stat, bool) {
+	open, shut := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || shut < open {
+		return stat{}, false
+	}
+	f := strings.Fields(string(b[shut+1:]))
+	if len(f) < 20 || len(f[0]) != 1 {
+		return stat{}, false
+	}
+	s := stat{comm: string(b[open+1 : shut]), state: f[0][0]}
+	var errs [3]error
+	s.parent, errs[0] = strconv.Atoi(f[1])
+	s.flags, errs[1] = strconv.ParseUint(f[6], 10, 64)
+	s.start, errs[2] = strconv.ParseUint(f[19], 10, 64)
+	return s, errs == [3]error{}
+}
+
+type status struct {
+	state   byte
+	tracer  int
+	seccomp int
+	shstk   bool
+	tgid    int
+}
+
+func readStatus(pid, tid int) (status, bool) {
+	b, err := readSmall(taskFile(pid, tid, "status"))
+	if err != nil {
+		return status{}, false
+	}
+	return parseStatus(b), true
+}
+
+func parseStatus(b []byte) status {
+	var s status
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "State":
+			if value != "" {
+				s.state = value[0]
+			}
+		case "Tgid":
+			s.tgid, _ = strconv.Atoi(value)
+		case "TracerPid":
+			s.tracer, _ = strconv.Atoi(value)
+		case "Seccomp":
+			s.seccomp, _ = strconv.Atoi(value)
+		case "x86_Thread_features":
+			s.shstk = strings.Contains(value, "shstk")
+		}
+	}
+	return s
+}
+
+// callState is what /proc/PID/task/TID/syscall says: the system call that a
+// thread is blocked in. nr is -1 where it is in none, -2 where it runs.
+type callState struct {
+	nr     int
+	sp, pc uint64
+}
+
+func readSyscall(pid, tid int) callState {
+	b, err := readSmall(taskFile(pid, tid, "syscall"))
+	if err != nil {
+		return callState{nr: -2}
+	}
+	return parseSyscall(string(b))
+}
+
+func parseSyscall(line string) callState {
+	f := strings.Fields(line)
+	if len(f) != 3 && len(f) != 9 {
+		return callState{nr: -2}
+	}
+	nr, err := strconv.Atoi(f[0])
+	sp, err1 := strconv.ParseUint(f[len(f)-2], 0, 64)
+	pc, err2 := strconv.ParseUint(f[len(f)-1], 0, 64)
+	if err != nil || err1 != nil || err2 != nil {
+		return callState{nr: -2}
+	}
+	return callState{nr: nr, sp: sp, pc: pc}
+}
+
+func readWchan(pid, tid int) string {
+	w := readWord(taskFile(pid, tid, "wchan"))
+	if w == "0" {
+		return ""
+	}
+	return w
+}
+
+// maxThreads is above what the kernel can have: threads-max of large machines.
+const maxThreads = 1 << 20
+
+// threads lists the threads of a process, in the order of the directory.
+func threads(pid int, into []int) ([]int, error) {
+	d, err := os.Open(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return into, err
+	}
+	defer d.Close()
+	for len(into) < maxThreads {
+		names, err := d.Readdirnames(4096)
+		for _, name := range names {
+			if tid, err := strconv.Atoi(name); err == nil {
+				into = append(into, tid)
+			}
+		}
+		if err == io.EOF || err == nil && len(names) == 0 {
+			break
+		}
+		if err != nil {
+			return into, err
+		}
+	}
+	return into, nil
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Threads that are born from a traced thread are traced from their first
+// instruction on. PTRACE_O_EXITKILL is never set.
+const stopOptions = unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACESYSGOOD
+
+// seizeTime bounds the seizing of a process that keeps making threads.
+const seizeTime = 5 * time.Second
+
+// seizeAll traces all threads while they run. A pass over the list that finds
+// no new one is the last: every thread that could make another is traced then,
+// and one that does waits for us with its child.
+func (s *Stopped) seizeAll(ctx context.Context) error {
+	stop := s.unblock()
+	defer stop()
+	until := time.Now().Add(seizeTime)
+	for {
+		var err error
+		if s.listed, err = threads(s.target.PID, s.listed[:0]); err != nil {
+			return s.missing(err)
+		}
+		more := false
+		for _, tid := range s.listed {
+			if s.known[tid] != nil {
+				continue
+			}
+			t, err := s.seize(tid)
+			if err != nil {
+				return err
+			}
+			more = more || t != nil
+		}
+		switch {
+		case !more:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(until):
+			return unstopped(s.target.PID, s.listed[:min(1, len(s.listed))])
+		}
+	}
+}
+
+// seize traces one thread; nil where there is nothing to trace.
+func (s *Stopped) seize(tid int) (*tracee, error) {
+	t := &tracee{tid: tid}
+	err := seize(tid, stopOptions)
+	if err != nil {
+		ours, ignore, problem := s.session.refused(s.target.PID, tid, err)
+		switch {
+		case problem != nil:
+			return nil, problem
+		case ignore:
+			if s.known[tid] == nil {
+				s.known[tid] = &tracee{tid: tid, state: gone}
+			}
+			return nil, nil
+		case ours && s.known[tid] != nil: // it was thought dead
+			s.known[tid].state = running
+			return s.known[tid], nil
+		}
+	}
+	s.add(t)
+	if len(s.order) == 1 && s.target.Start != 0 {
+		// From here on nobody can take the number: a traced thread keeps it.
+		if st, ok := readStat(s.target.PID, s.target.PID); !ok || st.start != s.target.Start {
+			return nil, ended(s.target.PID, "its number is another process's now")
+		}
+	}
+	s.opt.step(Seized)
+	return t, nil
+}
+
+func (s *Stopped) add(t *tracee) {
+	s.known[t.tid] = t
+	s.order = append(s.order, t)
+}
+
+// unblock keeps an exec in the target from waiting for us while we wait for it:
+// exec waits until the other threads are dead and taken note of, and seizing
+// one waits for the end of exec. The dead are taken note of from a goroutine,
+// as any thread of a program may.
+func (s *Stopped) unblock() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			list, _ := threads(s.target.PID, nil)
+			for _, tid := range list {
+				if tid != s.target.PID {
+					reap(tid)
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Waiting for stops is asking: a wait that blocks could not be ended at a
+// deadline, since Go's signal handlers restart it. Threads stop within some
+// microseconds, so at first we only let others have the processor.
+const (
+	spin     = 150 * time.Microsecond
+	longest  = 400 * time.Microsecond // between two questions
+	lookUp   = time.Millisecond       // between two looks at a thread in /proc
+	lookedUp = 16                     // threads per round
+)
+
+// pace waits between two rounds of questions that had no answer. It returns
+// for how long there has been none.
+type pace struct{ since time.Time }
+
+func (p *pace) progress() { p.since = time.Time{} }
+
+func (p *pace) wait(now time.Time) time.Duration {
+	if p.since.IsZero() {
+		p.since = now
+	}
+	idle := now.Sub(p.since)
+	if idle < spin {
+		yield()
+	} else {
+		nap(min(idle/4, longest))
+	}
+	return idle
+}
+
+// collect waits until no tracee runs.
+func (s *Stopped) collect(ctx context.Context, deadline time.Time) error {
+	var p pace
+	for {
+		left, progress := 0, false
+		for _, t := range s.order {
+			if t.state != running {
+				continue
+			}
+			if err := s.look(t); err != nil {
+				return err
+			}
+			if t.state == running {
+				left++
+			} else {
+				progress = true
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		now := time.Now()
+		switch {
+		case progress:
+			p.progress()
+			continue
+		case now.After(deadline):
+			return unstopped(s.target.PID, s.late())
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		if p.wait(now) > spin {
+			if err := s.lookUp(now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// look asks whether a tracee has stopped.
+func (s *Stopped) look(t *tracee) error {
+	r, err := ask(s.target.PID, t.tid)
+	switch {
+	case err != nil, r.exited:
+		t.state = gone // ECHILD: exec has made it disappear
+		return nil
+	case !r.stopped:
+		return nil
+	case r.event == unix.PTRACE_EVENT_EXEC:
+		t.state, t.event = halted, r.event
+		return ended(s.target.PID, "it has started another program")
+	}
+	t.halt(r)
+	if getRegs(t.tid, &t.regs) != nil {
+		t.state = gone // killed; if it lives on it is found in the list
+		return nil
+	}
+	if keepWaiting(&t.regs) && setRegs(t.tid, &t.regs) != nil {
+		t.state = gone
+	}
+	return nil
+}
+
+// halt notes a stop. A signal-delivery-stop is a stop like another: the signal
+// goes with the release.
+func (t *tracee) halt(r report) {
+	t.state, t.event, t.signal, t.job = halted, r.event, 0, false
+	switch {
+	case r.event == 0:
+		t.signal = r.signal
+	case r.event == unix.PTRACE_EVENT_STOP:
+		t.job = r.signal != unix.SIGTRAP
+	}
+}
+
+// lookUp looks in /proc for why threads have not stopped. A dead thread group
+// leader never does while other threads live; a thread that waits for its vfork
+// child does not until that starts a program, so it isn't waited for.
+func (s *Stopped) lookUp(now time.Time) error {
+	n := 0
+	for _, t := range s.order {
+		if t.state != running || now.Sub(t.checked) < lookUp {
+			continue
+		}
+		if n++; n > lookedUp {
+			return nil
+		}
+		t.checked = now
+		st, ok := readStat(s.target.PID, t.tid)
+		if !ok || st.state == 'Z' || st.state == 'X' {
+			t.state = gone
+			continue
+		}
+		if waitsForChild(s.target.PID, t.tid) {
+			return unstopped(s.target.PID, []int{t.tid})
+		}
+	}
+	return nil
+}
+
+func waitsForChild(pid, tid int) bool {
+	return makesProcess(readSyscall(pid, tid).nr) && strings.Contains(readWchan(pid, tid), "vfork")
+}
+
+func (s *Stopped) late() []int {
+	var tids []int
+	for _, t := range s.order {
+		if t.state == running {
+			tids = append(tids, t.tid)
+		}
+	}
+	return tids
+}
