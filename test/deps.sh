@@ -16,6 +16,8 @@ packages=(
 	git ca-certificates shellcheck
 	# reading the packages that make packages builds; asking servers in make bench
 	rpm curl
+	# what our view of a stack is compared with
+	gdb
 )
 
 missing=()

@@ -73,7 +73,8 @@ type Layout struct {
 	// ([stack]), 0 when it is not known.
 	MainStackEnd uint64
 	// SignalReturns are addresses of signal trampolines that the tables do not
-	// tell, if any are known: mov $15,%eax; syscall.
+	// tell: mov $15,%eax; syscall. Where neither tells any, words alone never
+	// prove that a thread is Safe.
 	SignalReturns []uint64
 }
 

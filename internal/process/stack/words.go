@@ -18,7 +18,8 @@ type found struct {
 
 // words looks at the words from sp to the end of what was read at first.
 func (c *Checker) words(sp, end uint64) found {
-	var w found
+	// Without knowing what signal handlers return to, any stack may hold one.
+	w := found{signal: len(c.signals) == 0}
 	if sp%8 != 0 || len(c.snap.segments) == 0 {
 		return w
 	}
