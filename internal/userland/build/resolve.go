@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"debug/elf"
+	"fmt"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/dso"
+	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/objdiff"
+	"github.com/tsugi-project/tsugi/internal/splice"
+	"github.com/tsugi-project/tsugi/internal/userland/pack"
+)
+
+// pack resolves what the units refer to and makes the splice.
+func (b *binder) pack(parts []*part, opt Options, r *Result) error {
+	brought := map[string]bool{} // globals that a unit of the fix adds
+	for _, p := range parts {
+		for _, s := range p.extract.File.Symbols {
+			if s.Section != nil && s.Bind != elf.STB_LOCAL {
+				brought[s.Name] = true
+			}
+		}
+	}
+	in := pack.Input{File: b.l.File, Name: b.l.Name, Path: b.l.Path, Exceptions: opt.Exceptions}
+	for _, p := range parts {
+		one := pack.Part{Source: p.unit.Source, Extract: p.extract, Functions: p.functions, Resolve: map[*elfobj.Symbol]pack.Target{}}
+		for _, ref := range p.extract.Refs {
+			if ref.Orig == nil && brought[ref.Symbol.Name] {
+				continue
+			}
+			t, err := b.resolve(p, ref)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.unit.Source, err)
+			}
+			one.Resolve[ref.Symbol] = t
+		}
+		in.Parts = append(in.Parts, one)
+	}
+	f, err := pack.Pack(in)
+	if err == nil {
+		r.Splice = f
+		return nil
+	}
+	for _, p := range code.All(err) {
+		if e, ok := code.Lookup(p.Code); !ok || e.Kind != code.KindRefusal {
+			return err
+		}
+		r.Refusals = append(r.Refusals, Problem{Problem: p})
+	}
+	if !r.Refused() {
+		return err
+	}
+	return nil
+}
+
+// resolve finds what an undefined symbol of an extract stands for.
+func (b *binder) resolve(p *part, ref objdiff.Ref) (pack.Target, error) {
+	if o := ref.Orig; o != nil && o.Section != nil {
+		return b.resolveOwn(p, ref)
+	}
+	name := ref.Symbol.Name
+	if s := b.global(name); s != nil {
+		return b.inFile(s.Value, s.Type, name), nil
+	}
+	slot := b.addressSlot(name)
+	switch addr, proven := p.where.extern[name]; {
+	case slot != nil:
+		return pack.Target{Slot: slot.Vaddr, Import: imported(slot.Symbol), TLS: slot.Symbol.Type == elf.STT_TLS}, nil
+	case proven && b.stub(addr) == nil:
+		return b.inFile(addr, elf.STT_NOTYPE, name), nil
+	}
+	if s := b.threadSymbol(name); s != nil {
+		return pack.Target{TLS: true, Import: imported(s)}, nil
+	}
+	return pack.Target{Import: splice.Import{
+		Name: name, Func: !ref.Pointer, Weak: ref.Symbol.Bind == elf.STB_WEAK,
+	}}, nil
+}
+
+// resolveOwn finds what the unit itself defines.
+func (b *binder) resolveOwn(p *part, ref objdiff.Ref) (pack.Target, error) {
+	s, err := b.plainSymbol(p.where.plain, ref.Orig)
+	if err != nil {
+		return pack.Target{}, err
+	}
+	at, ok := p.where.address(s)
+	if !ok {
+		return pack.Target{}, code.New("TS3510", s.Name, "nothing tells where it lies in "+b.l.Name)
+	}
+	t := b.inFile(at, s.Type, "")
+	if s.Bind != elf.STB_LOCAL {
+		t = b.inFile(at, s.Type, s.Name)
+	}
+	return t, nil
+}
+
+// inFile is a target in the linked file itself. A global one with a GOT entry
+// may be another file's in a process: then the entry says whose.
+func (b *binder) inFile(at uint64, typ elf.SymType, global string) pack.Target {
+	t := pack.Target{Defined: true, Vaddr: at, TLS: typ == elf.STT_TLS, IFunc: typ == elf.STT_GNU_IFUNC}
+	if global == "" {
+		return t
+	}
+	if slot := b.addressSlot(global); slot != nil {
+		t.Slot, t.Import = slot.Vaddr, imported(slot.Symbol)
+	}
+	return t
+}
+
+// global finds a symbol that all units of the linked file see under a name.
+func (b *binder) global(name string) *dso.Symbol {
+	var found *dso.Symbol
+	for _, s := range b.byName[bareName(name)] {
+		switch {
+		case s.Bind == elf.STB_LOCAL && s.Source != "": // static in another unit
+		case found == nil || found.Bind == elf.STB_LOCAL && s.Bind != elf.STB_LOCAL:
+			found = s
+		}
+	}
+	return found
+}
+
+// threadSymbol finds a thread-local symbol of another file that this one uses.
+func (b *binder) threadSymbol(name string) *dso.Symbol {
+	for _, s := range b.bySlot[name] {
+		if s.Kind == dso.TPOff || s.Kind == dso.DTPMod || s.Kind == dso.TLSDesc {
+			return s.Symbol
+		}
+	}
+	return nil
+}
+
+func imported(s *dso.Symbol) splice.Import {
+	return splice.Import{
+		Name: s.Name, Version: s.Version, Library: s.Library, Weak: s.Bind == elf.STB_WEAK,
+		Func: s.Type == elf.STT_FUNC || s.Type == elf.STT_GNU_IFUNC,
+	}
+}
