@@ -10,10 +10,11 @@ import (
 )
 
 func newTargetCommand(a *app) *cobra.Command {
-	return command.Parent("target", "The kernels that live patches are made for",
+	return command.Parent("target", "The kernels, libraries and programs that live patches are made for",
 		`A target is one exact kernel: its release, package version, architecture,
 configuration and build-id. Adding one gets its packages, unpacks image,
-modules and source, and prepares a build directory, once.`,
+modules and source, and prepares a build directory, once. A target is also one
+exact package with libraries or programs, by its name and version.`,
 		newTargetAddCommand(a), newTargetLsCommand(a), newTargetShowCommand(a), newTargetCleanCommand(a), newTargetRmCommand(a))
 }
 
@@ -57,6 +58,13 @@ func (a *app) completeTargets(*cobra.Command, []string, string) ([]cobra.Complet
 	names := make([]cobra.Completion, len(targets))
 	for i, t := range targets {
 		names[i] = t.Name
+	}
+	if pkgs, err := packages(); err == nil {
+		if targets, err := pkgs.List(); err == nil {
+			for _, t := range targets {
+				names = append(names, t.Name)
+			}
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ func newTargetLsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List the kernels that are ready",
+		Short:   "List the kernels and packages that are ready",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			store, err := a.store()
@@ -26,14 +27,34 @@ func newTargetLsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			results := make([]targetResult, len(targets))
-			for i, t := range targets {
-				results[i] = resultOfTarget(t)
+			pkgs, err := packages()
+			if err != nil {
+				return err
 			}
-			if len(targets) == 0 {
+			packaged, err := pkgs.List()
+			if err != nil {
+				return err
+			}
+			results := make([]any, 0, len(targets)+len(packaged))
+			for _, t := range targets {
+				results = append(results, resultOfTarget(t))
+			}
+			for _, t := range packaged {
+				results = append(results, resultOfPackage(t))
+			}
+			if len(results) == 0 {
 				a.Term.Say("no targets yet; tsugictl target add debian:RELEASE makes one")
 			}
-			return a.Show("targets", results, func() string { return targetTable(targets) })
+			return a.Show("targets", results, func() string {
+				var tables []string
+				if len(targets) > 0 {
+					tables = append(tables, targetTable(targets))
+				}
+				if len(packaged) > 0 {
+					tables = append(tables, packageTable(packaged))
+				}
+				return strings.Join(tables, "\n\n")
+			})
 		},
 	}
 }

@@ -6,15 +6,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 func newTargetRmCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm NAME...",
 		Aliases: []string{"remove"},
-		Short:   "Remove kernels from the store",
-		Long: `rm removes a target, and its source if no other target uses it. Downloaded
-packages and cached objects stay.`,
+		Short:   "Remove targets from the store",
+		Long: `rm removes a target, and its source if no other target uses it; of a package,
+its build and build root too. Downloaded packages and cached objects stay.`,
 		Args: cobra.MinimumNArgs(1),
 
 		ValidArgsFunction: a.completeTargets,
@@ -23,8 +24,16 @@ packages and cached objects stay.`,
 			if err != nil {
 				return err
 			}
+			pkgs, err := packages()
+			if err != nil {
+				return err
+			}
 			for _, name := range args {
-				if err := store.Remove(cmd.Context(), name); err != nil {
+				remove := store.Remove
+				if userland.IsName(name) {
+					remove = pkgs.Remove
+				}
+				if err := remove(cmd.Context(), name); err != nil {
 					return err
 				}
 				a.Term.Say("%s %s removed", ui.Good("✓"), name)

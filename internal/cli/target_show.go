@@ -11,6 +11,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kbuild"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 type targetDetails struct {
@@ -28,11 +29,14 @@ type targetDetails struct {
 func newTargetShowCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show NAME",
-		Short: "Show what identifies a kernel and where it is kept",
+		Short: "Show what identifies a target and where it is kept",
 		Args:  cobra.ExactArgs(1),
 
 		ValidArgsFunction: a.completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if userland.IsName(args[0]) {
+				return a.packageShow(args[0])
+			}
 			store, err := a.store()
 			if err != nil {
 				return err

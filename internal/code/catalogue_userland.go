@@ -25,5 +25,16 @@ func userland() []Entry {
 		{"TS4055", KindRefusal, "two changed copies of one function differ", "let every source file have the same definition"},
 		{"TS4056", KindRefusal, "calls of the changed function may end in another file's", "its copies in other files stay as they are: restart"},
 		// TS3530-3549: targets, sources, building them again
+		{"TS3530", KindError, "not a package that can be patched", "name a package of amd64 and its exact version: debian:libssl3=3.0.20-1~deb12u2"},
+		{"TS3531", KindError, "the package sources of this machine can't be used", "name the archive in /etc/apt with a deb line or stanza, and run apt-get update"},
+		{"TS3532", KindError, "the source package could not be downloaded", "look at apt's message; the archive may no longer have the source of this version"},
+		{"TS3533", KindError, "the build dependencies can't be found", "look at apt's message; the archive must be that of the package's own release"},
+		{"TS3534", KindError, "the build root could not be made", "look at the cause; tsugictl target rm and add start again"},
+		{"TS3535", KindError, "the source package could not be unpacked", "look at the messages of dpkg-source"},
+		{"TS3536", KindError, "the source package could not be built", "look at the log of the build"},
+		{"TS3537", KindError, "the commands of the build were not recorded", "report the package and its version; its build calls its compilers in a way that Tsugi does not know"},
+		{"TS3538", KindError, "a build root can't be entered here", "run as root, or allow unprivileged user namespaces and overlayfs in them"},
+		{"TS3539", KindError, "the package ships no file that can be patched", "name the package that holds the library or the program: files with a build-id"},
+		{"TS3540", KindError, "the symbols of a file can't be read", "remove the target (tsugictl target rm) and add it again"},
 	}
 }

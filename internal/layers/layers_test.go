@@ -94,7 +94,7 @@ func allowed() map[string][]string {
 		// edge
 		"ui":        {"code", "progress"},
 		"command":   {"code", "progress", "ui"},
-		"cli":       append(below(domain...), "builder", "catalogue", "cumulative", "survey", "proof", "api", "fleetfile", "rollout", "authz", "ui", "command"),
+		"cli":       append(below(domain...), "userland", "builder", "catalogue", "cumulative", "survey", "proof", "api", "fleetfile", "rollout", "authz", "ui", "command"),
 		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
 		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command", "authz", "people", "notify", "courier"),
 		// tests only
