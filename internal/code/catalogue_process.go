@@ -30,6 +30,18 @@ func processes() []Entry {
 		{"TS9620", KindError, "a thread is in a function that is to be replaced", "Tsugi tries again; a function that is never left can be patched when the process starts anew"},
 		{"TS9621", KindError, "it cannot be shown that a thread is outside of the functions that are to be replaced", "Tsugi tries again; code without unwind tables, on a stack of its own, must be left first"},
 		// TS9630-9649: applying, reverting, healing
+		{"TS9631", KindError, "a function of the process is not as it was shipped", "take out the breakpoint, probe or other patch that is there, or restart the process; it is tried again later"},
+		{"TS9632", KindError, "the process is still being loaded", "nothing: it is tried again in a moment"},
+		{"TS9633", KindError, "there is no room for new code near the old", "restart the process with an updated package: within 2 GiB of the library its address space is full"},
+		{"TS9634", KindError, "what the live patch refers to cannot be found in the process", "restart the process with an updated package"},
+		{"TS9635", KindError, "the process maps the file in another way than its loader would", "restart the process with an updated package"},
+		{"TS9636", KindError, "the live patch needs the process's own unwinder to know its code", "restart the process with an updated package: exceptions may pass through the new code, and no process can be told of it from outside yet"},
+		{"TS9637", KindError, "the process did not take the change", "nothing was changed if it could be taken back; see what the kernel said, and try again"},
+		{"TS9638", KindError, "what is in the process is not what its own journal says", "someone else has changed a function that Tsugi has patched: take that out, or restart the process"},
+		{"TS9639", KindError, "the process kept changing, and nothing was done", "it is tried again later"},
+		{"TS9641", KindError, "the process could not be given memory for new code", "look at its limits (address space, locked memory, vm.max_map_count) and at what security modules forbid; else restart it with an updated package"},
+		{"TS9643", KindError, "the entry of a function lies across two pages", "restart the process with an updated package"},
+		{"TS9649", KindError, "the live patch cannot be used", "build it again"},
 		// TS9650-9659: new processes
 		{"TS9650", KindError, "the kernel does not tell of new processes here", "run it as root with CAP_NET_ADMIN, in the first pid and network namespaces, on a kernel with CONFIG_PROC_EVENTS=y; until then new processes are found by looking every few seconds"},
 		{"TS9651", KindError, "the kernel does not tell here when a library is opened", "run it as root with CAP_SYS_ADMIN, on a kernel with CONFIG_FANOTIFY=y; until then libraries that a process loads late are found by looking now and then"},

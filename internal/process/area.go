@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/ptrace"
+)
+
+const (
+	reserveFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE | unix.MAP_NORESERVE
+	partFlags    = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED // within what was just reserved
+)
+
+// stage gives the units their areas: the pages, by system calls of one thread
+// while the others run, and then the bytes, while all run. Areas of unused that
+// no jump ever led to are given back on the way.
+func (w *work) stage(ctx context.Context, units []*unit, unused []*area) error {
+	need := len(unused) > 0
+	for _, u := range units {
+		need = need || u.fresh && !u.mapped
+	}
+	if need {
+		if err := w.borrow(ctx, func(l *ptrace.Loan) error {
+			for _, a := range unused {
+				if err := w.unmap(l, a.journal); err != nil {
+					return err
+				}
+			}
+			for _, u := range units {
+				if u.fresh && !u.mapped {
+					if err := w.mapArea(l, u); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	mem := w.p.Memory(ctx)
+	put := func(at uint64, b []byte) error {
+		_, err := mem.WriteAt(b, int64(at))
+		return err
+	}
+	for _, u := range units {
+		if u.content == nil {
+			continue
+		}
+		// The journal comes last: an area that has one has all the rest.
+		for _, c := range u.chunks() {
+			if u.fresh {
+				if err := put(c.addr, c.data); err != nil {
+					return w.unwritable(u, err)
+				}
+				w.step("written " + c.name)
+			}
+		}
+		if err := put(u.journal.base, u.header); err != nil {
+			return w.unwritable(u, err)
+		}
+		w.step("written journal")
+	}
+	return nil
+}
+
+func (w *work) unwritable(u *unit, err error) error {
+	if unreadable(err) {
+		return code.New("TS9641", u.object.Name, "the new pages can't be written").With(err)
+	}
+	return err
+}
+
+// borrow runs f with a thread that makes system calls.
+func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
+	loan, err := ptrace.Borrow(ctx, w.target(), w.e.config.Ptrace)
+	if err != nil {
+		return err
+	}
+	err = f(loan)
+	pause, returnErr := loan.Return()
+	w.paused(pause)
+	return errors.Join(err, returnErr)
+}
+
+// mapArea reserves the place with a page on either side, and then gives each
+// part the rights that it keeps: no page is ever writable and executable, nor
+// changes its rights.
+func (w *work) mapArea(l *ptrace.Loan, u *unit) error {
+	j := u.journal
+	at, size := uintptr(j.base-guard), uintptr(j.size+2*guard)
+	none := ^uintptr(0) // no file
+	got, err := l.Syscall(unix.SYS_MMAP, at, size, unix.PROT_NONE, reserveFlags, none, 0)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w: the place for the new code was taken", errChanged)
+	}
+	if err != nil {
+		return w.refused(u, "mmap", err)
+	}
+	if got != at { // a kernel that does not know MAP_FIXED_NOREPLACE
+		_, err := l.Syscall(unix.SYS_MUNMAP, got, size)
+		return errors.Join(fmt.Errorf("%w: the place for the new code was taken", errChanged), err)
+	}
+	w.step("reserved")
+	for _, part := range u.layout.Parts {
+		prot := uintptr(unix.PROT_READ)
+		if part.Write {
+			prot |= unix.PROT_WRITE
+		}
+		if part.Exec {
+			prot |= unix.PROT_EXEC
+		}
+		if _, err := l.Syscall(unix.SYS_MMAP, uintptr(j.base+part.Offset), uintptr(part.Size), prot, partFlags, none, 0); err != nil {
+			_, _ = l.Syscall(unix.SYS_MUNMAP, at, size)
+			return w.refused(u, "mmap", err)
+		}
+		w.step("mapped")
+	}
+	u.mapped = true
+	return nil
+}
+
+func (w *work) refused(u *unit, call string, err error) error {
+	if code.Of(err) != "" {
+		return err
+	}
+	return code.New("TS9641", u.object.Name, call).With(err)
+}
+
+func (w *work) unmap(l *ptrace.Loan, j *journal) error {
+	_, err := l.Syscall(unix.SYS_MUNMAP, uintptr(j.base-guard), uintptr(j.size+2*guard))
+	if err != nil && code.Of(err) == "" {
+		err = code.New("TS9641", w.p.ID().String(), "munmap").With(err)
+	}
+	w.step("given back")
+	return err
+}
+
+// giveBack unmaps the areas of units that were not used in the end. It does
+// what it can: what stays is a few pages that the next one takes away.
+func (w *work) giveBack(ctx context.Context, units []*unit) {
+	var mine []*unit
+	for _, u := range units {
+		if u.fresh && u.mapped && !u.touched {
+			mine = append(mine, u)
+		}
+	}
+	if len(mine) == 0 || ctx.Err() != nil {
+		return
+	}
+	_ = w.borrow(ctx, func(l *ptrace.Loan) error {
+		for _, u := range mine {
+			if err := w.unmap(l, u.journal); err != nil {
+				return err
+			}
+			u.mapped = false
+		}
+		return nil
+	})
+}

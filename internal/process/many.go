@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"context"
+	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
+)
+
+// Many applies a patch to many processes, in the order of ids as far as there
+// are workers, and returns their results in that order. What goes wrong with
+// one is its own. When ctx ends, those that are left are Pending.
+func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Options) ([]Result, error) {
+	files, err := prepare(patch)
+	if err != nil {
+		return nil, err
+	}
+	workers := opt.Workers
+	if workers <= 0 {
+		workers = 2
+	}
+	results := make([]Result, len(ids))
+	next := make(chan int)
+	var all sync.WaitGroup
+	for range min(workers, len(ids)) {
+		all.Go(func() {
+			for i := range next {
+				results[i] = e.one(ctx, ids[i], patch.ID, files, opt)
+			}
+		})
+	}
+	for i := range ids {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	return results, nil
+}
+
+func (e *Engine) one(ctx context.Context, id proc.ID, patch string, files map[string]*prepared, opt Options) Result {
+	p, err := proc.OpenID(ctx, id)
+	if err != nil {
+		w := &work{e: e, result: Result{Process: id}}
+		r, ctxErr := w.end(ctx, err)
+		return given(r, ctxErr)
+	}
+	defer p.Close()
+	r, err := e.apply(ctx, p, patch, files, opt)
+	return given(r, err)
+}
+
+// given makes a result whole of a process whose turn did not come any more.
+func given(r Result, err error) Result {
+	if err != nil && r.Reason == nil {
+		r.State, r.Reason = Pending, code.New("TS9639", r.Process.String(), "").With(err)
+	}
+	return r
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
+	"github.com/tsugi-project/tsugi/internal/process/ptrace"
+)
+
+// work is what is done to one process.
+type work struct {
+	e      *Engine
+	p      *proc.Process
+	opt    Options
+	s      *sight
+	result Result
+	began  time.Time
+	waits  int
+}
+
+// deed is what shall be done.
+type deed struct {
+	// units says what is left to do, by a look: nil where the process is none
+	// of those that are meant, an empty list where all is done.
+	units func(s *sight) ([]*unit, error)
+	// done is the process's state when all is done, and healed when nothing was
+	// to be done but to heal.
+	done, healed State
+}
+
+const (
+	// replans is how often a process may change while all is prepared.
+	replans = 16
+	// freeStops are not held against the share of the time that a process may
+	// be stopped.
+	freeStops = 5 * time.Millisecond
+	minute    = time.Minute
+)
+
+// do runs a deed on one process, again and again while that may help.
+func (e *Engine) do(ctx context.Context, p *proc.Process, opt Options, d deed) (Result, error) {
+	if opt.Share <= 0 {
+		opt.Share = 0.01
+	}
+	if opt.Timeout <= 0 {
+		opt.Timeout = opt.Budget + minute
+	}
+	w := &work{e: e, p: p, opt: opt, result: Result{Process: p.ID()}, began: time.Now()}
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	defer cancel()
+	lock, err := proc.TakeLock(e.config.Locks, p.ID())
+	if err != nil {
+		return w.end(outer, err)
+	}
+	defer lock.Release()
+	return w.end(outer, w.run(ctx, d))
+}
+
+func (w *work) run(ctx context.Context, d deed) error {
+	worked := false
+	for changes := 0; ; {
+		err := w.round(ctx, d, &worked)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errAgain):
+			changes++
+			if changes < replans {
+				continue
+			}
+			return code.New("TS9639", w.p.ID().String(), "")
+		case errors.Is(err, errChanged):
+			changes++
+			if changes == replans {
+				return code.New("TS9639", w.p.ID().String(), "").With(err)
+			}
+		case !again(err):
+			return err
+		}
+		if !w.wait(ctx) {
+			if errors.Is(err, errChanged) {
+				err = code.New("TS9639", w.p.ID().String(), "").With(err)
+			}
+			return err
+		}
+	}
+}
+
+// errAgain says that something was done and the process has to be looked at anew.
+var errAgain = errors.New("look again")
+
+// round looks, prepares, and tries until it is done, or until something else
+// than a busy thread comes in between.
+func (w *work) round(ctx context.Context, d deed, worked *bool) error {
+	s, err := look(ctx, w.p)
+	if err != nil {
+		return err
+	}
+	w.s = s
+	if broken := s.unfinished(); len(broken) > 0 {
+		units, err := healUnits(s, broken)
+		if err != nil {
+			return err
+		}
+		*worked = true
+		if err := w.commit(ctx, units); err != nil {
+			return err
+		}
+		return errAgain
+	}
+	units, err := d.units(s)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(units) > 0:
+		*worked = true
+		if err := w.commit(ctx, units); err != nil {
+			return err
+		}
+		if w.s, err = look(ctx, w.p); err != nil {
+			return err
+		}
+		w.result.State = d.done
+	case units != nil:
+		w.result.State = d.done
+	case *worked:
+		w.result.State = d.healed
+	default:
+		w.result.State = NotAffected
+	}
+	if len(units) == 0 && len(s.unused()) > 0 {
+		return w.stage(ctx, nil, s.unused())
+	}
+	return nil
+}
+
+// commit stages units and brings them in, as often as threads are in the way.
+// What was staged for nothing is given back.
+func (w *work) commit(ctx context.Context, units []*unit) error {
+	defer w.giveBack(context.WithoutCancel(ctx), units)
+	if err := w.stage(ctx, units, w.s.unused()); err != nil {
+		return err
+	}
+	tables := false
+	for {
+		win, err := w.newWindow(units, tables)
+		if err != nil {
+			return err
+		}
+		err = win.commit(ctx)
+		if err == nil || errors.Is(err, errChanged) || !again(err) {
+			return err
+		}
+		if c := code.Of(err); !tables && (c == "TS9620" || c == "TS9621") {
+			// Words on a stack speak against it; the frames may tell better.
+			tables = true
+			continue
+		}
+		if !w.wait(ctx) {
+			return errors.Join(errOver, err)
+		}
+	}
+}
+
+// errOver says that there is no time left to try again.
+var errOver = errors.New("the time to try is over")
+
+// backoffs are the times between tries; the last is kept.
+var backoffs = []time.Duration{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
+
+// wait waits for the next try, and says false when there is no time for one.
+func (w *work) wait(ctx context.Context) bool {
+	d := backoffs[min(w.waits, len(backoffs)-1)] * time.Millisecond
+	w.waits++
+	d = d/2 + rand.N(d)
+	// Stopped time is at most a share of all time, but for the first stops.
+	if over := w.result.Stopped - freeStops; over > 0 {
+		d = max(d, time.Duration(float64(over)/w.opt.Share)-time.Since(w.began))
+	}
+	if time.Since(w.began)+d > w.opt.Budget {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *work) paused(d time.Duration) {
+	w.result.Pause = max(w.result.Pause, d)
+	w.result.Stopped += d
+}
+
+func (w *work) step(name string) { w.e.step(name) }
+
+func (w *work) target() ptrace.Target {
+	id := w.p.ID()
+	return ptrace.Target{PID: id.PID, Start: id.Start}
+}
+
+// end makes the result of what has happened.
+func (w *work) end(ctx context.Context, err error) (Result, error) {
+	r := &w.result
+	if w.s != nil {
+		for _, a := range w.s.areas {
+			r.Objects = append(r.Objects, w.s.installed(a))
+		}
+		slices.SortStableFunc(r.Objects, func(a, b Installed) int { return int(age(a.State)) - int(age(b.State)) })
+	}
+	if err == nil {
+		return *r, nil
+	}
+	r.State = Pending
+	if ctx.Err() != nil {
+		return *r, ctx.Err()
+	}
+	all := code.All(err)
+	if len(all) == 0 {
+		r.Reason = code.New("TS9639", w.p.ID().String(), "").With(err)
+		return *r, nil
+	}
+	r.Reason = all[0]
+	switch {
+	case proc.Gone(err) || code.Of(err) == "TS9610":
+		r.State = Ended
+	case never(r.Reason.Code):
+		r.State = Unprotected
+	}
+	return *r, nil
+}
+
+// age orders what is in a process: what is in effect comes first.
+func age(s JournalState) int {
+	return slices.Index([]JournalState{InEffect, Applying, Reverting, Prepared, Replaced, TakenOut}, s)
+}
