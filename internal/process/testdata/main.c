@@ -40,7 +40,7 @@ static void *load(void *unused)
 static void *sleeper(void *unused)
 {
 	(void)unused;
-	while (!stop) rest(2000);
+	while (!stop) rest(2000), usleep(2000);
 	return NULL;
 }
 
