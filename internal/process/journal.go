@@ -56,8 +56,8 @@ func stateWord(s JournalState) []byte {
 //	16 the state word, 8 bytes, outside the checksum
 //	24 format u32, length of all u32
 //	32 SHA-256 of [24:32] and [64:length]
-//	64 base, size, prior, bias, text offset, text size, data offset, offset and
-//	   size of .eh_frame: u64 each
+//	64 generation, base, size, prior, bias, text offset, text size, data offset,
+//	   offset and size of .eh_frame: u64 each
 //	   patch, build-id, name, digest: each a length u16 and its bytes
 //	   number of records u32, and the records, 64 bytes each
 const (
@@ -69,7 +69,7 @@ const (
 
 	maxRecords  = 16384
 	maxText     = 256 // bytes of each text in a journal
-	maxJournal  = headerSize + 9*8 + 4*(2+maxText) + 4 + maxRecords*recordSize
+	maxJournal  = headerSize + 10*8 + 4*(2+maxText) + 4 + maxRecords*recordSize
 	maxArea     = 1 << 30
 	jumpSize    = 5
 	jumpOpcode  = 0xe9
@@ -99,6 +99,7 @@ func (r *record) redirects() bool { return r.after != r.original }
 // journal is what lies at the start of the R-- pages that a patch brings. It is
 // enough to take the patch out again without anything else than the process.
 type journal struct {
+	generation uint64 // higher than that of the prior one
 	base       uint64 // of the area, where the journal itself lies
 	size       uint64 // of the area
 	prior      uint64 // base of the area that this one replaces, 0 for none
@@ -116,7 +117,7 @@ type journal struct {
 
 // journalSize is how many bytes the journal of so many functions needs.
 func journalSize(j *journal) uint64 {
-	return uint64(headerSize+9*8+4*2+len(j.patch)+len(j.buildID)+len(j.name)+len(j.digest)+4) + uint64(len(j.records))*recordSize
+	return uint64(headerSize+10*8+4*2+len(j.patch)+len(j.buildID)+len(j.name)+len(j.digest)+4) + uint64(len(j.records))*recordSize
 }
 
 var errJournal = errors.New("not a journal")
@@ -132,7 +133,7 @@ func (j *journal) encode(state JournalState) ([]byte, error) {
 	copy(b[stateOffset:], stateWord(state))
 	le.PutUint32(b[24:], journalFormat)
 	le.PutUint32(b[28:], uint32(journalSize(j)))
-	for _, v := range []uint64{j.base, j.size, j.prior, j.bias, j.text, j.textSize, j.data, j.unwind, j.unwindSize} {
+	for _, v := range []uint64{j.generation, j.base, j.size, j.prior, j.bias, j.text, j.textSize, j.data, j.unwind, j.unwindSize} {
 		b = le.AppendUint64(b, v)
 	}
 	for _, s := range []string{j.patch, j.buildID, j.name, j.digest} {
@@ -204,7 +205,7 @@ func decodeJournal(b []byte, at uint64) (*journal, JournalState, error) {
 	}
 	r := reader{b: b[headerSize:]}
 	j := &journal{}
-	for _, p := range []*uint64{&j.base, &j.size, &j.prior, &j.bias, &j.text, &j.textSize, &j.data, &j.unwind, &j.unwindSize} {
+	for _, p := range []*uint64{&j.generation, &j.base, &j.size, &j.prior, &j.bias, &j.text, &j.textSize, &j.data, &j.unwind, &j.unwindSize} {
 		*p = r.u64()
 	}
 	for _, p := range []*string{&j.patch, &j.buildID, &j.name, &j.digest} {

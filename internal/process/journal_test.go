@@ -15,7 +15,7 @@ import (
 
 func sampleJournal() *journal {
 	j := &journal{
-		base: 0x7f0000200000, size: 0x5000, prior: 0x7f0000300000, bias: 0x7f0000000000,
+		generation: 7, base: 0x7f0000200000, size: 0x5000, prior: 0x7f0000300000, bias: 0x7f0000000000,
 		text: 0x1000, textSize: 0x123, data: 0x3000, unwind: 0x800, unwindSize: 0x90,
 		patch: "openssl-1 3", buildID: "00ff", name: "libssl.so.3", digest: strings.Repeat("a", 64),
 	}
@@ -56,7 +56,7 @@ func TestJournalComesBackAsItWas(t *testing.T) {
 
 // unexported makes a journal comparable by qt, which sees no unexported fields.
 func unexported(j *journal) []any {
-	out := []any{j.base, j.size, j.prior, j.bias, j.text, j.textSize, j.data, j.unwind, j.unwindSize, j.patch, j.buildID, j.name, j.digest}
+	out := []any{j.generation, j.base, j.size, j.prior, j.bias, j.text, j.textSize, j.data, j.unwind, j.unwindSize, j.patch, j.buildID, j.name, j.digest}
 	for _, r := range j.records {
 		out = append(out, r.function, r.size, r.skip, r.policy, r.original, r.before, r.after, r.sum)
 	}
@@ -87,7 +87,7 @@ func TestJournalThatIsForgedOrTorn(t *testing.T) {
 			return seal(b)
 		}, want: "length"},
 		{name: "a text that is longer than all", bytes: func(b []byte) []byte {
-			binary.LittleEndian.PutUint16(b[headerSize+72:], 65535)
+			binary.LittleEndian.PutUint16(b[headerSize+80:], 65535)
 			return seal(b)
 		}, want: "length"},
 		{name: "a policy that is none", bytes: func(b []byte) []byte { b[len(b)-3*recordSize+13] = 7; return seal(b) }, want: "policy"},

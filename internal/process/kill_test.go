@@ -114,12 +114,13 @@ func TestPatcherIsKilledAtEveryStep(t *testing.T) {
 	files := map[string]string{"v2": encoded(t, v2), "v3": encoded(t, v3)}
 	for _, tt := range []struct {
 		name, does string
-		before     Patch
+		before     []Patch
 		old, new   string
 	}{
-		{"apply", "v2", Patch{}, "1 2", "201 202"},
-		{"replace", "v3", v2, "201 202", "1 302"},
-		{"revert", "revert", v2, "201 202", "1 2"},
+		{"apply", "v2", nil, "1 2", "201 202"},
+		{"replace", "v3", []Patch{v2}, "201 202", "1 302"},
+		{"revert", "revert", []Patch{v2}, "201 202", "1 2"},
+		{"back to what was replaced", "v2", []Patch{v2, v3}, "1 302", "201 202"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -131,8 +132,8 @@ func TestPatcherIsKilledAtEveryStep(t *testing.T) {
 				g := start(t, filepath.Join(fixtures.dir, "program"))
 				g.ask("l")
 				g.ask("s")
-				if tt.before.ID != "" {
-					r, err := e.Apply(t.Context(), g.p, tt.before, opt)
+				for _, p := range tt.before {
+					r, err := e.Apply(t.Context(), g.p, p, opt)
 					qt.Assert(t, qt.IsTrue(err == nil && r.State == Applied), qt.Commentf("step %d: %v %v", step, err, r.Reason))
 				}
 				qt.Assert(t, qt.Equals(g.ask("v"), tt.old))

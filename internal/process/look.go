@@ -137,7 +137,7 @@ func (s *sight) inEffect(o *proc.Object) []*area {
 	var found []*area
 	for _, a := range s.areas {
 		if a.state == InEffect && a.object == o && !slices.ContainsFunc(s.areas, func(b *area) bool {
-			return b.state == InEffect && b.object == o && b.prior == a.base
+			return b.state == InEffect && b.object == o && b.prior == a.base && b.generation > a.generation
 		}) {
 			found = append(found, a)
 		}
@@ -173,7 +173,7 @@ func (s *sight) stale(a *area) *area {
 	if a == nil || a.state != InEffect {
 		return nil
 	}
-	if b := s.at(a.prior); b != nil && b.state == InEffect && b.object == a.object {
+	if b := s.at(a.prior); b != nil && b.state == InEffect && b.object == a.object && b.generation < a.generation {
 		return b
 	}
 	return nil

@@ -252,7 +252,7 @@ func (u *unit) lay(base uint64, res *resolved) error {
 		j.unwind, j.unwindSize = u.layout.ROData+u.file.Unwind.Start, u.file.Unwind.Size
 	}
 	if u.prior != nil {
-		j.prior = u.prior.base
+		j.prior, j.generation = u.prior.base, u.prior.generation+1
 	}
 	next := 0
 	u.writes = u.writes[:0]
