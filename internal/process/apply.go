@@ -108,7 +108,7 @@ func revertUnits(s *sight, sel Selection) ([]*unit, error) {
 		if a == nil || sel.Patch != "" && a.patch != sel.Patch {
 			continue
 		}
-		u := &unit{object: o, journal: a.journal, header: a.raw, stale: s.stale(a), through: Reverting, end: TakenOut}
+		u := &unit{object: o, journal: a.journal, header: a.raw, stale: s.stale(o, a), through: Reverting, end: TakenOut}
 		quiet := false
 		for k := range a.records {
 			r := a.records[k]

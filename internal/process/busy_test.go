@@ -84,17 +84,8 @@ func TestAThreadThatStaysIsPending(t *testing.T) {
 func TestBreakpointsAreNotOverwritten(t *testing.T) {
 	v2, v3 := patches(t)
 	e, g := engine(t), program(t)
-	f := v2.Files[0]
-	objects, err := g.p.Objects(t.Context())
-	qt.Assert(t, qt.IsNil(err))
-	var bias uint64
-	for _, o := range objects {
-		if o.BuildID == f.BuildID {
-			bias = o.Bias
-		}
-	}
 	mem := g.p.Memory(t.Context())
-	entry := int64(bias + f.Functions[0].Old)
+	entry := entryOf(t, g, v2)
 	old := make([]byte, 1)
 	swap := func(b []byte) {
 		t.Helper()

@@ -32,6 +32,9 @@ type area struct {
 	state  JournalState
 	raw    []byte // the journal as it was found
 	object *proc.Object
+	// orphan tells that its jumps have gone with an object that was unloaded and
+	// loaded again in the same place. It counts as taken out.
+	orphan bool
 }
 
 // look reads what the process maps, and finds the areas in it.
@@ -79,11 +82,38 @@ func (s *sight) findAreas() error {
 			continue
 		}
 		a := &area{journal: j, state: state, raw: raw}
-		if s.belongs(a) {
-			s.areas = append(s.areas, a)
+		if !s.belongs(a) {
+			continue
 		}
+		if a.orphan, err = s.orphaned(a); err != nil {
+			return err
+		}
+		if a.orphan {
+			a.state = TakenOut
+		}
+		s.areas = append(s.areas, a)
 	}
 	return nil
+}
+
+// orphaned tells whether an area says that it is in effect, and all its
+// functions are as they were shipped.
+func (s *sight) orphaned(a *area) (bool, error) {
+	if a.state != InEffect {
+		return false, nil
+	}
+	redirected := false
+	for i := range a.records {
+		r := &a.records[i]
+		if !r.redirects() {
+			continue
+		}
+		redirected = true
+		if plain, err := s.holds(r.entry(), r.original[:]); err != nil || !plain {
+			return false, err
+		}
+	}
+	return redirected, nil
 }
 
 // belongs compares a journal with the process around it: the object that it
@@ -156,27 +186,37 @@ func (s *sight) unfinished() []*area {
 	return found
 }
 
-// unused are the areas that no jump has ever led to.
-func (s *sight) unused() []*area {
+// unused are the areas that no jump has ever led to: so they say, and so it is.
+func (s *sight) unused() ([]*area, error) {
 	var found []*area
 	for _, a := range s.areas {
-		if a.state == Prepared {
+		used := a.state != Prepared
+		for i := range a.records {
+			if r := &a.records[i]; !used && r.redirects() {
+				var err error
+				if used, err = s.holds(r.entry(), r.after[:]); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if !used {
+			found = append(found, a)
+		}
+	}
+	return found, nil
+}
+
+// stale are areas of an object that say that they are in effect and are not:
+// the patcher that replaced them was killed before it could note that, or the
+// object was loaded anew.
+func (s *sight) stale(o *proc.Object, inEffect *area) []*area {
+	var found []*area
+	for _, a := range s.areas {
+		if a.object == o && a != inEffect && (a.orphan || a.state == InEffect) {
 			found = append(found, a)
 		}
 	}
 	return found
-}
-
-// stale is the area that one in effect has replaced and that does not say so:
-// the patcher was killed before it could note that.
-func (s *sight) stale(a *area) *area {
-	if a == nil || a.state != InEffect {
-		return nil
-	}
-	if b := s.at(a.prior); b != nil && b.state == InEffect && b.object == a.object && b.generation < a.generation {
-		return b
-	}
-	return nil
 }
 
 // at finds the area at an address.

@@ -25,7 +25,8 @@ type unit struct {
 	through, end JournalState
 	writes       []write
 	// prior is noted as replaced in the end, nil for none, and stale at once.
-	prior, stale *area
+	prior *area
+	stale []*area
 	// header is the journal as it must lie in the area when the process is
 	// stopped. fresh tells that it does not lie there yet, and mapped that the
 	// area has its pages.
@@ -71,7 +72,7 @@ func newUnit(s *sight, o *proc.Object, file *prepared, patch string) (*unit, err
 	if err != nil {
 		return nil, err
 	}
-	u := &unit{file: file, object: o, prior: prior, stale: s.stale(prior), through: Applying, end: InEffect}
+	u := &unit{file: file, object: o, prior: prior, stale: s.stale(o, prior), through: Applying, end: InEffect}
 	if prior != nil {
 		u.watch = append(u.watch, watch{addr: prior.base, want: prior.raw, what: "the journal of the patch that is there"})
 	}
@@ -216,6 +217,9 @@ func (u *unit) settle(s *sight, res *resolved, random func(uint64) uint64) error
 		if old.object != u.object || old.digest != u.file.digest || old.state != TakenOut && old.state != Replaced {
 			continue
 		}
+		if old.orphan && len(u.file.Data)+int(u.file.BSS) > 0 {
+			continue // its data is of the life of the object that is gone
+		}
 		if err := u.lay(old.base, res); err != nil {
 			continue
 		}
@@ -223,6 +227,7 @@ func (u *unit) settle(s *sight, res *resolved, random func(uint64) uint64) error
 			return err
 		} else if same {
 			u.fresh, u.mapped = false, true
+			u.stale = slices.DeleteFunc(u.stale, func(a *area) bool { return a == old })
 			return u.encode(old.state)
 		}
 	}

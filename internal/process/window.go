@@ -169,8 +169,8 @@ func (win *window) write(ctx context.Context) error {
 
 func (win *window) forward(ctx context.Context) error {
 	for _, u := range win.units {
-		if u.stale != nil {
-			if err := win.state(ctx, u.stale.base, Replaced); err != nil {
+		for _, a := range u.stale {
+			if err := win.state(ctx, a.base, Replaced); err != nil {
 				return err
 			}
 		}

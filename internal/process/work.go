@@ -23,6 +23,7 @@ type work struct {
 	result Result
 	began  time.Time
 	waits  int
+	doubts int // looks that showed something that can't be
 }
 
 // deed is what shall be done.
@@ -38,6 +39,8 @@ type deed struct {
 const (
 	// replans is how often a process may change while all is prepared.
 	replans = 16
+	// maxDoubts is how often what can't be is looked at again.
+	maxDoubts = 3
 	// freeStops are not held against the share of the time that a process may
 	// be stopped.
 	freeStops = 5 * time.Millisecond
@@ -82,6 +85,11 @@ func (w *work) run(ctx context.Context, d deed) error {
 			if changes == replans {
 				return code.New("TS9639", w.p.ID().String(), "").With(err)
 			}
+		case code.Of(err) == "TS9635" && w.doubts < maxDoubts:
+			// It may be a library that is just coming or going.
+			w.doubts++
+			time.Sleep(time.Millisecond)
+			continue
 		case !again(err):
 			return err
 		}
@@ -137,17 +145,25 @@ func (w *work) round(ctx context.Context, d deed, worked *bool) error {
 	default:
 		w.result.State = NotAffected
 	}
-	if len(units) == 0 && len(s.unused()) > 0 {
-		return w.stage(ctx, nil, s.unused())
+	if len(units) > 0 {
+		return nil
 	}
-	return nil
+	unused, err := s.unused()
+	if err != nil || len(unused) == 0 {
+		return err
+	}
+	return w.stage(ctx, nil, unused)
 }
 
 // commit stages units and brings them in, as often as threads are in the way.
 // What was staged for nothing is given back.
 func (w *work) commit(ctx context.Context, units []*unit) error {
 	defer w.giveBack(context.WithoutCancel(ctx), units)
-	if err := w.stage(ctx, units, w.s.unused()); err != nil {
+	unused, err := w.s.unused()
+	if err != nil {
+		return err
+	}
+	if err := w.stage(ctx, units, unused); err != nil {
 		return err
 	}
 	tables := false

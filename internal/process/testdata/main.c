@@ -51,6 +51,26 @@ static void *asleep(void *unused)
 	return NULL;
 }
 
+#ifdef DLOPEN
+static const char *path;
+// reopen loads and unloads the library all the time; main's own handle is closed before.
+static void *reopen(void *unused)
+{
+	(void)unused;
+	for (int x = 0; !stop; x = (x + 1) % 7) {
+		void *h = dlopen(path, RTLD_NOW);
+		int (*f)(int) = dlsym(h, "value");
+		for (int i = 0; i < 2000; i++) base(f(x), x);
+		usleep(200);
+		for (int i = 0; i < 2000; i++) base(f(x), x);
+		dlclose(h);
+		usleep(50);
+		loops++;
+	}
+	return NULL;
+}
+#endif
+
 static int inner(int n) { (void)n; return rest(300000000); }
 static void *forever(void *unused) { (void)unused; deep(5, inner); return NULL; }
 
@@ -75,6 +95,11 @@ int main(int argc, char **argv)
 		case 'v': printf("%d %d\n", value(0), twin(0)); break;
 		case 'd': printf("%d\n", deep(0, (int (*)(int))"four")); break;
 		case 'n': printf("%ld\n", loops); break;
+#ifdef DLOPEN
+		case 'r': path = argv[1]; dlclose(h); pthread_create(&t, NULL, reopen, NULL); puts("reopen"); break;
+		case 'o': h = dlopen(argv[1], RTLD_NOW); value = dlsym(h, "value"), twin = dlsym(h, "twin"); puts("open"); break;
+		case 'x': dlclose(h); puts("closed"); break;
+#endif
 		case 'c':
 			if (fork() == 0) { printf("%d\n", getpid()); pause(); _exit(0); }
 			break;
