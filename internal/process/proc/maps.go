@@ -49,7 +49,7 @@ var errMaps = errors.New("unexpected form of /proc/PID/maps")
 func parseMaps(r io.Reader) ([]Mapping, error) {
 	var all []Mapping
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), maxMapsLine)
+	lines.Buffer(make([]byte, 0, 4<<10), maxMapsLine)
 	last := "" // neighbours are mostly of one file: one string for them
 	for lines.Scan() {
 		if len(all) == MaxMappings {

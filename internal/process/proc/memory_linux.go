@@ -82,7 +82,7 @@ func (m *Memory) judge(addr int64, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // nothing is read or written
 		return code.New("TS9601", m.p.id.String(), "its memory is gone")
 	case errors.Is(err, unix.EIO), errors.Is(err, unix.EFAULT):
 		return &AddressError{Process: m.p.id, Addr: uint64(addr), Err: err}

@@ -54,9 +54,8 @@ func (p *Process) obstacle(ctx context.Context) error {
 		return err
 	}
 	if s.TracerPID != 0 {
-		tracer := ID{PID: s.TracerPID}
-		why := tracer.String()
-		if t, err := statOf(tracer.PID); err == nil {
+		why := "thread " + strconv.Itoa(s.TracerPID)
+		if t, err := statOf(s.TracerPID); err == nil {
 			why += ", " + strconv.Quote(t.comm)
 		}
 		return code.New("TS9605", p.id.String(), why)

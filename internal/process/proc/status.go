@@ -19,7 +19,7 @@ type Status struct {
 	State      State
 	PPID       int
 	Threads    int // those that are not collected yet
-	TracerPID  int // who traces it; 0 for nobody, also where the tracer is in another pid namespace
+	TracerPID  int // the thread that traces it, by its own number; 0 for none
 	UID        [4]uint32
 	NSPID      []int // its number in each pid namespace, outermost first; one where it is in ours
 	Seccomp    SeccompMode

@@ -165,7 +165,7 @@ func TestANewProcessIsToldWithinMilliseconds(t *testing.T) {
 		e := wait(t, w, cmd.Process.Pid, 10*time.Second)
 		took = append(took, time.Since(began))
 		qt.Assert(t, qt.DeepEquals(e.BuildIDs, []string{f.buildID}))
-		qt.Assert(t, qt.Equals(e.Source, Exec))
+		qt.Assert(t, qt.Not(qt.Equals(e.Source, Rescan))) // mostly Exec; Mapped where the open is told first
 	}
 	slices.Sort(took)
 	t.Logf("from fork and exec to the event: median %s, worst %s", took[len(took)/2], took[len(took)-1])
