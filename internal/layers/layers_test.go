@@ -72,7 +72,7 @@ func allowed() map[string][]string {
 		"kload":     below(),
 		"splice":    below(),
 		"process":   below("splice"),
-		"userland":  below("objdiff", "arch", "fix", "splice", "kernel"), // kernel: the store, locks, downloads
+		"userland":  below("objdiff", "arch", "fix", "splice", "kernel", "livepatch"), // kernel: the store, locks, downloads
 		"rollout":   below("api"),                                        // facts are in the words of machines
 		// services
 		"builder":    below(domain...),

@@ -38,21 +38,27 @@ type Patch struct {
 // diffs holds the text by fix id. The manifest that is passed stays as it is.
 func New(m Manifest, moduleName string, module []byte, diffs map[string][]byte) (*Patch, error) {
 	p := &Patch{Manifest: m, blobs: map[string][]byte{}}
-	p.Manifest.Format = Format
-	p.Manifest.Functions = slices.Clone(m.Functions)
-	SortFunctions(p.Manifest.Functions)
+	p.Manifest.Format = kernelFormat
 	p.Manifest.Callbacks = slices.Compact(slices.Sorted(slices.Values(m.Callbacks)))
 	p.Manifest.Module = p.put(moduleName, module)
-	p.Manifest.Fixes = slices.Clone(m.Fixes)
+	return p, p.finish(diffs)
+}
+
+// finish orders the functions, puts the diffs of the fixes into the file and
+// checks the whole.
+func (p *Patch) finish(diffs map[string][]byte) error {
+	p.Manifest.Functions = slices.Clone(p.Manifest.Functions)
+	SortFunctions(p.Manifest.Functions)
+	p.Manifest.Fixes = slices.Clone(p.Manifest.Fixes)
 	for i := range p.Manifest.Fixes {
 		f := &p.Manifest.Fixes[i]
 		d, ok := diffs[f.ID]
 		if !ok {
-			return nil, invalid("fix %s: no diff", f.ID)
+			return invalid("fix %s: no diff", f.ID)
 		}
 		f.Diff = p.put(fileName(f.ID)+".diff", d)
 	}
-	return p, p.Manifest.Check()
+	return p.Manifest.Check()
 }
 
 func fileName(s string) string {
@@ -75,7 +81,7 @@ func digest(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// Module returns the .ko file.
+// Module returns the .ko file, nil for a live patch of a package.
 func (p *Patch) Module() []byte { return p.blobs[p.Manifest.Module.Digest] }
 
 // Payload returns the bytes that a payload of the manifest points at.

@@ -161,7 +161,7 @@ func TestDoubtful(t *testing.T) {
 }
 
 func TestALaterFormatIsNamed(t *testing.T) {
-	_, err := ParseManifest([]byte(`{"format":3,"what":"comes next"}` + "\n"))
+	_, err := ParseManifest([]byte(`{"format":4,"what":"comes next"}` + "\n"))
 	qt.Assert(t, qt.Equals(code.Of(err), "TS7004"))
 }
 
@@ -170,6 +170,11 @@ func FuzzRead(f *testing.F) {
 	qt.Assert(f, qt.IsNil(err))
 	f.Add(b)
 	f.Add(b[:600])
+	u, err := NewUserland(packageSample())
+	qt.Assert(f, qt.IsNil(err))
+	b, err = u.Bytes()
+	qt.Assert(f, qt.IsNil(err))
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Read(b)
 		if (err == nil) != (p != nil) {

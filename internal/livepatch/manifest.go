@@ -41,9 +41,13 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 )
 
-// Format is the number of this version of the file format. Files of format 1,
+// Format is the number of this version of the file format: that of live patches
+// of libraries and programs, which hold a splice for each ELF file and no
+// module. Those of kernels are written in format 2, as ever; files of format 1,
 // which know no selection, replacements, states and inputs, are read too.
-const Format = 2
+const Format = 3
+
+const kernelFormat = 2
 
 // Vmlinux is the Object of functions that are not in a module.
 const Vmlinux = "vmlinux"
@@ -82,20 +86,23 @@ type Manifest struct {
 	Members []Member `json:"members,omitempty"`
 	// Inputs are what it was built from, ordered by name: the same inputs give
 	// the same bytes.
-	Inputs   []Input `json:"inputs,omitempty"`
-	Risks    []Risk  `json:"risks,omitempty"`
-	Module   Payload `json:"module"` // the .ko file
-	Compiler string  `json:"compiler,omitempty"`
-	Builder  string  `json:"builder,omitempty"` // the program and its version
+	Inputs []Input `json:"inputs,omitempty"`
+	Risks  []Risk  `json:"risks,omitempty"`
+	Module Payload `json:"module,omitzero"` // the .ko file of a kernel's live patch
+	// Files are the ELF files that a live patch of a package changes, ordered by
+	// name and build-id. Functions name them as their Object.
+	Files    []FileRef `json:"files,omitempty"`
+	Compiler string    `json:"compiler,omitempty"`
+	Builder  string    `json:"builder,omitempty"` // the program and its version
 }
 
-// TargetRef names one exact kernel.
+// TargetRef names one exact kernel, or one exact package.
 type TargetRef struct {
-	Name           string `json:"name"`            // "debian:6.1.0-55-amd64"
-	Release        string `json:"release"`         // uname -r
-	PackageVersion string `json:"package_version"` // "6.1.192-1"
-	Arch           string `json:"arch"`            // "x86_64"
-	BuildID        string `json:"build_id"`        // GNU build-id of vmlinux, hex
+	Name           string `json:"name"`               // "debian:6.1.0-55-amd64"
+	Release        string `json:"release,omitempty"`  // uname -r; none for a package
+	PackageVersion string `json:"package_version"`    // "6.1.192-1"
+	Arch           string `json:"arch"`               // "x86_64"
+	BuildID        string `json:"build_id,omitempty"` // GNU build-id of vmlinux, hex; see FileRef for packages
 	ConfigDigest   string `json:"config_digest,omitempty"`
 }
 
@@ -206,18 +213,25 @@ func (m *Manifest) Check() error {
 	switch {
 	case m.Format < 1 || m.Format > Format:
 		return code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows 1 to %d", m.Format, Format))
+	case (m.Format == Format) != m.Userland():
+		return invalid("format %d: only one of format %d holds files of packages, and it does", m.Format, Format)
 	case !nameForm.MatchString(m.Name):
 		return invalid("name %q: not a module name of at most 55 letters, digits and underscores", m.Name)
 	case m.Version < 1:
 		return invalid("version %d: less than 1", m.Version)
+	case m.Userland():
+		if err := m.checkUserland(); err != nil {
+			return err
+		}
 	case m.Target.Name == "" || m.Target.Release == "" || m.Target.Arch == "":
 		return invalid("target: name, release and architecture are needed")
 	case !isHex(m.Target.BuildID, 8, 64):
 		return invalid("target: build-id %q: not 8 to 64 bytes of hex", m.Target.BuildID)
-	case len(m.Fixes) == 0:
-		return invalid("no fixes")
 	case len(m.Functions) == 0 && len(m.Callbacks) == 0:
 		return invalid("no functions and no callbacks")
+	}
+	if len(m.Fixes) == 0 {
+		return invalid("no fixes")
 	}
 	for i, o := range m.Callbacks {
 		if !objectForm.MatchString(o) || i > 0 && m.Callbacks[i-1] >= o {
@@ -261,7 +275,7 @@ func (m *Manifest) Check() error {
 
 func (m *Manifest) checkFunctions() error {
 	for i, f := range m.Functions {
-		if !objectForm.MatchString(f.Object) || f.Name == "" || len(f.Name) > 511 || strings.ContainsAny(f.Name, ",\x00") || f.SymPos < 0 {
+		if !m.object(f.Object) || f.Name == "" || len(f.Name) > 511 || strings.ContainsAny(f.Name, ",\x00") || f.SymPos < 0 {
 			return invalid("function %s:%s,%d: bad object, name or position", f.Object, f.Name, f.SymPos)
 		}
 		if i > 0 && compareFunctions(m.Functions[i-1], f) >= 0 {
@@ -342,8 +356,13 @@ func within(part, of []string) bool {
 
 func (m *Manifest) payloads() func(func(Payload) bool) {
 	return func(yield func(Payload) bool) {
-		if !yield(m.Module) {
+		if !m.Userland() && !yield(m.Module) {
 			return
+		}
+		for _, f := range m.Files {
+			if !yield(f.Splice) {
+				return
+			}
 		}
 		for _, r := range m.Replacements {
 			if !yield(r.Module) {
