@@ -33,6 +33,7 @@ const (
 	ratePerUser    = 1000                   // looks in a second
 	rateAtAll      = 4000                   // looks in a second
 	burst          = 500 * time.Millisecond // for so long the rate may be doubled
+	cheap          = 200 * time.Microsecond // a look that takes less and finds nothing is not counted
 	nothingPending = time.Duration(1<<63 - 1)
 )
 
@@ -80,6 +81,9 @@ func (b *bucket) ready(now time.Time) time.Time {
 	}
 	return b.spent.Add(time.Second / time.Duration(b.rate))
 }
+
+// refund takes the last take back.
+func (b *bucket) refund() { b.spent = b.spent.Add(-time.Second / time.Duration(b.rate)) }
 
 func (b *bucket) take() { b.spent = b.spent.Add(time.Second / time.Duration(b.rate)) }
 
@@ -172,6 +176,12 @@ func (s *schedule) done(t *task, began, now time.Time, more bool) {
 	if t.at.After(began) && t.step == 0 {
 		s.wait(t) // an event came during the look: its ladder is at its beginning
 		return
+	}
+	if !more && now.Sub(began) < cheap {
+		// In a storm most have ended before their turn: they must not use up
+		// what those that live need.
+		u.rate.refund()
+		s.all.refund()
 	}
 	steps := ladder(t.source)
 	// Steps that a long look or a long queue has overtaken are one look.
