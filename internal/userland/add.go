@@ -168,7 +168,7 @@ func (s *Store) buildAndCompare(ctx context.Context, a archive, t *Target, dsc s
 	if t.Root, err = s.makeRoot(ctx, a, debs, rep); err != nil {
 		return err
 	}
-	b, err := s.build(ctx, t.Root, dsc, t.Source, t.SourceVersion, r, opt.Jobs, rep)
+	b, err := s.build(ctx, room{root: t.Root}, dsc, t.Source, t.SourceVersion, r, opt.Jobs, rep)
 	if err != nil {
 		return err
 	}

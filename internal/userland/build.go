@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -64,21 +65,18 @@ func sourceDirOf(source, version string) string {
 
 // build unpacks and builds a source package by its recipe. A build that was
 // interrupted goes on: make has kept what was whole, and so are the records.
-func (s *Store) build(ctx context.Context, root, dsc string, source, version string, r recipe, jobs int, rep progress.Reporter) (_ built, err error) {
+func (s *Store) build(ctx context.Context, rm room, dsc, source, version string, r recipe, jobs int, rep progress.Reporter) (_ built, err error) {
 	b := built{dir: s.buildDir(source, version), inside: sourceDirOf(source, version)}
 	unlock, err := s.lock(ctx, "builds/"+filepath.Base(b.dir), true)
 	if err != nil {
 		return b, err
 	}
 	defer unlock()
-	rm := room{
-		root: root, env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"},
-		binds: []bind{
-			{filepath.Join(b.dir, treeDir), buildParent, false},
-			{filepath.Dir(dsc), "/tsugi/source", true},
-		},
-	}
-	id := fmt.Sprintf("%s\n%s\n%s\n%q", filepath.Base(root), r.configure, r.script, r.profiles)
+	rm.env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	rm.binds = append(slices.Clip(rm.binds),
+		bind{filepath.Join(b.dir, treeDir), buildParent, false},
+		bind{filepath.Dir(dsc), "/tsugi/source", true})
+	id := fmt.Sprintf("%s\n%s\n%s\n%q", filepath.Base(rm.root), r.configure, r.script, r.profiles)
 	if err := b.start(id); err != nil {
 		return b, err
 	}
@@ -87,7 +85,7 @@ func (s *Store) build(ctx context.Context, root, dsc string, source, version str
 	}
 	out, err := rm.run(ctx, b.inside, []string{"gcc", "--version"}, nil, nil)
 	if err != nil {
-		return b, code.New("TS3534", root, "").With(err)
+		return b, code.New("TS3534", rm.root, "").With(err)
 	}
 	b.compiler, _, _ = strings.Cut(string(out), "\n")
 	if b.env, err = buildEnv(ctx, rm, b.inside, r); err != nil {
@@ -133,7 +131,7 @@ func (s *Store) build(ctx context.Context, root, dsc string, source, version str
 // or was interrupted in configuring, is thrown away.
 func (b built) start(id string) error {
 	if !b.has(buildMark, id) && !b.has(confMark, id) {
-		for _, f := range []string{buildMark, confMark, commandsFile, treeDir, recordDir} {
+		for _, f := range []string{buildMark, confMark, commandsFile, buildLog, treeDir, recordDir} {
 			if err := os.RemoveAll(filepath.Join(b.dir, f)); err != nil {
 				return err
 			}
@@ -231,6 +229,10 @@ func runScript(ctx context.Context, rm room, b built, name, script string, rep p
 		return kernel.DiskError(logPath, err)
 	}
 	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	stopped := make(chan struct{})
 	go func() {
@@ -244,7 +246,7 @@ func runScript(ctx context.Context, rm room, b built, name, script string, rep p
 	if !ok || code.Of(err) != "" {
 		return err
 	}
-	text, readErr := lastPart(logPath, 1<<20)
+	text, readErr := lastPart(logPath, before, 1<<20)
 	if readErr != nil {
 		return errors.Join(exit, readErr)
 	}
@@ -276,7 +278,8 @@ func countRecords(dir string, task progress.Task, done <-chan struct{}) {
 	}
 }
 
-func lastPart(path string, most int64) ([]byte, error) {
+// lastPart reads the end of a file from an offset on, most bytes at most.
+func lastPart(path string, from, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -286,7 +289,7 @@ func lastPart(path string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, min(most, st.Size()))
+	b := make([]byte, max(0, min(most, st.Size()-from)))
 	if _, err := f.ReadAt(b, st.Size()-int64(len(b))); err != nil {
 		return nil, err
 	}

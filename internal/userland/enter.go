@@ -46,7 +46,8 @@ root=$1 mode=$2 user=$3; shift 3
 mount --bind "$root" "$root"
 [ "$mode" = rw ] || mount -o remount,bind,ro "$root" 2>/dev/null || [ -z "$user" ]
 mount -t proc proc "$root/proc"
-for d in dev tmp build tsugi; do mount -t tmpfs -o mode=1777 tmpfs "$root/$d"; done
+for d in tmp build tsugi; do mount -t tmpfs -o mode=1777 tmpfs "$root/$d"; done
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for d in null zero full random urandom tty; do : >"$root/dev/$d"; mount --bind "/dev/$d" "$root/dev/$d"; done
 mkdir -m 1777 "$root/dev/shm"
 ln -s /proc/self/fd "$root/dev/fd"; ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
@@ -94,6 +95,7 @@ func (r room) run(ctx context.Context, dir string, argv []string, stdin io.Reade
 		if err := makeScratch(r.scratch); err != nil {
 			return nil, err
 		}
+		defer removeWork(r.scratch)
 		args = append(args, "overlay", r.scratch, r.tree)
 	}
 	args = append(args, "--", dir)
@@ -123,6 +125,14 @@ func makeScratch(dir string) error {
 		}
 	}
 	return giveAway(filepath.Join(dir, "upper"))
+}
+
+// removeWork removes the directory that overlayfs worked in, which it leaves
+// without any permission.
+func removeWork(dir string) {
+	work := filepath.Join(dir, "work")
+	_ = os.Chmod(filepath.Join(work, "work"), 0o700) // not there when nothing was mounted
+	_ = os.RemoveAll(work)                           // or the caller finds it when it removes its directory
 }
 
 // giveAway makes what is below a directory belong to the user of builds.
@@ -159,7 +169,7 @@ func (t *Target) Run(ctx context.Context, r Run) ([]byte, error) {
 	parent := path.Dir(t.BuildPath)
 	rm := room{
 		root: t.Root, env: slices.Concat(t.Env, r.Env), tree: t.BuildPath, scratch: r.Scratch,
-		binds: []bind{{host: filepath.Dir(t.Build), inside: parent, readOnly: true}},
+		binds: append(slices.Clip(t.binds), bind{filepath.Dir(t.Build), parent, true}),
 	}
 	if r.Out != "" {
 		if err := giveAway(r.Out); err != nil {

@@ -37,7 +37,7 @@ if [ -d ` + logDir + ` ]; then
 	cd -P . # PWD without links
 	set -C
 	n=0
-	until { : >"` + logDir + `/$$.$n"; } 2>/dev/null; do
+	until { : >"` + logDir + `/$$.$n"; } 2>&-; do
 		n=$((n + 1))
 		[ "$n" -lt 1000 ] || { echo "the recorder of %[1]s can't write to ` + logDir + `" >&2; exit 70; }
 	done

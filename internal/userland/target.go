@@ -38,6 +38,7 @@ type Target struct {
 
 	home     string
 	commands *Commands
+	binds    []bind // over Root, in tests
 }
 
 // Shipped is one ELF file of the package.
