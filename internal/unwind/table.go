@@ -49,6 +49,7 @@ type Table struct {
 	addr    uint64 // of data[0]
 	entries []entry
 	cies    []cie
+	signals [][2]uint64
 	skipped int
 }
 
@@ -120,6 +121,9 @@ func (t *Table) finish() {
 		if e := &t.entries[i]; reach >= 0 && e.start < t.entries[reach].end {
 			e.ambiguous, t.entries[reach].ambiguous = true, true
 		}
+		if e := &t.entries[i]; t.cies[e.cie].signal {
+			t.signals = append(t.signals, [2]uint64{e.start, e.end})
+		}
 		if reach < 0 || t.entries[i].end > t.entries[reach].end {
 			reach = i
 		}
@@ -156,15 +160,7 @@ func (t *Table) find(pc uint64) (*entry, error) {
 
 // Signals returns the address ranges of the entries that are signal
 // trampolines: what the kernel has signal handlers return to.
-func (t *Table) Signals() [][2]uint64 {
-	var all [][2]uint64
-	for i := range t.entries {
-		if e := &t.entries[i]; t.cies[e.cie].signal {
-			all = append(all, [2]uint64{e.start, e.end})
-		}
-	}
-	return all
-}
+func (t *Table) Signals() [][2]uint64 { return t.signals }
 
 // Row returns the rules for the instruction at the virtual address pc. For the
 // frame of a caller, pc is one less than the return address.

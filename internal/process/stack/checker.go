@@ -34,7 +34,9 @@ type Checker struct {
 	functions []Function
 	// What words are compared with first: below low or above high is none.
 	low, high uint64
-	signals   []interval // addresses that signal handlers return to
+
+	signals               []interval // signal trampolines, up to behind their system call
+	signalLow, signalHigh uint64     // of all of them
 
 	snap snapshot
 	rows []cachedRow
@@ -48,6 +50,9 @@ type cachedRow struct {
 	pc  uint64
 	row unwind.Row
 }
+
+// trampoline is how many bytes mov $15,%rax; syscall has at most.
+const trampoline = 9
 
 // rowCache is how many rows are remembered: threads of a pool stand in a few
 // places.
@@ -68,11 +73,15 @@ func New(layout Layout, functions []Function, opt Options) (*Checker, error) {
 			continue
 		}
 		for _, s := range o.Table.Signals() {
-			c.signals = append(c.signals, interval{s[0] + o.Bias, s[1] + o.Bias})
+			c.signals = append(c.signals, interval{s[0] + o.Bias, s[1] + o.Bias + 1})
 		}
 	}
 	for _, at := range layout.SignalReturns {
-		c.signals = append(c.signals, interval{at, at + 1})
+		c.signals = append(c.signals, interval{at, at + trampoline + 1})
+	}
+	c.signalLow = ^uint64(0)
+	for _, s := range c.signals {
+		c.signalLow, c.signalHigh = min(c.signalLow, s.start), max(c.signalHigh, s.end)
 	}
 	for _, f := range c.functions {
 		if f.Start >= f.End || f.Jump != 0 && (f.Jump < f.Start || f.Jump+JumpSize < f.Jump) {
@@ -170,6 +179,7 @@ func (c *Checker) Check(mem io.ReaderAt, t *Thread) Verdict {
 	end := c.end(t, sp)
 	c.snap.open(mem, sp, end)
 	w := c.words(sp, end)
+	w.signal = w.signal || c.signal(pc) // that it returned to is gone from the stack
 	if w.whole && w.hit == nil && !w.signal {
 		v.State, v.How = Safe, ByWords
 		v.Bytes = c.snap.total
@@ -228,6 +238,9 @@ func (c *Checker) unwind(t *Thread, v *Verdict) {
 
 func (c *Checker) step(regs *unwind.Regs) (last bool, err error) {
 	pc := regs.PC()
+	if at := regs.Value[unwind.RIP]; c.signal(at) {
+		pc = at // nothing has called a signal trampoline: no instruction lies before
+	}
 	slot := &c.rows[(pc^pc>>8)%rowCache]
 	if slot.pc != pc {
 		o := c.object(pc)
@@ -244,6 +257,16 @@ func (c *Checker) step(regs *unwind.Regs) (last bool, err error) {
 		slot.pc, slot.row = pc, row
 	}
 	return slot.row.Step(regs, &c.snap)
+}
+
+// signal says whether signal handlers return to an address.
+func (c *Checker) signal(word uint64) bool {
+	for _, s := range c.signals {
+		if word >= s.start && word < s.end {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckAll judges threads, all of them or up to the first limit that are not

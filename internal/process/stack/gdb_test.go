@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -236,14 +237,27 @@ func functionAt(l Layout, pc uint64, exact bool) (Function, bool) {
 	return Function{Name: "unknown", Start: pc - 8, End: pc + 8}, true
 }
 
-// run starts a program for a test, which ends with it.
-func run(t *testing.T, name string, args ...string) int {
+// run starts a program for a test, which ends with it, however that ends.
+func run(t testing.TB, name string, args ...string) int {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.Command(name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Kill() }
-	qt.Assert(t, qt.IsNil(cmd.Start()))
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	started, end := make(chan error), make(chan struct{})
+	// The kernel sends Pdeathsig when the thread ends that has started it.
+	go func() {
+		runtime.LockOSThread()
+		started <- cmd.Start()
+		<-end
+	}()
+	if err := <-started; err != nil {
+		close(end)
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		qt.Check(t, qt.IsNil(cmd.Process.Kill()))
+		_ = cmd.Wait()
+		close(end)
+	})
 	return cmd.Process.Pid
 }
 

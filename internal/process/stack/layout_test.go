@@ -65,6 +65,20 @@ func layoutOf(t testing.TB, pid int) Layout {
 	return l
 }
 
+// tasks are the threads of a process.
+func tasks(t testing.TB, pid int) []int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	qt.Assert(t, qt.IsNil(err))
+	var all []int
+	for _, e := range entries {
+		tid, err := strconv.Atoi(e.Name())
+		qt.Assert(t, qt.IsNil(err))
+		all = append(all, tid)
+	}
+	return all
+}
+
 // table makes the unwind table of a file as the engine does: by the program
 // headers.
 func table(t testing.TB, file *elf.File) *unwind.Table {

@@ -24,7 +24,7 @@ type snapshot struct {
 	segments []segment
 	last     int // the segment of the last word
 	total    int
-	buf      []byte // for the first segment, kept for the next thread
+	bufs     [][]byte // of the segments, kept for the next thread
 }
 
 type segment struct {
@@ -36,22 +36,29 @@ type segment struct {
 func (s *snapshot) open(mem io.ReaderAt, sp, end uint64) {
 	s.mem, s.last, s.total = mem, 0, 0
 	s.segments = s.segments[:0]
-	if s.buf == nil {
-		s.buf = make([]byte, s.first)
-	}
 	from := sp&^7 - redZone
-	size := uint64(len(s.buf))
+	size := uint64(s.first)
 	if end != 0 {
 		size = min(size, (end-from+7)&^7)
 	}
-	if data := s.read(s.buf[:size], from); len(data) > redZone {
+	buf := s.buffer()[:size]
+	if data := s.read(buf, from); len(data) > redZone {
 		s.segments = append(s.segments, segment{from, data})
 		return
 	}
 	// The stack pointer is at the very beginning of the mapping.
-	if data := s.read(s.buf[:size], from+redZone); len(data) > 0 {
+	if data := s.read(buf, from+redZone); len(data) > 0 {
 		s.segments = append(s.segments, segment{from + redZone, data})
 	}
+}
+
+// buffer is for the next segment, of as many bytes as one may have.
+func (s *snapshot) buffer() []byte {
+	n := len(s.segments)
+	if n == len(s.bufs) {
+		s.bufs = append(s.bufs, make([]byte, s.first))
+	}
+	return s.bufs[n]
 }
 
 // read fills p from an address, as far as it gets: whole words.
@@ -97,7 +104,7 @@ func (s *snapshot) more(at, end uint64) []byte {
 	if size < 8 || len(s.segments) >= maxSegments {
 		return nil
 	}
-	data := s.read(make([]byte, size), at)
+	data := s.read(s.buffer()[:size], at)
 	if len(data) > 0 {
 		s.segments = append(s.segments, segment{at, data})
 		s.last = len(s.segments) - 1

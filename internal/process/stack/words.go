@@ -34,18 +34,18 @@ func (c *Checker) words(sp, end uint64) found {
 
 // look goes through words that lie at the address at.
 func (c *Checker) look(w *found, data []byte, at uint64) {
-	low, high := c.low, c.high
+	// Nearly all words are neither: two comparisons each.
+	low, span := c.low, c.high-c.low
+	signalLow, signalSpan := c.signalLow, c.signalHigh-c.signalLow
 	for i := 0; i+8 <= len(data); i += 8 {
 		word := binary.LittleEndian.Uint64(data[i:])
-		if word >= low && word <= high && w.hit == nil {
+		if word-low <= span && w.hit == nil {
 			if f := c.returning(word); f != nil {
 				w.hit, w.word, w.at = f, word, at+uint64(i)
 			}
 		}
-		for _, s := range c.signals {
-			if word >= s.start && word < s.end {
-				w.signal = true
-			}
+		if word-signalLow <= signalSpan && !w.signal {
+			w.signal = c.signal(word)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 // C library, signal handlers on stacks of their own and on the usual one,
 // system calls, large frames, variable frames, aligned frames, coroutines.
 #define _GNU_SOURCE
+#include <alloca.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -108,7 +109,8 @@ KEEP static void strings(void)
 KEEP static void *work(void *arg)
 {
 	long kind = (long)arg;
-	stack_t alt = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+	// A handler's stack may lie in the thread's own, above what it interrupts.
+	stack_t alt = {.ss_sp = kind % 4 == 1 ? alloca(1 << 16) : malloc(1 << 16), .ss_size = 1 << 16};
 	if (kind % 2)
 		sigaltstack(&alt, 0);
 	for (;;) {
@@ -146,7 +148,7 @@ int main(int argc, char **argv)
 	sigaction(SIGUSR2, &sa, 0);
 	for (long i = 0; i < threads; i++) {
 		pthread_t t;
-		if (pthread_create(&t, 0, work, (void *)i))
+		if (pthread_create(&t, 0, work, (void *)(argc > 2 ? atol(argv[2]) : i)))
 			return 1;
 	}
 	getcontext(&contexts[1]);
