@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
+)
+
+// tellSources is what the test's own program does in other namespaces.
+func tellSources() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w, err := Start(ctx, Options{Wanted: func(string) bool { return false }})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for _, s := range w.Sources() {
+		fmt.Println(s.Source, s.Works, s.Problem != nil && s.Problem.Code == "TS9650")
+	}
+	return 0
+}
+
+func TestWhatDoesNotWorkIsSaid(t *testing.T) {
+	for name, flags := range map[string]uintptr{
+		"another pid namespace":     unix.CLONE_NEWPID,
+		"another network namespace": unix.CLONE_NEWNET,
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = append(os.Environ(), "TSUGI_TEST_SOURCES=1")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+			out, err := cmd.Output()
+			if err != nil && len(out) == 0 {
+				t.Skipf("no namespaces here: %v", err)
+			}
+			qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+			qt.Check(t, qt.Equals(string(out), "exec false true\nopen true false\nscan true false\n"))
+		})
+	}
+}
+
+func TestLostEventsAreNoticed(t *testing.T) {
+	c, err := openConnector(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	defer c.close()
+	qt.Assert(t, qt.IsNil(c.conn.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) // the kernel makes its least of it
+	})))
+	qt.Assert(t, qt.IsNil(err))
+	for range 20 {
+		qt.Assert(t, qt.IsNil(exec.Command("/bin/true").Run()))
+	}
+	// Where others read too, the kernel may need some more to overflow this one.
+	qt.Assert(t, qt.IsNil(c.file.SetReadDeadline(time.Now().Add(5*time.Second))))
+	for {
+		h, err := c.next()
+		qt.Assert(t, qt.IsNil(err))
+		if h.what == lost {
+			break
+		}
+	}
+	// And it goes on.
+	qt.Assert(t, qt.IsNil(exec.Command("/bin/true").Run()))
+	h, err := c.next()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(h.pid > 0))
+}
