@@ -19,6 +19,7 @@ func contents() map[string][]string {
 	return map[string][]string{
 		"tsugi": {
 			"/usr/bin/tsugi", "/etc/tsugi", "/usr/lib/systemd/system/tsugi.service", "/usr/lib/systemd/system/tsugi-boot.service",
+			"/usr/lib/systemd/system/tsugi-keep.service",
 			"/usr/share/man/man1/tsugi.1.gz", "/usr/share/man/man1/tsugi-revert.1.gz",
 		},
 		"tsugi-server": {

@@ -39,8 +39,8 @@ const (
 const exitHelp = `Exit codes:
   0    done; the machine has what it should have
   1    an error: the command could not do its work
-  2    not protected (status), not able (check), or refused by a rule (apply)
-  3    nothing to do: no live patch is applied, or it is applied already
+  2    not protected (status, apply), not able (check), refused by a rule (apply)
+  3    nothing to do: no such live patch is applied, or it is applied already
   4    the command line is not understood
   130  interrupted`
 
@@ -60,9 +60,9 @@ func Main(ctx context.Context, args []string, streams command.Streams) int {
 
 func exitOf(c code.Code) (int, bool) {
 	switch c {
-	case "TS9418", "TS9421":
+	case "TS9418", "TS9421", "TS9664":
 		return exitNothing, true
-	case "TS9415", "TS9420", "TS9422", "TS9423", "TS9424":
+	case "TS9415", "TS9420", "TS9422", "TS9423", "TS9424", "TS9663":
 		return exitRefused, true
 	}
 	return 0, false
@@ -87,7 +87,7 @@ watches their health.
 	command.Group(root, "Looking:", newStatusCommand(a), newCheckCommand(a), newCVEsCommand(a), newLogsCommand(a), a.Version())
 	command.Group(root, "Enrolment:", newEnrollCommand(a), newUnenrollCommand(a))
 	command.Group(root, "Changing:", newRefreshCommand(a), newApplyCommand(a), newRevertCommand(a), newHoldCommand(a), newUnholdCommand(a), newClearCommand(a))
-	command.Group(root, "Running:", newAgentCommand(a), newConfigCommand(a), a.Codes())
+	command.Group(root, "Running:", newAgentCommand(a), newKeepCommand(a), newConfigCommand(a), a.Codes())
 	root.AddCommand(a.Man())
 	return command.Finish(root)
 }

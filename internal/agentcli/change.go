@@ -11,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
@@ -47,13 +48,21 @@ trust that the enrolment pinned, and it is applied only if policy says so.
 
 A live patch file is applied if the signed index of this machine offers that
 very file. With --local you vouch for it yourself; what is blocked, in
-quarantine, or older than what this machine had is refused all the same.`,
-		Example: "  tsugi apply site.bundle\n  tsugi apply --local ext4.tsugi",
+quarantine, or older than what this machine had is refused all the same.
+
+A live patch of libraries or programs goes into all processes that map them,
+whatever container they are in. A process that is in the middle of the old
+code is pending: tsugi keep (the service tsugi-keep) tries it again, and brings
+processes to it that start later. The exit code is 2 while one does not have it.`,
+		Example: "  tsugi apply site.bundle\n  tsugi apply --local ext4.tsugi\n  tsugi apply --local libssl3.tsugi",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := a.ReadFile(args[0])
 			if err != nil {
 				return err
+			}
+			if p, err := livepatch.Read(b); err == nil && p.Manifest.Userland() {
+				return a.applyProcesses(cmd.Context(), b, local)
 			}
 			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error { return a.apply(ctx, c, b, local) })
 		},
@@ -83,14 +92,21 @@ func (a *app) apply(ctx context.Context, c agent.Control, b []byte, local bool) 
 
 func newRevertCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "revert",
-		Short: "Take the live patch out of the running kernel",
+		Use:   "revert [ID]",
+		Short: "Take the live patch out of the running kernel, or out of processes",
 		Long: `revert takes out what is applied, without a reboot; a transition that is under
 way is reversed. It needs no server. The live patch stays out, also after a
 boot, until tsugi refresh or tsugi apply, or until a newer version comes;
-tsugi hold keeps that out too.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+tsugi hold keeps that out too.
+
+With the ID of a live patch of libraries or programs (tsugi status --processes
+lists them), or with its target, that is taken out of all processes.`,
+		Example: "  tsugi revert\n  tsugi revert debian:libssl3=3.0.20-1~deb12u2",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return a.revertProcesses(cmd.Context(), args[0])
+			}
 			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error {
 				p, err := c.Revert(ctx)
 				if err != nil {

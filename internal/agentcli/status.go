@@ -18,14 +18,22 @@ import (
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var processes bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Tell how this machine stands",
 		Long: `status shows what is applied, what should be, and why they differ if they do. It
 asks nothing of the server and answers at once. The exit code is 2 when this
-machine does not have what it should have.`,
+machine does not have what it should have.
+
+With --processes it shows the live patches of libraries and programs, how many
+processes are protected by them, which are not and why, and which still run with
+files that an upgrade has taken from the disk.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if processes {
+				return a.processStatus(cmd.Context())
+			}
 			ctx, cancel := a.within(cmd.Context(), readTime)
 			defer cancel()
 			c, done, err := a.control(ctx, false)
@@ -36,6 +44,8 @@ machine does not have what it should have.`,
 			return a.show(ctx, c)
 		},
 	}
+	cmd.Flags().BoolVar(&processes, "processes", false, "live patches of libraries and programs, for root")
+	return cmd
 }
 
 // show prints the status and ends with its exit code.

@@ -46,5 +46,11 @@ func processes() []Entry {
 		{"TS9650", KindError, "the kernel does not tell of new processes here", "run it as root with CAP_NET_ADMIN, in the first pid and network namespaces, on a kernel with CONFIG_PROC_EVENTS=y; until then new processes are found by looking every few seconds"},
 		{"TS9651", KindError, "the kernel does not tell here when a library is opened", "run it as root with CAP_SYS_ADMIN, on a kernel with CONFIG_FANOTIFY=y; until then libraries that a process loads late are found by looking now and then"},
 		// TS9660-9669: the command line
+		{"TS9660", KindError, "only root may look into all processes", "run the command with sudo"},
+		{"TS9661", KindError, "what is applied to processes can't be read or written", "look at the reason; the files are below processes in the agent's state directory"},
+		{"TS9662", KindError, "another tsugi is changing processes", "try again when it is done"},
+		{"TS9663", KindError, "this live patch does not go with what is applied", "see the reason; tsugi status --processes lists what is applied"},
+		{"TS9665", KindError, "the process is not as it should be yet", "tsugi keep brings it there: systemctl start tsugi-keep; or apply the live patch again"},
+		{"TS9664", KindError, "no live patch of this name is applied to processes", "tsugi status --processes lists what is applied"},
 	}
 }

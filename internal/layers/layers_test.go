@@ -87,7 +87,7 @@ func allowed() map[string][]string {
 		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
 		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout", "notify", "courier"),
-		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api"),
+		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api", "splice", "process"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api", "notify", "rollout"), // what a fleet shall be, in the API's words (pure)
 		"notify":     {"code"},                                                                 // whom to tell what (pure); courier carries it out
 		"courier":    {"code", "notify"},
@@ -95,7 +95,7 @@ func allowed() map[string][]string {
 		"ui":        {"code", "progress"},
 		"command":   {"code", "progress", "ui"},
 		"cli":       append(below(domain...), "userland", "builder", "catalogue", "cumulative", "survey", "proof", "api", "fleetfile", "rollout", "authz", "ui", "command"),
-		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "api", "agent", "ui", "command"),
+		"agentcli":  below("livepatch", "trust", "policy", "preflight", "kload", "process", "api", "agent", "ui", "command"),
 		"servercli": append(below(domain...), "builder", "cumulative", "proof", "api", "store", "publish", "jobs", "server", "ui", "command", "authz", "people", "notify", "courier"),
 		// tests only
 		"testenv": append(below(domain...), "builder", "catalogue", "cumulative", "survey", "store"),

@@ -153,7 +153,7 @@ func Count(n int, noun string) string {
 	if s, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(s, "a") { // entries, but days
 		return fmt.Sprintf("%d %sies", n, s)
 	}
-	if strings.HasSuffix(noun, "x") || strings.HasSuffix(noun, "ch") { // fixes, patches
+	if strings.HasSuffix(noun, "x") || strings.HasSuffix(noun, "ch") || strings.HasSuffix(noun, "ss") { // fixes, patches, processes
 		return fmt.Sprintf("%d %ses", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)

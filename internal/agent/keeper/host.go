@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
+	"github.com/tsugi-project/tsugi/internal/process/watch"
+	"github.com/tsugi-project/tsugi/internal/splice"
+)
+
+// Host is the Engine of the processes of this machine.
+type Host struct{ Engine *process.Engine }
+
+const (
+	// budget is how long a busy process is tried again at once.
+	budget = time.Second
+	// rounds bound the search for processes that begin while others are changed.
+	rounds = 5
+)
+
+// Bring changes processes.
+func (h Host) Bring(ctx context.Context, want []Want, pids ...int) ([]Process, error) {
+	var out []Process
+	for _, w := range want {
+		seen := map[proc.ID]bool{}
+		// A child of a process that was not patched yet has to be found, too.
+		for range rounds {
+			ids, err := candidates(ctx, pids)
+			if err != nil {
+				return nil, err
+			}
+			ids = slices.DeleteFunc(ids, func(id proc.ID) bool { return seen[id] })
+			for _, id := range ids {
+				seen[id] = true
+			}
+			if len(ids) == 0 {
+				break
+			}
+			rows, err := h.bring(ctx, w, ids)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, rows...)
+			if len(rows) == 0 || len(pids) > 0 {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+// candidates are the processes to look at.
+func candidates(ctx context.Context, pids []int) ([]proc.ID, error) {
+	if len(pids) == 0 {
+		return proc.List(ctx)
+	}
+	var ids []proc.ID
+	for _, pid := range pids {
+		p, err := proc.Open(ctx, pid)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			continue // it has ended
+		}
+		ids = append(ids, p.ID())
+		p.Close()
+	}
+	return ids, nil
+}
+
+// bring brings those of some processes that map a file of w to it.
+func (h Host) bring(ctx context.Context, w Want, ids []proc.ID) ([]Process, error) {
+	found, err := find(ctx, w.Files, ids)
+	if err != nil {
+		return nil, err
+	}
+	var out []Process
+	var mine []proc.ID
+	maps := map[proc.ID][]string{}
+	for _, f := range found {
+		if f.Problem != nil {
+			out = append(out, row(w, nil, f.ID, Unprotected, f.Problem))
+			continue
+		}
+		mine = append(mine, f.ID)
+		maps[f.ID] = f.BuildIDs
+	}
+	opt := process.Options{Budget: budget, Workers: runtime.NumCPU()}
+	var results []process.Result
+	if w.Out {
+		results = h.revert(ctx, w, mine, opt)
+	} else {
+		results, err = h.Engine.Many(ctx, mine, process.Patch{ID: w.Patch, Files: w.Files}, opt)
+	}
+	if err != nil || ctx.Err() != nil {
+		return nil, cmp.Or(err, ctx.Err())
+	}
+	for _, r := range results {
+		out = append(out, rows(w, r, maps[r.Process])...)
+	}
+	names(ctx, out)
+	return out, nil
+}
+
+// find looks which processes map one of the files. Programs that are linked
+// statically map no library.
+func find(ctx context.Context, files []*splice.File, ids []proc.ID) ([]proc.Finding, error) {
+	wanted := map[string]bool{}
+	for _, f := range files {
+		wanted[f.BuildID] = true
+	}
+	found, err := proc.Find(ctx, ids, func(b string) bool { return wanted[b] }, proc.FindOptions{})
+	return slices.DeleteFunc(found, func(f proc.Finding) bool { return f.Static }), err
+}
+
+// revert takes a live patch out of processes.
+func (h Host) revert(ctx context.Context, w Want, ids []proc.ID, opt process.Options) []process.Result {
+	sel := process.Selection{Patch: w.Patch}
+	for _, f := range w.Files {
+		sel.BuildIDs = append(sel.BuildIDs, f.BuildID)
+	}
+	out := make([]process.Result, len(ids))
+	turns := make(chan struct{}, opt.Workers)
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			out[i] = process.Result{Process: id, State: process.NotAffected}
+			p, err := proc.OpenID(ctx, id)
+			if err != nil {
+				return // it has ended
+			}
+			defer p.Close()
+			r, err := h.Engine.Revert(ctx, p, sel, opt)
+			if err != nil {
+				r.Process, r.State, r.Reason = id, process.Pending, problemOf(err)
+			}
+			out[i] = r
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+func problemOf(err error) *code.Problem {
+	return code.New("TS9661", "", "").With(err)
+}
+
+// rows tell a result for each file that the process maps.
+func rows(w Want, r process.Result, maps []string) []Process {
+	s := Unprotected
+	switch r.State {
+	case process.NotAffected, process.Ended:
+		return nil
+	case process.Applied:
+		s = Protected
+	case process.Reverted:
+		s = Original
+	case process.Pending:
+		s = Pending
+	}
+	var out []Process
+	for _, f := range w.Files {
+		if slices.Contains(maps, f.BuildID) {
+			out = append(out, row(w, f, r.Process, s, r.Reason))
+		}
+	}
+	for i := range out {
+		out[i].PauseUS, out[i].Tries = r.Pause.Microseconds(), r.Tries
+	}
+	return out
+}
+
+func row(w Want, f *splice.File, id proc.ID, s Standing, why *code.Problem) Process {
+	f = cmp.Or(f, w.Files[0])
+	p := Process{PID: id.PID, File: f.Name, BuildID: f.BuildID, Patch: w.Patch, Standing: s, start: id.Start}
+	if why != nil && s != Protected && s != Original {
+		text := why.Why
+		if why.Err != nil {
+			text = why.Error()
+		}
+		p.Problem = &api.Problem{Code: why.Code, What: why.What, Where: why.Where, Why: text, Fix: why.Fix}
+	}
+	return p
+}
+
+// names fills in what the processes call themselves.
+func names(ctx context.Context, ps []Process) {
+	if len(ps) == 0 {
+		return
+	}
+	all, err := proc.Scan(ctx)
+	if err != nil {
+		return // a name is for people only
+	}
+	of := map[proc.ID]string{}
+	for _, e := range all {
+		of[e.ID] = e.Name
+	}
+	for i := range ps {
+		ps[i].Name = of[proc.ID{PID: ps[i].PID, Start: ps[i].start}]
+	}
+}
+
+// Watch hears of new processes.
+func (h Host) Watch(ctx context.Context, want []Want, each func(pid int)) error {
+	wanted := map[string]bool{}
+	for _, w := range want {
+		for _, f := range w.Files {
+			wanted[f.BuildID] = true
+		}
+	}
+	w, err := watch.Start(ctx, watch.Options{Wanted: func(b string) bool { return wanted[b] }})
+	if err != nil {
+		return err
+	}
+	for e := range w.Events() {
+		each(e.ID.PID)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// How often the keeper looks by itself.
+const (
+	looksForChange = time.Second      // of the directory
+	triesAgain     = 5 * time.Second  // while a process is pending
+	looksAround    = 30 * time.Second // for what no event told: libraries that are loaded later
+)
+
+// Run brings every process to what is wanted, those that start later as well,
+// until ctx ends. Nothing of it is lasting: it can be ended and begun at any
+// time.
+func (k *Keeper) Run(ctx context.Context, log *slog.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	started := make(chan int, 4096)
+	unwatch := func() {}
+	var seen, next time.Time
+	t := time.NewTicker(looksForChange)
+	defer t.Stop()
+	for first := true; ctx.Err() == nil; first = false {
+		now := k.now()
+		if c := k.dir.changed(); first || !c.Equal(seen) || !now.Before(next) {
+			r, changed, err := k.pass(ctx)
+			if err == nil && !changed.Equal(seen) {
+				unwatch()
+				unwatch = k.watch(ctx, &wg, log, started)
+			}
+			seen, next = changed, now.Add(looksAround)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
+				log.Warn("processes", "err", err)
+				next = now.Add(triesAgain)
+			default:
+				if r.Counts[Pending] > 0 {
+					next = now.Add(triesAgain)
+				}
+				tell(log, r)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		case pid := <-started:
+			k.started(ctx, log, started, pid)
+		}
+	}
+	return nil
+}
+
+// watch hears of new processes, of those that map a file of what is in. When it
+// can't, looking around has to do.
+func (k *Keeper) watch(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, started chan<- int) (stop func()) {
+	_, want, err := k.load()
+	want = slices.DeleteFunc(slices.Clone(want), func(w Want) bool { return w.Out })
+	if err != nil || len(want) == 0 {
+		return func() {}
+	}
+	ctx, stop = context.WithCancel(ctx)
+	wg.Go(func() {
+		err := k.engine.Watch(ctx, want, func(pid int) {
+			select {
+			case started <- pid:
+			default: // looking around finds it
+			}
+		})
+		if ctx.Err() == nil {
+			log.Warn("new processes are found late", "err", err)
+		}
+	})
+	return stop
+}
+
+// started brings the processes to what is wanted that have just started, all
+// that are known of at once.
+func (k *Keeper) started(ctx context.Context, log *slog.Logger, more <-chan int, first int) {
+	pids := []int{first}
+	for range len(more) {
+		pids = append(pids, <-more)
+	}
+	unlock, err := k.dir.lock(patience)
+	if err != nil {
+		log.Warn("processes", "err", err)
+		return
+	}
+	defer unlock()
+	_, want, err := k.load()
+	if err != nil || len(want) == 0 {
+		return
+	}
+	ps, err := k.engine.Bring(ctx, want, pids...)
+	if err != nil {
+		log.Warn("processes", "err", err)
+		return
+	}
+	for _, p := range ps {
+		if p.Standing != Original {
+			log.Debug("new process", "pid", p.PID, "name", p.Name, "file", p.File, "standing", string(p.Standing), "pause_us", p.PauseUS)
+		}
+	}
+}
+
+// pass looks at everything, and returns the time of the directory that it knows:
+// a pass may change it itself.
+func (k *Keeper) pass(ctx context.Context) (*Report, time.Time, error) {
+	if c := k.dir.changed(); c.IsZero() { // nothing was ever applied
+		return &Report{}, c, nil
+	}
+	unlock, err := k.dir.lock(patience)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer unlock()
+	r, err := k.bring(ctx, k.now(), "")
+	return r, k.dir.changed(), err
+}
+
+func tell(log *slog.Logger, r *Report) {
+	if len(r.Patches) == 0 {
+		return
+	}
+	log.Info("processes", "protected", r.Counts[Protected], "pending", r.Counts[Pending], "unprotected", r.Counts[Unprotected], "took_ms", r.TookMS)
+	for _, p := range r.Processes {
+		if p.Problem != nil {
+			log.Debug("process", "pid", p.PID, "name", p.Name, "standing", string(p.Standing), "code", string(p.Problem.Code), "why", p.Problem.Why)
+		}
+	}
+}
