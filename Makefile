@@ -15,7 +15,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-console demo-update test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
+.PHONY: build demo demo-console demo-update demo-userland test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ demo-console: check-go deps build ## the console on a fleet that is alive, witho
 
 demo-update: check-go deps build ## a part of a whole update: judged, built, one CVE left out, proven
 	demo/update.sh
+
+demo-userland: check-go deps build ## libssl3 in a web server and PostgreSQL, patched under load and back again (root)
+	demo/userland.sh
 
 test: kernels ## everything, on real kernels too
 	GO="$(GO)" test/all.sh
@@ -87,6 +90,7 @@ bench: check-go deps build ## the figures of speed and size, must against measur
 	test/bench-server.sh
 	test/bench-console.sh
 	test/bench-series.sh
+	test/bench-userland.sh
 
 deps: ## install the Debian packages that are missing
 	@test/deps.sh
