@@ -3,6 +3,7 @@
 package ptrace
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,20 +19,34 @@ import (
 func (s *Stopped) alone() error {
 	pid := s.target.PID
 	st, ok := readStat(pid, pid)
-	if !ok {
+	switch {
+	case !ok:
 		return ended(pid, "")
+	case st.flags&pfKthread != 0:
+		return code.New("TS9612", where(pid), "it is the kernel's own")
 	}
-	if st.parent > 1 && sameMemory(pid, st.parent) {
-		return shared(pid, st.parent)
-	}
-	return s.childless()
+	return s.childless(st.parent)
 }
 
-func (s *Stopped) childless() error {
+// childless compares the memory with the parent's and the children's.
+func (s *Stopped) childless(parent int) error {
 	pid := s.target.PID
 	var err error
 	if s.listed, err = threads(pid, s.listed[:0]); err != nil {
 		return s.missing(err)
+	}
+	one := 0 // a living thread: a dead one has no memory, as little as a dead child
+	for _, tid := range s.listed {
+		if st, ok := readStat(pid, tid); ok && st.state != 'Z' && st.state != 'X' {
+			one = tid
+			break
+		}
+	}
+	if one == 0 {
+		return ended(pid, "it has no living thread")
+	}
+	if parent > 1 && sameMemory(one, parent) {
+		return shared(pid, parent)
 	}
 	for _, tid := range s.listed {
 		b, err := readSmall(taskFile(pid, tid, "children"))
@@ -39,7 +54,7 @@ func (s *Stopped) childless() error {
 			continue // gone, or a kernel without CONFIG_PROC_CHILDREN
 		}
 		for _, f := range strings.Fields(string(b)) {
-			if child, err := strconv.Atoi(f); err == nil && sameMemory(pid, child) {
+			if child, err := strconv.Atoi(f); err == nil && sameMemory(one, child) {
 				return shared(pid, child)
 			}
 		}
@@ -54,11 +69,15 @@ const maxBorn = 2048
 // lastPID gave. The threads that are stopped are known by then.
 func (s *Stopped) nobodyElse(before int) error {
 	after := lastPID()
+	i := slices.IndexFunc(s.order, func(t *tracee) bool { return t.state == halted })
+	if i < 0 {
+		return nil // report tells
+	}
 	if before <= 0 || after < before || after-before > maxBorn {
-		return s.childless()
+		return s.childless(0)
 	}
 	for pid := before + 1; pid <= after; pid++ {
-		if s.known[pid] == nil && sameMemory(s.target.PID, pid) {
+		if s.known[pid] == nil && sameMemory(s.order[i].tid, pid) {
 			return shared(s.target.PID, pid)
 		}
 	}

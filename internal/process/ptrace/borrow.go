@@ -5,7 +5,9 @@ package ptrace
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -80,34 +82,60 @@ func Borrow(ctx context.Context, target Target, opt Options) (*Loan, error) {
 	return l, nil
 }
 
+// searches is how often the code is searched: a process that starts a program
+// has half of its memory for a moment.
+const searches = 3
+
 // prepare reads what is needed of the process while it runs.
 func (l *Loan) prepare() error {
 	pid := l.target.PID
-	status, ok := readStatus(pid, pid)
-	switch {
-	case !ok:
-		return ended(pid, "")
-	case status.shstk:
-		return code.New("TS9617", where(pid), "its returns are guarded by shadow stacks")
+	for try := 1; ; try++ {
+		list, err := threads(pid, nil)
+		if err != nil {
+			return ended(pid, "")
+		}
+		if err := l.readMaps(list); err != nil {
+			return err
+		}
+		if err := l.within(func() { l.code = search(l.mem, l.maps) }); err != nil {
+			return err
+		}
+		switch {
+		case l.code.complete():
+			return nil
+		case try == searches:
+			return code.New("TS9617", where(pid), "its programs and libraries hold no system call instruction, or no return from signals, that could be used")
+		}
+		nap(time.Millisecond)
 	}
-	if err := l.openMemory(); err != nil {
-		return err
+}
+
+// readMaps reads what is mapped. The main thread may have ended, and with it
+// its view of the memory; any other has it still.
+func (l *Loan) readMaps(list []int) error {
+	pid := l.target.PID
+	for _, tid := range list {
+		status, ok := readStatus(pid, tid)
+		if !ok || status.state == 'Z' || status.state == 'X' {
+			continue
+		}
+		if status.shstk {
+			return code.New("TS9617", where(pid), "its returns are guarded by shadow stacks")
+		}
+		if err := l.openMemory(tid); err != nil {
+			return err
+		}
+		f, err := os.Open(taskFile(pid, tid, "maps"))
+		if err != nil {
+			return ended(pid, "")
+		}
+		defer f.Close()
+		if l.maps = parseMaps(f); len(l.maps) == 0 {
+			return ended(pid, "it has no memory")
+		}
+		return nil
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return code.New("TS9612", where(pid), "").With(err)
-	}
-	defer f.Close()
-	if l.maps = parseMaps(f); len(l.maps) == 0 {
-		return ended(pid, "it has no memory")
-	}
-	if err := l.within(func() { l.code = search(l.mem, l.maps) }); err != nil {
-		return err
-	}
-	if !l.code.complete() {
-		return code.New("TS9617", where(pid), "its programs and libraries hold no system call instruction, or no return from signals, that could be used")
-	}
-	return nil
+	return ended(pid, "it has no living thread")
 }
 
 // within runs what touches memory of the process, which may not answer: a page
@@ -209,11 +237,11 @@ func unsuitable(tid int, why string) error {
 // try stops one thread and looks whether it suits.
 func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	pid := l.target.PID
-	if err := seize(tid, unix.PTRACE_O_TRACESYSGOOD); err != nil {
-		_, _, problem := l.session.refused(pid, tid, err)
-		if problem != nil {
-			return unfit, problem
-		}
+	ok, problem := l.session.seize(pid, tid, unix.PTRACE_O_TRACESYSGOOD)
+	switch {
+	case problem != nil:
+		return unfit, problem
+	case !ok:
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	}
 	l.thread = tracee{tid: tid}
@@ -258,7 +286,7 @@ func (l *Loan) judge() (grade, error) {
 		return unfit, unsuitable(t.tid, "it is the kernel's own")
 	case dispatchOn(t.tid):
 		return unfit, unsuitable(t.tid, "it handles its system calls itself")
-	case !room(l.maps, r.Rsp, r.Fs_base, maxFrame):
+	case !room(l.maps, r.Rsp, r.Fs_base, maxFrame, t.tid == l.target.PID):
 		return unfit, unsuitable(t.tid, "there is no room on its stack, or it runs on a stack of its own making")
 	}
 	switch nr := inSyscall(r); {
@@ -331,11 +359,14 @@ func (l *Loan) letGo() {
 
 // openMemory opens the memory that the process has now; after an exec it is
 // another.
-func (l *Loan) openMemory() error {
+func (l *Loan) openMemory(tid int) error {
 	l.closeMemory()
 	var err error
-	if l.mem, err = os.OpenFile(fmt.Sprintf("/proc/%d/mem", l.target.PID), os.O_RDWR, 0); err != nil {
+	if l.mem, err = os.OpenFile(taskFile(l.target.PID, tid, "mem"), os.O_RDWR, 0); err != nil {
 		l.mem = nil
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			return ended(l.target.PID, "")
+		}
 		return code.New("TS9612", where(l.target.PID), "").With(err)
 	}
 	return nil

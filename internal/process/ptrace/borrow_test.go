@@ -3,11 +3,15 @@
 package ptrace_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
@@ -34,4 +38,79 @@ func TestACallIsMadeInTheProcess(t *testing.T) {
 			p.finish()
 		})
 	}
+}
+
+// Filters that let the calls pass or fail are no obstacle; one that kills for
+// them is, for the tracer may die.
+func TestSeccomp(t *testing.T) {
+	for filter, want := range map[string]code.Code{"allow": "", "errno": "", "kill": "TS9616", "trap": "TS9616", "strict": "TS9616"} {
+		t.Run(filter, func(t *testing.T) {
+			p := start(t, "filter", filter)
+			time.Sleep(20 * time.Millisecond)
+			l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+			if err == nil {
+				_, err = l.Syscall(unix.SYS_MMAP, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+				_, rerr := l.Return()
+				qt.Check(t, qt.IsNil(rerr))
+			}
+			qt.Check(t, qt.Equals(code.Of(err), want), qt.Commentf("%v", err))
+			if want == "" {
+				qt.Check(t, qt.IsNil(err))
+				for step := 1; tracer(t, "call", p, step); step++ {
+				}
+			}
+			s, err := ptrace.Stop(t.Context(), p.target(), patient)
+			qt.Assert(t, qt.IsNil(err))
+			_, err = s.Resume()
+			qt.Assert(t, qt.IsNil(err))
+			p.untraced()
+			p.finish()
+		})
+	}
+}
+
+func TestAStaticProgramWillDo(t *testing.T) {
+	p := startProgram(t, program(t, "-static"), "compute", "1")
+	l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Assert(t, qt.IsNil(err))
+	p.mmap(l)
+	_, err = l.Return()
+	qt.Assert(t, qt.IsNil(err))
+	for step := 1; tracer(t, "call", p, step); step++ {
+	}
+	p.finish()
+}
+
+// What lies below an alternate signal stack is not known, so nothing is put there.
+func TestAThreadOnAnotherStackIsLeftAlone(t *testing.T) {
+	p := start(t, "alternate")
+	_, err := ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9615"), qt.Commentf("%v", err))
+	s, err := ptrace.Stop(t.Context(), p.target(), patient)
+	qt.Assert(t, qt.IsNil(err))
+	_, err = s.Resume()
+	qt.Assert(t, qt.IsNil(err))
+	p.finish()
+}
+
+func TestASetuidProgramWillDo(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("not root")
+	}
+	b, err := os.ReadFile(program(t))
+	qt.Assert(t, qt.IsNil(err))
+	dir, err := os.MkdirTemp("", "tsugi-setuid-")
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "target")
+	qt.Assert(t, qt.IsNil(os.Chmod(dir, 0o755)))
+	qt.Assert(t, qt.IsNil(os.WriteFile(path, b, 0o755)))
+	qt.Assert(t, qt.IsNil(os.Chmod(path, 0o755|os.ModeSetuid)))
+	p := startAs(t, 65534, path, "compute", "1")
+	l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Assert(t, qt.IsNil(err))
+	p.mmap(l)
+	_, err = l.Return()
+	qt.Assert(t, qt.IsNil(err))
+	p.finish()
 }

@@ -134,9 +134,11 @@ type report struct {
 	event   int
 }
 
-// ask asks once, without waiting, what has become of a tracee. The end of a
-// process is its parent's to take note of, which may be this program; so only
-// its other threads are asked for theirs.
+// ask asks once, without waiting, what has become of a tracee. A stop is looked
+// at and not taken (WNOWAIT): the signal of a signal-delivery-stop that was
+// taken would be lost if the tracer died. The end of a process is its parent's
+// to take note of, which may be this program; so only its other threads are
+// asked for theirs.
 func ask(pid, tid int) (report, error) {
 	var info struct {
 		signo, errno, code, _ int32
@@ -144,7 +146,7 @@ func ask(pid, tid int) (report, error) {
 		status                int32
 		_                     [100]byte
 	}
-	options := unix.WSTOPPED | unix.WALL | unix.WNOHANG
+	options := unix.WSTOPPED | unix.WALL | unix.WNOHANG | unix.WNOWAIT
 	if tid != pid {
 		options |= unix.WEXITED
 	}
@@ -157,6 +159,7 @@ func ask(pid, tid int) (report, error) {
 	case info.code == cldTrapped || info.code == cldStopped:
 		return report{stopped: true, signal: unix.Signal(info.status & 0xff), event: int(info.status) >> 8}, nil
 	}
+	reap(tid)
 	return report{exited: true}, nil
 }
 

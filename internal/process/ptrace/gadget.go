@@ -127,10 +127,12 @@ func search(mem io.ReaderAt, maps []mapping) gadgets {
 }
 
 // room tells whether a stack has at least size bytes below sp that are the
-// thread's own: below the thread's block (fs), in one mapping with it, as C
-// libraries place stacks, or in the stack of the process. Coroutine stacks and
+// thread's own: in the stack of the process, or below the thread's block (fs)
+// in one mapping with it, as C libraries place stacks. The main thread's block
+// lies among other memory; its stack may be one that a library made only in the
+// child of a fork, and then there is a guard below. Coroutine stacks and
 // alternate signal stacks are neither, and what lies below them is unknown.
-func room(maps []mapping, sp, fs, size uint64) bool {
+func room(maps []mapping, sp, fs, size uint64, main bool) bool {
 	i, ok := slices.BinarySearchFunc(maps, sp, func(m mapping, at uint64) int {
 		switch {
 		case m.end <= at:
@@ -144,8 +146,12 @@ func room(maps []mapping, sp, fs, size uint64) bool {
 		return false
 	}
 	m := maps[i]
-	if !strings.HasPrefix(m.perms, "rw") || sp-m.start < size {
+	guarded := i > 0 && maps[i-1].end == m.start && strings.HasPrefix(maps[i-1].perms, "---")
+	switch {
+	case !strings.HasPrefix(m.perms, "rw"), sp-m.start < size:
 		return false
+	case m.name == "[stack]":
+		return true
 	}
-	return m.name == "[stack]" || fs > sp && fs < m.end
+	return fs > sp && fs < m.end && (guarded || !main)
 }

@@ -44,7 +44,7 @@ func (l *Loan) setUp() error {
 	l.at = at
 	// The program may be another one since its code was searched. From here on
 	// it can't become one without ending this thread.
-	if err := l.openMemory(); err != nil {
+	if err := l.openMemory(t.tid); err != nil {
 		return err
 	}
 	same, wrote := false, error(nil)
@@ -236,7 +236,7 @@ func (l *Loan) await(ctx context.Context, deadline time.Time) (report, error) {
 		}
 		if p.wait(now) > spin && now.Sub(t.checked) > lookUp {
 			t.checked = now
-			if st, ok := readStat(l.target.PID, t.tid); !ok || st.state == 'Z' || st.state == 'X' {
+			if l.session.lost(l.target.PID, t.tid) {
 				t.state = gone
 				return report{}, ended(l.target.PID, "")
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -62,28 +63,42 @@ func makesProcess(nr int) bool {
 	return nr == unix.SYS_VFORK || nr == unix.SYS_CLONE || nr == unix.SYS_CLONE3
 }
 
-// refused makes a problem of a thread that could not be seized. Ignore is true
-// where there is nothing to seize: it is dead or dying. Ours is true where it
-// is traced by the session already, as one that was born from a traced thread.
-func (s *session) refused(pid, tid int, err error) (ours, ignore bool, problem *code.Problem) {
-	if errors.Is(err, unix.ESRCH) {
-		return false, true, nil
+// Thread numbers change hands while a program is started: what could not be
+// seized and yet lives is asked again before it is told so.
+const seizeTries = 4
+
+// seize traces a thread. With no problem, ok tells whether there is anything to
+// trace: a dead thread is not. A thread that was born from a traced thread is
+// traced already.
+func (s *session) seize(pid, tid int, options uintptr) (ok bool, problem *code.Problem) {
+	for try := 1; ; try++ {
+		err := seize(tid, options)
+		if err == nil {
+			return true, nil
+		}
+		if errors.Is(err, unix.ESRCH) {
+			return false, nil
+		}
+		status, alive := readStatus(pid, tid)
+		switch {
+		case !alive, status.state == 'Z', status.state == 'X':
+			return false, nil
+		case status.tracer == s.tid:
+			return true, nil
+		case status.tracer != 0:
+			return false, code.New("TS9613", where(pid), "process "+strconv.Itoa(status.tracer)+" traces it")
+		}
+		if st, alive := readStat(pid, tid); !alive || st.flags&pfExiting != 0 {
+			return false, nil
+		}
+		if try < seizeTries {
+			nap(100 * time.Microsecond)
+			continue
+		}
+		why := ""
+		if scope := readWord("/proc/sys/kernel/yama/ptrace_scope"); scope != "" && scope != "0" {
+			why = "kernel.yama.ptrace_scope is " + scope
+		}
+		return false, code.New("TS9612", where(pid), why).With(err)
 	}
-	status, ok := readStatus(pid, tid)
-	switch {
-	case !ok, status.state == 'Z', status.state == 'X':
-		return false, true, nil
-	case status.tracer == s.tid:
-		return true, false, nil
-	case status.tracer != 0:
-		return false, false, code.New("TS9613", where(pid), "process "+strconv.Itoa(status.tracer)+" traces it")
-	}
-	if st, ok := readStat(pid, tid); !ok || st.flags&pfExiting != 0 {
-		return false, true, nil
-	}
-	why := ""
-	if scope := readWord("/proc/sys/kernel/yama/ptrace_scope"); scope != "" && scope != "0" {
-		why = "kernel.yama.ptrace_scope is " + scope
-	}
-	return false, false, code.New("TS9612", where(pid), why).With(err)
 }

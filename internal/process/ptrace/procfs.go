@@ -15,7 +15,8 @@ import (
 // further than its bound.
 
 const (
-	pfExiting = 0x4
+	pfExiting = 0x4 // of field 9 of stat, include/linux/sched.h
+	pfKthread = 0x200000
 	maxSmall  = 16 << 10
 )
 

@@ -4,6 +4,7 @@ package ptrace
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,23 +53,21 @@ func (s *Stopped) seizeAll(ctx context.Context) error {
 
 // seize traces one thread; nil where there is nothing to trace.
 func (s *Stopped) seize(tid int) (*tracee, error) {
-	t := &tracee{tid: tid}
-	err := seize(tid, stopOptions)
-	if err != nil {
-		ours, ignore, problem := s.session.refused(s.target.PID, tid, err)
-		switch {
-		case problem != nil:
-			return nil, problem
-		case ignore:
-			if s.known[tid] == nil {
-				s.known[tid] = &tracee{tid: tid, state: gone}
-			}
-			return nil, nil
-		case ours && s.known[tid] != nil: // it was thought dead
-			s.known[tid].state = running
-			return s.known[tid], nil
-		}
+	ok, problem := s.session.seize(s.target.PID, tid, stopOptions)
+	t := s.known[tid]
+	switch {
+	case problem != nil:
+		return nil, problem
+	case !ok && t == nil:
+		s.known[tid] = &tracee{tid: tid, state: gone}
+		return nil, nil
+	case !ok:
+		return nil, nil
+	case t != nil && slices.Contains(s.order, t): // it was thought dead
+		t.state = running
+		return t, nil
 	}
+	t = &tracee{tid: tid}
 	s.add(t)
 	if len(s.order) == 1 && s.target.Start != 0 {
 		// From here on nobody can take the number: a traced thread keeps it.

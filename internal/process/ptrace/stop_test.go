@@ -3,11 +3,18 @@
 package ptrace_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
@@ -29,5 +36,206 @@ func TestAllThreadsAreStoppedAndGoOn(t *testing.T) {
 			}
 			p.finish()
 		})
+	}
+}
+
+// Processes that change all the time: stopped often, none of their work is lost
+// or doubled.
+func TestAProcessUnderWayGoesOnRight(t *testing.T) {
+	for _, args := range [][]string{{"compute", "3"}, {"signals"}, {"calls"}, {"storm", "4"}, {"forks"}} {
+		t.Run(args[0], func(t *testing.T) {
+			p := start(t, args...)
+			stops, busy := 0, 0
+			for until := time.Now().Add(700 * time.Millisecond); time.Now().Before(until); {
+				s, err := ptrace.Stop(t.Context(), p.target(), patient)
+				if err != nil {
+					qt.Assert(t, qt.IsTrue(code.Of(err) == "TS9611" || code.Of(err) == "TS9614"), qt.Commentf("%v", err))
+					busy++
+					continue
+				}
+				if stops++; stops%10 == 0 {
+					frozen(t, p, s)
+				}
+				_, err = s.Resume()
+				qt.Assert(t, qt.IsNil(err))
+				time.Sleep(time.Millisecond)
+			}
+			t.Logf("%d stops, %d busy", stops, busy)
+			qt.Check(t, qt.IsTrue(stops >= 10))
+			p.untraced()
+			p.finish()
+		})
+	}
+}
+
+// frozen demands that every thread of a stopped process is among those told,
+// and that none runs.
+func frozen(t *testing.T, p *target, s *ptrace.Stopped) {
+	t.Helper()
+	told := map[string]bool{}
+	for _, th := range s.Threads() {
+		told[strconv.Itoa(th.TID)] = true
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid()))
+	qt.Assert(t, qt.IsNil(err))
+	for _, task := range tasks {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", p.pid(), task.Name()))
+		if err != nil {
+			continue
+		}
+		state := string(b[strings.LastIndexByte(string(b), ')')+2])
+		if state == "Z" || state == "X" {
+			continue
+		}
+		qt.Check(t, qt.IsTrue(told[task.Name()]), qt.Commentf("thread %s is not told: %s", task.Name(), b))
+		qt.Check(t, qt.Equals(state, "t"), qt.Commentf("%s", b))
+	}
+}
+
+func TestAJobThatIsStoppedStaysStopped(t *testing.T) {
+	p := start(t, "compute", "3")
+	qt.Assert(t, qt.IsNil(p.Process.Signal(unix.SIGSTOP)))
+	stopped := func() bool {
+		for range 200 {
+			all := true
+			tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid()))
+			for _, task := range tasks {
+				b, _ := os.ReadFile(task)
+				all = all && strings.Contains(string(b), ") T ")
+			}
+			if all {
+				return true
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		return false
+	}
+	qt.Assert(t, qt.IsTrue(stopped()))
+	for range 5 {
+		s, err := ptrace.Stop(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		for _, th := range s.Threads() {
+			qt.Check(t, qt.IsTrue(th.JobStopped))
+		}
+		_, err = s.Resume()
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsTrue(stopped()))
+		l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		p.mmap(l)
+		_, err = l.Return()
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.IsTrue(stopped()))
+	}
+	for step := 1; tracer(t, "call", p, step); step++ {
+		qt.Assert(t, qt.IsTrue(stopped()))
+	}
+	qt.Assert(t, qt.IsNil(p.Process.Signal(unix.SIGCONT)))
+	p.untraced()
+	p.finish()
+}
+
+func TestSharedMemoryIsBusy(t *testing.T) {
+	p := start(t, "vfork", "1")
+	time.Sleep(50 * time.Millisecond)
+	began := time.Now()
+	_, err := ptrace.Stop(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9614"), qt.Commentf("%v", err))
+	l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Assert(t, qt.IsNil(err)) // its other thread, which reads, will do
+	p.mmap(l)
+	_, err = l.Return()
+	qt.Check(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(time.Since(began) < time.Second))
+	p.expect("done")
+}
+
+func TestTheMainThreadMayHaveEnded(t *testing.T) {
+	p := start(t, "zombie", "3")
+	time.Sleep(20 * time.Millisecond)
+	for range 3 {
+		s, err := ptrace.Stop(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.HasLen(s.Threads(), 4))
+		_, err = s.Resume()
+		qt.Assert(t, qt.IsNil(err))
+		l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		p.mmap(l)
+		_, err = l.Return()
+		qt.Assert(t, qt.IsNil(err))
+	}
+	p.finish()
+}
+
+func TestAnotherTracerIsNamed(t *testing.T) {
+	p := start(t, "idle", "2")
+	first, err := ptrace.Stop(t.Context(), p.target(), patient)
+	qt.Assert(t, qt.IsNil(err))
+	_, err = ptrace.Stop(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9613"), qt.Commentf("%v", err))
+	_, err = ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9613"), qt.Commentf("%v", err))
+	_, err = first.Resume()
+	qt.Check(t, qt.IsNil(err))
+	p.finish()
+}
+
+func TestAProcessThatIsGoneOrAnotherIsSo(t *testing.T) {
+	p := start(t, "single")
+	_, err := ptrace.Stop(t.Context(), ptrace.Target{PID: p.pid(), Start: 1}, patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	_, err = ptrace.Borrow(t.Context(), ptrace.Target{PID: p.pid(), Start: 1}, patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	p.untraced()
+	p.finish()
+	_, err = ptrace.Stop(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	_, err = ptrace.Borrow(t.Context(), p.target(), patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	_, err = ptrace.Stop(t.Context(), ptrace.Target{PID: os.Getpid()}, patient)
+	qt.Check(t, qt.Equals(code.Of(err), "TS9612"), qt.Commentf("%v", err))
+	_, err = ptrace.Stop(t.Context(), ptrace.Target{PID: 2}, patient) // kthreadd
+	qt.Check(t, qt.Equals(code.Of(err), "TS9612"), qt.Commentf("%v", err))
+}
+
+// exec and exit at any moment of stops.
+func TestTheProcessMayStartAnotherProgramOrEnd(t *testing.T) {
+	for range 8 {
+		for _, end := range []string{"exec", "exit"} {
+			args := []string{"exec", "20"}
+			if end == "exit" {
+				args = []string{"idle", "20"}
+			}
+			p := start(t, args...)
+			_, err := p.in.Write([]byte("x"))
+			qt.Assert(t, qt.IsNil(err))
+			began := time.Now()
+			for time.Since(began) < 8*time.Millisecond {
+				s, err := ptrace.Stop(t.Context(), p.target(), patient)
+				if err == nil {
+					_, err = s.Resume()
+				}
+				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9610" || code.Of(err) == "TS9614"), qt.Commentf("%v", err))
+				l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+				if err == nil {
+					_, err = l.Syscall(unix.SYS_GETPID)
+					if code.Of(err) != "TS9610" {
+						qt.Check(t, qt.IsNil(err))
+					}
+					_, err = l.Return()
+				}
+				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9610" || code.Of(err) == "TS9615"), qt.Commentf("%v", err))
+			}
+			if end == "exec" {
+				p.expect("execd")
+				p.untraced()
+				_, err = p.in.Write([]byte("x"))
+				qt.Assert(t, qt.IsNil(err))
+			} else {
+				p.expect("done")
+			}
+			qt.Check(t, qt.IsNil(p.Wait()))
+		}
 	}
 }

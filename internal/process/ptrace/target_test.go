@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,7 +67,15 @@ func start(t *testing.T, args ...string) *target {
 
 func startProgram(t *testing.T, path string, args ...string) *target {
 	t.Helper()
+	return startAs(t, os.Getuid(), path, args...)
+}
+
+func startAs(t *testing.T, uid int, path string, args ...string) *target {
+	t.Helper()
 	r := &target{Cmd: exec.Command(path, args...), t: t}
+	if uid != os.Getuid() {
+		r.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	}
 	r.Stderr = os.Stderr
 	var err error
 	r.in, err = r.StdinPipe()

@@ -116,19 +116,25 @@ func (t *tracee) halt(r report) {
 
 // lookUp looks in /proc for why threads have not stopped. A dead thread group
 // leader never does while other threads live; a thread that waits for its vfork
-// child does not until that starts a program, so it isn't waited for.
+// child does not until that starts a program, so it isn't waited for. One that
+// starts a program itself waits until the dead are taken note of.
 func (s *Stopped) lookUp(now time.Time) error {
 	n := 0
 	for _, t := range s.order {
-		if t.state != running || now.Sub(t.checked) < lookUp {
+		if t.state == halted || now.Sub(t.checked) < lookUp {
+			continue
+		}
+		if t.state == gone {
+			if t.tid != s.target.PID {
+				reap(t.tid)
+			}
 			continue
 		}
 		if n++; n > lookedUp {
 			return nil
 		}
 		t.checked = now
-		st, ok := readStat(s.target.PID, t.tid)
-		if !ok || st.state == 'Z' || st.state == 'X' {
+		if s.session.lost(s.target.PID, t.tid) {
 			t.state = gone
 			continue
 		}
@@ -137,6 +143,13 @@ func (s *Stopped) lookUp(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// lost tells whether a thread is dead or not traced by us: one that starts a
+// program takes the main thread's number.
+func (s *session) lost(pid, tid int) bool {
+	st, ok := readStatus(pid, tid)
+	return !ok || st.state == 'Z' || st.state == 'X' || st.tracer != s.tid
 }
 
 func waitsForChild(pid, tid int) bool {

@@ -183,9 +183,12 @@ static void *sender(void *arg)
 // --- calls: one thread in each blocking call, woken now and then, no EINTR ever
 static int pipes[4][2];
 static uint64_t passed;
+// Some calls end with EINTR when a tracer stops the thread and dies before it
+// could mend that: signal(7).
+static int lenient;
 static void woken(const char *what, long r, long want)
 {
-	if (r != want)
+	if (r != want && !(lenient && r == -1 && errno == EINTR))
 		bad(what, r, errno);
 	__atomic_add_fetch(&passed, 1, __ATOMIC_RELAXED);
 }
@@ -226,8 +229,10 @@ static void *epolls(void *arg)
 	struct epoll_event ev = {.events = EPOLLIN};
 	epoll_ctl(e, EPOLL_CTL_ADD, pipes[2][0], &ev);
 	while (!over) {
-		woken("epoll_wait", epoll_wait(e, &ev, 1, -1), 1);
-		woken("read after epoll", read(pipes[2][0], &c, 1), 1);
+		int n = epoll_wait(e, &ev, 1, -1);
+		woken("epoll_wait", n, 1);
+		if (n == 1)
+			woken("read after epoll", read(pipes[2][0], &c, 1), 1);
 	}
 	return arg;
 }
@@ -475,8 +480,10 @@ int main(int argc, char **argv)
 		return read(0, &c, 1) < 0;
 	}
 	thread(reader, NULL);
-	if (!strcmp(what, "calls"))
+	if (!strcmp(what, "calls")) {
+		lenient = n;
 		calls();
+	}
 	if (!strcmp(what, "idle")) {
 		for (int i = 0; i < n; i++)
 			thread(idle, NULL);
