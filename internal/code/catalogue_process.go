@@ -39,7 +39,9 @@ func processes() []Entry {
 		{"TS9637", KindError, "the process did not take the change", "nothing was changed if it could be taken back; see what the kernel said, and try again"},
 		{"TS9638", KindError, "what is in the process is not what its own journal says", "someone else has changed a function that Tsugi has patched: take that out, or restart the process"},
 		{"TS9639", KindError, "the process kept changing, and nothing was done", "it is tried again later"},
+		{"TS9640", KindError, "the lock of the process cannot be taken", "run it as root: locks lie below /run/tsugi"},
 		{"TS9641", KindError, "the process could not be given memory for new code", "look at its limits (address space, locked memory, vm.max_map_count) and at what security modules forbid; else restart it with an updated package"},
+		{"TS9642", KindError, "the process could not be patched now", "see what was met; it is tried again later"},
 		{"TS9643", KindError, "the entry of a function lies across two pages", "restart the process with an updated package"},
 		{"TS9649", KindError, "the live patch cannot be used", "build it again"},
 		// TS9650-9659: new processes

@@ -19,6 +19,8 @@ type Engine struct {
 	// patcher there.
 	step   func(name string)
 	tables tableCache
+	// signals is for the check without tables.
+	signals signalCache
 }
 
 // Config is what an Engine works with. The zero value is the usual.
@@ -50,7 +52,7 @@ type Options struct {
 	// Timeout bounds the work at one process, waiting included; 0 is Budget and
 	// a minute.
 	Timeout time.Duration
-	// Workers is how many processes Many works at: 0 means two.
+	// Workers is how many processes Many works at: 0 means four.
 	Workers int
 }
 

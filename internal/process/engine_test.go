@@ -103,3 +103,29 @@ func TestApplyReplaceRevert(t *testing.T) {
 		})
 	}
 }
+
+// TestProgramAndLibraryAtOnce: both objects are patched in one stop, also in a
+// program that is linked for its place, below which there is little room.
+func TestProgramAndLibraryAtOnce(t *testing.T) {
+	v2, v3 := patches(t)
+	for _, name := range []string{"program", "fixed"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(fixtures.dir, name)
+			e, g := engine(t), start(t, path)
+			g.ask("l")
+			qt.Assert(t, qt.Equals(g.ask("w"), "1"))
+			both := Patch{"both", []*splice.File{spliceOf(t, path, filepath.Join(fixtures.dir, "new-2.o"), splice.Quiescent, "own"), v2.Files[0]}}
+			r := applied(t, e, g, both, Options{Budget: 20 * time.Second, Share: 1})
+			qt.Assert(t, qt.HasLen(r.Objects, 2))
+			qt.Assert(t, qt.Equals(g.ask("w")+" "+g.ask("v"), "201 201 202"))
+			// Another patch of the library leaves the program as it is.
+			r = applied(t, e, g, v3, Options{Budget: 20 * time.Second})
+			qt.Assert(t, qt.HasLen(r.Objects, 3))
+			qt.Assert(t, qt.Equals(g.ask("w")+" "+g.ask("v"), "201 1 302"))
+			r, err := e.Revert(t.Context(), g.p, Selection{Patch: "both"}, Options{Budget: 20 * time.Second})
+			qt.Assert(t, qt.IsNil(err))
+			qt.Assert(t, qt.Equals(r.State, Reverted), qt.Commentf("%v", r.Reason))
+			qt.Assert(t, qt.Equals(g.ask("w")+" "+g.ask("v"), "1 1 302"))
+		})
+	}
+}

@@ -17,11 +17,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/dso"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
+	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 	"github.com/tsugi-project/tsugi/internal/splice"
 )
 
@@ -33,8 +35,8 @@ var fixtures struct {
 	err  error
 }
 
-// built compiles testdata and returns where things lie: lib.so and program (linked
-// with it), opener (which opens it by dlopen), and per version new-V.o.
+// built compiles testdata and returns where things lie: lib.so and program and fixed
+// (linked with it, of any place and of one), opener (which opens it by dlopen), and per version new-V.o.
 func built(t testing.TB) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -53,7 +55,8 @@ func build() error {
 	fixtures.dir = dir
 	for _, args := range [][]string{
 		{"-O2", "-g0", "-fPIC", "-shared", "-Wl,--build-id", "-Wl,-soname,lib.so", "-o", "lib.so", "testdata/lib.c"},
-		{"-O2", "-o", "program", "testdata/main.c", "-L", dir, "-l:lib.so", "-Wl,-rpath," + dir, "-pthread"},
+		{"-O2", "-fpie", "-pie", "-rdynamic", "-Wl,--build-id", "-o", "program", "testdata/main.c", "-L", dir, "-l:lib.so", "-Wl,-rpath," + dir, "-pthread"},
+		{"-O2", "-fno-pie", "-no-pie", "-rdynamic", "-Wl,--build-id", "-o", "fixed", "testdata/main.c", "-L", dir, "-l:lib.so", "-Wl,-rpath," + dir, "-pthread"},
 		{"-O2", "-DDLOPEN", "-o", "opener", "testdata/main.c", "-pthread"},
 		{"-O2", "-fPIC", "-fno-plt", "-fno-builtin", "-ffunction-sections", "-DV=2", "-c", "-o", "new-2.o", "testdata/new.c"},
 		{"-O2", "-fPIC", "-fno-plt", "-fno-builtin", "-ffunction-sections", "-DV=3", "-DIMPORTS", "-c", "-o", "new-3.o", "testdata/new.c"},
@@ -204,7 +207,10 @@ func (g *target) number(letter string) int {
 	return n
 }
 
+// patient is how processes are stopped on a machine that has much else to do.
+var patient = ptrace.Options{Grace: 3 * time.Second}
+
 func engine(t testing.TB) *Engine {
 	t.Helper()
-	return New(Config{Locks: t.TempDir()})
+	return New(Config{Locks: t.TempDir(), Ptrace: patient})
 }

@@ -91,7 +91,8 @@ func (s scope) address(l *loaded, sym *dso.Symbol) (uint64, error) {
 
 // chosen finds what the resolver of an IFUNC has returned: written in an entry
 // that the loader has filled with it, of the library itself or of another.
-// What is found must lie in the code of the library that has the resolver.
+// What is found must lie in the code of the library that has the resolver, or in
+// the vDSO.
 func (s scope) chosen(l *loaded, sym *dso.Symbol) (uint64, error) {
 	for _, other := range append([]*loaded{l}, append(slices.Clone(s.sure), s.maybe...)...) {
 		slots, err := other.file.Slots()
@@ -111,7 +112,7 @@ func (s scope) chosen(l *loaded, sym *dso.Symbol) (uint64, error) {
 			if err != nil {
 				return 0, fmt.Errorf("%s: %w", other.name, err)
 			}
-			if v >= l.file.Bias && l.file.Executable(v-l.file.Bias) && !pltStub(l.file, v) {
+			if v >= l.file.Bias && l.file.Executable(v-l.file.Bias) && !pltStub(l.file, v) || s.vdso.holds(v) {
 				return v, nil
 			}
 		}

@@ -43,7 +43,7 @@ func patcher() bool {
 		}
 		steps++
 	}
-	c := Config{Locks: args[4]}
+	c := Config{Locks: args[4], Ptrace: patient}
 	if args[3] == "all" {
 		c.Ptrace.Hook = func(ptrace.Step) { step() }
 	}
@@ -125,7 +125,7 @@ func TestPatcherIsKilledAtEveryStep(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			locks := t.TempDir()
-			e := New(Config{Locks: locks})
+			e := New(Config{Locks: locks, Ptrace: patient})
 			opt := Options{Budget: 20 * time.Second, Share: 1}
 			step := 0
 			for died := true; died; step++ {
@@ -166,7 +166,7 @@ func TestPatcherIsKilledAtRandom(t *testing.T) {
 	}
 	v2, v3 := patches(t)
 	locks := t.TempDir()
-	e, g := New(Config{Locks: locks}), start(t, filepath.Join(fixtures.dir, "program"))
+	e, g := New(Config{Locks: locks, Ptrace: patient}), start(t, filepath.Join(fixtures.dir, "program"))
 	for _, letter := range []string{"l", "l", "s", "s", "a"} {
 		g.ask(letter)
 	}

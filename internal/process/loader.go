@@ -191,6 +191,9 @@ type scope struct {
 	// maybe are others that came by dlopen(3). Those that were opened with
 	// RTLD_GLOBAL are searched too, which nobody outside can see.
 	maybe []*loaded
+	// vdso is the kernel's own code in the process, which resolvers of IFUNCs may
+	// choose: time and gettimeofday of glibc.
+	vdso span
 }
 
 // scopeOf follows what the loader does: the first list of all holds the program,

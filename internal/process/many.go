@@ -20,7 +20,7 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	}
 	workers := opt.Workers
 	if workers <= 0 {
-		workers = 2
+		workers = 4 // a good part of the time is waiting
 	}
 	results := make([]Result, len(ids))
 	next := make(chan int)
@@ -55,7 +55,7 @@ func (e *Engine) one(ctx context.Context, id proc.ID, patch string, files map[st
 // given makes a result whole of a process whose turn did not come any more.
 func given(r Result, err error) Result {
 	if err != nil && r.Reason == nil {
-		r.State, r.Reason = Pending, code.New("TS9639", r.Process.String(), "").With(err)
+		r.State, r.Reason = Pending, code.New("TS9642", r.Process.String(), "").With(err)
 	}
 	return r
 }

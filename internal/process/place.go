@@ -10,7 +10,6 @@ type span struct{ start, end uint64 }
 func (s span) size() uint64              { return s.end - s.start }
 func (s span) holds(addr uint64) bool    { return addr >= s.start && addr < s.end }
 func (s span) overlaps(other span) bool  { return s.start < other.end && other.start < s.end }
-func (s span) contains(other span) bool  { return other.start >= s.start && other.end <= s.end }
 func (s span) around(margin uint64) span { return span{s.start - min(s.start, margin), s.end + margin} }
 
 const (

@@ -217,6 +217,11 @@ func (r *resolver) readScope() error {
 		return fmt.Errorf("%w: it does not list the library", errLoading)
 	}
 	sc := scopeOf(list, me)
+	for _, m := range r.s.maps {
+		if m.Path == "[vdso]" {
+			sc.vdso = span{m.Start, m.End}
+		}
+	}
 	r.scope = &sc
 	return nil
 }

@@ -26,8 +26,9 @@ func (w *work) layout(tables bool) (stack.Layout, error) {
 			l.MainStackEnd = m.End
 		}
 	}
-	if !tables {
-		return l, nil
+	var err error
+	if l.SignalReturns, err = w.signalReturns(); err != nil || !tables {
+		return l, err
 	}
 	for i := range w.s.objects {
 		o := &w.s.objects[i]

@@ -67,7 +67,7 @@ func (w *work) newWindow(units []*unit, tables bool) (*window, error) {
 		return nil, err
 	}
 	if win.checker, err = stack.New(layout, functions, stack.Options{}); err != nil {
-		return nil, code.New("TS9639", w.p.ID().String(), "").With(err)
+		return nil, code.New("TS9642", w.p.ID().String(), "").With(err)
 	}
 	return win, nil
 }
@@ -76,9 +76,11 @@ func (w *work) newWindow(units []*unit, tables bool) (*window, error) {
 // and lets it run on. Whatever it returns, the process runs.
 func (win *window) commit(ctx context.Context) (err error) {
 	w := win.work
+	began := time.Now()
 	win.stopped, err = ptrace.Stop(ctx, w.target(), w.e.config.Ptrace)
 	w.result.Tries++
 	if err != nil {
+		w.paused(time.Since(began)) // some threads may have been stopped for so long
 		return err
 	}
 	w.step("stopped")

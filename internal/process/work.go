@@ -5,6 +5,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -61,6 +62,9 @@ func (e *Engine) do(ctx context.Context, p *proc.Process, opt Options, d deed) (
 	defer cancel()
 	lock, err := proc.TakeLock(e.config.Locks, p.ID())
 	if err != nil {
+		if code.Of(err) == "" {
+			err = code.New("TS9640", p.ID().String(), "").With(err)
+		}
 		return w.end(outer, err)
 	}
 	defer lock.Release()
@@ -71,6 +75,9 @@ func (w *work) run(ctx context.Context, d deed) error {
 	worked := false
 	for changes := 0; ; {
 		err := w.round(ctx, d, &worked)
+		if unreadable(err) { // something was unmapped meanwhile
+			err = fmt.Errorf("%w: %w", errChanged, err)
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -245,7 +252,7 @@ func (w *work) end(ctx context.Context, err error) (Result, error) {
 	}
 	all := code.All(err)
 	if len(all) == 0 {
-		r.Reason = code.New("TS9639", w.p.ID().String(), "").With(err)
+		r.Reason = code.New("TS9642", r.Process.String(), "").With(err)
 		return *r, nil
 	}
 	r.Reason = all[0]

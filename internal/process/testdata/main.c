@@ -16,6 +16,9 @@ static int (*value)(int), (*twin)(int), (*rest)(int), (*deep)(int, int (*)(int))
 extern int value(int), twin(int), rest(int), deep(int, int (*)(int));
 #endif
 
+// own is a function of the program itself.
+__attribute__((noinline)) int own(int x) { return x * x * x - x * 3 + 1; }
+
 static volatile int stop;
 static volatile long loops;
 
@@ -93,6 +96,7 @@ int main(int argc, char **argv)
 		case 'a': for (int i = 0; i < 100; i++) pthread_create(&t, NULL, asleep, NULL); puts("asleep"); break;
 		case 'f': pthread_create(&t, NULL, forever, NULL); usleep(20000); puts("forever"); break;
 		case 'v': printf("%d %d\n", value(0), twin(0)); break;
+		case 'w': printf("%d\n", own(0)); break;
 		case 'd': printf("%d\n", deep(0, (int (*)(int))"four")); break;
 		case 'n': printf("%ld\n", loops); break;
 #ifdef DLOPEN

@@ -10,6 +10,7 @@
 extern int count(void);
 
 int value(int x) { return x + V * 100 + 1; }
+int own(int x) { return x + V * 100 + 1; }
 int twin(int x) { return x + V * 100 + 2; }
 
 #ifdef IMPORTS
