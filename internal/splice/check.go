@@ -85,7 +85,7 @@ func (f *File) checkHead() error {
 	}
 	end := uint64(0)
 	for i, s := range f.Segments {
-		if s.Vaddr < end || s.Vaddr > maxAddress || s.Memsz > maxAddress || s.Memsz == 0 || s.Filesz > s.Memsz || s.Flags&^flags != 0 {
+		if s.Vaddr < end || s.Vaddr > maxAddress || s.Memsz > maxAddress || s.Filesz > s.Memsz || s.Flags&^flags != 0 {
 			return fmt.Errorf("segment %d is none", i)
 		}
 		end = s.Vaddr + s.Memsz

@@ -247,6 +247,9 @@ func (p *packer) functions() {
 			p.out.Functions = append(p.out.Functions, fn)
 		}
 	}
+	if len(p.out.Functions) == 0 && len(p.problems) == 0 {
+		p.refuse("TS3507", p.in.Name, "no function of it is replaced")
+	}
 	slices.SortStableFunc(p.out.Functions, func(a, b splice.Function) int { return cmp.Compare(a.Old, b.Old) })
 }
 
