@@ -21,7 +21,8 @@ const (
 	JumpSlot SlotKind = "jump-slot"
 	// Abs64 holds the address of Symbol plus Addend: a pointer in data.
 	Abs64 SlotKind = "abs64"
-	// Relative holds Bias + Addend.
+	// Relative holds Bias + Addend. Read from a process, Addend is 0 for those
+	// of DT_RELR: theirs lie in the places, and the loader has changed them.
 	Relative SlotKind = "relative"
 	// IRelative holds what the resolver at Addend returned.
 	IRelative SlotKind = "irelative"
@@ -58,7 +59,7 @@ type rela struct {
 }
 
 // Slots returns what the loader fills: the dynamic relocations in their order,
-// those of the PLT last. Only x86-64 is understood.
+// those of DT_RELR first and those of the PLT last. Only x86-64 is understood.
 func (f *File) Slots() ([]Slot, error) {
 	if f.Machine != elf.EM_X86_64 {
 		return nil, fmt.Errorf("%w: slots of %v are not understood", ErrFormat, f.Machine)
@@ -81,7 +82,10 @@ func (f *File) Slots() ([]Slot, error) {
 		if !f.Own(r.off) {
 			return nil, fmt.Errorf("%w: dynamic relocation %d lies in no segment", ErrFormat, i)
 		}
-		if r.sym != 0 { // readSymbols reads as far as relocations count
+		if r.sym != 0 { // readSymbols reads as far as relocations count, if there is a table
+			if uint64(r.sym) >= uint64(len(table.list)) {
+				return nil, fmt.Errorf("%w: dynamic relocation %d names symbol %d", ErrFormat, i, r.sym)
+			}
 			s.Symbol = &table.list[r.sym]
 		}
 		list = append(list, s)

@@ -13,8 +13,9 @@ import (
 // Symbol is an entry of .dynsym or .symtab.
 type Symbol struct {
 	Name string
-	// Version is "GLIBC_2.14", or "" for none; Library is the file that an
-	// undefined symbol's version is of ("libc.so.6").
+	// Version is "GLIBC_2.14", or "" for none; Library is the file that it is
+	// of ("libc.so.6") when that is another: of what is undefined here, or was
+	// copied from there.
 	Version, Library string
 	// Hidden tells that the version is not the default one (name@version): who
 	// asks for no version does not get it.

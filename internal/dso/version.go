@@ -38,10 +38,7 @@ func (f *File) readVersions(t *symbolTable, count uint32, names *nameTable) erro
 		t.versions[i] = v
 		s := &t.list[i]
 		if n, ok := t.names[v&versionMask]; ok && !n.base {
-			s.Version, s.Hidden = n.name, v&versionHidden != 0
-			if !s.Defined() {
-				s.Library = n.library
-			}
+			s.Version, s.Library, s.Hidden = n.name, n.library, v&versionHidden != 0
 		}
 	}
 	return nil
@@ -111,7 +108,7 @@ func (f *File) versionDefinitions(into map[uint16]version, names *nameTable) err
 			return err
 		}
 		into[binary.LittleEndian.Uint16(def[4:])&versionMask] = version{
-			name: name, library: f.Soname, base: binary.LittleEndian.Uint16(def[2:])&verFlgBase != 0,
+			name: name, base: binary.LittleEndian.Uint16(def[2:])&verFlgBase != 0,
 		}
 		next := binary.LittleEndian.Uint32(def[16:])
 		if next == 0 {

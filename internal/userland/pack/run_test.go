@@ -310,3 +310,27 @@ func TestPackedCodeRuns(t *testing.T) {
 		})
 	}
 }
+
+// TestExceptionsPassThroughPackedCode: with its .eh_frame made known, C++ code
+// of a payload throws, catches and cleans up.
+func TestExceptionsPassThroughPackedCode(t *testing.T) {
+	t.Parallel()
+	for _, library := range []bool{true, false} {
+		flags, link := []string{"-fPIE"}, []string{"-pie"}
+		if library {
+			flags, link = []string{"-fPIC"}, nil
+		}
+		b := build(t, "throws.cc", library, flags, link)
+		f, err := pack.Pack(pack.Input{File: b.file, Name: "code", Parts: []pack.Part{b.part(t)}})
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.IsTrue(f.Register))
+		h, bias := b.start(t)
+		before := h.run()
+		revert := h.apply(f, bias)
+		after := h.run()
+		revert()
+		qt.Check(t, qt.Equals(before, "[old 0 0][odd 1 0][old 1 0][odd 3 0]"))
+		qt.Check(t, qt.Equals(after, "[fixed 1000 0][odd 1 0][fixed two 0][odd 3 0]"))
+		qt.Check(t, qt.Equals(h.run(), before))
+	}
+}

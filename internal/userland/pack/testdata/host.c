@@ -11,7 +11,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef __cplusplus
+extern "C"
+#endif
 int work(char *out, size_t size, int n);
+#ifdef __cplusplus
+extern "C"
+#endif
 void __register_frame(void *);
 
 static int found(struct dl_phdr_info *info, size_t size, void *want)
