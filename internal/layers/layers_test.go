@@ -73,7 +73,7 @@ func allowed() map[string][]string {
 		"splice":    below(),
 		"process":   below("splice"),
 		"userland":  below("objdiff", "arch", "fix", "splice", "kernel", "livepatch"), // kernel: the store, locks, downloads
-		"rollout":   below("api"),                                        // facts are in the words of machines
+		"rollout":   below("api"),                                                     // facts are in the words of machines
 		// services
 		"builder":    below(domain...),
 		"catalogue":  below("fix", "series", "update", "kernel"),
