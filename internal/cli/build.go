@@ -12,6 +12,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // buildOptions are the flags of build.
@@ -23,6 +24,7 @@ type buildOptions struct {
 	jobs       int
 	maxObjects int
 	output     string
+	entryOnly  bool
 	module     string
 	key, cert  string
 
@@ -37,7 +39,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
 		Use:   "build DIFF... | DIRECTORY | --update VERSION",
-		Short: "Make a live patch of one or more fixes, for one kernel",
+		Short: "Make a live patch of one or more fixes, for one kernel or package",
 		Long: `build compiles the objects that the fixes reach, without and with them,
 compares them function by function, and makes one live patch of what changed.
 Before that, each function to be replaced is compared with the bytes of the
@@ -54,6 +56,11 @@ one CVE or one fix; everything is built from source without it. What does not
 work without it is dragged along, and shown with the smallest sets that do.
 Of an update only fixes with a CVE or an advisory are taken, unless --all.
 
+For a package (debian:PACKAGE=VERSION) the live patch is for the processes that
+map its libraries and run its programs. The verdict reboot means there that they
+have to start again. --entry-only lets calls of the old code that are under way
+end in it; without it no thread may be in a function that changes.
+
 With --server the build is a job of the server that login chose: it has the
 target's next version, and with --publish it is proven and published to the
 first tier. The command follows the job to its end; -o gets the live patch.
@@ -62,6 +69,7 @@ Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 		Example: `  tsugictl build ext4.diff --target debian:6.1.0-55-amd64
   tsugictl build *.diff -t debian:6.1.0-55-amd64 --name cve_2026_07 -o july.tsugi
   tsugictl build --update 6.1.192-1 -t debian:6.1.0-54-amd64 --exclude CVE-2026-43210
+  tsugictl build ssl.diff -t debian:libssl3=3.0.20-1~deb12u2
   tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem
   tsugictl build ext4.diff -t debian:6.1.0-55-amd64 --server --publish`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,7 +78,8 @@ Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.target, "target", "t", "", "kernel to patch, as target ls names it (needed)")
+	f.StringVarP(&o.target, "target", "t", "", "kernel or package to patch, as target ls names it (needed)")
+	f.BoolVar(&o.entryOnly, "entry-only", false, "for a package: old code may be left when it returns")
 	f.StringVarP(&o.output, "output", "o", "", "file to write (default the first fix's name, .tsugi)")
 	f.StringVar(&o.module, "module", "", "write the kernel module to this file as well")
 	f.StringVar(&o.name, "name", "", "name of the live patch (default made of fixes and target)")
@@ -106,6 +115,12 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 		return command.Usage(program+" build", "--update and diffs exclude each other")
 	case o.server && o.choice.chooses(paths):
 		return command.Usage(program+" build", "--server takes diffs; updates are pushed with update push")
+	}
+	if userland.IsName(o.target) {
+		return a.buildForPackage(ctx, paths, o)
+	}
+	if o.entryOnly {
+		return command.Usage(program+" build", "--entry-only is for packages: kernels see to it that no task is in old code")
 	}
 	if o.server {
 		return a.buildOnServer(ctx, paths, o)

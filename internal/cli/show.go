@@ -76,13 +76,16 @@ func manifestText(r showResult) string {
 	m := r.Manifest
 	var b strings.Builder
 	b.WriteString(ui.Bold(m.Name) + ui.Dim(fmt.Sprintf("  version %d", m.Version)) + "\n")
-	b.WriteString(ui.Indent(ui.Pairs(
-		[2]string{"target", m.Target.Name + " " + ui.Dim(m.Target.PackageVersion)},
-		[2]string{"build-id", m.Target.BuildID},
-		[2]string{"module", m.Module.Name + "  " + ui.Size(m.Module.Size)},
-		[2]string{"digest", r.Digest},
-		[2]string{"made with", strings.Join(nonEmpty(m.Builder, m.Compiler), ", ")},
-	), 2))
+	pairs := [][2]string{{"target", m.Target.Name + " " + ui.Dim(m.Target.PackageVersion)}}
+	if m.Userland() {
+		for _, f := range m.Files {
+			pairs = append(pairs, [2]string{f.Name, f.BuildID + "  " + ui.Size(f.Splice.Size) + ui.Dim("  "+f.Path)})
+		}
+	} else {
+		pairs = append(pairs, [2]string{"build-id", m.Target.BuildID}, [2]string{"module", m.Module.Name + "  " + ui.Size(m.Module.Size)})
+	}
+	pairs = append(pairs, [2]string{"digest", r.Digest}, [2]string{"made with", strings.Join(nonEmpty(m.Builder, m.Compiler), ", ")})
+	b.WriteString(ui.Indent(ui.Pairs(pairs...), 2))
 	b.WriteString("\n")
 	for _, f := range m.Fixes {
 		modules := ""
@@ -99,9 +102,12 @@ func manifestText(r showResult) string {
 	if len(m.Risks) > 0 {
 		b.WriteString("\n" + riskText(m.Risks))
 	}
-	if r.Proof != nil {
+	switch {
+	case m.Userland():
+		b.WriteString("\n  " + ui.Dim("○ put it into the processes of a machine: tsugi apply "+r.File) + "\n")
+	case r.Proof != nil:
 		b.WriteString("\n" + ui.Indent(proofText(r.Proof, ""), 2))
-	} else {
+	default:
 		b.WriteString("\n  " + ui.Dim("○ not proven yet: tsugictl prove "+r.File) + "\n")
 	}
 	return b.String()

@@ -179,6 +179,9 @@ func (e *evidence) leads(s *elfobj.Symbol, addr uint64) error {
 	if slot := e.l.b.stub(addr); slot != nil && slot.Symbol != nil && sameName(slot.Symbol.Name, s.Name) {
 		return nil
 	}
+	if slot := e.l.b.stub(addr); slot != nil && slot.Kind == dso.IRelative && s.Type == elf.STT_GNU_IFUNC {
+		addr = uint64(slot.Addend) // calls go to what its resolver chose
+	}
 	base, known := e.base[sec]
 	if known && base != addr-s.Value {
 		return fmt.Errorf("%s is at %#x, the shipped code means %#x", s.Name, base+s.Value, addr)

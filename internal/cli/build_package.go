@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/userland/build"
+)
+
+// packageBuildResult is a report with the file that was written.
+type packageBuildResult struct {
+	*build.Report
+	Output string `json:"output,omitempty"`
+}
+
+// buildForPackage makes a live patch for the processes of a package.
+func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOptions) error {
+	switch {
+	case o.server, o.prove, o.publish, o.reproducer != "":
+		return command.Usage(program+" build", "live patches of packages are built here, without --server")
+	case o.choice.chooses(paths):
+		return command.Usage(program+" build", "a live patch of a package takes diffs, no directory and no --update")
+	case o.module != "", o.key != "", o.cert != "":
+		return command.Usage(program+" build", "a live patch of a package has no module")
+	}
+	req := build.Request{
+		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept, Jobs: o.jobs,
+		MaxUnits: o.maxObjects, EntryOnly: o.entryOnly,
+	}
+	for _, p := range paths {
+		f, err := a.readFix(p)
+		if err != nil {
+			return err
+		}
+		req.Fixes = append(req.Fixes, f)
+	}
+	if o.output == "" {
+		o.output = req.Fixes[0].ID + ".tsugi"
+	}
+	if err := command.CheckOutput(o.output); err != nil {
+		return err
+	}
+	store, err := packages()
+	if err != nil {
+		return err
+	}
+	if req.Target, err = store.Get(o.target); err != nil {
+		return err
+	}
+	r, err := build.Build(ctx, req, a.Progress())
+	if err != nil {
+		return err
+	}
+	out := packageBuildResult{Report: r}
+	if r.Verdict == build.Live {
+		b, err := r.Artifact.Bytes()
+		if err != nil {
+			return err
+		}
+		if err := command.WriteFile(o.output, b); err != nil {
+			return err
+		}
+		out.Output = o.output
+	}
+	if err := a.Show("build", out, func() string { return packageBuildText(out) }); err != nil {
+		return err
+	}
+	switch r.Verdict {
+	case build.Reboot:
+		return command.Outcome(exitRefused)
+	case build.NotAffected:
+		return command.Outcome(exitNothing)
+	}
+	return nil
+}
+
+func packageBuildText(r packageBuildResult) string {
+	var b strings.Builder
+	verdict := verdictText(string(r.Verdict))
+	if r.Verdict == build.Reboot {
+		verdict = ui.Bad("restart needed")
+	}
+	words := []string{ui.Count(len(r.Units), "source file")}
+	if n := len(r.Replaced); n > 0 {
+		words = append(words, ui.Count(n, "function"))
+	}
+	if n := len(r.Refusals); n > 0 {
+		words = append(words, ui.Count(n, "refusal"))
+	}
+	fmt.Fprintf(&b, "%s  %s for %s  %s\n", verdict, ui.Bold(r.Name), r.Target.Name, ui.Dim(strings.Join(words, ", ")))
+	if len(r.Replaced) > 0 {
+		b.WriteString("\n" + ui.Indent(replacedTable(r.Replaced), 2))
+	} else if len(r.Units) > 0 {
+		b.WriteString(unitTable(r.Units))
+	}
+	for _, u := range r.Unbuilt {
+		b.WriteString("  " + ui.Dim(u.Outcome) + "  " + u.Path + ui.Dim("  "+u.Why) + "\n")
+	}
+	for _, n := range r.Notes {
+		b.WriteString("  " + ui.Dim("note") + "  " + n + "\n")
+	}
+	for _, list := range [][]build.Problem{r.Risks, r.Refusals} {
+		if len(list) > 0 {
+			b.WriteString("\n")
+		}
+		for _, p := range list {
+			one := *p.Problem
+			if p.Source != "" {
+				one.Where = p.Source + ": " + one.Where
+			}
+			b.WriteString(oneProblem(&one))
+		}
+	}
+	if r.Artifact != nil {
+		pairs := make([][2]string, 0, len(r.Files)+3)
+		for _, f := range r.Files {
+			proof := "built again with the same bytes"
+			if !f.Identical {
+				proof = "each function compared"
+			}
+			pairs = append(pairs, [2]string{f.Name, fmt.Sprintf("%s of code  %s", ui.Size(int64(f.Text)), ui.Dim(f.BuildID+"  "+proof))})
+		}
+		pairs = append(pairs,
+			[2]string{"source is the shipped code", fmt.Sprintf("%s, %s compared", ui.Count(r.Proven.Functions, "function"), ui.Size(int64(r.Proven.Bytes)))},
+			[2]string{"live patch", r.Output},
+			[2]string{"time", packageStages(r.Stages)})
+		b.WriteString("\n" + ui.Indent(ui.Pairs(pairs...), 2))
+	}
+	return b.String()
+}
+
+func packageStages(list []build.Stage) string {
+	stages := make([]builder.Stage, len(list))
+	for i, s := range list {
+		stages[i] = builder.Stage(s)
+	}
+	return stageText(stages)
+}
+
+// unitTable shows what was found of source files when no live patch came of it.
+func unitTable(units []build.UnitInfo) string {
+	rows := make([][]string, len(units))
+	for i, u := range units {
+		found := "compiles to the same bytes"
+		switch {
+		case len(u.Changed) > 0:
+			found = "changes " + strings.Join(u.Changed, ", ")
+		case u.File != "":
+			found = "no function changes"
+		}
+		rows[i] = []string{u.Source, u.File, ui.Dim(found)}
+	}
+	return ui.Indent(ui.Table(nil, rows), 2)
+}

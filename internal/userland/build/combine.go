@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+)
+
+// combine applies the fixes one after the other to the target's source, in
+// memory. Documentation, tests and the distribution's own files are left out
+// before that: no process runs them.
+func (b *job) combine(context.Context) error {
+	now := map[string]fix.Change{} // against the target's source
+	read := func(p string) ([]byte, error) {
+		if c, ok := now[p]; ok {
+			if c.Deleted {
+				return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+			}
+			return c.New, nil
+		}
+		return os.ReadFile(filepath.Join(b.t.Build, filepath.FromSlash(p)))
+	}
+	for _, f := range b.req.Fixes {
+		part := *f
+		part.Files = nil
+		for _, d := range f.Files {
+			if why := ignored(d.Path); why != "" {
+				b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{d.Path, "ignored", why})
+				continue
+			}
+			part.Files = append(part.Files, d)
+		}
+		if len(part.Files) == 0 {
+			continue
+		}
+		changes, err := part.Apply(read)
+		if err != nil {
+			return err
+		}
+		for _, c := range changes {
+			for _, n := range c.Notes {
+				b.report.Notes = append(b.report.Notes, fmt.Sprintf("%s: %s", f.ID, n))
+			}
+			c.Notes = nil
+			if before, ok := now[c.Path]; ok {
+				c.Old, c.Created = before.Old, before.Old == nil
+			}
+			now[c.Path] = c
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(now)) {
+		c := now[p]
+		if !c.Created && !c.Deleted && string(c.Old) == string(c.New) || c.Created && c.Deleted {
+			continue // one fix undoes another
+		}
+		if c.Deleted && sourceFile(p) {
+			return code.New("TS3514", p, "it is deleted")
+		}
+		b.changes = append(b.changes, c)
+	}
+	return nil
+}
+
+// ignored says why a file of a source package is nothing that a process runs.
+func ignored(p string) string {
+	dirs := strings.Split(path.Dir(p), "/")
+	if dirs[0] == "debian" {
+		return "packaging"
+	}
+	for _, d := range dirs {
+		switch d {
+		case "doc", "docs", "man", "Documentation", "manual":
+			return "documentation"
+		case "test", "tests", "mysql-test", "testsuite", "unittest", "fuzz", "demos", "examples", "t", "regress":
+			return "tests"
+		case ".github", ".gitlab":
+			return "the project's own"
+		}
+	}
+	base := path.Base(p)
+	switch path.Ext(p) {
+	case ".md", ".pod", ".html", ".sgml", ".rst", ".texi", ".po", ".pot", ".1", ".3", ".5", ".7", ".8":
+		return "documentation"
+	}
+	for _, n := range []string{"NEWS", "CHANGES", "ChangeLog", "README", "AUTHORS", "COPYING", "THANKS", "HISTORY", "LICENSE"} {
+		if base == n || strings.HasPrefix(base, n+".") || strings.HasPrefix(base, n+"-") {
+			return "documentation"
+		}
+	}
+	if strings.HasPrefix(base, "tst-") || strings.HasPrefix(base, "test-") { // glibc's tests lie beside the sources
+		return "tests"
+	}
+	return ""
+}
+
+// sourceFile reports whether compilers read such a file as it is.
+func sourceFile(p string) bool {
+	switch path.Ext(p) {
+	case ".c", ".h", ".cc", ".cpp", ".cxx", ".C", ".hh", ".hpp", ".hxx", ".inc", ".ic", ".i", ".tbl", ".S", ".s":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/userland"
+)
+
+// unit is one recorded compilation that reads a file which the fix changes.
+type unit struct {
+	userland.Command
+	source string // below the top of the source
+	reads  map[string]bool
+	// The compiled objects on the host, set by compile.
+	plain, orig, patched string
+}
+
+// maxUnits is how many units a fix may reach when the caller does not say.
+const maxUnits = 500
+
+// reach finds the units. Those that can read a changed file, as far as the
+// names in #include directives tell, are asked what they read.
+func (b *job) reach(ctx context.Context) error {
+	if len(b.changes) == 0 {
+		return nil
+	}
+	names := map[string]bool{} // base names under which compilers may read what changes
+	changed := map[string]bool{}
+	for _, c := range b.changes {
+		names[path.Base(c.Path)] = true
+		changed[c.Path] = true
+	}
+	tree, err := scanIncludes(ctx, b.t.Build)
+	if err != nil {
+		return err
+	}
+	aliases := tree.aliases(changed)
+	for a := range aliases {
+		names[path.Base(a)] = true
+	}
+	tree.spread(names)
+	var candidates []*unit
+	for _, c := range b.t.Commands().Compiles {
+		rel, inside := strings.CutPrefix(c.Source, b.t.BuildPath+"/")
+		if names[path.Base(c.Source)] || inside && tree.computed[rel] || includesByArgument(c.Argv, names) {
+			candidates = append(candidates, &unit{Command: c, source: rel})
+		}
+	}
+	limit := b.req.MaxUnits
+	if limit <= 0 {
+		limit = maxUnits
+	}
+	if len(candidates) > 8*limit {
+		return code.New("TS3106", "", fmt.Sprintf("%d compilations may read what it changes; %d are looked at", len(candidates), 8*limit))
+	}
+	if err := b.dependencies(ctx, candidates); err != nil {
+		return err
+	}
+	read := map[string]bool{}
+	for _, u := range candidates {
+		if !b.reads(u, changed, aliases, read) {
+			continue
+		}
+		b.units = append(b.units, u)
+	}
+	if len(b.units) > limit {
+		return code.New("TS3106", "", fmt.Sprintf("%d compilations read what it changes; %d are looked at", len(b.units), limit))
+	}
+	return b.judgeUnread(read)
+}
+
+// reads reports whether a unit reads what changes, and notes which of it.
+func (b *job) reads(u *unit, changed, aliases, read map[string]bool) bool {
+	hit := false
+	for _, c := range b.changes {
+		for dep := range u.reads {
+			same := dep == c.Path || aliases[dep] && b.sameFile(dep, c.Path)
+			// A new file may be found in front of one of its name.
+			if same || c.Created && path.Base(dep) == path.Base(c.Path) {
+				hit, read[c.Path] = true, true
+			}
+		}
+	}
+	return hit
+}
+
+// sameFile reports whether two paths below the top of the source are one file.
+func (b *job) sameFile(x, y string) bool {
+	p, err1 := filepath.EvalSymlinks(filepath.Join(b.t.Build, x))
+	q, err2 := filepath.EvalSymlinks(filepath.Join(b.t.Build, y))
+	return err1 == nil && err2 == nil && p == q
+}
+
+// judgeUnread says what it means that no compiler reads a file that changes.
+func (b *job) judgeUnread(read map[string]bool) error {
+	for _, c := range b.changes {
+		switch {
+		case generates(c):
+			return code.New("TS3514", c.Path, "other files are made of it")
+		case read[c.Path]:
+		case sourceFile(c.Path) && (path.Ext(c.Path) != ".h" || !c.Created):
+			b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{c.Path, "not-built", "no compilation of this package reads it"})
+		case c.Created && path.Ext(c.Path) == ".h":
+			// who includes it is changed and reached by itself
+		default:
+			return code.New("TS3514", c.Path, "")
+		}
+	}
+	return nil
+}
+
+// generates reports whether a file that compilers read is also what other
+// sources are made of: PostgreSQL's catalog headers say so by their macro.
+func generates(c fix.Change) bool {
+	return path.Ext(c.Path) == ".h" && strings.Contains(string(c.New)+string(c.Old), "\nCATALOG(")
+}
+
+// includesByArgument reports whether a command names a header itself.
+func includesByArgument(argv []string, names map[string]bool) bool {
+	for i, a := range argv {
+		if (a == "-include" || a == "-imacros") && i+1 < len(argv) && names[path.Base(argv[i+1])] {
+			return true
+		}
+	}
+	return false
+}
+
+// parseRule reads the prerequisites of a rule that gcc wrote for make, paths
+// below top, relative to it; others are left out.
+func parseRule(rule []byte, dir, top string) map[string]bool {
+	text := strings.ReplaceAll(string(rule), "\\\n", " ")
+	_, text, _ = strings.Cut(text, ":")
+	out := map[string]bool{}
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\\ ", "\x00"), "$$", "$")
+	for _, f := range strings.Fields(text) {
+		p := strings.ReplaceAll(f, "\x00", " ")
+		if !path.IsAbs(p) {
+			p = path.Join(dir, p)
+		}
+		if rel, ok := strings.CutPrefix(path.Clean(p), top+"/"); ok {
+			out[rel] = true
+		}
+	}
+	return out
+}
+
+// withoutOutput are a command's arguments without those that say what is
+// written, and which debug information: for another run of the compiler.
+func withoutOutput(argv []string) []string {
+	out := make([]string, 0, len(argv))
+	for i := 0; i < len(argv); i++ {
+		a := argv[i]
+		switch {
+		case a == "-o" || a == "-MF" || a == "-MT" || a == "-MQ":
+			i++
+		case a == "-c", a == "-MD", a == "-MMD", a == "-MP", a == "-M", a == "-MM", a == "-save-temps":
+		case strings.HasPrefix(a, "-Wp,-M"), i > 0 && strings.HasPrefix(a, "-o") && len(a) > 2:
+		case a == "-g", strings.HasPrefix(a, "-ggdb"), strings.HasPrefix(a, "-gdwarf"), len(a) == 3 && a[:2] == "-g" && a[2] >= '0' && a[2] <= '3':
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func isCPlusPlus(source string) bool {
+	return slices.Contains([]string{".cc", ".cpp", ".cxx", ".C", ".c++"}, path.Ext(source))
+}
+
+func isAssembly(source string) bool { return path.Ext(source) == ".S" || path.Ext(source) == ".s" }
