@@ -8,8 +8,7 @@ import "fmt"
 type header struct {
 	frame   uint64 // address of .eh_frame
 	count   uint64
-	entries int  // offset of the search table, 0 for none
-	form    byte // of the table's numbers
+	entries int // offset of the search table, 0 for none
 }
 
 func readHeader(hdr []byte, addr uint64) (header, error) {

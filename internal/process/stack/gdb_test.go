@@ -4,21 +4,28 @@ package stack
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
@@ -281,7 +288,7 @@ func fixture(t testing.TB, name string, flags ...string) string {
 // shows on a stack may we say that it is free.
 func TestGdbSeesNoMore(t *testing.T) {
 	stops := 3
-	if os.Getenv("TSUGI_TEST_LONG") != "" {
+	if testenv.IsLong() {
 		stops = 1500
 	}
 	openssl, _ := exec.LookPath("openssl")
@@ -295,6 +302,8 @@ func TestGdbSeesNoMore(t *testing.T) {
 			return run(t, openssl, "speed", "-mr", "-seconds", "1", "-bytes", "1000")
 		}},
 		{"python", func(t *testing.T) int { return run(t, python, "-c", pythonProgram) }},
+		{"a server of TLS", func(t *testing.T) int { long(t); return tlsServer(t, openssl) }},
+		{"PostgreSQL", func(t *testing.T) int { long(t); return backend(t) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pid := test.pid(t)
@@ -302,6 +311,63 @@ func TestGdbSeesNoMore(t *testing.T) {
 			compareStops(t, pid, stops)
 		})
 	}
+}
+
+func long(t *testing.T) {
+	testenv.Long(t, "servers under load beside gdb take a minute")
+}
+
+// tlsServer starts openssl s_server, and clients that connect to it over and
+// over again.
+func tlsServer(t *testing.T, openssl string) int {
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "key"), filepath.Join(dir, "cert")
+	out, err := exec.Command(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert).CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	qt.Assert(t, qt.IsNil(err))
+	addr := free.Addr().String()
+	free.Close()
+	pid := run(t, openssl, "s_server", "-accept", addr, "-key", key, "-cert", cert, "-www", "-quiet")
+	var clients sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() { cancel(); clients.Wait() })
+	clients.Go(func() {
+		d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true}}
+		for ctx.Err() == nil {
+			conn, err := d.DialContext(ctx, "tcp", addr)
+			if err != nil {
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		}
+	})
+	return pid
+}
+
+// backend is a process of PostgreSQL that answers queries without end.
+func backend(t *testing.T) int {
+	db, err := sql.Open("pgx", testenv.Postgres(t))
+	qt.Assert(t, qt.IsNil(err))
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, err := db.Conn(ctx)
+	qt.Assert(t, qt.IsNil(err))
+	var pid int
+	qt.Assert(t, qt.IsNil(conn.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&pid)))
+	var client sync.WaitGroup
+	t.Cleanup(func() { cancel(); client.Wait(); conn.Close(); db.Close() })
+	client.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = conn.ExecContext(ctx, "CREATE TEMP TABLE IF NOT EXISTS t AS SELECT i, md5(i::text) AS m FROM generate_series(1, 2000) i")
+			_, _ = conn.ExecContext(ctx, "SELECT count(*), max(a.m || b.m) FROM t a JOIN t b ON a.i = b.i + 1 WHERE a.m ~ '^[0-9]+(a|b)*' GROUP BY a.i % 7 ORDER BY 2")
+			_, _ = conn.ExecContext(ctx, "DO $$ BEGIN FOR i IN 1..200 LOOP UPDATE t SET m = md5(m) WHERE t.i = i; END LOOP; END $$")
+		}
+	})
+	return pid
 }
 
 // pythonProgram computes in threads, through C callbacks and libraries.

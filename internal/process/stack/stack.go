@@ -27,7 +27,10 @@
 // it for Safe.
 //
 // A stack that no thread runs on (a coroutine's that is suspended) is seen by
-// none of these. Contexts looks for such.
+// none of these. What is suspended there goes on in the old code, which stays
+// where it is but for the bytes of the jump; that no compiled function makes a
+// call from within its first five bytes and returns there is the builder's to
+// see to.
 package stack
 
 import (
