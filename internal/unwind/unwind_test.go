@@ -65,21 +65,35 @@ func TestStep(t *testing.T) {
 		fails        error
 	}{
 		{name: "at the entry", want: map[int]uint64{RIP: 0x108, RSP: sp + 8, RBX: 3}, lost: []int{RAX, RDI, R11}},
-		{name: "after a push", code: []byte{cfaAdvanceLoc | 1, cfaDefCFAOffset, 16, cfaOffset | RBP, 2}, offset: 1,
-			want: map[int]uint64{RIP: 0x109, RSP: sp + 16, RBP: 0x108}},
-		{name: "before the push is done", code: []byte{cfaAdvanceLoc | 1, cfaDefCFAOffset, 16, cfaOffset | RBP, 2},
-			want: map[int]uint64{RIP: 0x108, RSP: sp + 8, RBP: 6}},
-		{name: "a frame pointer", code: []byte{cfaDefCFARegister, RBP}, regs: map[int]uint64{RBP: sp + 24},
-			want: map[int]uint64{RIP: 0x10b, RSP: sp + 32}},
-		{name: "remembered", code: []byte{cfaRememberState, cfaDefCFAOffset, 64, cfaAdvanceLoc | 4, cfaRestoreState}, offset: 4,
-			want: map[int]uint64{RIP: 0x108, RSP: sp + 8}},
+		{
+			name: "after a push", code: []byte{cfaAdvanceLoc | 1, cfaDefCFAOffset, 16, cfaOffset | RBP, 2}, offset: 1,
+			want: map[int]uint64{RIP: 0x109, RSP: sp + 16, RBP: 0x108},
+		},
+		{
+			name: "before the push is done", code: []byte{cfaAdvanceLoc | 1, cfaDefCFAOffset, 16, cfaOffset | RBP, 2},
+			want: map[int]uint64{RIP: 0x108, RSP: sp + 8, RBP: 6},
+		},
+		{
+			name: "a frame pointer", code: []byte{cfaDefCFARegister, RBP}, regs: map[int]uint64{RBP: sp + 24},
+			want: map[int]uint64{RIP: 0x10b, RSP: sp + 32},
+		},
+		{
+			name: "remembered", code: []byte{cfaRememberState, cfaDefCFAOffset, 64, cfaAdvanceLoc | 4, cfaRestoreState}, offset: 4,
+			want: map[int]uint64{RIP: 0x108, RSP: sp + 8},
+		},
 		{name: "restored", code: []byte{cfaOffset | RBX, 0, cfaRestore | RBX}, want: map[int]uint64{RBX: 3}},
-		{name: "the long forms", code: []byte{cfaDefCFASF, RSP, 0x7e, cfaOffsetExtended, RBX, 1, cfaGNUArgsSize, 99, cfaOffsetSF, R12, 0x7f, cfaValOffset, R13, 1, cfaRegister, R14, RAX, cfaSameValue, RDI, cfaUndefined, R15},
-			want: map[int]uint64{RSP: sp + 16, RIP: 0x109, RBX: 0x109, R12: 0x10b, R13: sp + 8, R14: 0, RDI: 5}, lost: []int{R15}},
-		{name: "the rule of a procedure linkage table, first half", code: []byte{cfaDefCFAExpr, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22}, offset: 0x10,
-			want: map[int]uint64{RIP: 0x108, RSP: sp + 8}},
-		{name: "the rule of a procedure linkage table, second half", code: []byte{cfaDefCFAExpr, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22}, offset: 0x1b,
-			want: map[int]uint64{RIP: 0x109, RSP: sp + 16}},
+		{
+			name: "the long forms", code: []byte{cfaDefCFASF, RSP, 0x7e, cfaOffsetExtended, RBX, 1, cfaGNUArgsSize, 99, cfaOffsetSF, R12, 0x7f, cfaValOffset, R13, 1, cfaRegister, R14, RAX, cfaSameValue, RDI, cfaUndefined, R15},
+			want: map[int]uint64{RSP: sp + 16, RIP: 0x109, RBX: 0x109, R12: 0x10b, R13: sp + 8, R14: 0, RDI: 5}, lost: []int{R15},
+		},
+		{
+			name: "the rule of a procedure linkage table, first half", code: []byte{cfaDefCFAExpr, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22}, offset: 0x10,
+			want: map[int]uint64{RIP: 0x108, RSP: sp + 8},
+		},
+		{
+			name: "the rule of a procedure linkage table, second half", code: []byte{cfaDefCFAExpr, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22}, offset: 0x1b,
+			want: map[int]uint64{RIP: 0x109, RSP: sp + 16},
+		},
 		{name: "a signal frame", augmentation: "zRS", data: []byte{encPCRel | encSdata4}, code: []byte{
 			cfaDefCFAExpr, 3, 0x77, 16, opDeref, cfaExpression, RIP, 2, 0x77, 32, cfaExpression, RAX, 2, 0x77, 40, cfaValExpression, RBX, 1, 0x35,
 		}, want: map[int]uint64{RIP: 0x10c, RSP: 0x10a, RAX: 0x10d, RBX: 5}},

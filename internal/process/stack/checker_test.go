@@ -148,12 +148,14 @@ func TestCheck(t *testing.T) {
 		{name: "a call at its very end", fn: whole, rip: outside, words: []uint64{fnEnd, root}, state: Busy, how: ByUnwinding},
 		{name: "a call before it that does not return", fn: whole, rip: outside, words: []uint64{fnStart, root}, state: Safe, how: ByWords},
 		{name: "an old word of it", fn: whole, rip: pushedFn + 1, words: []uint64{inFn, root}, state: Safe, how: ByUnwinding},
-		{name: "an old word below the stack pointer", fn: whole, rip: outside, words: []uint64{root}, state: Safe, how: ByWords,
+		{
+			name: "an old word below the stack pointer", fn: whole, rip: outside, words: []uint64{root}, state: Safe, how: ByWords,
 			change: func(_ *Layout, th *Thread, m memory) {
 				for base, data := range m {
 					copy(data[th.Regs.Value[unwind.RSP]-base-16:], little(inFn, inFn))
 				}
-			}},
+			},
+		},
 		{name: "interrupted in it", fn: whole, rip: signalFn, words: []uint64{stackEnd - 8, inFn, 1, root}, state: Busy, how: ByUnwinding},
 		{name: "interrupted at its entry", fn: whole, rip: signalFn, words: []uint64{stackEnd - 8, fnStart, 1, root}, state: Safe, how: ByUnwinding},
 		{name: "a handler, interrupted in it", fn: whole, rip: outside, words: []uint64{signalFn, stackEnd - 8, inFn, root}, state: Busy, how: ByUnwinding},
@@ -162,42 +164,76 @@ func TestCheck(t *testing.T) {
 		{name: "code without entry, and a word", fn: whole, rip: bias + 0x3000, words: []uint64{1, inFn, root}, state: Busy, how: ByWords, why: unwind.ErrNoEntry},
 		{name: "returning to code of nothing, and a word", fn: whole, rip: outside, words: []uint64{madeCode, 1, inFn, root}, state: Busy, how: ByWords, why: errNoObject},
 		{name: "code of nothing, and a signal frame", fn: whole, rip: madeCode, words: []uint64{1, signalFn, 3}, state: Unproven, how: ByWords, why: errSignal},
-		{name: "no tables, and no word", fn: whole, rip: outside, words: []uint64{1, 2}, state: Unproven, how: ByWords, why: errSignal,
-			change: func(l *Layout, _ *Thread, _ memory) { l.Objects[0].Table = nil }},
-		{name: "no tables, a signal trampoline, and no word", fn: whole, rip: outside, words: []uint64{1, 2}, state: Safe, how: ByWords,
-			change: func(l *Layout, _ *Thread, _ memory) {
-				l.Objects[0].Table, l.SignalReturns = nil, []uint64{signalFn}
-			}},
-		{name: "another stack, unwound", fn: whole, rip: outside, words: []uint64{root}, state: Safe, how: ByUnwinding,
-			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd = 0 }},
-		{name: "another stack, not unwound", fn: whole, rip: madeCode, words: []uint64{1, 2}, state: Unproven, how: ByWords, why: errEnd,
-			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd = 0 }},
-		{name: "another thread's own stack", fn: whole, rip: outside, words: []uint64{1, 2}, state: Safe, how: ByWords,
-			change: func(_ *Layout, th *Thread, _ memory) { th.TID, th.FSBase = tid+1, stackEnd-8 }},
-		{name: "a stack that is not there", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, how: ByWords, why: errUnmapped,
-			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] = stackEnd - 1<<20 }},
-		{name: "a stack pointer of the kernel", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, how: ByWords, why: errEnd,
-			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] = ^uint64(0) - 63 }},
-		{name: "a stack pointer that is not aligned", fn: whole, rip: madeCode, words: []uint64{1, 2, root}, state: Unproven, how: ByWords, why: errAligned,
-			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] += 4 }},
-		{name: "the stack pointer at the start of its mapping", fn: whole, rip: outside, words: []uint64{1, root}, state: Safe, how: ByWords,
+		{
+			name: "no tables, and no word", fn: whole, rip: outside, words: []uint64{1, 0x33, 2}, state: Safe, how: ByWords,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Objects = nil },
+		},
+		{
+			name: "no tables, and a word", fn: whole, rip: outside, words: []uint64{1, inFn}, state: Busy, how: ByWords, why: errNoObject,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Objects = nil },
+		},
+		{
+			name: "no tables, and a signal trampoline", fn: whole, rip: outside, words: []uint64{1, signalFn}, state: Unproven, how: ByWords, why: errSignal,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Objects, l.SignalReturns = nil, []uint64{signalFn} },
+		},
+		{
+			name: "no tables, and segments that the kernel has saved", fn: whole, rip: outside, words: []uint64{1, 0x2b<<48 | 0x33, 2}, state: Unproven, how: ByWords, why: errSignal,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Objects = nil },
+		},
+		{
+			name: "no tables, and segments saved below Xen", fn: whole, rip: outside, words: []uint64{1, 0xe02b<<48 | 0xe033, 2}, state: Unproven, how: ByWords, why: errSignal,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Objects = nil },
+		},
+		{
+			name: "another stack, unwound", fn: whole, rip: outside, words: []uint64{root}, state: Safe, how: ByUnwinding,
+			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd = 0 },
+		},
+		{
+			name: "another stack, not unwound", fn: whole, rip: madeCode, words: []uint64{1, 2}, state: Unproven, how: ByWords, why: errEnd,
+			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd = 0 },
+		},
+		{
+			name: "another thread's own stack", fn: whole, rip: outside, words: []uint64{1, 2}, state: Safe, how: ByWords,
+			change: func(_ *Layout, th *Thread, _ memory) { th.TID, th.FSBase = tid+1, stackEnd-8 },
+		},
+		{
+			name: "a stack that is not there", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, how: ByWords, why: errUnmapped,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] = stackEnd - 1<<20 },
+		},
+		{
+			name: "a stack pointer of the kernel", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, how: ByWords, why: errEnd,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] = ^uint64(0) - 63 },
+		},
+		{
+			name: "a stack pointer that is not aligned", fn: whole, rip: madeCode, words: []uint64{1, 2, root}, state: Unproven, how: ByWords, why: errAligned,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RSP] += 4 },
+		},
+		{
+			name: "the stack pointer at the start of its mapping", fn: whole, rip: outside, words: []uint64{1, root}, state: Safe, how: ByWords,
 			change: func(_ *Layout, th *Thread, m memory) {
 				for base := range m {
 					m[base] = m[base][:len(m[base])-16]
 					m[stackEnd-16] = little(1, root)
 				}
-			}},
-		{name: "32-bit code", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, why: errForeign,
-			change: func(_ *Layout, th *Thread, _ memory) { th.Foreign = true }},
-		{name: "a worker of the kernel", fn: whole, rip: 0, words: []uint64{inFn}, state: Safe, how: ByRegisters,
-			change: func(_ *Layout, th *Thread, _ memory) { th.Regs = unwind.Regs{} }},
+			},
+		},
+		{
+			name: "32-bit code", fn: whole, rip: outside, words: []uint64{root}, state: Unproven, why: errForeign,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Foreign = true },
+		},
+		{
+			name: "a worker of the kernel", fn: whole, rip: 0, words: []uint64{inFn}, state: Safe, how: ByRegisters,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Regs = unwind.Regs{} },
+		},
 		{name: "many frames to the outermost", fn: whole, rip: outside, words: append(append([]uint64{}, long...), root), opt: Options{First: 4096}, state: Safe, how: ByUnwinding},
 		{name: "many frames to it", fn: whole, rip: outside, words: append(append([]uint64{}, long...), inFn, root), opt: Options{First: 4096}, state: Busy, how: ByUnwinding},
 		{name: "too many frames, and no word", fn: whole, rip: outside, words: append(append([]uint64{}, long...), root), opt: Options{First: 4096, MaxFrames: 100}, state: Safe, how: ByWords, why: errTooMany},
 		{name: "too many frames, and a word", fn: whole, rip: outside, words: append(append([]uint64{}, long...), inFn), opt: Options{First: 4096, MaxFrames: 100}, state: Busy, how: ByWords, why: errTooMany},
 		{name: "a stack that is too large", fn: whole, rip: outside, words: append(append([]uint64{}, long...), root), opt: Options{First: 4096, MaxBytes: 8192}, state: Unproven, how: ByWords, why: errEnd},
-		{name: "a reader that gives all or nothing", fn: whole, rip: outside, words: []uint64{inFn, root}, nothing: true, state: Busy, how: ByUnwinding,
-			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd += 1 << 16 }},
+		{
+			name: "a reader that gives all or nothing", fn: whole, rip: outside, words: []uint64{inFn, root}, nothing: true, state: Busy, how: ByUnwinding,
+			change: func(l *Layout, _ *Thread, _ memory) { l.MainStackEnd += 1 << 16 },
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -167,14 +167,6 @@ func (sum *tally) compare(t *testing.T, l Layout, mem Memory, seen *seenThread) 
 	// Each function that gdb shows must be found by every way.
 	plain := l
 	plain.Objects = nil
-	for _, o := range l.Objects {
-		if o.Table == nil {
-			continue
-		}
-		for _, s := range o.Table.Signals() {
-			plain.SignalReturns = append(plain.SignalReturns, s[0]+o.Bias)
-		}
-	}
 	done := map[uint64]bool{}
 	for i, f := range seen.Frames {
 		exact := i == 0 || seen.Frames[i-1].Signal

@@ -8,12 +8,9 @@ import (
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
-// userCode is the code segment of 64-bit code.
-const userCode = 0x33
-
 // FromPtrace is a thread by the registers that PTRACE_GETREGS gives.
 func FromPtrace(tid int, r *unix.PtraceRegs) Thread {
-	t := Thread{TID: tid, FSBase: r.Fs_base, Foreign: r.Cs != userCode}
+	t := Thread{TID: tid, FSBase: r.Fs_base, Foreign: r.Cs|xenBits != userCode|xenBits}
 	t.Regs.Value = [unwind.Registers]uint64{
 		unwind.RAX: r.Rax, unwind.RDX: r.Rdx, unwind.RCX: r.Rcx, unwind.RBX: r.Rbx,
 		unwind.RSI: r.Rsi, unwind.RDI: r.Rdi, unwind.RBP: r.Rbp, unwind.RSP: r.Rsp,

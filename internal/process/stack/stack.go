@@ -15,8 +15,9 @@
 //
 //  1. No word of a thread's own stack, from the stack pointer to its known end,
 //     points into a function: no frame can return there. This needs the whole
-//     stack, and that no signal frame is on it: the handler may run on a
-//     stack of its own, and the rest lies elsewhere.
+//     stack, and that no signal frame is on it, which is known by what the kernel
+//     writes there: the handler may run on a stack of its own, and the rest
+//     lies elsewhere, be it below in the same stack.
 //  2. The stack is unwound to its outermost frame by the tables, through signal
 //     handlers and their alternate stacks, and no frame is in a function.
 //  3. Where unwinding fails (code without tables, code made at run time, damaged
@@ -76,8 +77,7 @@ type Layout struct {
 	// ([stack]), 0 when it is not known.
 	MainStackEnd uint64
 	// SignalReturns are addresses of signal trampolines that the tables do not
-	// tell: mov $15,%eax; syscall. Where neither tells any, words alone never
-	// prove that a thread is Safe.
+	// tell, if any are known: mov $15,%eax; syscall.
 	SignalReturns []uint64
 }
 

@@ -10,7 +10,7 @@ import (
 // found is what the words of a stack say.
 type found struct {
 	whole  bool // all words up to the end were looked at
-	signal bool // one may be what a signal handler returns to
+	signal bool // one says that a signal handler runs
 	hit    *Function
 	word   uint64 // that points into hit
 	at     uint64 // where it lies
@@ -18,8 +18,7 @@ type found struct {
 
 // words looks at the words from sp to the end of what was read at first.
 func (c *Checker) words(sp, end uint64) found {
-	// Without knowing what signal handlers return to, any stack may hold one.
-	w := found{signal: len(c.signals) == 0}
+	var w found
 	if sp%8 != 0 || len(c.snap.segments) == 0 {
 		return w
 	}
@@ -47,7 +46,24 @@ func (c *Checker) look(w *found, data []byte, at uint64) {
 		if word-signalLow <= signalSpan && !w.signal {
 			w.signal = c.signal(word)
 		}
+		if savedSegments(word) {
+			w.signal = true
+		}
 	}
+}
+
+const (
+	// userCode is the code segment of 64-bit code.
+	userCode = 0x33
+	// xenBits are set in it below Xen, in paravirtual machines.
+	xenBits = 0xe000
+)
+
+// savedSegments says whether a word is what the kernel puts into each signal
+// frame: code segment, twice zero, stack segment (arch/x86/kernel/signal_64.c,
+// __unsafe_setup_sigcontext). Functions hardly write such a word.
+func savedSegments(word uint64) bool {
+	return uint16(word)|xenBits == userCode|xenBits && word<<16>>32 == 0 && word>>48 != 0
 }
 
 // decide lets the words say what unwinding could not.
