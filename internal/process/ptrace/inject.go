@@ -30,6 +30,9 @@ func (l *Loan) setUp() error {
 		return err
 	}
 	xstate, err := getXstate(t.tid)
+	if err == unix.ESRCH {
+		return ended(pid, "")
+	}
 	if err != nil {
 		return code.New("TS9617", where(pid), "its vector registers can't be read").With(err)
 	}
@@ -90,6 +93,9 @@ func (l *Loan) readFilters() error {
 		if all = err == unix.ENOENT; all {
 			break
 		}
+		if err == unix.ESRCH {
+			return ended(l.target.PID, "")
+		}
 		if err != nil {
 			return code.New("TS9616", where(l.target.PID), "its filters can't be read").With(err)
 		}
@@ -133,6 +139,9 @@ func (l *Loan) Syscall(nr uintptr, args ...uintptr) (uintptr, error) {
 
 func (l *Loan) call(nr uintptr, args []uintptr) (uintptr, error) {
 	t := &l.thread
+	if t.state == gone && !l.over {
+		return 0, ended(l.target.PID, "")
+	}
 	if l.over || t.state != halted {
 		return 0, l.lost("the thread is not held")
 	}
@@ -278,7 +287,10 @@ func (l *Loan) rest(ctx context.Context) error {
 // have. The mask comes before the registers, see call.
 func (l *Loan) reinstate() error {
 	t := &l.thread
-	if t.state != halted {
+	switch t.state {
+	case gone:
+		return ended(l.target.PID, "")
+	case running:
 		return l.lost("the thread is not held; it heals itself")
 	}
 	if err := request(unix.PTRACE_INTERRUPT, t.tid, 0, 0); err != nil {

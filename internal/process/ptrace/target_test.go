@@ -24,7 +24,7 @@ import (
 // target is a running testdata/target.c.
 type target struct {
 	*exec.Cmd
-	t   *testing.T
+	t   testing.TB
 	in  io.WriteCloser
 	out *bufio.Reader
 }
@@ -60,17 +60,17 @@ func program(t testing.TB, flags ...string) string {
 }
 
 // start runs the program and waits until it is ready.
-func start(t *testing.T, args ...string) *target {
+func start(t testing.TB, args ...string) *target {
 	t.Helper()
 	return startProgram(t, program(t), args...)
 }
 
-func startProgram(t *testing.T, path string, args ...string) *target {
+func startProgram(t testing.TB, path string, args ...string) *target {
 	t.Helper()
 	return startAs(t, os.Getuid(), path, args...)
 }
 
-func startAs(t *testing.T, uid int, path string, args ...string) *target {
+func startAs(t testing.TB, uid int, path string, args ...string) *target {
 	t.Helper()
 	r := &target{Cmd: exec.Command(path, args...), t: t}
 	if uid != os.Getuid() {

@@ -121,10 +121,10 @@ func (t *tracee) halt(r report) {
 func (s *Stopped) lookUp(now time.Time) error {
 	n := 0
 	for _, t := range s.order {
-		if t.state == halted || now.Sub(t.checked) < lookUp {
+		if now.Sub(t.checked) < lookUp {
 			continue
 		}
-		if t.state == gone {
+		if t.state != running { // stopped threads, too, are killed by an exec
 			if t.tid != s.target.PID {
 				reap(t.tid)
 			}
