@@ -22,6 +22,7 @@ import (
 const (
 	windowGrace     = 250 * time.Millisecond
 	windowPerThread = time.Millisecond
+	windowPerWrite  = 5 * time.Millisecond
 )
 
 // window is one stop of a process, and what is done in it. All that it needs is
@@ -92,7 +93,7 @@ func (win *window) commit(ctx context.Context) (err error) {
 	}()
 	threads := win.stopped.Threads()
 	// From here on a caller that gives up is not heard: it takes less than a moment.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), windowGrace+time.Duration(len(threads))*windowPerThread)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), win.limit(len(threads)))
 	defer cancel()
 	reader := 0
 	for i := range threads {
@@ -110,6 +111,11 @@ func (win *window) commit(ctx context.Context) (err error) {
 	}
 	w.step("checked")
 	return win.write(ctx)
+}
+
+// limit is how long the process may stay stopped at most.
+func (win *window) limit(threads int) time.Duration {
+	return windowGrace + time.Duration(threads)*windowPerThread + time.Duration(len(win.back)+len(win.units))*windowPerWrite
 }
 
 // unchanged compares what was prepared with.
@@ -149,7 +155,7 @@ func (win *window) write(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), windowGrace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), win.limit(0))
 	defer cancel()
 	for i := len(win.written) - 1; i >= 0; i-- {
 		if backErr := win.put(ctx, win.written[i].entry, win.written[i].from[:]); backErr != nil {
