@@ -187,6 +187,20 @@ func TestAreasAreTakenUpAgain(t *testing.T) {
 	g.ask("n")
 }
 
+// TestWhatNeverWorksIsPendingAtFirst: while a process is young its loader may be
+// at work.
+func TestWhatNeverWorksIsPendingAtFirst(t *testing.T) {
+	now := program(t).p.ID()
+	for _, c := range []code.Code{"TS9634", "TS9620"} {
+		for _, id := range []proc.ID{{PID: 1, Start: 0}, now} {
+			w := &work{result: Result{Process: id}}
+			r, err := w.end(t.Context(), code.New(c, "", ""))
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.Equals(r.State == Unprotected, c == "TS9634" && id.Start == 0))
+		}
+	}
+}
+
 // TestSplicesThatDoNotFit: refused before anything of the process is touched.
 func TestSplicesThatDoNotFit(t *testing.T) {
 	v2, _ := patches(t)
@@ -198,14 +212,14 @@ func TestSplicesThatDoNotFit(t *testing.T) {
 		state  State
 		code   code.Code
 	}{
-		{"other segments", func(f *splice.File) { f.Segments[1].Memsz += 16; f.Segments[1].Filesz += 16 }, Unprotected, "TS9635"},
+		{"other segments", func(f *splice.File) { f.Segments[1].Memsz += 16; f.Segments[1].Filesz += 16 }, Pending, "TS9635"},
 		{"other bytes", func(f *splice.File) { f.Functions[1].SHA256 = strings.Repeat("0", 64) }, Pending, "TS9631"},
 		{"its unwinder must know", func(f *splice.File) { f.Register, f.ROData, f.Unwind = true, make([]byte, 4), splice.Range{Size: 4} }, Unprotected, "TS9636"},
 		{"a symbol that is nowhere", func(f *splice.File) {
 			f.Imports = []splice.Import{{Name: "no_such_symbol", Func: true}}
 			f.ROData = make([]byte, 8)
 			f.Relocs = []splice.Reloc{{Area: splice.InROData, Kind: splice.Abs64, Ref: splice.Ref{Kind: splice.RefImport}}}
-		}, Unprotected, "TS9634"},
+		}, Pending, "TS9634"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := *good

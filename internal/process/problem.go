@@ -5,6 +5,9 @@ package process
 import (
 	"errors"
 	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
@@ -25,12 +28,13 @@ func again(err error) bool {
 	}, code.Of(err))
 }
 
-// never tells a problem that the same process will always have.
+// never tells a problem that the same process will always have. That it maps a file otherwise (TS9635) is none: the file may just be
+// coming.
 func never(c code.Code) bool {
 	return slices.Contains([]code.Code{
 		"TS9602", "TS9603", "TS9608", // kernel thread, 32-bit, static
 		"TS9616", "TS9617", // no system call can be made in it
-		"TS9633", "TS9634", "TS9635", "TS9636", "TS9643",
+		"TS9633", "TS9634", "TS9636", "TS9643",
 	}, c)
 }
 
@@ -39,4 +43,19 @@ func never(c code.Code) bool {
 func unreadable(err error) bool {
 	_, ok := errors.AsType[*proc.AddressError](err)
 	return ok && code.Of(err) == ""
+}
+
+// loadable tells a problem that a process may have just because not all that it
+// needs was loaded.
+func loadable(c code.Code) bool { return c == "TS9617" || c == "TS9634" }
+
+// young tells whether a process has been started so lately that its loader may
+// be at work.
+func young(id proc.ID) bool {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return false
+	}
+	const perSecond = 100 // USER_HZ, in which /proc counts
+	return time.Duration(now.Nano())-time.Duration(id.Start)*(time.Second/perSecond) < 5*time.Second
 }

@@ -41,7 +41,7 @@ const (
 	// replans is how often a process may change while all is prepared.
 	replans = 16
 	// maxDoubts is how often what can't be is looked at again.
-	maxDoubts = 3
+	maxDoubts = 5
 	// freeStops are not held against the share of the time that a process may
 	// be stopped.
 	freeStops = 5 * time.Millisecond
@@ -94,8 +94,8 @@ func (w *work) run(ctx context.Context, d deed) error {
 			}
 		case code.Of(err) == "TS9635" && w.doubts < maxDoubts:
 			// It may be a library that is just coming or going.
+			time.Sleep(time.Millisecond << w.doubts)
 			w.doubts++
-			time.Sleep(time.Millisecond)
 			continue
 		case !again(err):
 			return err
@@ -259,7 +259,7 @@ func (w *work) end(ctx context.Context, err error) (Result, error) {
 	switch {
 	case proc.Gone(err) || code.Of(err) == "TS9610":
 		r.State = Ended
-	case never(r.Reason.Code):
+	case never(r.Reason.Code) && !(loadable(r.Reason.Code) && young(r.Process)):
 		r.State = Unprotected
 	}
 	return *r, nil
