@@ -298,7 +298,7 @@ func (p *Process) sight(ctx context.Context) (*sight, error) {
 		return p.seen, nil
 	}
 	// An execve between two opens would show two programs. Both opens lie
-	// between two looks at where the program's stack and arguments are.
+	// between two looks at where the program's code and stack are.
 	for range 8 {
 		tid, before, err := p.living(ctx)
 		if err != nil {

@@ -23,10 +23,11 @@ type stat struct {
 	image  image
 }
 
-// image tells one program's run of a process from the next: execve places the
-// stack and the arguments anew. It is zero for whom may not look.
+// image tells one program's run of a process from the next: execve places code
+// and stack anew, at random. Where the arguments are does not count: programs
+// that give themselves a title move them. It is zero for whom may not look.
 type image struct {
-	code, stack, args, env uint64
+	code, stack uint64
 }
 
 // sum is a number for an image, 0 for none.
@@ -35,10 +36,9 @@ func (i image) sum() uint64 {
 		return 0
 	}
 	h := fnv.New64a()
-	var b [32]byte
-	for k, n := range []uint64{i.code, i.stack, i.args, i.env} {
-		binary.LittleEndian.PutUint64(b[8*k:], n)
-	}
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], i.code)
+	binary.LittleEndian.PutUint64(b[8:], i.stack)
 	h.Write(b[:])
 	return h.Sum64()
 }
@@ -66,9 +66,6 @@ func parseStat(text []byte) (stat, error) {
 	}
 	bad := false
 	num := func(field int) uint64 {
-		if field-first >= len(fields) {
-			return 0 // old kernels have fewer fields
-		}
 		n, err := strconv.ParseUint(fields[field-first], 10, 64)
 		bad = bad || err != nil
 		return n
@@ -77,7 +74,7 @@ func parseStat(text []byte) (stat, error) {
 	s.parent = int(num(4))
 	s.flags = num(9)
 	s.start = num(22)
-	s.image = image{code: num(26), stack: num(28), args: num(48), env: num(51)}
+	s.image = image{code: num(26), stack: num(28)}
 	if bad {
 		return stat{}, errStat
 	}

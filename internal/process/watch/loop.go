@@ -107,6 +107,9 @@ func (w *Watcher) run(ctx context.Context) {
 			if h.what == lost {
 				soon()
 			} else if uid, ok := owner(h.pid); ok {
+				if h.what == Exec {
+					delete(known, h.pid)
+				}
 				s.add(h, uid)
 			}
 		case <-w.ask:
@@ -126,7 +129,7 @@ func (w *Watcher) run(ctx context.Context) {
 					at = r.task.at
 				}
 				if len(f.BuildIDs) > 0 && known.news(f, round) && !out.push(f.UID, Event{f.ID, f.BuildIDs, source, at}) {
-					delete(known, f.ID)
+					delete(known, f.ID.PID)
 				}
 			}
 			if r.all {

@@ -56,10 +56,13 @@ func (o *outgoing) pop() {
 	}
 }
 
-// told remembers what was told, so that it is told once.
-type told map[proc.ID]telling
+// told remembers what was told, by number of the process, so that it is told
+// once. Who hears that a process has executed a program deletes it here:
+// without address space randomisation, one run looks like the next.
+type told map[int]telling
 
 type telling struct {
+	start    uint64
 	program  uint64
 	buildIDs string
 	round    int // of looks at all in which it was last seen or told
@@ -68,13 +71,13 @@ type telling struct {
 // news tells whether a finding was not told yet, and notes it.
 func (t told) news(f proc.Finding, round int) bool {
 	ids := strings.Join(f.BuildIDs, " ")
-	was, known := t[f.ID]
-	same := known && was.program == f.Program && subset(f.BuildIDs, was.buildIDs)
+	was, known := t[f.ID.PID]
+	same := known && was.start == f.ID.Start && was.program == f.Program && subset(f.BuildIDs, was.buildIDs)
 	if !same {
-		t[f.ID] = telling{f.Program, ids, round}
+		t[f.ID.PID] = telling{f.ID.Start, f.Program, ids, round}
 	} else {
 		was.round = round
-		t[f.ID] = was
+		t[f.ID.PID] = was
 	}
 	return !same
 }
@@ -87,9 +90,9 @@ func subset(ids []string, list string) bool {
 
 // forget drops what was not seen since a round.
 func (t told) forget(round int) {
-	for id, was := range t {
+	for pid, was := range t {
 		if was.round < round {
-			delete(t, id)
+			delete(t, pid)
 		}
 	}
 }

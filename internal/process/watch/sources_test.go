@@ -31,6 +31,7 @@ func tellSources() int {
 }
 
 func TestWhatDoesNotWorkIsSaid(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string]uintptr{
 		"another pid namespace":     unix.CLONE_NEWPID,
 		"another network namespace": unix.CLONE_NEWNET,

@@ -156,8 +156,8 @@ func Start(ctx context.Context, opt Options) (*Watcher, error) {
 }
 
 // Events gives what is found. It is closed when the context of the start has
-// ended. Each run of a program comes once, and again when it maps more of the
-// wanted files; a reader that is slow loses none that still run.
+// ended. Each run of a program comes once, rarely twice, and again when it maps
+// more of the wanted files; a reader that is slow loses none that still run.
 func (w *Watcher) Events() <-chan Event { return w.events }
 
 // Sources tells which sources work now.
