@@ -39,7 +39,7 @@ const (
 const exitHelp = `Exit codes:
   0    done; the machine has what it should have
   1    an error: the command could not do its work
-  2    not protected (status, apply), not able (check), refused by a rule (apply)
+  2    not protected (status, apply), not able (check), or refused by a rule
   3    nothing to do: no such live patch is applied, or it is applied already
   4    the command line is not understood
   130  interrupted`

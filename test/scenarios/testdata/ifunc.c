@@ -25,7 +25,7 @@ long chosen(long v) __attribute__((ifunc("resolve")));
 
 NOINLINE long f(long v)
 {
-#if LEVEL
+#if LEVEL == 3
 	return chosen(v) + 1000;
 #else
 	return chosen(v);
