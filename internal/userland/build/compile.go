@@ -177,14 +177,14 @@ func (b *job) reading(u *unit, rule []byte) map[string]bool {
 }
 
 // split makes each symbol a section of its own, the unit of the differ. BTF,
-// which gcc writes for C since version 12, tells how types lie.
+// which gcc writes for C since version 12, tells how types lie; of C++ DWARF does.
 func split(u *unit) []string {
 	args := append(withoutOutput(u.Argv), "-c", "-ffunction-sections", "-fdata-sections")
 	switch {
 	case isAssembly(u.Source):
 		return append(withoutOutput(u.Argv), "-c")
 	case isCPlusPlus(u.Source):
-		return append(args, "-g0")
+		return append(args, "-g", "-femit-class-debug-always")
 	}
 	return append(args, "-gbtf")
 }

@@ -98,11 +98,16 @@ func without(t *testing.T, from *userland.Target, f *fix.Fix) (*userland.Target,
 		}
 	}
 	for _, l := range from.Commands().Links {
-		if slices.ContainsFunc(l.Inputs, func(in string) bool { return touched[in] }) {
-			_, err := from.Run(t.Context(), userland.Run{Argv: l.Argv, Dir: l.Dir, Scratch: scratch})
-			qt.Assert(t, qt.IsNil(err))
-			touched[l.Output] = true
+		if !slices.ContainsFunc(l.Inputs, func(in string) bool { return touched[in] }) {
+			continue
 		}
+		if strings.HasSuffix(l.Output, ".a") { // ar would put it behind the old one
+			_, err := from.Run(t.Context(), userland.Run{Argv: []string{"rm", l.Output}, Dir: l.Dir, Scratch: scratch})
+			qt.Assert(t, qt.IsNil(err))
+		}
+		_, err := from.Run(t.Context(), userland.Run{Argv: l.Argv, Dir: l.Dir, Scratch: scratch})
+		qt.Assert(t, qt.IsNil(err))
+		touched[l.Output] = true
 	}
 	files := slices.Clone(from.Files)
 	for i := range files {

@@ -11,33 +11,59 @@ import (
 )
 
 // compareTypes finds types that the fix lays out anew. Objects in memory have
-// the old layout, and so have the functions that do not change. Objects without
-// BTF are not judged: compilers write it for C alone.
+// the old layout, and so have the functions that do not change. The types are
+// those of BTF, and of DWARF where there is none; who compiles a unit with
+// neither must know that its types stay.
 func compareTypes(u Unit, opt Options, r *Result) error {
 	was, err := typesOf(u.Orig)
-	if was == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	is, err := typesOf(u.Patched)
-	if is == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if was == nil || is == nil {
+		return compareShapes(u, opt, r)
 	}
 	for _, ch := range layout.Compare(was, is) {
 		p := code.New("TS4030", ch.Type, ch.Detail)
 		if ch.Numbers {
 			p = code.New("TS4031", ch.Type, ch.Detail)
 		}
-		switch {
-		case ch.Padding:
+		if ch.Padding {
 			r.Risks = append(r.Risks, Problem{worded(code.New("TS8008", ch.Type, ch.Detail)), u.Source})
-		case opt.Accept != nil && opt.Accept(p):
-			p.Why += "; accepted"
-			r.Risks = append(r.Risks, Problem{worded(p), u.Source})
-		default:
-			r.Refusals = append(r.Refusals, Problem{worded(p), u.Source})
+			continue
 		}
+		r.layoutProblem(p, u, opt)
 	}
 	return nil
+}
+
+// compareShapes does the same by DWARF.
+func compareShapes(u Unit, opt Options, r *Result) error {
+	was, err := shapes(u.Orig)
+	if err != nil {
+		return err
+	}
+	is, err := shapes(u.Patched)
+	if err != nil {
+		return err
+	}
+	names, detail := reshaped(was, is)
+	for _, n := range names {
+		r.layoutProblem(code.New("TS4030", n, detail(n)), u, opt)
+	}
+	return nil
+}
+
+func (r *Result) layoutProblem(p *code.Problem, u Unit, opt Options) {
+	if opt.Accept != nil && opt.Accept(p) {
+		p.Why += "; accepted"
+		r.Risks = append(r.Risks, Problem{worded(p), u.Source})
+		return
+	}
+	r.Refusals = append(r.Refusals, Problem{worded(p), u.Source})
 }
 
 func typesOf(f *elfobj.File) (*layout.Types, error) {
