@@ -175,6 +175,11 @@ func (w *work) commit(ctx context.Context, units []*unit) error {
 	}
 	tables := false
 	for {
+		if tables { // it may map more code by now
+			if w.s, err = look(ctx, w.p); err != nil {
+				return err
+			}
+		}
 		win, err := w.newWindow(units, tables)
 		if err != nil {
 			return err
