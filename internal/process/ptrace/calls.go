@@ -57,12 +57,6 @@ func setSigmask(tid int, mask uint64) error {
 	return exchange(unix.PTRACE_SETSIGMASK, tid, 8, unsafe.Pointer(&mask))
 }
 
-func eventMessage(tid int) (uint64, error) {
-	var msg uint64
-	err := exchange(unix.PTRACE_GETEVENTMSG, tid, 0, unsafe.Pointer(&msg))
-	return msg, err
-}
-
 // maxXstate is far above what any processor's XSAVE area takes today (11 KiB).
 const maxXstate = 64 << 10
 
