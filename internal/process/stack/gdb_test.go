@@ -140,6 +140,11 @@ func (t tally) String() string {
 // compare checks one thread against what gdb shows.
 func (sum *tally) compare(t *testing.T, l Layout, mem Memory, seen *seenThread) {
 	t.Helper()
+	for i, f := range seen.Frames {
+		if exact := i == 0 || seen.Frames[i-1].Signal; exact && (f.Name == "swapcontext" || f.Name == "setcontext") {
+			return // between two stacks its unwind entry is wrong: see the package's comment
+		}
+	}
 	thread := Thread{TID: seen.TID, FSBase: seen.FS, Regs: unwind.Regs{Value: seen.Regs, Known: unwind.AllKnown, Exact: true}}
 	sum.threads++
 	sum.frames += len(seen.Frames)

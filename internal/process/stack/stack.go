@@ -28,10 +28,12 @@
 // it for Safe.
 //
 // A stack that no thread runs on (a coroutine's that is suspended) is seen by
-// none of these. What is suspended there goes on in the old code, which stays
-// where it is but for the bytes of the jump; that no compiled function makes a
-// call from within its first five bytes and returns there is the builder's to
-// see to.
+// none of these, nor is the frame that swapcontext is about to return to, in the
+// few instructions where it has changed the stack pointer and has the return
+// address in the context still: its unwind entry does not tell. What is
+// suspended goes on in the old code, which stays where it is but for the bytes
+// of the jump; that no function makes a call from within its first five bytes
+// is the builder's to see to.
 package stack
 
 import (
