@@ -5,6 +5,7 @@ package build
 import (
 	"debug/elf"
 	"fmt"
+	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/dso"
@@ -90,11 +91,50 @@ func (b *binder) resolveOwn(p *part, ref objdiff.Ref) (pack.Target, error) {
 	if !ok {
 		return pack.Target{}, code.New("TS3510", s.Name, "nothing tells where it lies in "+b.l.Name)
 	}
+	if x := indirectAt(p.unit.Orig, ref.Orig); x != nil {
+		// The differ has one name for the resolver and for what it chooses.
+		if usedAsCode(p.unit.Orig, x.Name) || usedAsCode(p.unit.Patched, x.Name) {
+			return pack.Target{}, code.New("TS3504", x.Name, "its resolver is used as a function too")
+		}
+		s = x
+	}
 	t := b.inFile(at, s.Type, "")
 	if s.Bind != elf.STB_LOCAL {
 		t = b.inFile(at, s.Type, s.Name)
 	}
 	return t, nil
+}
+
+// indirectAt finds the IFUNC whose resolver a symbol is, or that it is itself.
+func indirectAt(f *elfobj.File, s *elfobj.Symbol) *elfobj.Symbol {
+	for _, x := range f.Symbols {
+		if x.Type == elf.STT_GNU_IFUNC && x.Section == s.Section && x.Value == s.Value {
+			return x
+		}
+	}
+	return nil
+}
+
+// usedAsCode reports that something refers to the resolver of an IFUNC by
+// another name than the IFUNC's: its section's, or its own. Each function has a
+// section of its own here, so that no use goes without a relocation.
+func usedAsCode(f *elfobj.File, ifunc string) bool {
+	i := slices.IndexFunc(f.Symbols, func(s *elfobj.Symbol) bool { return s.Type == elf.STT_GNU_IFUNC && s.Name == ifunc })
+	if i < 0 {
+		return false
+	}
+	resolver := f.Symbols[i].Section
+	for _, sec := range f.Sections {
+		if sec == resolver || sec.Flags&elf.SHF_ALLOC == 0 || sec.Name == ".eh_frame" {
+			continue
+		}
+		for _, r := range sec.Relocs {
+			if r.Sym != nil && r.Sym.Section == resolver && r.Sym.Type != elf.STT_GNU_IFUNC {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // inFile is a target in the linked file itself. A global one with a GOT entry
