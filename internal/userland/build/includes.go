@@ -25,7 +25,11 @@ type includes struct {
 // maxScanned is the longest file that is read for directives.
 const maxScanned = 16 << 20
 
-var includeForm = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>|([A-Za-z_]))`)
+var (
+	includeForm = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*(?:include_next|include|import)[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>)`)
+	// macroForm is a directive that names a macro; prose begins otherwise.
+	macroForm = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*(?:include_next|include|import)[ \t]+[A-Za-z_][A-Za-z_0-9]*[ \t]*(?:$|\(|/)`)
+)
 
 // scanIncludes reads all files of a tree that may hold directives.
 func scanIncludes(ctx context.Context, top string) (*includes, error) {
@@ -77,13 +81,15 @@ func notText(p string) bool {
 func (in *includes) add(file string, data []byte) {
 	base := path.Base(file)
 	for _, m := range includeForm.FindAllSubmatch(data, -1) {
-		switch {
-		case len(m[3]) > 0:
-			in.computed[file] = true
-		default:
-			name := path.Base(string(m[1]) + string(m[2]))
-			in.by[name] = append(in.by[name], base)
-		}
+		name := path.Base(string(m[1]) + string(m[2]))
+		in.by[name] = append(in.by[name], base)
+	}
+	switch path.Ext(file) {
+	case "", ".am", ".py", ".sh", ".cmake", ".mk", ".test", ".result", ".pl", ".pm", ".txt", ".diff", ".patch":
+		return // makefiles and scripts, in which # begins a comment
+	}
+	if macroForm.Match(data) {
+		in.computed[file] = true
 	}
 }
 
