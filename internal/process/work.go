@@ -210,9 +210,11 @@ func (w *work) wait(ctx context.Context) bool {
 	d := backoffs[min(w.waits, len(backoffs)-1)] * time.Millisecond
 	w.waits++
 	d = d/2 + rand.N(d)
-	// Stopped time is at most a share of all time, but for the first stops.
+	// Stopped time is at most a share of all time, but for the first stops, and
+	// but for a few tries that a short budget shall have all the same.
 	if over := w.result.Stopped - freeStops; over > 0 {
-		d = max(d, time.Duration(float64(over)/w.opt.Share)-time.Since(w.began))
+		rest := time.Duration(float64(over)/w.opt.Share) - time.Since(w.began)
+		d = max(d, min(rest, w.opt.Budget/4))
 	}
 	if time.Since(w.began)+d > w.opt.Budget {
 		return false
