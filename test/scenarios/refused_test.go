@@ -26,7 +26,6 @@ func TestWhatCannotBeLive(t *testing.T) {
 		{"a variable begins with another value", []string{"initialiser.c"}, nil, 1, local.PIE, nil},
 		{"a thread-local variable is new", []string{"newtls.c"}, nil, 1, local.PIE, nil},
 		{"a resolver changes", []string{"ifunc.c"}, nil, 2, local.PIE, nil},
-		{"a caller of one's own function with a resolver", []string{"ifunc.c"}, nil, 3, local.PIE, nil},
 		{"another function jumps into the entry", []string{"inside.s"}, []string{"inside.c", "crowded.s"}, 2, local.PIE, nil},
 		{"data of libc that a program did not use", []string{"libc.c"}, nil, 1, local.PIE, []string{"-DDATA"}},
 		{"no room for a jump", []string{"crowded.s"}, []string{"inside.c", "inside.s"}, 1, local.PIE, nil},

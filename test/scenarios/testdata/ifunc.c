@@ -25,7 +25,7 @@ long chosen(long v) __attribute__((ifunc("resolve")));
 
 NOINLINE long f(long v)
 {
-#if LEVEL == 3
+#if LEVEL
 	return chosen(v) + 1000;
 #else
 	return chosen(v);
