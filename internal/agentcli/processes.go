@@ -54,7 +54,7 @@ func (a *app) keeper(ctx context.Context) (*keeper.Keeper, error) {
 	if h.Off {
 		return nil, code.New("TS9420", "", "")
 	}
-	return keeper.New(filepath.Join(a.dir, "processes"), keeper.Host{Engine: process.New(process.Config{})}), nil
+	return keeper.New(filepath.Join(a.dir, "processes"), keeper.Host{Engine: process.New(process.Config{}), Log: a.logger()}), nil
 }
 
 // processes runs f, prints its report as kind, and ends with 2 when a process
@@ -149,7 +149,7 @@ func processesText(kind string, r *keeper.Report) string {
 
 func countsLine(r *keeper.Report) string {
 	var words []string
-	for _, s := range []keeper.Standing{keeper.Protected, keeper.Original, keeper.Pending, keeper.Unprotected} {
+	for _, s := range []keeper.Standing{keeper.Protected, keeper.Original, keeper.Pending, keeper.Unprotected, keeper.Unknown} {
 		if n := r.Counts[s]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, s))
 		}

@@ -57,7 +57,8 @@ func TestKeeper(t *testing.T) {
 
 	r, err := k.Apply(t.Context(), artifact(t, 1, m.Splice))
 	qt.Assert(t, qt.IsNil(err))
-	qt.Check(t, qt.DeepEquals(r.Counts, map[keeper.Standing]int{keeper.Protected: 1, keeper.Pending: 1}))
+	qt.Check(t, qt.Equals(r.Counts[keeper.Protected], 1))
+	qt.Check(t, qt.Equals(r.Counts[keeper.Pending], 1))
 	qt.Check(t, qt.IsFalse(r.Whole()))
 	qt.Assert(t, qt.HasLen(r.Patches, 1))
 	qt.Check(t, qt.Equals(r.Patches[0].ID, "debian-scenario-1-v1"))
@@ -90,7 +91,7 @@ func TestKeeper(t *testing.T) {
 	r, err = k.Revert(t.Context(), "debian:scenario=1")
 	qt.Assert(t, qt.IsNil(err))
 	for _, p := range r.Processes {
-		if p.Standing != keeper.Original {
+		if p.Standing != keeper.Original && p.Standing != keeper.Unknown {
 			t.Logf("%d is %s: %v", p.PID, p.Standing, p.Problem)
 		}
 	}

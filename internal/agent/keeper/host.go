@@ -5,8 +5,10 @@ package keeper
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +21,10 @@ import (
 )
 
 // Host is the Engine of the processes of this machine.
-type Host struct{ Engine *process.Engine }
+type Host struct {
+	Engine *process.Engine
+	Log    *slog.Logger // nil: nothing is told
+}
 
 const (
 	// budget is how long a busy process is tried again at once.
@@ -90,7 +95,7 @@ func (h Host) bring(ctx context.Context, w Want, ids []proc.ID) ([]Process, erro
 	maps := map[proc.ID][]string{}
 	for _, f := range found {
 		if f.Problem != nil {
-			out = append(out, row(w, nil, f.ID, Unprotected, f.Problem))
+			out = append(out, row(w, nil, f.ID, Unknown, f.Problem))
 			continue
 		}
 		mine = append(mine, f.ID)
@@ -189,7 +194,7 @@ func row(w Want, f *splice.File, id proc.ID, s Standing, why *code.Problem) Proc
 	if why != nil && s != Protected && s != Original {
 		text := why.Why
 		if why.Err != nil {
-			text = why.Error()
+			text = strings.TrimPrefix(text+": "+why.Err.Error(), ": ")
 		}
 		p.Problem = &api.Problem{Code: why.Code, What: why.What, Where: why.Where, Why: text, Fix: why.Fix}
 	}
@@ -225,6 +230,11 @@ func (h Host) Watch(ctx context.Context, want []Want, each func(pid int)) error 
 	w, err := watch.Start(ctx, watch.Options{Wanted: func(b string) bool { return wanted[b] }})
 	if err != nil {
 		return err
+	}
+	for _, s := range w.Sources() {
+		if !s.Works && h.Log != nil {
+			h.Log.Warn("new processes are found late", "source", s.Source, "err", s.Problem)
+		}
 	}
 	for e := range w.Events() {
 		each(e.ID.PID)

@@ -30,6 +30,7 @@ const (
 	Pending     Standing = "pending"     // not yet; it is tried again
 	Unprotected Standing = "unprotected" // it can't be; a restart helps
 	Original    Standing = "original"    // after a revert: nothing of it is in charge
+	Unknown     Standing = "unknown"     // nobody may look into it, so it may not map the file at all
 )
 
 // Process is a process that maps a file of a live patch.

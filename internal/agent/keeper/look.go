@@ -25,7 +25,7 @@ func (h Host) Look(ctx context.Context, want []Want) ([]Process, []Outdated, err
 		}
 		for _, f := range found {
 			if f.Problem != nil {
-				out = append(out, row(w, nil, f.ID, Unprotected, f.Problem))
+				out = append(out, row(w, nil, f.ID, Unknown, f.Problem))
 				continue
 			}
 			rs, err := h.look(ctx, w, f)
