@@ -15,7 +15,7 @@ STORE       := $(or $(TSUGI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tsugi)
 TOOL        := $(GO) tool -modfile=tools/go.mod
 PAGES       := ./internal/cli ./internal/agentcli ./internal/servercli ./internal/server # packages that write docs/
 
-.PHONY: build demo demo-console demo-update demo-userland test race long kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
+.PHONY: build demo demo-console demo-update demo-userland test race long userland kernels exclusions updates whole short lint format bench packages deps docs clean check-go help console queries
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,9 @@ race: kernels ## the same, all of it under the race detector: three quarters of 
 
 long: kernels ## what takes too long for each change: power lost ten times at every step, the other kernel
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_LONG=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -p 2 -timeout 120m ./internal/... ./packaging ./test/...
+
+userland: check-go ## packages built again and held against the shipped ones: half an hour the first time, and 5 GiB
+	CGO_ENABLED=0 TSUGI_TEST_USERLAND=1 $(GO) test -p 1 -timeout 120m ./internal/userland/...
 
 kernels: check-go deps build ## the targets that tests run on
 	test/kernels.sh

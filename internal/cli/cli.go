@@ -14,6 +14,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/kernel"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // program is the name that errors and help go by.
@@ -39,13 +40,25 @@ func newApp(streams command.Streams) *app {
 
 // store opens the store of --home, or of the environment.
 func (a *app) store() (*kernel.Store, error) {
-	home := a.home
-	if home == "" {
-		h, err := kernel.Home()
-		if err != nil {
-			return nil, err
-		}
-		home = h
+	home, err := a.homeDir()
+	if err != nil {
+		return nil, err
 	}
 	return kernel.OpenStore(home)
+}
+
+// packages opens the store of targets that are packages.
+func (a *app) packages() (*userland.Store, error) {
+	home, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	return userland.OpenStore(home)
+}
+
+func (a *app) homeDir() (string, error) {
+	if a.home != "" {
+		return a.home, nil
+	}
+	return kernel.Home()
 }

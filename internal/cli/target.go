@@ -59,7 +59,7 @@ func (a *app) completeTargets(*cobra.Command, []string, string) ([]cobra.Complet
 	for i, t := range targets {
 		names[i] = t.Name
 	}
-	if pkgs, err := packages(); err == nil {
+	if pkgs, err := a.packages(); err == nil {
 		if targets, err := pkgs.List(); err == nil {
 			for _, t := range targets {
 				names = append(names, t.Name)

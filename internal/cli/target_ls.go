@@ -27,7 +27,7 @@ func newTargetLsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pkgs, err := packages()
+			pkgs, err := a.packages()
 			if err != nil {
 				return err
 			}

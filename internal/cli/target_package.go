@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/ui"
 	"github.com/tsugi-project/tsugi/internal/userland"
 )
@@ -55,7 +54,7 @@ func resultOfPackage(t *userland.Target) packageResult {
 	return r
 }
 
-// proven counts the files that were built again with the same build-id.
+// proven counts the files that were built again with the same bytes.
 func (r packageResult) proven() int {
 	n := 0
 	for _, f := range r.Files {
@@ -66,18 +65,9 @@ func (r packageResult) proven() int {
 	return n
 }
 
-// packages opens the store of targets that are packages.
-func packages() (*userland.Store, error) {
-	home, err := kernel.Home()
-	if err != nil {
-		return nil, err
-	}
-	return userland.OpenStore(home)
-}
-
 func (a *app) packageAdd(ctx context.Context, name string, opt userland.AddOptions) error {
 	start := time.Now()
-	store, err := packages()
+	store, err := a.packages()
 	if err != nil {
 		return err
 	}
@@ -88,12 +78,12 @@ func (a *app) packageAdd(ctx context.Context, name string, opt userland.AddOptio
 	r := resultOfPackage(t)
 	return a.Show("package_target", r, func() string {
 		s := ui.Good("✓") + " " + ui.Bold(t.Name) + " is ready" + ui.Dim("  "+ui.Span(time.Since(start))) + "\n"
-		return s + ui.Indent(fmt.Sprintf("%d of %s built again with the same build-id", r.proven(), ui.Count(len(r.Files), "file")), 2)
+		return s + ui.Indent(fmt.Sprintf("%d of %s built again with the same bytes", r.proven(), ui.Count(len(r.Files), "file")), 2)
 	})
 }
 
 func (a *app) packageShow(name string) error {
-	store, err := packages()
+	store, err := a.packages()
 	if err != nil {
 		return err
 	}
@@ -109,8 +99,11 @@ func packageText(r packageResult) string {
 	rows := make([][]string, len(r.Files))
 	for i, f := range r.Files {
 		proof := ui.Good("identical")
-		if !f.Identical {
+		switch {
+		case !f.Identical:
 			proof = f.Differs
+		case f.Differs != "":
+			proof += " but its build-id"
 		}
 		rows[i] = []string{f.Path, short(f.BuildID), f.Symbols, proof}
 	}

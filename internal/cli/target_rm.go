@@ -24,7 +24,7 @@ its build and build root too. Downloaded packages and cached objects stay.`,
 			if err != nil {
 				return err
 			}
-			pkgs, err := packages()
+			pkgs, err := a.packages()
 			if err != nil {
 				return err
 			}

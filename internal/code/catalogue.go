@@ -44,7 +44,7 @@ func engine() []Entry {
 		{"TS2202", KindError, "the package is damaged", "get the package again and compare its checksum with the archive's"},
 		{"TS2203", KindError, "control text is malformed", "the text must be in the deb822 form of Debian's control files"},
 		{"TS2204", KindError, "the package holds an entry that would leave its directory", "do not use this package; report it to who made it"},
-		{"TS2301", KindError, "not a target", "name a target as debian:RELEASE (debian:6.1.0-55-amd64) or tree:DIRECTORY"},
+		{"TS2301", KindError, "not a target", "name a target as debian:RELEASE (debian:6.1.0-55-amd64), debian:PACKAGE=VERSION or tree:DIRECTORY"},
 		{"TS2302", KindError, "no such target in the store", "add it first: tsugictl target add NAME"},
 		{"TS2303", KindError, "the package archive does not have this package", "choose one of the packages that there are, or refresh the lists with apt-get update"},
 		{"TS2304", KindError, "the package archive does not have this version of the package", "choose one of the versions that there are"},

@@ -165,10 +165,10 @@ func matchRebuilt(ctx context.Context, files []Shipped, b built, c *Commands) er
 		if f.Differs, err = compareLoaded(f.File, f.Rebuilt); err != nil {
 			return err
 		}
-		if f.Differs == "" && have[at].buildID != f.BuildID {
-			f.Differs = "its build-id is " + have[at].buildID
-		}
 		f.Identical = f.Differs == ""
+		if f.Identical && have[at].buildID != f.BuildID {
+			f.Differs = "in its build-id alone, which covers debug information too"
+		}
 	}
 	return nil
 }
@@ -177,8 +177,9 @@ func matchRebuilt(ctx context.Context, files []Shipped, b built, c *Commands) er
 const maxSegment = 1 << 30
 
 // compareLoaded says how what a process maps of two files differs; "" when it
-// does not. The section table's place and size in the ELF header, which strip
-// changes, are not looked at.
+// does not. Two things are not looked at: the section table's place and size in
+// the ELF header, which strip changes, and the build-id, which is a digest of
+// what is not mapped too.
 func compareLoaded(a, b string) (string, error) {
 	x, err := elf.Open(a)
 	if err != nil {
@@ -217,6 +218,15 @@ func compareLoaded(a, b string) (string, error) {
 			for _, r := range [][2]int{{0x28, 0x30}, {0x3c, 0x40}} { // e_shoff; e_shnum, e_shstrndx
 				clear(bx[r[0]:r[1]])
 				clear(by[r[0]:r[1]])
+			}
+		}
+		for _, e := range []struct {
+			file    *elf.File
+			segment []byte
+		}{{x, bx}, {y, by}} {
+			if note := e.file.Section(".note.gnu.build-id"); note != nil && note.Addr >= p.Vaddr && note.Size <= uint64(len(e.segment)) &&
+				note.Addr-p.Vaddr <= uint64(len(e.segment))-note.Size && note.Size > 16 {
+				clear(e.segment[note.Addr-p.Vaddr+16:][:note.Size-16]) // behind the note's header and name
 			}
 		}
 		if !bytes.Equal(bx, by) {

@@ -54,9 +54,10 @@ type Shipped struct {
 	Rebuilt string `json:",omitempty"`
 	// RebuiltInside is Rebuilt's path in the root, as the build's links name it.
 	RebuiltInside string `json:",omitempty"`
-	// Identical tells that Rebuilt has the build-id of the shipped file and all
-	// its loaded bytes: sources, commands and symbols are then proven. Where it
-	// is false, each function to be replaced is to be compared byte by byte.
+	// Identical tells that Rebuilt has all bytes that a process maps of the
+	// shipped file, but for the build-id where Differs says so: sources,
+	// commands and symbols are then proven. Where it is false, each function to
+	// be replaced is to be compared byte by byte.
 	Identical bool
 	// Differs says how Rebuilt differs, or why there is none.
 	Differs string `json:",omitempty"`
