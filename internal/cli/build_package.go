@@ -46,7 +46,7 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	if err := command.CheckOutput(o.output); err != nil {
 		return err
 	}
-	store, err := packages()
+	store, err := a.packages()
 	if err != nil {
 		return err
 	}
