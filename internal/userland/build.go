@@ -50,12 +50,6 @@ type built struct {
 // tree is the source directory on the host.
 func (b built) tree() string { return filepath.Join(b.dir, treeDir, path.Base(b.inside)) }
 
-// inPath gives a name in the room of a directory of the host below the tree.
-func (b built) inPath(host string) (string, bool) {
-	rest, ok := strings.CutPrefix(host, b.tree()+"/")
-	return b.inside + "/" + rest, ok
-}
-
 var upstreamPart = regexp.MustCompile(`^(?:[0-9]+:)?(.+?)(?:-[^-]*)?$`)
 
 // sourceDirOf is where builders unpack a source: SRC-UPSTREAM.
