@@ -225,7 +225,7 @@ func (b *job) spliceFile(s *userland.Shipped, changed []member, proven map[*unit
 // code the first is taken.
 func variants(l *Linked, list []member, opt Options, homeless map[*unit]string) ([]member, error) {
 	taken := map[uint64]bool{}
-	var here []member
+	var here, refused []member
 	for _, m := range prefer(list) {
 		if absent(l, m.Unit) {
 			continue
@@ -239,6 +239,10 @@ func variants(l *Linked, list []member, opt Options, homeless map[*unit]string) 
 			return nil, err
 		}
 		delete(homeless, m.unit)
+		if one.Refused() {
+			refused = append(refused, m)
+			continue
+		}
 		again := one.Splice != nil
 		if again {
 			for _, f := range one.Splice.Functions {
@@ -247,6 +251,13 @@ func variants(l *Linked, list []member, opt Options, homeless map[*unit]string) 
 			}
 		}
 		if !again {
+			here = append(here, m)
+		}
+	}
+	// A refusal counts unless another compilation of the source is in the file
+	// too and goes: that for a static library may be the same old code.
+	for _, m := range refused {
+		if !slices.ContainsFunc(here, func(o member) bool { return o.Unit.Source == m.Unit.Source }) {
 			here = append(here, m)
 		}
 	}
