@@ -9,5 +9,5 @@ if [ "$(id -u)" != 0 ]; then
 	echo "  processes of others are for root: no figures of pauses" >&2
 	exit 0
 fi
-TSUGI_BENCH_USERLAND=1 "${GO:-go}" test -count=1 -timeout 10m -run '^(TestPauses|TestFourThousandProcesses)$' ./test/scenarios |
+TSUGI_BENCH_USERLAND=1 "${GO:-go}" test -v -count=1 -timeout 10m -run '^(TestPauses|TestFourThousandProcesses)$' ./test/scenarios |
 	grep -v '^\(ok\|PASS\)'
