@@ -46,7 +46,9 @@ type plant struct {
 }
 
 func newPlant(t testing.TB) *plant {
-	p := &plant{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)}
+	// It begins with the day's own clock: web servers and file systems, which
+	// have no other, are compared with it.
+	p := &plant{t: t, dir: t.TempDir(), now: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	p.set, err = NewKeySet(KeySetOptions{
 		Dir: filepath.Join(p.dir, "keys"), OfflineDir: filepath.Join(p.dir, "offline"),
