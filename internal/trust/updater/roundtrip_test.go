@@ -26,7 +26,11 @@ func TestWhatATierHoldsReachesTheMachineThatMayHaveIt(t *testing.T) {
 	for name, b := range w.files {
 		tree[name] = &fstest.MapFile{Data: b}
 	}
-	web := httptest.NewServer(http.StripPrefix("/tuf/", http.FileServerFS(tree)))
+	files := http.StripPrefix("/tuf/", http.FileServerFS(tree))
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Date", w.now.Format(http.TimeFormat)) // the machine compares its clock with it
+		files.ServeHTTP(rw, r)
+	}))
 	defer web.Close()
 
 	u, err := updater.New(updater.Options{Dir: w.dir, BaseURL: web.URL + "/tuf", Now: func() time.Time { return w.now }})
