@@ -15,9 +15,8 @@ kernels=(
 	./test/... ./packaging # the longest first: at the end no processor waits for them
 	./internal/cli ./internal/insn ./internal/kbuild ./internal/kernel ./internal/kimage ./internal/kload ./internal/klp
 	./internal/modsig ./internal/proof ./internal/vm
-	./internal/process/... ./internal/userland/... # they stop processes, and run compilers
 )
-mapfile -t on_kernels < <("$go" list "${kernels[@]}" | grep -v '/test/console$')
+mapfile -t on_kernels < <("$go" list "${kernels[@]}" | grep -v '/test/console$\|/test/scenarios$')
 mapfile -t others < <("$go" list ./... | grep -v '/test/console$' | grep -vxF "$(printf '%s\n' "${on_kernels[@]}")")
 # SQLite is C that was made Go: to watch its memory takes twice the time and tells nothing of ours.
 quiet=-gcflags=modernc.org/...=-race=false
