@@ -72,6 +72,34 @@ type Patch struct {
 	Policy string `json:"policy,omitempty" maxLength:"64"`
 }
 
+// Package is where the live patches of a package stand on a machine whose
+// processes map files of it.
+type Package struct {
+	ID     string `json:"id" maxLength:"128"`     // of the target, as trust.Packages has it
+	Target string `json:"target" maxLength:"255"` // "debian:libssl3=3.0.20-1~deb12u2"
+	Patch  Patch  `json:"patch"`
+	// Processes are those that map a file of the live patch; of a package
+	// without one, those that map a file that the tier has live patches for.
+	Processes Processes `json:"processes"`
+	// Reasons are why processes are pending or unprotected, the most frequent
+	// first.
+	Reasons []ProcessReason `json:"reasons,omitempty" maxItems:"8"`
+}
+
+// Processes are counted by what the live patch is to them.
+type Processes struct {
+	Protected   int `json:"protected" minimum:"0"`   // the new code is in charge
+	Pending     int `json:"pending" minimum:"0"`     // not yet: it is tried again
+	Unprotected int `json:"unprotected" minimum:"0"` // it can't be in them as they are
+}
+
+// ProcessReason is why some processes are not protected.
+type ProcessReason struct {
+	Problem   Problem `json:"problem"`
+	Processes int     `json:"processes" minimum:"1"`
+	Program   string  `json:"program,omitempty" maxLength:"64"` // one of them
+}
+
 // EnrollRequest makes a machine known. It is authorised by the token alone.
 type EnrollRequest struct {
 	Token     string `json:"token" maxLength:"256"`
@@ -118,6 +146,11 @@ type CheckIn struct {
 	Modules       []Module `json:"modules,omitempty" maxItems:"4096"`
 	// Replacements are where the fixed modules of the live patch stand, by name.
 	Replacements []Replacement `json:"replacements,omitempty" maxItems:"4096"`
+	// Packages are those that this machine's tier has live patches for and its
+	// processes map files of, by target. Counts of processes change all the
+	// time: a machine tells new ones at most once a minute, unless what they
+	// mean changes.
+	Packages []Package `json:"packages,omitempty" maxItems:"256"`
 	// Able says whether preflight finds that this host can take live patches
 	// at all. Problems are why not, the first of them, and what else a person
 	// should look at there.
@@ -149,6 +182,12 @@ type Assignment struct {
 	// Sequence is that of the index for this machine's kernel and policy in its
 	// tier; 0: there is none. A machine that holds an older one refreshes its metadata.
 	Sequence int64 `json:"sequence"`
+	// Packages are the sequences of the indexes for the packages that the machine
+	// named, by their id; one that there is no index of is left out.
+	Packages map[string]int64 `json:"packages,omitempty"`
+	// Catalogue is the SHA-256 of the tier's list of packages, as it is signed;
+	// "" is none. A machine that holds another one refreshes its metadata.
+	Catalogue string `json:"catalogue,omitempty"`
 	// Keys are the content keys of the live patches that this machine may
 	// read, each wrapped for its recipient (an age file, base64), by
 	// LivePatch.ID.

@@ -4,6 +4,8 @@ package livepatch
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"path"
 	"regexp"
 	"slices"
@@ -25,6 +27,17 @@ var (
 	fileForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+~-]{0,126}$`)
 	packageForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]{1,99}$`)
 )
+
+// ID is what indexes, their policies' lines of versions and rollouts know the
+// target by: the build-id of a kernel; of a package, which has a build-id for
+// each of its ELF files, the SHA-256 of its name and architecture in hex.
+func (t TargetRef) ID() string {
+	if t.Release != "" {
+		return t.BuildID
+	}
+	h := sha256.Sum256([]byte(t.Name + " " + t.Arch))
+	return hex.EncodeToString(h[:])
+}
 
 // Userland reports whether it is a live patch of a package's processes, and not
 // of a kernel.

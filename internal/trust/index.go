@@ -27,7 +27,7 @@ const maxIndex = 4 << 20
 // index, a path and on the wire it is "": so it was before there were others.
 const DefaultPolicy = "default"
 
-// Index is what a tier holds for one kernel and the machines of one policy. It
+// Index is what a tier holds for one kernel, or one package, and the machines of one policy. It
 // is a TUF target of the tier's role, TIER/BUILDID.json, or
 // TIER/BUILDID.POLICY.json where the policy is not the default one, and with
 // it what a machine may load is signed, fresh and whole: the agent decides by
@@ -51,12 +51,12 @@ type Index struct {
 	Revert *Revert `json:"revert,omitempty"`
 }
 
-// IndexRef names the kernel.
+// IndexRef names the kernel, or the package.
 type IndexRef struct {
 	Name    string `json:"name"`
-	Release string `json:"release"`
+	Release string `json:"release"` // "" for a package
 	Arch    string `json:"arch"`
-	BuildID string `json:"build_id"`
+	BuildID string `json:"build_id"` // livepatch.TargetRef.ID
 }
 
 // Offer is one live patch of the tier.
@@ -155,8 +155,8 @@ func (x *Index) Check() error {
 		return badIndex("policy %q", x.Policy)
 	case x.Sequence < 1:
 		return badIndex("sequence %d: less than 1", x.Sequence)
-	case x.Target.Name == "" || x.Target.Release == "" || x.Target.Arch == "" || !isHex(x.Target.BuildID, 8, 64):
-		return badIndex("target: name, release, architecture and build-id are needed")
+	case x.Target.Name == "" || x.Target.Arch == "" || !isHex(x.Target.BuildID, 8, 64):
+		return badIndex("target: name, architecture and build-id are needed")
 	case x.Revert != nil && (x.Revert.To < 0 || x.Revert.Below <= x.Revert.To || x.Revert.Reason == ""):
 		return badIndex("revert to %d, below %d: versions in order and a reason are needed", x.Revert.To, x.Revert.Below)
 	}

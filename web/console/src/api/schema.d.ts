@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 0e06985e865d23d6ff7ee981e2525a4d15b20a69b7d7f16ff84afbe9f5425a30
+// Of docs/openapi.yaml 09bc848526beb36ca5dabe6efe61b32bd629e1e3acfa016ba8e68526ab7cd07c
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2284,6 +2284,7 @@ export interface components {
             why?: string;
         };
         Assignment: {
+            catalogue?: string;
             ending?: components["schemas"]["Ending"][] | null;
             group?: string;
             hold?: boolean;
@@ -2293,6 +2294,9 @@ export interface components {
                 [key: string]: string;
             };
             machine: string;
+            packages?: {
+                [key: string]: number;
+            };
             policy?: string;
             /** Format: int64 */
             sequence: number;
@@ -2447,6 +2451,7 @@ export interface components {
             modules?: components["schemas"]["Module"][] | null;
             modules_digest?: string;
             orderly?: boolean;
+            packages?: components["schemas"]["Package"][] | null;
             patch: components["schemas"]["Patch"];
             problems?: components["schemas"]["Problem"][] | null;
             replacements?: components["schemas"]["Replacement"][] | null;
@@ -3166,6 +3171,13 @@ export interface components {
             /** Format: int64 */
             unpromoted?: number;
         };
+        Package: {
+            id: string;
+            patch: components["schemas"]["Patch"];
+            processes: components["schemas"]["Processes"];
+            reasons?: components["schemas"]["ProcessReason"][] | null;
+            target: string;
+        };
         Passkey: {
             /** Format: int64 */
             created: number;
@@ -3314,6 +3326,20 @@ export interface components {
             what?: string;
             where?: string;
             why?: string;
+        };
+        Processes: {
+            /** Format: int64 */
+            pending: number;
+            /** Format: int64 */
+            protected: number;
+            /** Format: int64 */
+            unprotected: number;
+        };
+        ProcessReason: {
+            problem: components["schemas"]["Problem"];
+            /** Format: int64 */
+            processes: number;
+            program?: string;
         };
         Promote: {
             tier?: string;
