@@ -11,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/userland"
 )
@@ -135,17 +136,8 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept,
 		Jobs: o.jobs, MaxObjects: o.maxObjects,
 	}
-	for _, p := range paths {
-		f, err := a.readFix(p)
-		if err != nil {
-			return err
-		}
-		req.Fixes = append(req.Fixes, f)
-	}
-	if o.output == "" {
-		o.output = req.Fixes[0].ID + ".tsugi"
-	}
-	if err := command.CheckOutput(o.output, o.module); err != nil {
+	var err error
+	if req.Fixes, err = a.readFixes(paths, &o); err != nil {
 		return err
 	}
 	store, err := a.store()
@@ -172,13 +164,24 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	if err := a.Show("build", out, func() string { return buildText(out) }); err != nil {
 		return err
 	}
-	switch r.Verdict {
-	case builder.Reboot:
-		return command.Outcome(exitRefused)
-	case builder.NotAffected:
-		return command.Outcome(exitNothing)
+	return outcome(r.Verdict)
+}
+
+// readFixes reads the fixes of a build, and sees to it that there is a place for
+// what comes of them.
+func (a *app) readFixes(paths []string, o *buildOptions) ([]*fix.Fix, error) {
+	var fixes []*fix.Fix
+	for _, p := range paths {
+		f, err := a.readFix(p)
+		if err != nil {
+			return nil, err
+		}
+		fixes = append(fixes, f)
 	}
-	return nil
+	if o.output == "" {
+		o.output = fixes[0].ID + ".tsugi"
+	}
+	return fixes, command.CheckOutput(o.output, o.module)
 }
 
 func (a *app) writePatch(r *builder.Report, o buildOptions) error {

@@ -33,17 +33,8 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept, Jobs: o.jobs,
 		MaxUnits: o.maxObjects, EntryOnly: o.entryOnly,
 	}
-	for _, p := range paths {
-		f, err := a.readFix(p)
-		if err != nil {
-			return err
-		}
-		req.Fixes = append(req.Fixes, f)
-	}
-	if o.output == "" {
-		o.output = req.Fixes[0].ID + ".tsugi"
-	}
-	if err := command.CheckOutput(o.output); err != nil {
+	var err error
+	if req.Fixes, err = a.readFixes(paths, &o); err != nil {
 		return err
 	}
 	store, err := a.packages()
@@ -71,13 +62,7 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	if err := a.Show("build", out, func() string { return packageBuildText(out) }); err != nil {
 		return err
 	}
-	switch r.Verdict {
-	case build.Reboot:
-		return command.Outcome(exitRefused)
-	case build.NotAffected:
-		return command.Outcome(exitNothing)
-	}
-	return nil
+	return outcome(r.Verdict)
 }
 
 func packageBuildText(r packageBuildResult) string {

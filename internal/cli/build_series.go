@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/catalogue"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
@@ -117,13 +116,7 @@ func (a *app) buildSeries(ctx context.Context, args []string, o buildOptions) er
 	if err := a.Show("build", out, func() string { return seriesText(out) }); err != nil {
 		return err
 	}
-	switch r.Report.Verdict {
-	case builder.Reboot:
-		return command.Outcome(exitRefused)
-	case builder.NotAffected:
-		return command.Outcome(exitNothing)
-	}
-	return nil
+	return outcome(r.Report.Verdict)
 }
 
 // chosenPolicy is the policy of a file with the exclusions of the command line.

@@ -2,7 +2,11 @@
 
 package cli
 
-import "github.com/tsugi-project/tsugi/internal/code"
+import (
+	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/command"
+)
 
 // Results that are no failures, as docs/exit-codes.md explains them.
 const (
@@ -33,4 +37,15 @@ func exitCode(c code.Code) (int, bool) {
 		return exitRefused, true
 	}
 	return exitNothing, nothingToPatch(c)
+}
+
+// outcome is how a command ends that came to a verdict.
+func outcome[V ~string](verdict V) error {
+	switch builder.Verdict(verdict) {
+	case builder.Reboot:
+		return command.Outcome(exitRefused)
+	case builder.NotAffected:
+		return command.Outcome(exitNothing)
+	}
+	return nil
 }

@@ -224,10 +224,6 @@ func jobOutcome(j *api.Job) error {
 		return command.Outcome(command.Failed)
 	case j.State != api.JobDone:
 		return code.New("TS7616", j.ID, string(j.State))
-	case j.Verdict == string(builder.Reboot):
-		return command.Outcome(exitRefused)
-	case j.Verdict == string(builder.NotAffected):
-		return command.Outcome(exitNothing)
 	}
-	return nil
+	return outcome(j.Verdict)
 }

@@ -5,16 +5,12 @@ package kernel
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 )
@@ -48,7 +44,7 @@ func OpenStore(home string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{home}
-	for _, d := range []string{s.debs(), s.sources(), s.targets(), s.locks()} {
+	for _, d := range []string{s.debs(), s.sources(), string(s.targets()), s.locks()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, DiskError(d, err)
 		}
@@ -59,16 +55,16 @@ func OpenStore(home string) (*Store, error) {
 // Home is the directory that the store was opened with, absolute.
 func (s *Store) Home() string { return s.home }
 
-func (s *Store) debs() string    { return filepath.Join(s.home, "debs") }
-func (s *Store) sources() string { return filepath.Join(s.home, "sources") }
-func (s *Store) targets() string { return filepath.Join(s.home, "targets") }
-func (s *Store) locks() string   { return filepath.Join(s.home, "locks") }
+func (s *Store) debs() string     { return filepath.Join(s.home, "debs") }
+func (s *Store) sources() string  { return filepath.Join(s.home, "sources") }
+func (s *Store) targets() Targets { return Targets(filepath.Join(s.home, "targets")) }
+func (s *Store) locks() string    { return filepath.Join(s.home, "locks") }
 
 func (s *Store) sourceDir(version string) string {
 	return filepath.Join(s.sources(), FileName("linux-"+version))
 }
 
-func (s *Store) targetDir(name string) string { return filepath.Join(s.targets(), FileName(name)) }
+func (s *Store) targetDir(name string) string { return s.targets().Dir(name) }
 
 // FileName makes a directory name of a target's or version's name. Bytes
 // outside of a small set are written as %XX, so that no two names collide; the
@@ -92,57 +88,19 @@ func FileName(name string) string {
 
 // Get opens a prepared target by name.
 func (s *Store) Get(name string) (*Target, error) {
-	path := filepath.Join(s.targetDir(name), "target.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		p := code.New("TS2302", name, "")
-		if have := s.names(); len(have) > 0 {
-			p.Why = "there is " + strings.Join(have, ", ")
-		}
-		return nil, p
-	}
-	if err != nil {
-		return nil, err
-	}
 	var t Target
-	if err := json.Unmarshal(b, &t); err != nil {
-		return nil, code.New("TS2315", path, "").With(err)
-	}
-	if t.Format != targetFormat || t.Name != name {
-		return nil, code.New("TS2315", path, fmt.Sprintf("format %d of target %q", t.Format, t.Name))
+	if err := s.targets().Read(name, targetFormat, &t); err != nil {
+		return nil, err
 	}
 	t.home = s.home
 	if err := t.load(); err != nil {
-		return nil, code.New("TS2315", path, "").With(err)
+		return nil, code.New("TS2315", s.targets().file(name), "").With(err)
 	}
 	return &t, nil
 }
 
 // List opens all prepared targets, by name.
-func (s *Store) List() ([]*Target, error) {
-	var ts []*Target
-	for _, name := range s.names() {
-		t, err := s.Get(name)
-		if err != nil {
-			return nil, err
-		}
-		ts = append(ts, t)
-	}
-	return ts, nil
-}
-
-func (s *Store) names() []string {
-	files, _ := filepath.Glob(filepath.Join(s.targets(), "*", "target.json"))
-	var names []string
-	for _, f := range files {
-		var t struct{ Name string }
-		if b, err := os.ReadFile(f); err == nil && json.Unmarshal(b, &t) == nil {
-			names = append(names, t.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+func (s *Store) List() ([]*Target, error) { return ReadAll(s.targets().Names(), s.Get) }
 
 // Remove removes a target, whole or half made, and its source if no other
 // target uses it. Downloaded packages and cached objects stay.
@@ -191,7 +149,7 @@ func (s *Store) removeSource(ctx context.Context, dir string) error {
 		return err
 	}
 	defer unlock()
-	refs, err := filepath.Glob(filepath.Join(s.targets(), "*", sourceRef))
+	refs, err := filepath.Glob(filepath.Join(string(s.targets()), "*", sourceRef))
 	if err != nil {
 		return err
 	}
@@ -241,11 +199,4 @@ func (s *Store) Sizes(t *Target) (Sizes, error) {
 	return z, nil
 }
 
-func (s *Store) write(t *Target) error {
-	b, err := json.MarshalIndent(t, "", "\t")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.targetDir(t.Name), "target.json")
-	return DiskError(path, renameio.WriteFile(path, append(b, '\n'), 0o644))
-}
+func (s *Store) write(t *Target) error { return s.targets().Write(t.Name, t) }

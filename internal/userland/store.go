@@ -4,16 +4,12 @@ package userland
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/kernel"
@@ -50,7 +46,9 @@ func (s *Store) at(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-func (s *Store) targetDir(name string) string { return s.at("targets", kernel.FileName(name)) }
+func (s *Store) targets() kernel.Targets { return kernel.Targets(s.at("targets")) }
+
+func (s *Store) targetDir(name string) string { return s.targets().Dir(name) }
 
 // buildName names the directories of one version of a source package.
 func buildName(source, version string) string { return kernel.FileName(source + "_" + version) }
@@ -61,26 +59,12 @@ func (s *Store) lock(ctx context.Context, what string, wait bool) (unlock func()
 
 // Get opens a prepared target by name.
 func (s *Store) Get(name string) (*Target, error) {
-	path := filepath.Join(s.targetDir(name), "target.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		p := code.New("TS2302", name, "")
-		if have := s.names(); len(have) > 0 {
-			p.Why = "there is " + strings.Join(have, ", ")
-		}
-		return nil, p
-	}
-	if err != nil {
+	var t Target
+	if err := s.targets().Read(name, targetFormat, &t); err != nil {
 		return nil, err
 	}
-	var t Target
-	if err := json.Unmarshal(b, &t); err != nil {
-		return nil, code.New("TS2315", path, "").With(err)
-	}
-	if t.Format != targetFormat || t.Name != name {
-		return nil, code.New("TS2315", path, fmt.Sprintf("format %d of target %q", t.Format, t.Name))
-	}
 	t.home = s.home
+	var err error
 	if t.commands, err = readCommands(filepath.Join(s.buildDir(t.Source, t.SourceVersion), commandsFile)); err != nil {
 		return nil, err
 	}
@@ -88,39 +72,9 @@ func (s *Store) Get(name string) (*Target, error) {
 }
 
 // List opens all prepared targets, by name.
-func (s *Store) List() ([]*Target, error) {
-	var ts []*Target
-	for _, name := range s.names() {
-		t, err := s.Get(name)
-		if err != nil {
-			return nil, err
-		}
-		ts = append(ts, t)
-	}
-	return ts, nil
-}
+func (s *Store) List() ([]*Target, error) { return kernel.ReadAll(s.targets().Names(), s.Get) }
 
-func (s *Store) names() []string {
-	files, _ := filepath.Glob(s.at("targets", "*", "target.json"))
-	var names []string
-	for _, f := range files {
-		var t struct{ Name string }
-		if b, err := os.ReadFile(f); err == nil && json.Unmarshal(b, &t) == nil {
-			names = append(names, t.Name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-func (s *Store) write(t *Target) error {
-	b, err := json.MarshalIndent(t, "", "\t")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.targetDir(t.Name), "target.json")
-	return kernel.DiskError(path, renameio.WriteFile(path, append(b, '\n'), 0o644))
-}
+func (s *Store) write(t *Target) error { return s.targets().Write(t.Name, t) }
 
 // buildRef is a file in a target's directory that names the build and the root
 // which it uses. It is written before they are looked for: what no such file
