@@ -84,7 +84,7 @@ func allowed() map[string][]string {
 		"store":      {"code"},
 		"people":     {"code", "authz", "api", "store"},
 		"console":    nil, // files that are built in; the server mounts them
-		"publish":    below("livepatch", "trust", "policy", "fix", "series", "selection", "store"),
+		"publish":    below("livepatch", "splice", "trust", "policy", "fix", "series", "selection", "store"),
 		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
 		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout", "notify", "courier"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api", "splice", "process"),

@@ -171,7 +171,7 @@ func (j *job) indexesIn(ctx context.Context, tier, buildID string) error {
 			return err
 		}
 	}
-	return nil
+	return j.listed(ctx, tier, buildID)
 }
 
 // indexesEverywhere makes the indexes of all tiers and policies for a kernel,
@@ -191,6 +191,9 @@ func (j *job) indexesEverywhere(ctx context.Context, buildID string) error {
 			if err := j.index(ctx, t.Name, buildID, policy, false); err != nil {
 				return err
 			}
+		}
+		if err := j.listed(ctx, t.Name, buildID); err != nil {
+			return err
 		}
 	}
 	return nil

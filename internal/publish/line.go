@@ -182,9 +182,9 @@ func (j *job) withoutExcluded(ctx context.Context, patches []store.LivePatch, p 
 }
 
 // newest refuses a version that does not supersede what the machines of its
-// policies were offered for the kernel: they only go up. Nor may it have the
-// name of an older one, a blocked one included: a kernel that has that one
-// can't load it beside it.
+// policies were offered for the kernel or package: they only go up. Nor may one
+// of a kernel have the name of an older one, a blocked one included: a kernel
+// that has that one can't load it beside it.
 func (j *job) newest(ctx context.Context, p store.LivePatch, policies []string) error {
 	f := store.LivePatchFilter{BuildID: p.BuildID}
 	for {
@@ -198,7 +198,7 @@ func (j *job) newest(ctx context.Context, p store.LivePatch, policies []string) 
 				return code.New("TS7706", p.ID, fmt.Sprintf("%s has version %d", o.ID, o.Version)).
 					WithFix(fmt.Sprintf("build it again as version %d or higher", o.Version+1))
 			}
-			if o.Name == p.Name && o.ID != p.ID {
+			if o.Name == p.Name && o.ID != p.ID && !ofPackage(p) {
 				return code.New("TS7720", p.Name, "it is the name of "+o.ID).
 					WithFix(fmt.Sprintf("build it again under another name: tsugictl build --name %.45s_v%d", p.Name, p.Version))
 			}

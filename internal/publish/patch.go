@@ -51,7 +51,7 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	m := &p.Manifest
 	row := store.LivePatch{
 		ID: trust.PatchID(m.Target.Name, m.Version), Name: m.Name, Version: m.Version, Target: m.Target.Name,
-		Release: m.Target.Release, BuildID: m.Target.BuildID, Arch: m.Target.Arch, Digest: digest(q.Artifact),
+		Release: m.Target.Release, BuildID: m.Target.ID(), Arch: m.Target.Arch, Digest: digest(q.Artifact),
 		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor, Selection: q.Selection,
 	}
 	if !trust.ValidPatchID(row.ID) {
@@ -71,11 +71,9 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	if row.Proven, err = checkProof(q.Proof, row.Digest, m); err != nil {
 		return row, err
 	}
-	_, sig, err := modsig.Split(p.Module())
-	if err != nil {
-		return row, err // no kernel would take it
+	if row.Signed, err = checkPayload(p); err != nil {
+		return row, err
 	}
-	row.Signed = len(sig) > 0
 	if row.Manifest, err = manifestOf(m); err != nil {
 		return row, err
 	}
@@ -160,8 +158,18 @@ func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatc
 	if err != nil {
 		return row, err
 	}
-	s.log.Info("live patch published", "patch", row.ID, "kernel", row.Release)
+	s.log.Info("live patch published", "patch", row.ID, "target", row.Target)
 	return s.store.LivePatch(ctx, row.ID)
+}
+
+// checkPayload refuses what no kernel or process would take, and tells whether
+// a module is signed.
+func checkPayload(p *livepatch.Patch) (signed bool, err error) {
+	if p.Manifest.Userland() {
+		return false, checkSplices(p)
+	}
+	_, sig, err := modsig.Split(p.Module())
+	return len(sig) > 0, err
 }
 
 // ArtifactName is where the .tsugi file of a live patch is kept.

@@ -34,6 +34,9 @@ func checkProof(b []byte, artifact string, m *livepatch.Manifest) (bool, error) 
 	if b == nil {
 		return false, nil
 	}
+	if m.Userland() {
+		return false, code.New("TS7704", "", "a live patch of a package is proved by nothing yet").WithFix("publish it without --proof")
+	}
 	if len(b) > maxReport {
 		return false, code.New("TS7704", "", fmt.Sprintf("%d bytes, more than %d", len(b), maxReport))
 	}
@@ -61,7 +64,7 @@ func makeProvenance(m *livepatch.Manifest, id string, q PublishRequest) (*trust.
 			BuildType: trust.BuildType,
 			ExternalParameters: trust.Parameters{
 				Name: m.Name, Version: m.Version,
-				Target: trust.IndexRef{Name: m.Target.Name, Release: m.Target.Release, Arch: m.Target.Arch, BuildID: m.Target.BuildID},
+				Target: trust.IndexRef{Name: m.Target.Name, Release: m.Target.Release, Arch: m.Target.Arch, BuildID: m.Target.ID()},
 			},
 		},
 		RunDetails: trust.RunDetails{Builder: trust.Builder{ID: trust.BuildType + "/builder"}, Metadata: trust.Metadata{InvocationID: q.Job}},
@@ -78,9 +81,7 @@ func makeProvenance(m *livepatch.Manifest, id string, q PublishRequest) (*trust.
 		}
 		d.ResolvedDependencies = append(d.ResolvedDependencies, r)
 	}
-	d.ResolvedDependencies = append(d.ResolvedDependencies, trust.Resource{
-		Name: "kernel:" + m.Target.Name, Annotations: map[string]string{"package_version": m.Target.PackageVersion, "build_id": m.Target.BuildID},
-	})
+	d.ResolvedDependencies = append(d.ResolvedDependencies, patched(m)...)
 	if m.Target.ConfigDigest != "" {
 		d.ResolvedDependencies = append(d.ResolvedDependencies, trust.Resource{Name: "config", Digest: map[string]string{"sha256": m.Target.ConfigDigest}})
 	}
@@ -91,7 +92,12 @@ func makeProvenance(m *livepatch.Manifest, id string, q PublishRequest) (*trust.
 		p.RunDetails.Builder.Version = map[string]string{"tsugi": m.Builder}
 	}
 	by := &p.RunDetails.Byproducts
-	*by = append(*by, trust.Resource{Name: m.Module.Name, Digest: map[string]string{"sha256": m.Module.Digest}})
+	if !m.Userland() {
+		*by = append(*by, trust.Resource{Name: m.Module.Name, Digest: map[string]string{"sha256": m.Module.Digest}})
+	}
+	for _, f := range m.Files {
+		*by = append(*by, trust.Resource{Name: f.Splice.Name, Digest: map[string]string{"sha256": f.Splice.Digest}})
+	}
 	if q.Proof != nil {
 		*by = append(*by, trust.Resource{Name: "proof.json", Digest: map[string]string{"sha256": digest(q.Proof)}, Annotations: map[string]string{"verdict": "proved"}})
 	}
@@ -102,4 +108,19 @@ func makeProvenance(m *livepatch.Manifest, id string, q PublishRequest) (*trust.
 		*by = append(*by, trust.Resource{Name: "report.json", Digest: map[string]string{"sha256": digest(q.Report)}})
 	}
 	return p, nil
+}
+
+// patched is the kernel, or the package and each of its ELF files, that a live
+// patch is for.
+func patched(m *livepatch.Manifest) []trust.Resource {
+	if !m.Userland() {
+		return []trust.Resource{{
+			Name: "kernel:" + m.Target.Name, Annotations: map[string]string{"package_version": m.Target.PackageVersion, "build_id": m.Target.BuildID},
+		}}
+	}
+	out := []trust.Resource{{Name: "package:" + m.Target.Name, Annotations: map[string]string{"package_version": m.Target.PackageVersion}}}
+	for _, f := range m.Files {
+		out = append(out, trust.Resource{Name: "file:" + f.Path, Annotations: map[string]string{"build_id": f.BuildID, "package": f.Package}})
+	}
+	return out
 }

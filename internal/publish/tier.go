@@ -83,6 +83,9 @@ func (j *job) blocksIn(ctx context.Context, tier string) error {
 				return err
 			}
 		}
+		if err := j.listed(ctx, tier, x.BuildID); err != nil {
+			return err
+		}
 	}
 	return nil
 }

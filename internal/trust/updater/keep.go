@@ -5,6 +5,8 @@ package updater
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/trust"
@@ -48,20 +51,46 @@ type kept struct {
 
 type topLevel struct{ timestamp, snapshot, targets []byte }
 
-// cachedState is an index with all that it is verified by.
+// cachedState is an index, or a list of packages, with all that it is verified
+// by. Most share that: it is written once for those in a row.
 type cachedState struct {
 	topLevel
-	role, index []byte // index nil: the tier has none for this kernel
+	role, index []byte // index nil: the tier has nothing there
+	place
 
-	Tier      string    `json:"tier"`
-	BuildID   string    `json:"build_id"`
-	Policy    string    `json:"policy,omitempty"`
 	Refreshed time.Time `json:"refreshed"`
 }
 
-// maxCached is how many kernels' indexes are kept: a machine may boot an older
-// one before its network is up.
-const maxCached = 4
+// place is where an index is: that of a kernel or package, for the machines of
+// a policy, or, without a build-id, the tier's list of packages.
+type place struct {
+	Tier    string `json:"tier"`
+	BuildID string `json:"build_id"`
+	Policy  string `json:"policy,omitempty"` // trust.PolicyWord
+}
+
+// path is that of the TUF target.
+func (p place) path() string {
+	if p.BuildID == "" {
+		return trust.PackagesPath(p.Tier)
+	}
+	return trust.IndexPath(p.Tier, p.BuildID, p.Policy)
+}
+
+// kernel tells an index of a kernel, whose build-id is a SHA-1 in all that is
+// known, from what belongs to packages, whose ids are SHA-256. How many are
+// kept hangs on it, and nothing else.
+func (p place) kernel() bool { return p.BuildID != "" && len(p.BuildID) != hex.EncodedLen(sha256.Size) }
+
+const (
+	// maxKernels is how many kernels' indexes are kept: a machine may boot an
+	// older one before its network is up.
+	maxKernels = 4
+	// maxPackages is how many of packages are: the processes of a machine map
+	// files of many. They are small, and share what they are verified by.
+	maxPackages = 128
+	maxCached   = maxKernels + maxPackages
+)
 
 // floor is the number below which an index is not taken any more.
 type floor struct {
@@ -69,10 +98,10 @@ type floor struct {
 	Keys     []string `json:"keys"` // ids of the tier's keys then
 }
 
-// find returns the cached state of a tier, a kernel and a policy.
-func (k *kept) find(tier, buildID, policy string) (cachedState, bool) {
+// find returns the cached state of a place.
+func (k *kept) find(at place) (cachedState, bool) {
 	for _, c := range k.cached {
-		if c.Tier == tier && c.BuildID == buildID && c.Policy == trust.PolicyWord(policy) {
+		if c.place == at {
 			return c, true
 		}
 	}
@@ -81,22 +110,58 @@ func (k *kept) find(tier, buildID, policy string) (cachedState, bool) {
 
 // role is the newest metadata of a tier that is at hand.
 func (k *kept) role(tier string) []byte {
+	var newest cachedState
 	for _, c := range k.cached {
-		if c.Tier == tier {
-			return c.role
+		if c.Tier == tier && (newest.role == nil || c.Refreshed.After(newest.Refreshed)) {
+			newest = c
 		}
 	}
-	return nil
+	return newest.role
 }
 
-// with is the same with another state cached, in the place of the one of that
-// tier, kernel and policy.
+// with is the same with another state cached, instead of the one of that place.
+// The kernel of the last state is the first. Packages stay in their order: a
+// machine asks for all of them each time, and no disk has to hear of that.
 func (k *kept) with(c cachedState) *kept {
 	next := *k
-	next.cached = []cachedState{c}
+	var kernels, packages []cachedState
 	for _, o := range k.cached {
-		if (o.Tier != c.Tier || o.BuildID != c.BuildID || o.Policy != c.Policy) && len(next.cached) < maxCached {
-			next.cached = append(next.cached, o)
+		switch {
+		case o.place == c.place && c.kernel():
+		case o.place == c.place:
+			packages = append(packages, c)
+		case o.kernel():
+			kernels = append(kernels, o)
+		default:
+			packages = append(packages, o)
+		}
+	}
+	if c.kernel() {
+		kernels = slices.Insert(kernels, 0, c)
+	} else if _, there := k.find(c.place); !there {
+		packages = slices.Insert(packages, 0, c)
+	}
+	next.cached = slices.Concat(kernels[:min(len(kernels), maxKernels)], packages[:min(len(packages), maxPackages)])
+	return &next
+}
+
+// carry is the same with a state's metadata for all of the tier that it says
+// the same of as theirs.
+func (k *kept) carry(c cachedState, targets map[string]*metadata.TargetFiles) *kept {
+	next := *k
+	next.cached = slices.Clone(k.cached)
+	for i := range next.cached {
+		o := &next.cached[i]
+		if o.Tier != c.Tier {
+			continue
+		}
+		target, ok := targets[o.path()]
+		same := !ok && o.index == nil
+		if ok && target != nil && o.index != nil {
+			same = target.VerifyLengthHashes(o.index) == nil
+		}
+		if same {
+			o.topLevel, o.role, o.Refreshed = c.topLevel, c.role, c.Refreshed
 		}
 	}
 	return &next
@@ -167,18 +232,39 @@ func parseKept(b []byte) (*kept, error) {
 	if !k.newest.whole() {
 		return nil, errors.New("it is not whole")
 	}
+	for i := range k.cached {
+		if i > 0 {
+			k.cached[i].after(k.cached[i-1])
+		}
+	}
 	for _, c := range k.cached {
 		if !c.whole() || c.role == nil {
 			return nil, errors.New("it is not whole")
 		}
 	}
-	if again, err := k.bytes(); err != nil || !bytes.Equal(again, b) {
-		return nil, errors.New("it is not as it was written") // a tar that lost its end looks like a shorter one
-	}
 	if k.Floors == nil {
 		k.Floors = map[string]floor{}
 	}
-	return k, nil
+	// A tar that lost its end looks like a shorter one. Older programs wrote out
+	// all of each state.
+	for _, form := range []func() ([]byte, error){k.bytes, k.long} {
+		if again, err := form(); err == nil && bytes.Equal(again, b) {
+			return k, nil
+		}
+	}
+	return nil, errors.New("it is not as it was written")
+}
+
+// after fills in what is not written because the state before has the same.
+func (c *cachedState) after(o cachedState) {
+	for _, m := range []struct {
+		mine *[]byte
+		same []byte
+	}{{&c.timestamp, o.timestamp}, {&c.snapshot, o.snapshot}, {&c.targets, o.targets}, {&c.role, o.role}} {
+		if *m.mine == nil {
+			*m.mine = m.same
+		}
+	}
 }
 
 func (t *topLevel) whole() bool {
@@ -233,15 +319,21 @@ func (k *kept) member(name string, body []byte) error {
 	return nil
 }
 
-func (k *kept) bytes() ([]byte, error) {
+// bytes is how it is written.
+func (k *kept) bytes() ([]byte, error) { return k.write(true) }
+
+// long writes out all of each state.
+func (k *kept) long() ([]byte, error) { return k.write(false) }
+
+func (k *kept) write(short bool) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	var err error
 	put := func(name string, body []byte) {
-		if err == nil {
+		if err == nil && body != nil {
 			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: int64(len(body)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
 		}
-		if err == nil {
+		if err == nil && body != nil {
 			_, err = w.Write(body)
 		}
 	}
@@ -259,16 +351,26 @@ func (k *kept) bytes() ([]byte, error) {
 	top("", k, k.newest)
 	for i, c := range k.cached {
 		dir := fmt.Sprintf("cached-%d/", i)
+		if o := k.cached[max(i-1, 0)]; short && i > 0 {
+			c.timestamp, c.snapshot = unless(o.timestamp, c.timestamp), unless(o.snapshot, c.snapshot)
+			c.targets, c.role = unless(o.targets, c.targets), unless(o.role, c.role)
+		}
 		top(dir, c, c.topLevel)
 		put(dir+"role.json", c.role)
-		if c.index != nil {
-			put(dir+"index.json", c.index)
-		}
+		put(dir+"index.json", c.index)
 	}
 	if err == nil {
 		err = w.Close()
 	}
 	return b.Bytes(), err
+}
+
+// unless is b, or nil where a says the same.
+func unless(a, b []byte) []byte {
+	if bytes.Equal(a, b) {
+		return nil
+	}
+	return b
 }
 
 // save writes down what follows on what the disk has, if anything is new.

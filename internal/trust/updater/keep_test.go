@@ -14,15 +14,15 @@ func sampleKept() *kept {
 	top := topLevel{[]byte("t"), []byte("s"), []byte("g")}
 	k := &kept{newest: top, Floors: map[string]floor{"edge/aa.json": {3, []string{"k"}}}, Refreshed: time.Unix(1, 0).UTC()}
 	for i, id := range []string{"aa", "bb", "cc", "dd", "ee"} {
-		k = k.with(cachedState{topLevel: top, role: []byte("r"), index: bytes.Repeat([]byte("i"), i), Tier: "edge", BuildID: id, Refreshed: time.Unix(2, 0).UTC()})
+		k = k.with(cachedState{topLevel: top, role: []byte("r"), index: bytes.Repeat([]byte("i"), i), place: place{Tier: "edge", BuildID: id}, Refreshed: time.Unix(2, 0).UTC()})
 	}
 	return k
 }
 
 func TestWhatIsKeptComesBack(t *testing.T) {
 	k := sampleKept()
-	qt.Check(t, qt.HasLen(k.cached, maxCached)) // the oldest went
-	_, ok := k.find("edge", "aa", "")
+	qt.Check(t, qt.HasLen(k.cached, maxKernels)) // the oldest went
+	_, ok := k.find(place{Tier: "edge", BuildID: "aa"})
 	qt.Check(t, qt.IsFalse(ok))
 	b, err := k.bytes()
 	qt.Assert(t, qt.IsNil(err))

@@ -19,43 +19,51 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
-// Index returns what the tier holds for a kernel and a policy, "" for the
-// default one, as of the last Refresh, and keeps it on the disk. It is nil,
-// with no error, when the tier has nothing.
+// Index returns what the tier holds for a kernel, or a package by its id, and a
+// policy, "" for the default one, as of the last Refresh, and keeps it on the
+// disk. It is nil, with no error, when the tier has nothing.
 func (u *Updater) Index(ctx context.Context, tier, buildID, policy string) (_ *trust.Index, err error) {
 	defer survive(&err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.trusted == nil {
-		if err := u.refresh(ctx); err != nil {
-			return nil, err
-		}
-	}
-	role, err := u.tier(ctx, tier)
+	at := place{tier, buildID, trust.PolicyWord(policy)}
+	body, role, err := u.current(ctx, at)
 	if err != nil || role == nil {
 		return nil, err
 	}
-	path := trust.IndexPath(tier, buildID, policy)
-	target, ok := role.meta.Signed.Targets[path]
-	if !ok {
-		return nil, u.keep(tier, role, buildID, policy, nil, nil)
+	if body == nil {
+		return nil, u.keep(at, role, nil, nil)
 	}
-	have, _ := u.kept.find(tier, buildID, policy)
-	body := have.index
-	if body == nil || target.VerifyLengthHashes(body) != nil {
-		if body, err = u.fetch(ctx, path, target); err != nil {
-			return nil, err
-		}
-	}
-	x, err := parseIndex(body, tier, buildID, policy)
+	x, err := parseIndex(body, at)
 	if err != nil {
 		return nil, err
 	}
-	floor, ok := u.kept.Floors[path]
+	floor, ok := u.kept.Floors[at.path()]
 	if ok && x.Sequence < floor.Sequence && sameKeys(floor.Keys, role.keys) {
-		return nil, code.New("TS7118", path, fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor.Sequence))
+		return nil, code.New("TS7118", at.path(), fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor.Sequence))
 	}
-	return x, u.keep(tier, role, buildID, policy, body, x)
+	return x, u.keep(at, role, body, x)
+}
+
+// Packages returns the tier's list of packages as of the last Refresh, and keeps
+// it on the disk. It is nil, with no error, when the tier has none.
+func (u *Updater) Packages(ctx context.Context, tier string) (_ *trust.Packages, err error) {
+	defer survive(&err)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	at := place{Tier: tier}
+	body, role, err := u.current(ctx, at)
+	if err != nil || role == nil {
+		return nil, err
+	}
+	if body == nil {
+		return nil, u.keep(at, role, nil, nil)
+	}
+	p, err := parsePackages(body, tier)
+	if err != nil {
+		return nil, err
+	}
+	return p, u.keep(at, role, body, nil)
 }
 
 // Cached returns the index that was verified last, without a network and
@@ -67,6 +75,55 @@ func (u *Updater) Cached(tier, buildID, policy string) (_ *trust.Index, _ time.T
 	defer survive(&err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	at := place{tier, buildID, trust.PolicyWord(policy)}
+	body, when, err := u.cached(at)
+	if err != nil || body == nil {
+		return nil, when, err
+	}
+	x, err := parseIndex(body, at)
+	return x, when, err
+}
+
+// CachedPackages is Cached for the tier's list of packages.
+func (u *Updater) CachedPackages(tier string) (_ *trust.Packages, _ time.Time, err error) {
+	defer survive(&err)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	body, when, err := u.cached(place{Tier: tier})
+	if err != nil || body == nil {
+		return nil, when, err
+	}
+	p, err := parsePackages(body, tier)
+	return p, when, err
+}
+
+// current is what a tier has at a place now, verified: the file that is kept,
+// if it is still the one, or else fetched. It is nil when the tier has nothing
+// there, and so is the role when there is no such tier.
+func (u *Updater) current(ctx context.Context, at place) ([]byte, *role, error) {
+	if u.trusted == nil {
+		if err := u.refresh(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	role, err := u.tier(ctx, at.Tier)
+	if err != nil || role == nil {
+		return nil, nil, err
+	}
+	target, ok := role.meta.Signed.Targets[at.path()]
+	if !ok {
+		return nil, role, nil
+	}
+	have, _ := u.kept.find(at)
+	if have.index != nil && target.VerifyLengthHashes(have.index) == nil {
+		return have.index, role, nil
+	}
+	body, err := u.fetch(ctx, at.path(), target)
+	return body, role, err
+}
+
+// cached is what is kept at a place, verified as Cached has it.
+func (u *Updater) cached(at place) ([]byte, time.Time, error) {
 	root, err := u.loadRoot()
 	if err != nil {
 		return nil, time.Time{}, err
@@ -75,7 +132,7 @@ func (u *Updater) Cached(tier, buildID, policy string) (_ *trust.Index, _ time.T
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	c, ok := k.find(tier, buildID, policy)
+	c, ok := k.find(at)
 	if !ok {
 		return nil, k.Refreshed, nil
 	}
@@ -93,20 +150,19 @@ func (u *Updater) Cached(tier, buildID, policy string) (_ *trust.Index, _ time.T
 	if _, err := t.UpdateTargets(c.targets); err != nil {
 		return nil, c.Refreshed, u.problem("targets.json", t, err)
 	}
-	role := trust.TierRole(tier)
+	role := trust.TierRole(at.Tier)
 	m, err := t.UpdateDelegatedTargets(c.role, role, metadata.TARGETS)
 	if err != nil {
 		return nil, c.Refreshed, u.problem(role+".json", t, err)
 	}
-	target := m.Signed.Targets[trust.IndexPath(tier, buildID, policy)]
+	target := m.Signed.Targets[at.path()]
 	if c.index == nil || target == nil {
 		return nil, c.Refreshed, nil
 	}
 	if err := target.VerifyLengthHashes(c.index); err != nil {
-		return nil, c.Refreshed, u.problem(trust.IndexPath(tier, buildID, policy), t, err)
+		return nil, c.Refreshed, u.problem(at.path(), t, err)
 	}
-	x, err := parseIndex(c.index, tier, buildID, policy)
-	return x, c.Refreshed, err
+	return c.index, c.Refreshed, nil
 }
 
 // Patch fetches an encrypted live patch of a tier.
@@ -217,14 +273,14 @@ func (u *Updater) fetch(ctx context.Context, path string, target *metadata.Targe
 	return b, nil
 }
 
-// keep writes down what the tier holds now.
-func (u *Updater) keep(tier string, r *role, buildID, policy string, body []byte, x *trust.Index) error {
-	next := u.kept.with(cachedState{
-		topLevel: u.kept.newest, role: r.bytes, index: body, Tier: tier, BuildID: buildID, Policy: trust.PolicyWord(policy), Refreshed: u.kept.Refreshed,
-	})
+// keep writes down what the tier holds now. Of an index, x, no older one is
+// taken any more.
+func (u *Updater) keep(at place, r *role, body []byte, x *trust.Index) error {
+	c := cachedState{topLevel: u.kept.newest, role: r.bytes, index: body, place: at, Refreshed: u.kept.Refreshed}
+	next := u.kept.with(c).carry(c, r.meta.Signed.Targets)
 	if x != nil {
 		next.Floors = maps.Clone(u.kept.Floors)
-		next.Floors[trust.IndexPath(tier, buildID, policy)] = floor{Sequence: x.Sequence, Keys: r.keys}
+		next.Floors[at.path()] = floor{Sequence: x.Sequence, Keys: r.keys}
 	}
 	have, _ := u.load()
 	if err := u.save(have, next); err != nil {
@@ -234,15 +290,26 @@ func (u *Updater) keep(tier string, r *role, buildID, policy string, body []byte
 	return nil
 }
 
-func parseIndex(b []byte, tier, buildID, policy string) (*trust.Index, error) {
+func parseIndex(b []byte, at place) (*trust.Index, error) {
 	x, err := trust.ParseIndex(b)
 	if err != nil {
 		return nil, err
 	}
-	if x.Tier != tier || x.Target.BuildID != buildID || x.Policy != trust.PolicyWord(policy) {
-		return nil, code.New("TS7115", trust.IndexPath(tier, buildID, policy), "it is the index of "+trust.IndexPath(x.Tier, x.Target.BuildID, x.Policy))
+	if is := (place{x.Tier, x.Target.BuildID, x.Policy}); is != at {
+		return nil, code.New("TS7115", at.path(), "it is the index of "+is.path())
 	}
 	return x, nil
+}
+
+func parsePackages(b []byte, tier string) (*trust.Packages, error) {
+	p, err := trust.ParsePackages(b)
+	if err != nil {
+		return nil, err
+	}
+	if p.Tier != tier {
+		return nil, code.New("TS7115", trust.PackagesPath(tier), "it is that of tier "+p.Tier)
+	}
+	return p, nil
 }
 
 // sameKeys says whether a tier is still signed by a key that it was signed by
