@@ -17,6 +17,7 @@ func (p *packer) entries() {
 	for i := range p.out.Functions {
 		p.padding(&p.out.Functions[i])
 		p.inside(&p.out.Functions[i])
+		p.suspended(&p.out.Functions[i])
 	}
 	for _, s := range p.in.File.Segments {
 		if elf.ProgFlag(s.Flags)&elf.PF_X == 0 || s.Filesz == 0 {
@@ -62,7 +63,7 @@ func (p *packer) inside(fn *splice.Function) {
 		return
 	}
 	at := fn.Old + uint64(fn.Skip)
-	for _, r := range append([]splice.Range{{Start: fn.Old, Size: uint64(fn.Size)}}, fn.Parts...) {
+	for _, r := range ranges(fn) {
 		b, err := p.in.File.Bytes(r.Start, r.Size)
 		if err != nil {
 			p.refuse("TS3507", fn.Name, "%v", err)
@@ -107,7 +108,7 @@ func (p *packer) branches(text []byte, base uint64) {
 }
 
 func within(fn *splice.Function, addr uint64) bool {
-	for _, r := range append([]splice.Range{{Start: fn.Old, Size: uint64(fn.Size)}}, fn.Parts...) {
+	for _, r := range ranges(fn) {
 		if addr-r.Start < r.Size {
 			return true
 		}

@@ -21,7 +21,7 @@ import (
 
 // shipped is a library whose bytes are known.
 const shipped = `
-	.globl f, g, loop, tight, crossed, crosser, outside
+	.globl f, g, loop, tight, crossed, crosser, outside, early, again, table, absolute, alone, switched
 	.type f, @function
 	.type loop, @function
 	.p2align 4
@@ -47,6 +47,53 @@ crossed: xor %eax, %eax
 	.p2align 4
 crosser: .byte 0xe9		# jmp crossed + 2
 	.long crossed + 2 - . - 4
+	.p2align 4
+early:	push %rbx		# what it calls returns to its fourth byte
+	call *(%rdi)
+	mov $1, %eax
+	pop %rbx
+	ret
+	.p2align 4
+again:	push %rbx		# a loop with a call leads to its second byte
+	mov %rdi, %rbx
+	call f
+	test %eax, %eax
+	jnz again + 1
+	pop %rbx
+	ret
+	.p2align 4
+alone:	mov %rdi, %rax		# a loop to its fourth byte, and no call
+	dec %rdi
+	jnz alone + 3
+	ret
+	.p2align 4
+table:
+.Lt:	mov %edi, %eax
+	nop
+	nop
+	call f
+	lea 1f(%rip), %rdx
+	movslq (%rdx,%rax,4), %rax
+	add %rdx, %rax
+	jmp *%rax
+2:	ret
+	.p2align 4
+switched:
+.Ls:	mov %edi, %eax		# the same, and nothing leads to its first bytes
+	nop
+	nop
+	call f
+	lea 3f(%rip), %rdx
+	movslq (%rdx,%rax,4), %rax
+	add %rdx, %rax
+	jmp *%rax
+4:	ret
+	.section .rodata
+	.p2align 2
+1:	.long 2b - 1b, .Lt + 2 - 1b, 0
+3:	.long 4b - 3b, .Ls + 9 - 3b, 0
+	.text
+	.p2align 4
 g:	call puts@PLT
 	mov puts@GOTPCREL(%rip), %rax
 	mov v@GOTPCREL(%rip), %rax
@@ -199,6 +246,9 @@ func TestPackRefuses(t *testing.T) {
 			f.Policy = splice.EntryOnly
 			o.part.Functions[o.fn] = f
 		}},
+		"a call that returns into the jump":    {"TS3506", func(t *testing.T, o *object) { o.replace("early", 10, 16) }},
+		"a loop with a call into the jump":     {"TS3506", func(t *testing.T, o *object) { o.replace("again", 15, 16) }},
+		"a table of jumps that leads into one": {"TS3506", func(t *testing.T, o *object) { o.replace("table", 26, 26) }},
 		"a slot that is none": {"TS3507", func(t *testing.T, o *object) {
 			s := o.undefined("puts")
 			o.part.Resolve[s] = pack.Target{Slot: o.value["v"], Import: splice.Import{Name: "puts"}}
@@ -304,6 +354,14 @@ func TestPackTakes(t *testing.T) {
 		},
 		"a loop to the entry, when nobody is in it": {
 			func(t *testing.T, o *object) { o.replace("loop", 7, 16) },
+			func(t *testing.T, o *object, f *splice.File) {},
+		},
+		"a loop into the first bytes, without a call": {
+			func(t *testing.T, o *object) { o.replace("alone", 9, 16) },
+			func(t *testing.T, o *object, f *splice.File) {},
+		},
+		"a table of jumps that leads elsewhere": {
+			func(t *testing.T, o *object) { o.replace("switched", 26, 26) },
 			func(t *testing.T, o *object, f *splice.File) {},
 		},
 		"what another object of the fix brings": {
