@@ -17,10 +17,9 @@ type Engine struct {
 	config Config
 	// step is told each step that has just been taken, for tests that kill the
 	// patcher there.
-	step   func(name string)
-	tables tableCache
-	// signals is for the check without tables.
-	signals signalCache
+	step    func(name string)
+	tables  tableCache
+	special specialCache
 }
 
 // Config is what an Engine works with. The zero value is the usual.

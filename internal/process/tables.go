@@ -27,7 +27,7 @@ func (w *work) layout(tables bool) (stack.Layout, error) {
 		}
 	}
 	var err error
-	if l.SignalReturns, err = w.signalReturns(); err != nil || !tables {
+	if l.SignalReturns, l.Switches, err = w.specialCode(); err != nil || !tables {
 		return l, err
 	}
 	for i := range w.s.objects {

@@ -23,6 +23,8 @@ var (
 	errSignal   = errors.New("a signal frame is on the stack")
 	errEnd      = errors.New("the end of the stack is not known or too far")
 	errAligned  = errors.New("the stack pointer is not aligned")
+	errSwitch   = errors.New("the thread is changing its stack")
+	errRegister = errors.New("a register leads into a function")
 )
 
 // Checker checks the threads of one process. It holds buffers, so that Check
@@ -176,6 +178,10 @@ func (c *Checker) Check(mem io.ReaderAt, t *Thread) Verdict {
 		v.State, v.How, v.Function = Busy, ByRegisters, f.Name
 		return v
 	}
+	if v.Why = c.between(&t.Regs); v.Why != nil {
+		v.How = ByRegisters
+		return v
+	}
 	end := c.end(t, sp)
 	c.snap.open(mem, sp, end)
 	w := c.words(sp, end)
@@ -191,6 +197,36 @@ func (c *Checker) Check(mem io.ReaderAt, t *Thread) Verdict {
 	}
 	v.Bytes = c.snap.total
 	return v
+}
+
+// between is why a thread may go on where no stack tells: it is changing stacks,
+// or holds an address within a function as the last step to that (longjmp, and
+// coroutines that are switched by a jump).
+func (c *Checker) between(r *unwind.Regs) error {
+	if c.switching(r.Value[unwind.RIP]) {
+		return errSwitch
+	}
+	for i, word := range r.Value {
+		if i == unwind.RSP || i == unwind.RIP || word < c.low || word >= c.high {
+			continue
+		}
+		// Pointers to functions lie in registers all the time: to the next one,
+		// whose entry is the end of this, and to those of a whole area of code.
+		if f := c.returning(word); f != nil && f.Jump != 0 && word < f.End {
+			return errRegister
+		}
+	}
+	return nil
+}
+
+// switching says whether the instruction at pc is one that changes the stack.
+func (c *Checker) switching(pc uint64) bool {
+	for _, s := range c.layout.Switches {
+		if pc >= s.Start && pc < s.End {
+			return true
+		}
+	}
+	return false
 }
 
 // end is the address behind the thread's own stack, or 0 when the thread is
@@ -227,6 +263,9 @@ func (c *Checker) unwind(t *Thread, v *Verdict) {
 		f := c.running(pc)
 		if !regs.Exact {
 			f = c.returning(pc)
+		} else if c.switching(pc) {
+			v.Why = errSwitch // a signal came in between
+			return
 		}
 		if f != nil {
 			v.State, v.How, v.Function, v.PC = Busy, ByUnwinding, f.Name, pc

@@ -225,6 +225,28 @@ func TestCheck(t *testing.T) {
 			name: "a worker of the kernel", fn: whole, rip: 0, words: []uint64{inFn}, state: Safe, how: ByRegisters,
 			change: func(_ *Layout, th *Thread, _ memory) { th.Regs = unwind.Regs{} },
 		},
+		{
+			name: "changing its stack", fn: whole, rip: outside, words: []uint64{1, root}, state: Unproven, how: ByRegisters, why: errSwitch,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Switches = []Range{{outside, outside + 4}} },
+		},
+		{
+			name: "it has changed its stack", fn: whole, rip: outside, words: []uint64{1, root}, state: Safe, how: ByWords,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Switches = []Range{{outside - 4, outside}} },
+		},
+		{
+			name: "a handler, interrupted while it changed its stack", fn: whole, rip: signalFn, words: []uint64{stackEnd - 8, outside, 1, root}, state: Unproven, how: ByWords, why: errSwitch,
+			change: func(l *Layout, _ *Thread, _ memory) { l.Switches = []Range{{outside, outside + 4}} },
+		},
+		{
+			name: "about to jump into it", fn: whole, rip: outside, words: []uint64{1, root}, state: Unproven, how: ByRegisters, why: errRegister,
+			change: func(_ *Layout, th *Thread, _ memory) { th.Regs.Value[unwind.RDX] = inFn },
+		},
+		{
+			name: "a pointer to it, and one to its neighbour", fn: whole, rip: outside, words: []uint64{1, root}, state: Safe, how: ByWords,
+			change: func(_ *Layout, th *Thread, _ memory) {
+				th.Regs.Value[unwind.RBX], th.Regs.Value[unwind.R12] = fnStart, fnEnd
+			},
+		},
 		{name: "many frames to the outermost", fn: whole, rip: outside, words: append(append([]uint64{}, long...), root), opt: Options{First: 4096}, state: Safe, how: ByUnwinding},
 		{name: "many frames to it", fn: whole, rip: outside, words: append(append([]uint64{}, long...), inFn, root), opt: Options{First: 4096}, state: Busy, how: ByUnwinding},
 		{name: "too many frames, and no word", fn: whole, rip: outside, words: append(append([]uint64{}, long...), root), opt: Options{First: 4096, MaxFrames: 100}, state: Safe, how: ByWords, why: errTooMany},

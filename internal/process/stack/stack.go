@@ -27,13 +27,13 @@
 // Where none of them is possible, the answer is Unproven, and nobody may take
 // it for Safe.
 //
+// A thread that is just changing stacks (Layout.Switches, or a register that
+// leads into a function) is Unproven: where it goes on stands on neither stack.
+//
 // A stack that no thread runs on (a coroutine's that is suspended) is seen by
-// none of these, nor is the frame that swapcontext is about to return to, in the
-// few instructions where it has changed the stack pointer and has the return
-// address in the context still: its unwind entry does not tell. What is
-// suspended goes on in the old code, which stays where it is but for the bytes
-// of the jump; that no function makes a call from within its first five bytes
-// is the builder's to see to.
+// none of these. What is suspended goes on in the old code, which stays where it
+// is but for the bytes of the jump; that it never comes to them is for the
+// builder to see to (userland/pack refuses the rest).
 package stack
 
 import (
@@ -81,7 +81,14 @@ type Layout struct {
 	// SignalReturns are addresses of signal trampolines that the tables do not
 	// tell, if any are known: mov $15,%eax; syscall.
 	SignalReturns []uint64
+	// Switches is code that changes the stack: from behind the instruction that
+	// loads the stack pointer, as swapcontext(3) does it, up to where the thread
+	// runs on.
+	Switches []Range
 }
+
+// Range is [Start, End).
+type Range struct{ Start, End uint64 }
 
 // Thread is a stopped thread.
 type Thread struct {
