@@ -272,6 +272,17 @@ func printedPackages(out string) []string {
 	return names
 }
 
+// FetchSource downloads a source package, of a target or of the version with
+// the fixes that it lacks, and returns the directory of its files.
+func (s *Store) FetchSource(ctx context.Context, source, version string, rep progress.Reporter) (string, error) {
+	a, err := s.archive(ctx, rep)
+	if err != nil {
+		return "", err
+	}
+	dsc, err := s.fetchSource(ctx, a, source, version, rep)
+	return filepath.Dir(dsc), err
+}
+
 // fetchSource downloads a source package into a directory and returns the
 // path of its .dsc. apt-get checks signatures and digests.
 func (s *Store) fetchSource(ctx context.Context, a archive, source, version string, rep progress.Reporter) (string, error) {
