@@ -62,7 +62,7 @@ func exitOf(c code.Code) (int, bool) {
 	switch c {
 	case "TS9418", "TS9421", "TS9664":
 		return exitNothing, true
-	case "TS9415", "TS9420", "TS9422", "TS9423", "TS9424", "TS9663":
+	case "TS9415", "TS9420", "TS9422", "TS9423", "TS9424", "TS9663", "TS9666":
 		return exitRefused, true
 	}
 	return 0, false

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/ui"
@@ -37,7 +38,7 @@ in quarantine does not (see tsugi clear).`,
 }
 
 func newApplyCommand(a *app) *cobra.Command {
-	var local bool
+	var o applyOptions
 	cmd := &cobra.Command{
 		Use:   "apply FILE",
 		Short: "Apply a live patch file or an offline bundle",
@@ -53,21 +54,34 @@ quarantine, or older than what this machine had is refused all the same.
 A live patch of libraries or programs goes into all processes that map them,
 whatever container they are in. A process that is in the middle of the old
 code is pending: tsugi keep (the service tsugi-keep) tries it again, and brings
-processes to it that start later. The exit code is 2 while one does not have it.`,
-		Example: "  tsugi apply site.bundle\n  tsugi apply --local ext4.tsugi\n  tsugi apply --local libssl3.tsugi",
+processes to it that start later. The exit code is 2 while one does not have it.
+
+--dry-run lists these processes and changes nothing. With --process it goes into
+the named ones only, as a first try: new ones don't get it, children of the
+named ones do. The same command without --process brings it to all.`,
+		Example: "  tsugi apply site.bundle\n  tsugi apply --local ext4.tsugi\n  tsugi apply --local libssl3.tsugi --dry-run\n  tsugi apply --local libssl3.tsugi --process 4711",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := a.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
-			if p, err := livepatch.Read(b); err == nil && p.Manifest.Userland() {
-				return a.applyProcesses(cmd.Context(), b, local)
+			p, err := livepatch.Read(b)
+			switch {
+			case err == nil && p.Manifest.Userland():
+				return a.applyProcesses(cmd.Context(), b, o)
+			case err != nil && o.forProcesses() && !trust.IsBundle(b):
+				return err
+			case o.forProcesses():
+				return command.Usage(Program+" apply", "--process and --dry-run go with a live patch of libraries or programs")
 			}
-			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error { return a.apply(ctx, c, b, local) })
+			return a.change(cmd.Context(), func(ctx context.Context, c agent.Control) error { return a.apply(ctx, c, b, o.local) })
 		},
 	}
-	cmd.Flags().BoolVar(&local, "local", false, "apply a file that the signed index does not hold")
+	f := cmd.Flags()
+	f.BoolVar(&o.local, "local", false, "apply a file that the signed index does not hold")
+	f.IntSliceVar(&o.processes, "process", nil, "only to the process of this `PID`, of libraries and programs; may be repeated")
+	f.BoolVar(&o.dryRun, "dry-run", false, "list the processes it would go into, of libraries and programs")
 	return cmd
 }
 

@@ -3,13 +3,9 @@
 package agentcli
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +15,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/process"
-	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 func newKeepCommand(a *app) *cobra.Command {
@@ -83,121 +79,64 @@ func (a *app) processes(ctx context.Context, limit time.Duration, kind string, f
 const lookTime = time.Minute
 
 func (a *app) processStatus(ctx context.Context) error {
-	return a.processes(ctx, lookTime, "processes", func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
+	return a.processes(ctx, lookTime, kindStatus, func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
 		return k.Status(ctx)
 	})
 }
 
-func (a *app) applyProcesses(ctx context.Context, file []byte, local bool) error {
-	return a.processes(ctx, changeTime, "processes-applied", func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
-		if !local {
+// The kinds of reports.
+const (
+	kindStatus   = "processes"
+	kindPlanned  = "processes-planned"
+	kindApplied  = "processes-applied"
+	kindReverted = "processes-reverted"
+)
+
+// applyOptions are the flags of apply.
+type applyOptions struct {
+	local, dryRun bool
+	processes     []int
+}
+
+// forProcesses reports whether a flag is set that kernels know nothing of.
+func (o applyOptions) forProcesses() bool { return o.dryRun || len(o.processes) > 0 }
+
+func (a *app) applyProcesses(ctx context.Context, file []byte, o applyOptions) error {
+	kind := kindApplied
+	if o.dryRun {
+		kind = kindPlanned
+	}
+	return a.processes(ctx, changeTime, kind, func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
+		if !o.local {
 			return nil, code.New("TS9424", "", "the index of a tier offers live patches of kernels only")
 		}
-		return k.Apply(ctx, file)
+		only, err := chosen(ctx, o.processes)
+		if err != nil {
+			return nil, err
+		}
+		if o.dryRun {
+			return k.Plan(ctx, file, only...)
+		}
+		return k.Apply(ctx, file, only...)
 	})
+}
+
+// chosen takes the numbers of processes for those that have them now.
+func chosen(ctx context.Context, pids []int) ([]proc.ID, error) {
+	var ids []proc.ID
+	for _, pid := range pids {
+		p, err := proc.Open(ctx, pid)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, p.ID())
+		p.Close()
+	}
+	return ids, nil
 }
 
 func (a *app) revertProcesses(ctx context.Context, id string) error {
-	return a.processes(ctx, changeTime, "processes-reverted", func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
+	return a.processes(ctx, changeTime, kindReverted, func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
 		return k.Revert(ctx, id)
 	})
 }
-
-// mostLines is how many processes are listed of each file and standing.
-const mostLines = 12
-
-func processesText(kind string, r *keeper.Report) string {
-	var b strings.Builder
-	for _, p := range r.Patches {
-		word := "is applied to"
-		switch {
-		case kind == "processes-reverted" || p.Out:
-			word = "is taken out of"
-		case p.By != "":
-			word = "was replaced by " + p.By + " in"
-		}
-		mark := ui.Good("✓")
-		if !r.Whole() {
-			mark = ui.Warn("!")
-		}
-		b.WriteString(mark + " " + ui.Bold(p.ID) + " " + word + " " + strings.Join(p.Files, " ") + "\n")
-		if len(p.CVEs) > 0 {
-			b.WriteString(ui.Flow("  "+ui.Dim("fixes")+"  ", p.CVEs, " "))
-		}
-	}
-	if len(r.Patches) == 0 {
-		b.WriteString("no live patch of a library or program is applied\n")
-	}
-	if s := countsLine(r); s != "" {
-		b.WriteString("  " + s + "\n")
-	}
-	if p := r.Pauses; p != nil {
-		b.WriteString("  " + ui.Dim(fmt.Sprintf("pause: median %s, longest %s, of %s", micro(p.MedianUS), micro(p.MostUS), ui.Count(p.Processes, "process"))) + "\n")
-	}
-	b.WriteString(troubled(r))
-	if len(r.Outdated) > 0 {
-		b.WriteString("\n  " + ui.Count(len(r.Outdated), "process") + " still run with files that are not on the disk any more\n")
-		var rows [][]string
-		for _, o := range r.Outdated[:min(len(r.Outdated), mostLines)] {
-			rows = append(rows, []string{fmt.Sprint(o.PID), o.Name, clip(strings.Join(o.Files, " "), 60)})
-		}
-		b.WriteString(ui.Indent(ui.Table([]string{"pid", "program", "files"}, rows, 0), 2))
-		b.WriteString(more(len(r.Outdated)))
-	}
-	return b.String()
-}
-
-func countsLine(r *keeper.Report) string {
-	var words []string
-	for _, s := range []keeper.Standing{keeper.Protected, keeper.Original, keeper.Pending, keeper.Unprotected, keeper.Unknown} {
-		if n := r.Counts[s]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, s))
-		}
-	}
-	if len(words) == 0 && len(r.Patches) > 0 {
-		return "no process maps its files"
-	}
-	return strings.Join(words, ", ")
-}
-
-// troubled lists the processes that are not as they should be, with the reason,
-// and no reason twice.
-func troubled(r *keeper.Report) string {
-	var b strings.Builder
-	var rows [][]string
-	count := 0
-	told := map[code.Code]bool{}
-	var problems []string
-	for _, p := range slices.SortedStableFunc(slices.Values(r.Processes), func(a, b keeper.Process) int { return cmp.Compare(a.Standing, b.Standing) }) {
-		if p.Standing != keeper.Pending && p.Standing != keeper.Unprotected {
-			continue
-		}
-		why := ""
-		if p.Problem != nil {
-			why = string(p.Problem.Code) + " " + cmp.Or(p.Problem.Why, p.Problem.What)
-			if !told[p.Problem.Code] {
-				told[p.Problem.Code] = true
-				problems = append(problems, explain(p.Problem))
-			}
-		}
-		if count++; count <= mostLines {
-			rows = append(rows, []string{fmt.Sprint(p.PID), p.Name, string(p.Standing), p.File, clip(why, 60)})
-		}
-	}
-	if len(rows) > 0 {
-		b.WriteString("\n" + ui.Indent(ui.Table([]string{"pid", "program", "", "file", "why"}, rows, 0), 2) + more(count))
-		for _, p := range problems {
-			b.WriteString("\n" + ui.Indent(p, 2) + "\n")
-		}
-	}
-	return b.String()
-}
-
-func more(n int) string {
-	if n <= mostLines {
-		return ""
-	}
-	return fmt.Sprintf("  and %d more (--json has all)\n", n-mostLines)
-}
-
-func micro(us int64) string { return fmt.Sprintf("%.2f ms", float64(us)/1000) }

@@ -54,5 +54,6 @@ func processes() []Entry {
 		{"TS9663", KindError, "this live patch does not go with what is applied", "see the reason; tsugi status --processes lists what is applied"},
 		{"TS9665", KindError, "the process is not as it should be yet", "tsugi keep brings it there: systemctl start tsugi-keep; or apply the live patch again"},
 		{"TS9664", KindError, "no live patch of this name is applied to processes", "tsugi status --processes lists what is applied"},
+		{"TS9666", KindError, "the live patch is not for this process", "tsugi apply --local FILE --dry-run lists the processes that it is for"},
 	}
 }

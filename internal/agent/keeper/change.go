@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -44,25 +46,14 @@ func Open(file []byte) (*livepatch.Patch, []*splice.File, error) {
 	return p, all, nil
 }
 
-// Apply keeps a live patch from now on, and brings all processes to it. It
-// replaces an older version for the same target, and refuses to go back to
-// one.
-func (k *Keeper) Apply(ctx context.Context, file []byte) (*Report, error) {
+// Apply keeps a live patch from now on, and brings all processes to it, or
+// those of only, whose number is not empty. It replaces an older version for
+// the same target, in all of them or in those, and refuses to go back to one.
+func (k *Keeper) Apply(ctx context.Context, file []byte, only ...proc.ID) (*Report, error) {
 	began := k.now()
-	l, splices, err := Open(file)
+	p, splices, err := k.read(file)
 	if err != nil {
 		return nil, err
-	}
-	m := &l.Manifest
-	p := Patch{
-		ID: trust.PatchID(m.Target.Name, m.Version), Target: m.Target.Name, Version: m.Version,
-		Digest: digest(file), CVEs: m.CVEs(), Applied: began.UnixMilli(),
-	}
-	for _, f := range m.Fixes {
-		p.Fixes = append(p.Fixes, f.ID)
-	}
-	for _, s := range splices {
-		p.Files = append(p.Files, s.Name)
 	}
 	unlock, err := k.dir.lock(patience)
 	if err != nil {
@@ -76,11 +67,17 @@ func (k *Keeper) Apply(ctx context.Context, file []byte) (*Report, error) {
 	if err := k.mayApply(all, p, splices); err != nil {
 		return nil, err
 	}
+	if len(only) > 0 {
+		if _, err := k.plan(ctx, p, splices, only); err != nil {
+			return nil, err
+		}
+		p.Only = scope(all, p, only)
+	}
 	if err := k.dir.put(p, file); err != nil {
 		return nil, err
 	}
 	for _, old := range all {
-		if old.Target == p.Target && old.ID != p.ID && old.By == "" {
+		if old.Target == p.Target && old.ID != p.ID && old.By == "" && p.Only == nil {
 			old.By, old.Out = p.ID, false
 			if err := k.dir.put(old, nil); err != nil {
 				return nil, err
@@ -88,6 +85,92 @@ func (k *Keeper) Apply(ctx context.Context, file []byte) (*Report, error) {
 		}
 	}
 	return k.bring(ctx, began, p.ID)
+}
+
+// Plan says which processes Apply would change, and changes nothing. Without
+// only it is about all.
+func (k *Keeper) Plan(ctx context.Context, file []byte, only ...proc.ID) (*Report, error) {
+	began := k.now()
+	p, splices, err := k.read(file)
+	if err != nil {
+		return nil, err
+	}
+	all, err := k.dir.list()
+	if err != nil {
+		return nil, err
+	}
+	if err := k.mayApply(all, p, splices); err != nil {
+		return nil, err
+	}
+	r := &Report{Patches: []Patch{p}}
+	if r.Processes, err = k.plan(ctx, p, splices, only); err != nil {
+		return nil, err
+	}
+	return k.sum(r, began), nil
+}
+
+// plan looks how processes stand to a live patch. Each of only has to map one of
+// its files.
+func (k *Keeper) plan(ctx context.Context, p Patch, splices []*splice.File, only []proc.ID) ([]Process, error) {
+	w := Want{Patch: p.ID, Files: splices}
+	if len(only) > 0 {
+		w.Only = only
+	}
+	ps, _, err := k.engine.Look(ctx, []Want{w})
+	if err != nil {
+		return nil, err
+	}
+	ps = slices.DeleteFunc(ps, func(p Process) bool { return !w.covers(p.id()) })
+	for _, id := range only {
+		if !slices.ContainsFunc(ps, func(p Process) bool { return p.id() == id }) {
+			return nil, code.New("TS9666", id.String(), "it maps none of "+strings.Join(p.Files, ", ")+" of "+p.Target)
+		}
+	}
+	for i := range ps {
+		if ps[i].Problem != nil && ps[i].Problem.Code == "TS9665" {
+			ps[i].Standing, ps[i].Problem = Ready, nil
+		}
+	}
+	return ps, nil
+}
+
+// scope is what a live patch is for that is applied to some processes: what it
+// was for, and those.
+func scope(all []Patch, p Patch, only []proc.ID) []proc.ID {
+	for _, old := range all {
+		if old.ID != p.ID || old.Out || old.By != "" {
+			continue
+		}
+		if old.Only == nil {
+			return nil
+		}
+		for _, id := range old.Only {
+			if !slices.Contains(only, id) {
+				only = append(only, id)
+			}
+		}
+	}
+	return only
+}
+
+// read reads a live patch that is to be applied.
+func (k *Keeper) read(file []byte) (Patch, []*splice.File, error) {
+	l, splices, err := Open(file)
+	if err != nil {
+		return Patch{}, nil, err
+	}
+	m := &l.Manifest
+	p := Patch{
+		ID: trust.PatchID(m.Target.Name, m.Version), Target: m.Target.Name, Version: m.Version,
+		Digest: digest(file), CVEs: m.CVEs(), Applied: k.now().UnixMilli(),
+	}
+	for _, f := range m.Fixes {
+		p.Fixes = append(p.Fixes, f.ID)
+	}
+	for _, s := range splices {
+		p.Files = append(p.Files, s.Name)
+	}
+	return p, splices, nil
 }
 
 // mayApply refuses what would go back, and two live patches for one file.
@@ -118,8 +201,9 @@ func (k *Keeper) mayApply(all []Patch, p Patch, splices []*splice.File) error {
 	return nil
 }
 
-// Revert takes a live patch, named by its id or its target, out of all
-// processes, and new ones don't get it.
+// Revert takes a live patch, named by its id, or all of a target out of all
+// processes, and new ones don't get it. Where an older version is kept, as the
+// newer one was applied to some processes only, they go back to that.
 func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 	began := k.now()
 	unlock, err := k.dir.lock(patience)
@@ -131,22 +215,27 @@ func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(all, func(p Patch) bool { return p.By == "" && (p.ID == id || p.Target == id) })
-	if i < 0 {
+	var ids []string
+	for _, p := range all {
+		if p.By == "" && (p.ID == id || p.Target == id) {
+			p.Out = true
+			if err := k.dir.put(p, nil); err != nil {
+				return nil, err
+			}
+			ids = append(ids, p.ID)
+		}
+	}
+	if len(ids) == 0 {
 		return nil, code.New("TS9664", id, "")
 	}
-	p := all[i]
-	p.Out = true
-	if err := k.dir.put(p, nil); err != nil {
-		return nil, err
-	}
-	return k.bring(ctx, began, p.ID)
+	return k.bring(ctx, began, ids...)
 }
 
 // bring is one pass over all processes. What was taken out, or replaced, and is
-// nowhere any more is forgotten. The report is about one live patch, or about
-// all with "".
-func (k *Keeper) bring(ctx context.Context, began time.Time, id string) (*Report, error) {
+// nowhere any more is forgotten. The report is about some live patches, or
+// about all without ids.
+func (k *Keeper) bring(ctx context.Context, began time.Time, ids ...string) (*Report, error) {
+	about := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
 	patches, want, err := k.load()
 	if err != nil {
 		return nil, err
@@ -161,12 +250,12 @@ func (k *Keeper) bring(ctx context.Context, began time.Time, id string) (*Report
 		if p.Standing == Pending || p.Standing == Unprotected {
 			unclear[p.BuildID] = true
 		}
-		if id == "" || p.Patch == id {
+		if about(p.Patch) {
 			r.Processes = append(r.Processes, p)
 		}
 	}
 	for _, p := range patches {
-		if id == "" || p.ID == id {
+		if about(p.ID) {
 			r.Patches = append(r.Patches, p)
 		}
 		if !p.Out && p.By == "" {

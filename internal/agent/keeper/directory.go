@@ -18,6 +18,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -32,6 +33,9 @@ type Patch struct {
 	CVEs    []string `json:"cves,omitempty"`
 	Files   []string `json:"files"` // names
 	Applied int64    `json:"applied"`
+	// Only are the processes that it was applied to; none: all, those that start
+	// later as well.
+	Only []proc.ID `json:"only,omitempty"`
 	// Out: it is being taken out of the processes that had it.
 	Out bool `json:"out,omitempty"`
 	// By is the version that took its place.
@@ -107,8 +111,8 @@ func (d directory) list() ([]Patch, error) {
 }
 
 // load reads the records and what follows from them: first what is in, then what
-// is out. Of a live patch that was replaced only those files are out that the
-// other one has not.
+// is out. Of a live patch that was replaced only those files are out that no
+// other one brings to all processes.
 func (d directory) load() ([]Patch, []Want, error) {
 	all, err := d.list()
 	if err != nil {
@@ -125,7 +129,16 @@ func (d directory) load() ([]Patch, []Want, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		in = append(in, Want{Patch: p.ID, Files: splices})
+		w := Want{Patch: p.ID, Files: splices, Only: p.Only}
+		for _, later := range all {
+			if later.Target == p.Target && later.Version > p.Version && !gone(later) {
+				w.Except = append(w.Except, later.Only...)
+			}
+		}
+		in = append(in, w)
+		if p.Only != nil {
+			continue
+		}
 		for _, s := range splices {
 			have[s.BuildID] = true
 		}

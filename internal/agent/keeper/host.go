@@ -44,7 +44,7 @@ func (h Host) Bring(ctx context.Context, want []Want, pids ...int) ([]Process, e
 			if err != nil {
 				return nil, err
 			}
-			ids = slices.DeleteFunc(ids, func(id proc.ID) bool { return seen[id] })
+			ids = slices.DeleteFunc(ids, func(id proc.ID) bool { return seen[id] || !w.covers(id) })
 			for _, id := range ids {
 				seen[id] = true
 			}
@@ -215,7 +215,7 @@ func names(ctx context.Context, ps []Process) {
 		of[e.ID] = e.Name
 	}
 	for i := range ps {
-		ps[i].Name = of[proc.ID{PID: ps[i].PID, Start: ps[i].start}]
+		ps[i].Name = of[ps[i].id()]
 	}
 }
 

@@ -13,11 +13,13 @@ package keeper
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 )
 
@@ -30,6 +32,7 @@ const (
 	Pending     Standing = "pending"     // not yet; it is tried again
 	Unprotected Standing = "unprotected" // it can't be; a restart helps
 	Original    Standing = "original"    // after a revert: nothing of it is in charge
+	Ready       Standing = "ready"       // nothing is in its way; only Plan says so
 	Unknown     Standing = "unknown"     // nobody may look into it, so it may not map the file at all
 )
 
@@ -50,6 +53,8 @@ type Process struct {
 	start uint64 // with PID, what tells it from a later one
 }
 
+func (p Process) id() proc.ID { return proc.ID{PID: p.PID, Start: p.start} }
+
 // Outdated is a process that still maps a file that is not on the disk any
 // more, as a package was upgraded or removed under it.
 type Outdated struct {
@@ -63,7 +68,8 @@ type Report struct {
 	Patches   []Patch    `json:"patches"`
 	Processes []Process  `json:"processes"` // by file and pid
 	Outdated  []Outdated `json:"outdated,omitempty"`
-	// Counts are of Processes.
+	// Counts are of processes: one that maps several files counts once for each
+	// live patch, by what is worst.
 	Counts map[Standing]int `json:"counts"`
 	// Pauses sum up those of Processes that were stopped.
 	Pauses *Pauses `json:"pauses,omitempty"`
@@ -83,6 +89,15 @@ type Want struct {
 	Patch string // id
 	Files []*splice.File
 	Out   bool
+	// Only are the processes that it is for, nil for all.
+	Only []proc.ID
+	// Except are those that another one is for.
+	Except []proc.ID
+}
+
+// covers reports whether w is for a process.
+func (w Want) covers(id proc.ID) bool {
+	return (w.Only == nil || slices.Contains(w.Only, id)) && !slices.Contains(w.Except, id)
 }
 
 // Engine looks at processes and changes them.
@@ -156,23 +171,44 @@ func (k *Keeper) Status(ctx context.Context) (*Report, error) {
 
 // sum fills in what follows from the processes.
 func (k *Keeper) sum(r *Report, began time.Time) *Report {
+	if r.Processes == nil {
+		r.Processes = []Process{}
+	}
 	slices.SortFunc(r.Processes, func(a, b Process) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.PID, b.PID))
 	})
-	r.Counts = map[Standing]int{}
-	var pauses []int64
+	type one struct {
+		id    proc.ID
+		patch string
+	}
+	worst := map[one]Standing{}
+	pause := map[proc.ID]int64{}
 	for _, p := range r.Processes {
-		r.Counts[p.Standing]++
+		k := one{p.id(), p.Patch}
+		if was, ok := worst[k]; !ok || worse(p.Standing, was) {
+			worst[k] = p.Standing
+		}
 		if p.PauseUS > 0 {
-			pauses = append(pauses, p.PauseUS)
+			pause[k.id] = max(pause[k.id], p.PauseUS)
 		}
 	}
+	r.Counts = map[Standing]int{}
+	for _, s := range worst {
+		r.Counts[s]++
+	}
+	pauses := slices.Collect(maps.Values(pause))
 	if n := len(pauses); n > 0 {
 		slices.Sort(pauses)
 		r.Pauses = &Pauses{n, pauses[n/2], pauses[n-1]}
 	}
 	r.TookMS = k.now().Sub(began).Milliseconds()
 	return r
+}
+
+// worse reports whether a process is rather a than b.
+func worse(a, b Standing) bool {
+	order := []Standing{Protected, Original, Ready, Unknown, Pending, Unprotected}
+	return slices.Index(order, a) > slices.Index(order, b)
 }
 
 // Whole reports whether every process has what it should have.

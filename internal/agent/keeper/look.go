@@ -24,6 +24,9 @@ func (h Host) Look(ctx context.Context, want []Want) ([]Process, []Outdated, err
 			return nil, nil, err
 		}
 		for _, f := range found {
+			if f.Problem != nil && !w.covers(f.ID) {
+				continue
+			}
 			if f.Problem != nil {
 				out = append(out, row(w, nil, f.ID, Unknown, f.Problem))
 				continue
@@ -60,6 +63,7 @@ func (h Host) look(ctx context.Context, w Want, f proc.Finding) ([]Process, erro
 			return i.BuildID == file.BuildID && i.Patch == w.Patch && i.State == process.InEffect
 		})
 		switch {
+		case !has && !w.covers(f.ID): // what it has is not this one's business
 		case err != nil:
 			out = append(out, row(w, file, f.ID, Unprotected, problemOf(err)))
 		case w.Out && !has:

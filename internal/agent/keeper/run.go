@@ -125,7 +125,7 @@ func (k *Keeper) pass(ctx context.Context) (*Report, time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	defer unlock()
-	r, err := k.bring(ctx, k.now(), "")
+	r, err := k.bring(ctx, k.now())
 	return r, k.dir.changed(), err
 }
 
