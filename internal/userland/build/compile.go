@@ -25,52 +25,76 @@ import (
 // out is where runs of the compiler write to, as they see it.
 const out = "/tsugi/out"
 
-// task is one run of a compiler in the build root.
-type task struct {
-	dir  string
-	argv []string // without -o
-	file string   // below out, what it writes
-}
+// batch is how many runs a build root is entered for. What a batch made is kept
+// before the next begins, so that an interrupted build goes on where it was.
+const batch = 48
 
-// runAll runs compilers in the build root, several at a time, and says of each
-// what it wrote on the host. scratch stands over the sources, if not "". An
-// error of one run is in its log, which is returned in failed by its index.
-func (b *job) runAll(ctx context.Context, dir, scratch string, tasks []task) (failed map[int]string, err error) {
-	var script strings.Builder
-	for i, t := range tasks {
-		// One file for each run, so that xargs needs no quoting.
-		text := "cd " + quote(t.dir) + " || exit 1\n"
-		for k, a := range t.argv {
-			if k > 0 {
-				text += " "
-			}
-			text += quote(a)
-		}
-		text += fmt.Sprintf(" -o %s >%s/%d.log 2>&1 || echo $? >%s/%d.failed\n", quote(out+"/"+t.file), out, i, out, i)
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.sh", i)), []byte(text), 0o644); err != nil {
-			return nil, kernel.DiskError(dir, err)
-		}
-		fmt.Fprintf(&script, "%s/%d.sh\n", out, i)
+// runAll runs compilers in the build root, several at a time. made is told of
+// each what it wrote on the host, or failed what it said: in order, once for
+// each task until one returns an error. scratch stands over the sources, if
+// not "".
+func (b *job) runAll(ctx context.Context, scratch string, tasks []task, made func(i int, file string) error, failed func(i int, log string) error) error {
+	dir, remove, err := b.workDir()
+	if err != nil {
+		return err
 	}
+	defer remove()
 	jobs := b.req.Jobs
 	if jobs <= 0 {
 		jobs = 2
 	}
-	run := userland.Run{
-		Argv: []string{"xargs", "-P", fmt.Sprint(jobs), "-n", "1", "sh"}, Stdin: strings.NewReader(script.String()),
-		Scratch: scratch, Out: dir, Env: []string{"TSUGI_STUB="},
-	}
-	if _, err := b.t.Run(ctx, run); err != nil {
-		return nil, err
-	}
-	failed = map[int]string{}
-	for i := range tasks {
-		if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%d.failed", i))); err == nil {
-			log, _ := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.log", i)))
-			failed[i] = strings.TrimSpace(string(log[:min(len(log), 8<<10)]))
+	for first := 0; first < len(tasks); first += batch {
+		last := min(first+batch, len(tasks))
+		var script strings.Builder
+		for i := first; i < last; i++ {
+			if err := tasks[i].script(dir, i); err != nil {
+				return err
+			}
+			fmt.Fprintf(&script, "%s/%d.sh\n", out, i)
+		}
+		run := userland.Run{
+			Argv: []string{"xargs", "-P", fmt.Sprint(jobs), "-n", "1", "sh"}, Stdin: strings.NewReader(script.String()),
+			Scratch: scratch, Out: dir, Env: []string{"TSUGI_STUB="},
+		}
+		if _, err := b.t.Run(ctx, run); err != nil {
+			return err
+		}
+		for i := first; i < last; i++ {
+			file := filepath.Join(dir, fmt.Sprintf("%d.out", i))
+			if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%d.failed", i))); err == nil {
+				log, _ := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.log", i)))
+				if err := failed(i, strings.TrimSpace(string(log[:min(len(log), 8<<10)]))); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := made(i, file); err != nil {
+				return err
+			}
+			_ = os.Remove(file) // or it goes with the directory
 		}
 	}
-	return failed, nil
+	return nil
+}
+
+// task is one run of a compiler in the build root.
+type task struct {
+	dir  string
+	argv []string // without -o
+}
+
+// script writes the run as a file of its own, so that xargs needs no quoting.
+func (t task) script(dir string, i int) error {
+	text := "cd " + quote(t.dir) + " || exit 1\n"
+	for k, a := range t.argv {
+		if k > 0 {
+			text += " "
+		}
+		text += quote(a)
+	}
+	text += fmt.Sprintf(" -o %s/%d.out >%s/%d.log 2>&1 || echo $? >%s/%d.failed\n", out, i, out, i, out, i)
+	file := filepath.Join(dir, fmt.Sprintf("%d.sh", i))
+	return kernel.DiskError(file, os.WriteFile(file, []byte(text), 0o644))
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
@@ -86,6 +110,11 @@ func (b *job) cacheFile(u *unit, what string) string {
 	fmt.Fprintf(h, "%q %q %q %q\n", u.Dir, u.Argv, u.Source, u.Object)
 	sum := hex.EncodeToString(h.Sum(nil))
 	return filepath.Join(b.t.Home(), "userland", "objects", sum[:2], sum[2:40]+"."+what)
+}
+
+// indexFile is where the index of the target's include directives is kept.
+func (b *job) indexFile() string {
+	return b.cacheFile(&unit{}, "includes")
 }
 
 // workDir is a directory that goes when the build is over.
@@ -135,35 +164,22 @@ func (b *job) dependencies(ctx context.Context, units []*unit) (err error) {
 	}
 	t := b.rep.Start("what units read", int64(len(missing)), progress.Files)
 	defer func() { t.Done(err) }()
-	dir, remove, err := b.workDir()
-	if err != nil {
-		return err
-	}
-	defer remove()
 	tasks := make([]task, len(missing))
 	for i, u := range missing {
-		tasks[i] = task{dir: u.Dir, argv: append(withoutOutput(u.Argv), "-M", "-MT", "x"), file: fmt.Sprintf("%d.d", i)}
+		tasks[i] = task{dir: u.Dir, argv: append(withoutOutput(u.Argv), "-M", "-MT", "x")}
 	}
-	failed, err := b.runAll(ctx, dir, "", tasks)
-	if err != nil {
-		return err
-	}
-	for i, u := range missing {
-		if log, bad := failed[i]; bad {
-			return code.New("TS3512", u.Source, "the compiler can't tell what it reads").With(errors.New(log))
-		}
-		file := filepath.Join(dir, tasks[i].file)
+	return b.runAll(ctx, "", tasks, func(i int, file string) error {
+		u := missing[i]
 		rule, err := os.ReadFile(file)
 		if err != nil {
 			return code.New("TS3512", u.Source, "").With(err)
 		}
 		u.reads = b.reading(u, rule)
-		if err := keep(file, b.cacheFile(u, "deps")); err != nil {
-			return err
-		}
 		t.Add(1)
-	}
-	return nil
+		return keep(file, b.cacheFile(u, "deps"))
+	}, func(i int, log string) error {
+		return code.New("TS3512", missing[i].Source, "the compiler can't tell what it reads").With(errors.New(log))
+	})
 }
 
 // reading is what a unit reads: the prerequisites and the source itself, which
@@ -209,31 +225,20 @@ func (b *job) compile(ctx context.Context) (err error) {
 			if _, err := os.Stat(file); err == nil {
 				continue
 			}
-			tasks = append(tasks, task{dir: u.Dir, argv: argv, file: fmt.Sprintf("%d.o", len(tasks))})
+			tasks = append(tasks, task{dir: u.Dir, argv: argv})
 			kept = append(kept, file)
 		}
 	}
 	t := b.rep.Start("compile", int64(len(tasks)+len(b.units)), progress.Files)
 	defer func() { t.Done(err) }()
-	dir, remove, err := b.workDir()
+	err = b.runAll(ctx, "", tasks, func(i int, file string) error {
+		t.Add(1)
+		return keep(file, kept[i])
+	}, func(i int, log string) error {
+		return code.New("TS3102", tasks[i].argv[len(tasks[i].argv)-1], "").With(errors.New(log))
+	})
 	if err != nil {
 		return err
-	}
-	defer remove()
-	if len(tasks) > 0 {
-		failed, err := b.runAll(ctx, dir, "", tasks)
-		if err != nil {
-			return err
-		}
-		for i, file := range kept {
-			if log, bad := failed[i]; bad {
-				return code.New("TS3102", tasks[i].argv[len(tasks[i].argv)-1], "").With(errors.New(log))
-			}
-			if err := keep(filepath.Join(dir, tasks[i].file), file); err != nil {
-				return err
-			}
-			t.Add(1)
-		}
 	}
 	return b.compilePatched(ctx, t)
 }
@@ -244,40 +249,27 @@ func (b *job) compilePatched(ctx context.Context, t progress.Task) error {
 		return err
 	}
 	defer remove()
-	scratch, objects := filepath.Join(dir, "scratch"), filepath.Join(dir, "out")
-	for _, d := range []string{scratch, objects} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return kernel.DiskError(d, err)
-		}
-	}
 	for _, c := range b.changes {
-		if err := b.put(filepath.Join(scratch, "upper"), c); err != nil {
+		if err := b.put(filepath.Join(dir, "upper"), c); err != nil {
 			return err
 		}
-	}
-	tasks := make([]task, len(b.units))
-	for i, u := range b.units {
-		tasks[i] = task{dir: u.Dir, argv: split(u), file: fmt.Sprintf("%d.o", i)}
-	}
-	failed, err := b.runAll(ctx, objects, scratch, tasks)
-	if err != nil {
-		return err
 	}
 	h := sha256.New()
 	for _, c := range b.changes {
 		fmt.Fprintf(h, "%q %d %d\n%s", c.Path, len(c.New), len(c.Old), c.New)
 	}
+	sum := hex.EncodeToString(h.Sum(nil))[:24]
+	tasks := make([]task, len(b.units))
 	for i, u := range b.units {
-		if log, bad := failed[i]; bad {
-			return code.New("TS3101", u.source, "").With(errors.New(log))
-		}
-		u.patched = b.cacheFile(u, hex.EncodeToString(h.Sum(nil))[:24]+".o")
-		if err := keep(filepath.Join(objects, tasks[i].file), u.patched); err != nil {
-			return err
-		}
-		t.Add(1)
+		tasks[i] = task{dir: u.Dir, argv: split(u)}
+		u.patched = b.cacheFile(u, sum+".o")
 	}
-	return nil
+	return b.runAll(ctx, dir, tasks, func(i int, file string) error {
+		t.Add(1)
+		return keep(file, b.units[i].patched)
+	}, func(i int, log string) error {
+		return code.New("TS3101", b.units[i].source, "").With(errors.New(log))
+	})
 }
 
 // put writes a changed file where it stands over the build's: over the file
@@ -290,17 +282,11 @@ func (b *job) put(upper string, c fix.Change) error {
 	at := filepath.FromSlash(c.Path)
 	text := c.New
 	if !c.Created {
-		top, err := filepath.EvalSymlinks(b.t.Build)
+		own, err := b.own(c.Path)
 		if err != nil {
 			return err
 		}
-		real, err := filepath.EvalSymlinks(filepath.Join(top, at))
-		if err != nil {
-			return err
-		}
-		if at, err = filepath.Rel(top, real); err != nil || !filepath.IsLocal(at) {
-			return code.New("TS3512", c.Path, "it leads out of the source")
-		}
+		at = filepath.FromSlash(own)
 		if !isAssembly(c.Path) {
 			text = fix.KeepLines(c.Old, c.New)
 		}

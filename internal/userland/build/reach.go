@@ -12,7 +12,9 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
+	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/userland"
+	"github.com/tsugi-project/tsugi/internal/userland/includes"
 )
 
 // unit is one recorded compilation that reads a file which the fix changes.
@@ -27,33 +29,36 @@ type unit struct {
 // maxUnits is how many units a fix may reach when the caller does not say.
 const maxUnits = 500
 
-// reach finds the units. Those that can read a changed file, as far as the
-// names in #include directives tell, are asked what they read.
+// reach finds the units. Those that can read a changed file, as far as
+// #include lines tell, are asked what they read.
 func (b *job) reach(ctx context.Context) error {
 	if len(b.changes) == 0 {
 		return nil
 	}
-	names := map[string]bool{} // base names under which compilers may read what changes
-	changed := map[string]bool{}
+	var changed, created []string
 	for _, c := range b.changes {
-		names[path.Base(c.Path)] = true
-		changed[c.Path] = true
+		if c.Created {
+			created = append(created, c.Path)
+			continue
+		}
+		p, err := b.own(c.Path)
+		if err != nil {
+			return err
+		}
+		changed = append(changed, p)
 	}
-	tree, err := scanIncludes(ctx, b.t.Build)
+	t := b.rep.Start("read include directives", 0, progress.Files)
+	index, err := includes.Load(ctx, includes.Of(b.t), b.indexFile())
+	t.Done(err)
 	if err != nil {
 		return err
 	}
-	aliases := tree.aliases(changed)
-	for a := range aliases {
-		names[path.Base(a)] = true
-	}
-	tree.spread(names)
+	compiles := b.t.Commands().Compiles
 	var candidates []*unit
-	for _, c := range b.t.Commands().Compiles {
-		rel, inside := strings.CutPrefix(c.Source, b.t.BuildPath+"/")
-		if names[path.Base(c.Source)] || inside && tree.computed[rel] || includesByArgument(c.Argv, names) {
-			candidates = append(candidates, &unit{Command: c, source: rel})
-		}
+	for _, i := range index.Readers(changed, created) {
+		c := compiles[i]
+		rel, _ := strings.CutPrefix(c.Source, b.t.BuildPath+"/")
+		candidates = append(candidates, &unit{Command: c, source: rel})
 	}
 	limit := b.req.MaxUnits
 	if limit <= 0 {
@@ -67,10 +72,9 @@ func (b *job) reach(ctx context.Context) error {
 	}
 	read := map[string]bool{}
 	for _, u := range candidates {
-		if !b.reads(u, changed, aliases, read) {
-			continue
+		if b.reads(u, changed, created, read) {
+			b.units = append(b.units, u)
 		}
-		b.units = append(b.units, u)
 	}
 	if len(b.units) > limit {
 		return code.New("TS3106", "", fmt.Sprintf("%d compilations read what it changes; %d are looked at", len(b.units), limit))
@@ -78,35 +82,58 @@ func (b *job) reach(ctx context.Context) error {
 	return b.judgeUnread(read)
 }
 
-// reads reports whether a unit reads what changes, and notes which of it.
-func (b *job) reads(u *unit, changed, aliases, read map[string]bool) bool {
+// reads reports whether a unit reads one of the files, and notes which. A file
+// that is new may be found in front of one of its name.
+func (b *job) reads(u *unit, changed, created []string, read map[string]bool) bool {
 	hit := false
-	for _, c := range b.changes {
-		for dep := range u.reads {
-			same := dep == c.Path || aliases[dep] && b.sameFile(dep, c.Path)
-			// A new file may be found in front of one of its name.
-			if same || c.Created && path.Base(dep) == path.Base(c.Path) {
-				hit, read[c.Path] = true, true
+	for dep := range u.reads {
+		for _, c := range created {
+			if path.Base(dep) == path.Base(c) {
+				hit, read[c] = true, true
 			}
+		}
+		if p, err := b.own(dep); err == nil && slices.Contains(changed, p) {
+			hit, read[p] = true, true
 		}
 	}
 	return hit
 }
 
-// sameFile reports whether two paths below the top of the source are one file.
-func (b *job) sameFile(x, y string) bool {
-	p, err1 := filepath.EvalSymlinks(filepath.Join(b.t.Build, x))
-	q, err2 := filepath.EvalSymlinks(filepath.Join(b.t.Build, y))
-	return err1 == nil && err2 == nil && p == q
+// own is the path of a file below the top of the source that no link leads to.
+func (b *job) own(p string) (string, error) {
+	if real, ok := b.owned[p]; ok {
+		return real, nil
+	}
+	top, err := filepath.EvalSymlinks(b.t.Build)
+	if err != nil {
+		return "", err
+	}
+	file, err := filepath.EvalSymlinks(filepath.Join(top, filepath.FromSlash(p)))
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.Rel(top, file)
+	if err != nil || !filepath.IsLocal(real) {
+		return "", code.New("TS3512", p, "it leads out of the source")
+	}
+	if b.owned == nil {
+		b.owned = map[string]string{}
+	}
+	b.owned[p] = real
+	return real, nil
 }
 
 // judgeUnread says what it means that no compiler reads a file that changes.
 func (b *job) judgeUnread(read map[string]bool) error {
 	for _, c := range b.changes {
+		own, err := b.own(c.Path)
+		if err != nil { // it is new
+			own = c.Path
+		}
 		switch {
 		case generates(c):
 			return code.New("TS3514", c.Path, "other files are made of it")
-		case read[c.Path]:
+		case read[own]:
 		case sourceFile(c.Path) && (path.Ext(c.Path) != ".h" || !c.Created):
 			b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{c.Path, "not-built", "no compilation of this package reads it"})
 		case c.Created && path.Ext(c.Path) == ".h":
@@ -122,16 +149,6 @@ func (b *job) judgeUnread(read map[string]bool) error {
 // sources are made of: PostgreSQL's catalog headers say so by their macro.
 func generates(c fix.Change) bool {
 	return path.Ext(c.Path) == ".h" && strings.Contains(string(c.New)+string(c.Old), "\nCATALOG(")
-}
-
-// includesByArgument reports whether a command names a header itself.
-func includesByArgument(argv []string, names map[string]bool) bool {
-	for i, a := range argv {
-		if (a == "-include" || a == "-imacros") && i+1 < len(argv) && names[path.Base(argv[i+1])] {
-			return true
-		}
-	}
-	return false
 }
 
 // parseRule reads the prerequisites of a rule that gcc wrote for make, paths

@@ -151,6 +151,7 @@ type job struct {
 	changes []fix.Change // against the target's source, by path
 	units   []*unit
 	splices map[string][]byte // encoded, by build-id
+	owned   map[string]string // what own has found
 }
 
 // refused makes a verdict of an error that is a refusal.
