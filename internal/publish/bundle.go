@@ -34,8 +34,9 @@ type Recipient struct {
 // Bundle makes a file that carries live patches to machines of a tier that
 // have no network: the TUF metadata with long-lived snapshot and timestamp,
 // the indexes, the encrypted files and, for each machine, the wrapped keys.
-// With no ids it holds the newest live patch for each kernel; an older one
-// that is named comes beside the newest, because machines choose by the index.
+// With no ids it holds the newest live patch for each kernel and package; with
+// some, those for their kernels and packages alone, where an older one that is
+// named comes beside the newest, because machines choose by the index.
 func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipients []Recipient, actor string) ([]byte, error) {
 	if len(recipients) == 0 {
 		return nil, code.New("TS7718", "", "")
@@ -151,6 +152,7 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 			paths[path] = t
 		}
 	}
+	take(trust.PackagesPath(tier)) // small, and a machine asks for it first
 	for buildID := range kernels {
 		for _, name := range policies {
 			path := trust.IndexPath(tier, buildID, name)

@@ -4,6 +4,7 @@ package updater
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,8 +40,48 @@ func TestWhatIsKeptComesBack(t *testing.T) {
 	}
 }
 
+func TestWhatOlderProgramsKeptIsRead(t *testing.T) {
+	k := sampleKept()
+	long, err := k.long()
+	qt.Assert(t, qt.IsNil(err))
+	short, err := k.bytes()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(len(short) < len(long)))
+	back, err := parseKept(long)
+	qt.Assert(t, qt.IsNil(err))
+	again, err := back.bytes()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(bytes.Equal(again, short)))
+}
+
+func TestPackagesDoNotPushKernelsOut(t *testing.T) {
+	k := sampleKept()
+	state := func(id string) cachedState {
+		return cachedState{topLevel: k.newest, role: []byte("r"), index: []byte(id), place: place{Tier: "edge", BuildID: id}}
+	}
+	order := func() (ids []string) {
+		for _, c := range k.cached {
+			ids = append(ids, c.BuildID)
+		}
+		return ids
+	}
+	for n := range 2 * maxPackages {
+		k = k.with(state(fmt.Sprintf("%064x", n)))
+	}
+	qt.Check(t, qt.HasLen(k.cached, maxCached))
+	qt.Check(t, qt.DeepEquals(order()[:5], []string{"ee", "dd", "cc", "bb", fmt.Sprintf("%064x", 2*maxPackages-1)}))
+	was := order()
+	k = k.with(state(fmt.Sprintf("%064x", maxPackages+3)))
+	qt.Check(t, qt.DeepEquals(order(), was)) // it stays where it was
+	k = k.with(state("cc"))
+	qt.Check(t, qt.DeepEquals(order()[:4], []string{"cc", "ee", "dd", "bb"}))
+}
+
 func FuzzParseKept(f *testing.F) {
 	b, err := sampleKept().bytes()
+	qt.Assert(f, qt.IsNil(err))
+	f.Add(b)
+	b, err = sampleKept().long()
 	qt.Assert(f, qt.IsNil(err))
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -137,7 +137,8 @@ func TestMutatedEnvelopesAreRefused(t *testing.T) {
 	signer := newKey(t)
 	envelope, err := trust.SignStatement(statement, signer)
 	qt.Assert(t, qt.IsNil(err))
-	index := newWorld(t).makeIndex("edge", 1)
+	w := newWorld(t)
+	index := w.makeIndex("edge", 1)
 
 	for name, c := range map[string]struct {
 		good []byte
@@ -164,6 +165,13 @@ func TestMutatedEnvelopesAreRefused(t *testing.T) {
 				return nil, err
 			}
 			return nil, x.Check()
+		}},
+		"list of packages": {w.makePackages("edge", 3), func(b []byte) ([]byte, error) {
+			p, err := trust.ParsePackages(b)
+			if err != nil {
+				return nil, err
+			}
+			return nil, p.Check()
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
