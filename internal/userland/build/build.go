@@ -160,6 +160,9 @@ type part struct {
 
 // compare diffs one unit. It returns nil when nothing of it is carried.
 func (b *binder) compare(u Unit, opt Options, r *Result) (*part, error) {
+	if u.Plain != nil {
+		mergeAs(u.Plain, u.Orig, u.Patched)
+	}
 	d, err := objdiff.Diff(u.Orig, u.Patched, objdiff.Options{
 		Trace: objdiff.TraceUnneeded, Userland: true, Preempted: b.preempted, Accept: opt.Accept,
 	})

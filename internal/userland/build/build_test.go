@@ -148,3 +148,21 @@ func TestOneFunctionOfALibrary(t *testing.T) {
 	qt.Check(t, qt.Equals(names(r.Splice), "step"))
 	qt.Check(t, qt.IsTrue(r.Proven.Functions > 0))
 }
+
+// glibc's flags: names that assertions hold are strings that linkers merge, and
+// would be constants of their own where each symbol has a section.
+func TestNamedStringsThatAreMerged(t *testing.T) {
+	const text = `
+void fail(const char *where, int line);
+static const char where[] = "in this function";
+int check(int x) { if (x < 0) fail(where, 7); return x + 1; }
+`
+	f := &fixture{flags: []string{"-fPIC", "-fmerge-all-constants"}, strip: true}
+	l, units := f.build(t, map[string]string{"a": text}, map[string]string{"a": strings.Replace(text, "x < 0", "x < 3", 1)})
+	r, err := Splice(l, units, Options{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(r.Refusals, 0))
+	qt.Assert(t, qt.IsNotNil(r.Splice))
+	qt.Check(t, qt.Equals(names(r.Splice), "check"))
+	qt.Check(t, qt.IsTrue(bytes.Contains(r.Splice.ROData, []byte("in this function\x00"))))
+}

@@ -127,7 +127,6 @@ func (b *job) changed() ([]member, error) {
 		if m.Plain, err = readObject(u.plain); err != nil {
 			return nil, err
 		}
-		mergeAs(m.Plain, m.Orig, m.Patched)
 		list = append(list, m)
 	}
 	return list, nil
