@@ -18,53 +18,13 @@ import (
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
-// nameLimit is how long a module's name may be (MODULE_NAME_LEN less the
-// terminator on 64-bit kernels).
-const nameLimit = 55
-
-// name is the live patch's name: what the caller said, or tsugi_<first
-// fix>_<digest of target and fixes>. Two different live patches of one machine
-// so never share a name, which the kernel would refuse.
+// name is the live patch's: what the caller said, or one of the fixes.
 func (b *build) name() string {
-	if b.req.Name != "" {
-		return b.req.Name
+	diffs := make([][]byte, len(b.req.Fixes))
+	for i, f := range b.req.Fixes {
+		diffs[i] = f.Raw
 	}
-	h := sha256.New()
-	fmt.Fprintln(h, b.req.Target.BuildID, b.req.Version)
-	for _, f := range b.req.Fixes {
-		fmt.Fprintln(h, len(f.Raw))
-		h.Write(f.Raw)
-	}
-	return moduleName(b.req.Fixes[0].ID, hex.EncodeToString(h.Sum(nil)))
-}
-
-// Name makes the name of a live patch for a target: what a person may call it,
-// and a digest of the target and of what it holds.
-func Name(t *kernel.Target, title, holds string) string {
-	sum := sha256.Sum256([]byte(t.BuildID + "\n" + holds))
-	return moduleName(title, hex.EncodeToString(sum[:]))
-}
-
-func moduleName(title, digest string) string {
-	digest = digest[:8]
-	return "tsugi_" + clip(identifier(title), nameLimit-len("tsugi__")-len(digest)) + "_" + digest
-}
-
-// identifier maps a fix's id to what may be in a module's name.
-func identifier(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return '_'
-	}, s)
-	if s = strings.Trim(s, "_"); s == "" {
-		return "fix"
-	}
-	return s
+	return cmp.Or(b.req.Name, livepatch.NameOf(b.req.Fixes[0].ID, b.req.Target.BuildID, b.req.Version, diffs...))
 }
 
 func clip(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], "_") }

@@ -14,8 +14,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -115,6 +113,7 @@ func (c *construction) run(ctx context.Context) (*Result, error) {
 }
 
 type construction struct {
+	ground
 	req    Request
 	rep    progress.Reporter
 	kernel *builder.Kernel
@@ -130,6 +129,7 @@ type construction struct {
 func choose(req Request, rep progress.Reporter) *construction {
 	c := &construction{req: req, rep: rep, kernel: req.Kernel, build: builder.Build, spares: newSpares(), second: newSecond()}
 	c.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
+	c.ground = ground{req.Series, c.result.Selection, ofKernel(req.Target)}
 	c.kin()
 	c.doubtVerdicts()
 	return c
@@ -156,11 +156,7 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 	if c.req.Previous != nil {
 		req.Members = c.req.Previous.Members
 	}
-	for _, f := range sel.Fixes {
-		d := *f.Diff
-		d.ID, d.Title, d.CVEs, d.Origin = f.ID, cmp.Or(f.Title, d.Title), f.CVEs, cmp.Or(f.Origin, d.Origin)
-		req.Fixes = append(req.Fixes, &d)
-	}
+	req.Fixes = named(sel.Fixes)
 	report, err := c.build(ctx, req, c.rep)
 	if err != nil {
 		if ctx.Err() != nil || len(c.leave(c.blameError(err)...)) == 0 && !c.giveUp(err) {
@@ -191,6 +187,17 @@ func (c *construction) round(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// named are the diffs of fixes, with what is known of them.
+func named(fixes []*series.Fix) []*fix.Fix {
+	out := make([]*fix.Fix, len(fixes))
+	for i, f := range fixes {
+		d := *f.Diff
+		d.ID, d.Title, d.CVEs, d.Origin = f.ID, cmp.Or(f.Title, d.Title), f.CVEs, cmp.Or(f.Origin, d.Origin)
+		out[i] = &d
+	}
+	return out
 }
 
 // idle finds the fixes that change nothing that runs on the target: it does
@@ -240,7 +247,7 @@ func first(r *builder.Report) string {
 func (c *construction) settle() error {
 	sel := c.result.Selection
 	for {
-		c.text = newText(c.req.Target, c.pristine)
+		c.text = newText(c.original)
 		var out []selection.Left
 		for _, f := range sel.Fixes {
 			err := c.text.apply(f)
@@ -260,10 +267,6 @@ func (c *construction) settle() error {
 			return nil
 		}
 	}
-}
-
-func (c *construction) pristine(path string) ([]byte, error) {
-	return os.ReadFile(filepath.Join(c.req.Target.Source, path))
 }
 
 // nothing is the result when no fix is left.
@@ -301,13 +304,7 @@ func (c *construction) finish(ctx context.Context) (*Result, error) {
 		return r, nil
 	}
 	m := &r.Report.Artifact.Manifest
-	m.Selection = &livepatch.Selection{Update: c.req.Series.To, Digest: sel.Digest}
-	m.Open = r.Open
-	for i := range m.Fixes {
-		f := c.req.Series.Fix(m.Fixes[i].ID)
-		m.Fixes[i].Advisories, m.Fixes[i].Severity, m.Fixes[i].Exploited = f.Advisories, string(f.Severity), f.Exploited
-		m.Fixes[i].Possible = f.PossibleCVEs()
-	}
+	c.describe(m, r.Open)
 	if c.req.Previous != nil {
 		if why := m.Supersedes(c.req.Previous); why != "" {
 			p := code.New("TS1304", m.Name, why)
@@ -322,11 +319,25 @@ func (c *construction) finish(ctx context.Context) (*Result, error) {
 	return r, nil
 }
 
-func (c *construction) version() int {
-	if c.req.Version == 0 && c.req.Previous != nil {
-		return c.req.Previous.Version + 1
+// describe says in a manifest what was chosen from what.
+func (c *ground) describe(m *livepatch.Manifest, open []livepatch.OpenFix) {
+	m.Selection = &livepatch.Selection{Update: c.series.To, Digest: c.sel.Digest}
+	m.Open = open
+	for i := range m.Fixes {
+		f := c.series.Fix(m.Fixes[i].ID)
+		m.Fixes[i].Advisories, m.Fixes[i].Severity, m.Fixes[i].Exploited = f.Advisories, string(f.Severity), f.Exploited
+		m.Fixes[i].Possible = f.PossibleCVEs()
 	}
-	return max(c.req.Version, 1)
+}
+
+func (c *construction) version() int { return next(c.req.Version, c.req.Previous) }
+
+// next is the version that was asked for, or the one after another live patch's.
+func next(version int, previous *livepatch.Manifest) int {
+	if version == 0 && previous != nil {
+		return previous.Version + 1
+	}
+	return max(version, 1)
 }
 
 // name is the live patch's: what it goes up to, its version, and a digest of
@@ -336,7 +347,7 @@ func (c *construction) name() string {
 		return c.req.Name
 	}
 	up := cmp.Or(c.req.Series.To, c.req.Series.Name, "fixes")
-	return builder.Name(c.req.Target, fmt.Sprintf("%s_v%d", up, c.version()), c.result.Selection.Digest)
+	return livepatch.NameFor(fmt.Sprintf("%s_v%d", up, c.version()), c.req.Target.BuildID, c.result.Selection.Digest)
 }
 
 // open lists what stays unrepaired on the target, ordered by id. It follows

@@ -229,12 +229,12 @@ func TestBlameFollowsLines(t *testing.T) {
 			now = append(now, line{fmt.Sprintf("line %d", i), ""})
 		}
 		before := render()
-		x := newText(nil, func(path string) ([]byte, error) {
+		x := newText(&original{read: func(path string) ([]byte, error) {
 			if path == "lib/x.c" {
 				return []byte(before), nil
 			}
 			return nil, fs.ErrNotExist
-		})
+		}, relevant: func(f *fix.Fix) (*fix.Fix, error) { return f, nil }})
 		for i := range rapid.IntRange(1, 4).Draw(t, "fixes") {
 			id := fmt.Sprintf("f%d", i)
 			old := render()

@@ -12,9 +12,17 @@ import (
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
+// ground is what fixes stand on: the others of their series, those that are
+// selected now, and the source.
+type ground struct {
+	series   *series.Series
+	sel      *selection.Selection
+	original *original
+}
+
 // misfit says why a fix does not apply, and finds the smallest set of fixes
 // left out with which it would.
-func (c *construction) misfit(f *series.Fix, err error) selection.Left {
+func (c *ground) misfit(f *series.Fix, err error) selection.Left {
 	needs := c.smallest(f)
 	if len(needs) == 0 {
 		kind := selection.Failed
@@ -25,7 +33,7 @@ func (c *construction) misfit(f *series.Fix, err error) selection.Left {
 	}
 	by := needs[0]
 	for _, id := range needs { // what is only too mild would have come back
-		if i := c.leftAt(id); i >= 0 && !c.result.Selection.Left[i].Kind.Yields() {
+		if i := c.leftAt(id); i >= 0 && !c.sel.Left[i].Kind.Yields() {
 			by = id
 			break
 		}
@@ -38,9 +46,9 @@ func (c *construction) misfit(f *series.Fix, err error) selection.Left {
 
 // before lists fixes left out that come before one in the series and change a
 // file of its own.
-func (c *construction) before(f *series.Fix) []*series.Fix {
+func (c *ground) before(f *series.Fix) []*series.Fix {
 	var out []*series.Fix
-	for _, g := range c.req.Series.Fixes {
+	for _, g := range c.series.Fixes {
 		if g.ID == f.ID {
 			break
 		}
@@ -52,8 +60,8 @@ func (c *construction) before(f *series.Fix) []*series.Fix {
 }
 
 // leftAt is the place of a fix among those left out, or -1.
-func (c *construction) leftAt(id string) int {
-	return slices.IndexFunc(c.result.Selection.Left, func(l selection.Left) bool { return l.ID == id })
+func (c *ground) leftAt(id string) int {
+	return slices.IndexFunc(c.sel.Left, func(l selection.Left) bool { return l.ID == id })
 }
 
 // most is how many fixes left out are tried together before all are.
@@ -61,7 +69,7 @@ const most = 3
 
 // smallest looks for the smallest set of fixes left out with which a fix
 // applies: those that change a file of its own.
-func (c *construction) smallest(f *series.Fix) []string {
+func (c *ground) smallest(f *series.Fix) []string {
 	back := c.before(f)
 	for n := 1; n <= min(most, len(back)); n++ {
 		if ids := c.try(f, back, nil, n); ids != nil {
@@ -75,7 +83,7 @@ func (c *construction) smallest(f *series.Fix) []string {
 }
 
 // try puts n of the fixes back, in every way, until f applies.
-func (c *construction) try(f *series.Fix, from, with []*series.Fix, n int) []string {
+func (c *ground) try(f *series.Fix, from, with []*series.Fix, n int) []string {
 	if n == 0 {
 		if c.goes(f, with) {
 			return ids(with)
@@ -92,13 +100,13 @@ func (c *construction) try(f *series.Fix, from, with []*series.Fix, n int) []str
 
 // goes tells whether a fix applies where some fixes are put back, each in its
 // place in the series.
-func (c *construction) goes(f *series.Fix, back []*series.Fix) bool {
-	t := newText(c.req.Target, c.pristine)
-	for _, g := range c.req.Series.Fixes {
+func (c *ground) goes(f *series.Fix, back []*series.Fix) bool {
+	t := newText(c.original)
+	for _, g := range c.series.Fixes {
 		if g.ID == f.ID {
 			return t.does(f)
 		}
-		if !slices.Contains(back, g) && (!slices.Contains(c.result.Selection.Fixes, g) || !touches(g, f, back)) {
+		if !slices.Contains(back, g) && (!slices.Contains(c.sel.Fixes, g) || !touches(g, f, back)) {
 			continue
 		}
 		if t.apply(g) != nil && slices.Contains(back, g) {
@@ -136,17 +144,17 @@ func ids(fs []*series.Fix) []string {
 
 // overlaps finds selected fixes in whose functions one that the policy leaves
 // out has changes too.
-func (c *construction) overlaps() []selection.Overlap {
+func (c *ground) overlaps() []selection.Overlap {
 	var left []*series.Fix
-	for _, l := range c.result.Selection.Left {
+	for _, l := range c.sel.Left {
 		if l.Kind == selection.Excluded || l.Kind == selection.Dragged {
 			left = append(left, l.Fix)
 		}
 	}
 	// Lines of a diff count from the text that the fixes before it in the series
 	// leave, whether or not they are selected.
-	all := newText(c.req.Target, c.pristine)
-	for _, f := range c.req.Series.Fixes {
+	all := newText(c.original)
+	for _, f := range c.series.Fixes {
 		if slices.ContainsFunc(left, func(l *series.Fix) bool { return sharesFile(f, l) }) {
 			_ = all.apply(f) // one that does not is counted from where it stands
 		}
@@ -154,7 +162,7 @@ func (c *construction) overlaps() []selection.Overlap {
 	var out []selection.Overlap
 	for _, l := range left {
 		theirs := functions(all, l)
-		for _, f := range c.result.Selection.Fixes {
+		for _, f := range c.sel.Fixes {
 			if !sharesFile(f, l) {
 				continue
 			}

@@ -110,7 +110,7 @@ func (c *construction) below(f *series.Fix) []string {
 // fits tells whether a fix applies where those of others that apply themselves
 // are put back, which it returns.
 func (c *construction) fits(f *series.Fix, from []*series.Fix) (with []*series.Fix, ok bool) {
-	t := newText(c.req.Target, c.pristine)
+	t := newText(c.original)
 	for _, g := range c.req.Series.Fixes {
 		switch {
 		case g == f:

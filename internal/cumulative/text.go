@@ -5,6 +5,8 @@ package cumulative
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 
@@ -18,9 +20,26 @@ import (
 // text is the source as fixes leave it, one after the other, and remembers
 // which fix brought a line.
 type text struct {
-	target   *kernel.Target
-	pristine func(path string) ([]byte, error)
-	files    map[string][]version
+	*original
+	files map[string][]version
+}
+
+// original is the source that the fixes are for.
+type original struct {
+	read func(path string) ([]byte, error) // a file as nothing has changed it
+	// relevant is the part of a fix that can matter there. Refusals are its errors.
+	relevant func(*fix.Fix) (*fix.Fix, error)
+}
+
+// ofKernel is the source of a kernel.
+func ofKernel(t *kernel.Target) *original {
+	return &original{
+		read: func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(t.Source, path)) },
+		relevant: func(f *fix.Fix) (*fix.Fix, error) {
+			part, _, err := kbuild.Relevant(t, f)
+			return part, err
+		},
+	}
 }
 
 // version is a file as one fix left it; its text is nil when the file is gone.
@@ -29,15 +48,13 @@ type version struct {
 	text []byte
 }
 
-func newText(target *kernel.Target, read func(path string) ([]byte, error)) *text {
-	return &text{target: target, pristine: read, files: map[string][]version{}}
-}
+func newText(o *original) *text { return &text{original: o, files: map[string][]version{}} }
 
 // read returns a file as it is now.
 func (t *text) read(path string) ([]byte, error) {
 	vs := t.files[path]
 	if len(vs) == 0 {
-		return t.pristine(path)
+		return t.original.read(path)
 	}
 	if now := vs[len(vs)-1].text; now != nil {
 		return now, nil
@@ -52,13 +69,13 @@ func (t *text) before(path, id string) ([]byte, error) {
 	if i < 0 {
 		return t.read(path)
 	}
-	earlier := text{target: t.target, pristine: t.pristine, files: map[string][]version{path: vs[:i]}}
+	earlier := text{original: t.original, files: map[string][]version{path: vs[:i]}}
 	return earlier.read(path)
 }
 
 // apply puts a fix on top, or leaves everything as it was.
 func (t *text) apply(f *series.Fix) error {
-	part, _, err := kbuild.Relevant(t.target, f.Diff)
+	part, err := t.relevant(f.Diff)
 	if err != nil || len(part.Files) == 0 {
 		return err
 	}
@@ -78,7 +95,7 @@ func (t *text) apply(f *series.Fix) error {
 
 // does tells whether a fix could be put on top.
 func (t *text) does(f *series.Fix) bool {
-	part, _, err := kbuild.Relevant(t.target, f.Diff)
+	part, err := t.relevant(f.Diff)
 	if err != nil {
 		return false
 	}
@@ -124,7 +141,7 @@ func (t *text) within(path string, first, last int) []string {
 // blame goes through the versions of a file. It returns who brought each line,
 // and who took lines away in front of it, counted from 1.
 func (t *text) blame(path string) (by []string, cuts map[int][]string) {
-	before, err := t.pristine(path)
+	before, err := t.original.read(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -77,7 +77,7 @@ func allowed() map[string][]string {
 		// services
 		"builder":    below(domain...),
 		"catalogue":  below("fix", "series", "update", "kernel"),
-		"cumulative": append(below(domain...), "builder"),
+		"cumulative": append(below(domain...), "userland", "builder"),
 		"survey":     append(below(domain...), "builder", "cumulative"),
 		"proof":      below("vm", "livepatch", "kernel", "kload"),
 		"api":        {"code"},

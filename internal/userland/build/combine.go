@@ -32,15 +32,8 @@ func (b *job) combine(context.Context) error {
 		return os.ReadFile(filepath.Join(b.t.Build, filepath.FromSlash(p)))
 	}
 	for _, f := range b.req.Fixes {
-		part := *f
-		part.Files = nil
-		for _, d := range f.Files {
-			if why := ignored(d.Path); why != "" {
-				b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{d.Path, "ignored", why})
-				continue
-			}
-			part.Files = append(part.Files, d)
-		}
+		part, rest := Relevant(f)
+		b.report.Unbuilt = append(b.report.Unbuilt, rest...)
 		if len(part.Files) == 0 {
 			continue
 		}
@@ -70,6 +63,21 @@ func (b *job) combine(context.Context) error {
 		b.changes = append(b.changes, c)
 	}
 	return nil
+}
+
+// Relevant is the part of a fix that can matter to a process, and the rest.
+func Relevant(f *fix.Fix) (*fix.Fix, []Unbuilt) {
+	part := *f
+	part.Files = nil
+	var rest []Unbuilt
+	for _, d := range f.Files {
+		if why := ignored(d.Path); why != "" {
+			rest = append(rest, Unbuilt{d.Path, "ignored", why})
+			continue
+		}
+		part.Files = append(part.Files, d)
+	}
+	return &part, rest
 }
 
 // ignored says why a file of a source package is nothing that a process runs.

@@ -3,11 +3,9 @@
 package build
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -108,7 +106,7 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Report, er
 	}
 	t := req.Target
 	b := &job{req: req, rep: rep, t: t, report: &Report{
-		Schema: 1, Target: livepatch.TargetRef{Name: t.Name, PackageVersion: t.Version, Arch: "x86_64"},
+		Schema: 1, Target: TargetRef(t),
 	}}
 	for _, f := range req.Fixes {
 		b.report.Fixes = append(b.report.Fixes, livepatch.FixRef{ID: f.ID, Title: f.Title, Origin: f.Origin, CVEs: f.CVEs})
@@ -140,6 +138,11 @@ func Build(ctx context.Context, req Request, rep progress.Reporter) (*Report, er
 		return b.report, b.write()
 	}
 	return b.report, nil
+}
+
+// TargetRef names a package in manifests and reports.
+func TargetRef(t *userland.Target) livepatch.TargetRef {
+	return livepatch.TargetRef{Name: t.Name, PackageVersion: t.Version, Arch: "x86_64"}
 }
 
 // job is one build under way.
@@ -176,26 +179,13 @@ func (b *job) accepts(p *code.Problem) bool {
 	})
 }
 
-// name makes a name that manifests take of what a person would call it and a
-// digest of what it is for.
+// name is the live patch's: what the caller said, or one of the fixes.
 func (r *Request) name() string {
-	if r.Name != "" {
-		return r.Name
+	diffs := make([][]byte, len(r.Fixes))
+	for i, f := range r.Fixes {
+		diffs[i] = f.Raw
 	}
-	h := sha256.New()
-	fmt.Fprintln(h, r.Target.Name, r.Version)
-	for _, f := range r.Fixes {
-		fmt.Fprintln(h, len(f.Raw))
-		h.Write(f.Raw)
-	}
-	id := strings.Map(func(c rune) rune {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-			return c
-		}
-		return '_'
-	}, r.Fixes[0].ID)
-	return "tsugi_" + id[:min(len(id), 32)] + "_" + hex.EncodeToString(h.Sum(nil))[:8]
+	return cmp.Or(r.Name, livepatch.NameOf(r.Fixes[0].ID, r.Target.Name, r.Version, diffs...))
 }
 
 // write packs the artifact.
