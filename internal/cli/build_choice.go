@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/cumulative"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/selection"
@@ -15,33 +14,27 @@ import (
 	"github.com/tsugi-project/tsugi/internal/ui"
 )
 
-// seriesResult is a build of what a policy chose.
-type seriesResult struct {
-	buildResult
+// choiceResult is what a policy chose.
+type choiceResult struct {
 	Series    string               `json:"series,omitempty"`
 	Selection *selection.Selection `json:"selection"`
 	Offers    []selection.Offer    `json:"offers,omitempty"`
 	Open      []livepatch.OpenFix  `json:"open,omitempty"`
+	Rounds    int                  `json:"rounds"`
+}
+
+// seriesResult is a build of what a policy chose, for a kernel.
+type seriesResult struct {
+	buildResult
+	choiceResult
 	// Unreplaced are fixes that fixed modules could not serve either.
 	Unreplaced []cumulative.Unreplaced `json:"unreplaced,omitempty"`
-	Rounds     int                     `json:"rounds"`
 }
 
 func seriesText(r seriesResult) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s for %s  %s\n", verdictText(string(r.Verdict)), ui.Bold(r.Name), r.Target.Name, ui.Dim(buildSummary(r.Report)))
-	b.WriteString("\n" + ui.Indent(ui.Pairs(chosen(r)...), 2))
-	for _, o := range r.Offers {
-		b.WriteString("\n" + ui.Indent(offerText(o), 2))
-	}
-	for _, o := range r.Selection.Overlaps {
-		fmt.Fprintf(&b, "  %s  %s changes %s, and so does %s, which is left out: nobody has run the one without the other\n",
-			ui.Warn("note"), o.Fix, strings.Join(o.Functions, ", "), o.With)
-	}
-	for _, x := range r.Selection.Idle {
-		fmt.Fprintf(&b, "  %s  no fix answers to the exclusion of %s\n", ui.Dim("note"), x.Name())
-	}
-	b.WriteString(leftTable(r.Selection.Left))
+	b.WriteString(selectedText(r.choiceResult, r.Artifact))
 	for _, u := range r.Unreplaced {
 		fmt.Fprintf(&b, "  %s  no fixed %s for %s: %s\n", ui.Dim("note"), strings.Join(u.Modules, ", "), u.ID, clip(u.Problem.Error(), 100))
 	}
@@ -60,9 +53,27 @@ func seriesText(r seriesResult) string {
 	return b.String()
 }
 
+// selectedText shows a choice, of which a live patch came or, with nil, none.
+func selectedText(r choiceResult, p *livepatch.Patch) string {
+	var b strings.Builder
+	b.WriteString("\n" + ui.Indent(ui.Pairs(chosen(r, p)...), 2))
+	for _, o := range r.Offers {
+		b.WriteString("\n" + ui.Indent(offerText(o), 2))
+	}
+	for _, o := range r.Selection.Overlaps {
+		fmt.Fprintf(&b, "  %s  %s changes %s, and so does %s, which is left out: nobody has run the one without the other\n",
+			ui.Warn("note"), o.Fix, strings.Join(o.Functions, ", "), o.With)
+	}
+	for _, x := range r.Selection.Idle {
+		fmt.Fprintf(&b, "  %s  no fix answers to the exclusion of %s\n", ui.Dim("note"), x.Name())
+	}
+	b.WriteString(leftTable(r.Selection.Left))
+	return b.String()
+}
+
 // chosen sums up what is held and what is not. A CVE of which one fix is open
 // is open, whatever else is held of it.
-func chosen(r seriesResult) [][2]string {
+func chosen(r choiceResult, p *livepatch.Patch) [][2]string {
 	held, possible := map[string]bool{}, map[string]bool{}
 	open, high := map[string]bool{}, map[string]bool{}
 	for _, o := range r.Open {
@@ -82,7 +93,7 @@ func chosen(r seriesResult) [][2]string {
 		possible[d.CVE] = !open[d.CVE]
 	}
 	n := 0
-	if r.Verdict == builder.Live {
+	if p != nil {
 		n = len(r.Selection.Fixes)
 	}
 	holds := fmt.Sprintf("%s, %s", ui.Count(n, "fix"), ui.Count(count(held), "CVE"))
@@ -90,14 +101,16 @@ func chosen(r seriesResult) [][2]string {
 		holds += fmt.Sprintf(", %d of them by a possible attribution", n)
 	}
 	pairs := [][2]string{{"holds", holds}}
-	if r.Artifact != nil {
+	if p != nil {
 		var served []string
-		for _, f := range r.Artifact.Manifest.Fixes {
+		for _, f := range p.Manifest.Fixes {
 			if len(f.Modules) > 0 {
 				served = append(served, fmt.Sprintf("%s (%s)", f.ID, strings.Join(f.Modules, ", ")))
 			}
 		}
-		pairs = append(pairs, [2]string{"where not loaded", strings.Join(served, ", ")})
+		if len(served) > 0 {
+			pairs = append(pairs, [2]string{"where not loaded", strings.Join(served, ", ")})
+		}
 	}
 	if len(open) > 0 {
 		pairs = append(pairs, [2]string{"stays open", fmt.Sprintf("%s, %s of them known to be high or critical", ui.Count(len(open), "CVE"), orNone(count(high)))})

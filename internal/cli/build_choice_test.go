@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-quicktest/qt"
 
-	"github.com/tsugi-project/tsugi/internal/builder"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
@@ -20,8 +19,7 @@ func TestWhatABuildHolds(t *testing.T) {
 	fix := func(id string, c series.Confidence, cves ...string) *series.Fix {
 		return &series.Fix{Meta: series.Meta{ID: id, CVEs: cves, Entries: []series.Entry{{CVEs: cves, Confidence: c}}}}
 	}
-	r := seriesResult{
-		buildResult: buildResult{Report: &builder.Report{Verdict: builder.Live}},
+	r := choiceResult{
 		Selection: &selection.Selection{Fixes: []*series.Fix{
 			fix("a", series.Certain, "CVE-2026-0001", "CVE-2026-0002"),
 			fix("b", series.Possible, "CVE-2026-0003", "CVE-2026-0004"),
@@ -33,7 +31,7 @@ func TestWhatABuildHolds(t *testing.T) {
 			{ID: "y", CVEs: []string{"CVE-2026-0002"}, Severity: "high", Kind: livepatch.OpenReboot},
 		},
 	}
-	qt.Check(t, qt.DeepEquals(chosen(r), [][2]string{
+	qt.Check(t, qt.DeepEquals(chosen(r, &livepatch.Patch{}), [][2]string{
 		{"holds", "4 fixes, 3 CVEs, 1 of them by a possible attribution"},
 		{"stays open", "2 CVEs, 1 of them known to be high or critical"},
 	}))

@@ -24,10 +24,15 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	switch {
 	case o.server, o.prove, o.publish, o.reproducer != "":
 		return command.Usage(program+" build", "live patches of packages are built here, without --server")
-	case o.choice.chooses(paths):
-		return command.Usage(program+" build", "a live patch of a package takes diffs, no directory and no --update")
+	case o.choice.update != "", o.choice.catalogue != "":
+		return command.Usage(program+" build", "fixes of a package are diffs and directories of them: --update and --catalogue are for kernels")
+	case o.choice.fixedModules:
+		return command.Usage(program+" build", "a package has no modules to replace")
 	case o.module != "", o.key != "", o.cert != "":
 		return command.Usage(program+" build", "a live patch of a package has no module")
+	}
+	if o.choice.chooses(paths) {
+		return a.buildPackageSeries(ctx, paths, o)
 	}
 	req := build.Request{
 		Name: o.name, Version: o.version, Builder: command.Maker(), Accept: o.accept, Jobs: o.jobs,
@@ -48,16 +53,9 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	if err != nil {
 		return err
 	}
-	out := packageBuildResult{Report: r}
-	if r.Verdict == build.Live {
-		b, err := r.Artifact.Bytes()
-		if err != nil {
-			return err
-		}
-		if err := command.WriteFile(o.output, b); err != nil {
-			return err
-		}
-		out.Output = o.output
+	out, err := writtenPackage(r, o.output)
+	if err != nil {
+		return err
 	}
 	if err := a.Show("build", out, func() string { return packageBuildText(out) }); err != nil {
 		return err
@@ -65,8 +63,24 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	return outcome(r.Verdict)
 }
 
-func packageBuildText(r packageBuildResult) string {
-	var b strings.Builder
+// writtenPackage writes the live patch of a report, if there is one.
+func writtenPackage(r *build.Report, output string) (packageBuildResult, error) {
+	out := packageBuildResult{Report: r}
+	if r.Artifact == nil {
+		return out, nil
+	}
+	b, err := r.Artifact.Bytes()
+	if err == nil {
+		err = command.WriteFile(output, b)
+	}
+	out.Output = output
+	return out, err
+}
+
+func packageBuildText(r packageBuildResult) string { return packageHead(r) + packageBody(r) }
+
+// packageHead is the line with the verdict.
+func packageHead(r packageBuildResult) string {
 	verdict := verdictText(string(r.Verdict))
 	if r.Verdict == build.Reboot {
 		verdict = ui.Bad("restart needed")
@@ -78,7 +92,11 @@ func packageBuildText(r packageBuildResult) string {
 	if n := len(r.Refusals); n > 0 {
 		words = append(words, ui.Count(n, "refusal"))
 	}
-	fmt.Fprintf(&b, "%s  %s for %s  %s\n", verdict, ui.Bold(r.Name), r.Target.Name, ui.Dim(strings.Join(words, ", ")))
+	return fmt.Sprintf("%s  %s for %s  %s\n", verdict, ui.Bold(r.Name), r.Target.Name, ui.Dim(strings.Join(words, ", ")))
+}
+
+func packageBody(r packageBuildResult) string {
+	var b strings.Builder
 	if len(r.Replaced) > 0 {
 		b.WriteString("\n" + ui.Indent(replacedTable(r.Replaced), 2))
 	} else if len(r.Units) > 0 {

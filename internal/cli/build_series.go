@@ -105,7 +105,8 @@ func (a *app) buildSeries(ctx context.Context, args []string, o buildOptions) er
 		return err
 	}
 	out := seriesResult{
-		buildResult: buildResult{Report: r.Report}, Series: req.Series.Name, Selection: r.Selection, Offers: r.Selection.Offers(), Open: r.Open, Unreplaced: r.Unreplaced, Rounds: r.Rounds,
+		buildResult: buildResult{Report: r.Report}, Unreplaced: r.Unreplaced,
+		choiceResult: choiceResult{req.Series.Name, r.Selection, r.Selection.Offers(), r.Open, r.Rounds},
 	}
 	if r.Artifact != nil {
 		if err := a.writePatch(r.Report, o); err != nil {

@@ -33,7 +33,11 @@ func (b *job) combine(context.Context) error {
 	}
 	for _, f := range b.req.Fixes {
 		part, rest := Relevant(f)
-		b.report.Unbuilt = append(b.report.Unbuilt, rest...)
+		for _, u := range rest {
+			if !slices.Contains(b.report.Unbuilt, u) { // several fixes change one test
+				b.report.Unbuilt = append(b.report.Unbuilt, u)
+			}
+		}
 		if len(part.Files) == 0 {
 			continue
 		}
