@@ -80,14 +80,18 @@ func (w *work) unwritable(u *unit, err error) error {
 
 // borrow runs f with a thread that makes system calls.
 func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
-	loan, err := ptrace.Borrow(ctx, w.target(), w.e.config.Ptrace)
-	if err != nil {
-		return err
-	}
-	err = f(loan)
-	pause, returnErr := loan.Return()
-	w.paused(pause)
-	return errors.Join(err, returnErr)
+	var err error
+	w.opt.tracers.Do(w.e.config.Ptrace, func(opt ptrace.Options) {
+		var loan *ptrace.Loan
+		if loan, err = ptrace.Borrow(ctx, w.target(), opt); err != nil {
+			return
+		}
+		err = f(loan)
+		pause, returnErr := loan.Return()
+		w.paused(pause)
+		err = errors.Join(err, returnErr)
+	})
+	return err
 }
 
 // mapArea reserves the place with a page on either side, and then gives each

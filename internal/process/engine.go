@@ -3,6 +3,7 @@
 package process
 
 import (
+	"sync"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -20,6 +21,8 @@ type Engine struct {
 	step    func(name string)
 	tables  tableCache
 	special specialCache
+	// rooms are what windows work in.
+	rooms sync.Pool
 }
 
 // Config is what an Engine works with. The zero value is the usual.
@@ -51,8 +54,11 @@ type Options struct {
 	// Timeout bounds the work at one process, waiting included; 0 is Budget and
 	// a minute.
 	Timeout time.Duration
-	// Workers is how many processes Many works at: 0 means four.
+	// Workers is how many processes Many works at: 0 means one for each
+	// processor. More would wait for each other with processes stopped.
 	Workers int
+
+	tracers *ptrace.Tracers // nil for some of its own
 }
 
 // State is what has become of a process.

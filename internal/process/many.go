@@ -4,10 +4,12 @@ package process
 
 import (
 	"context"
+	"runtime"
 	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
+	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
 // Many applies a patch to many processes, in the order of ids as far as there
@@ -20,8 +22,11 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	}
 	workers := opt.Workers
 	if workers <= 0 {
-		workers = 4 // a good part of the time is waiting
+		workers = runtime.GOMAXPROCS(0)
 	}
+	tracers := &ptrace.Tracers{}
+	defer tracers.Close()
+	opt.tracers = tracers
 	results := make([]Result, len(ids))
 	next := make(chan int)
 	var all sync.WaitGroup

@@ -26,20 +26,35 @@ const (
 )
 
 // window is one stop of a process, and what is done in it. All that it needs is
-// allocated before.
+// allocated before, and all is done in the thread that traces: from the first
+// order to stop to the last release nothing is waited for but the process. What
+// can't be done so, since a page is not there, is done with a time limit, by a
+// goroutine that may be left behind.
 type window struct {
 	work    *work
 	units   []*unit
 	pieces  []proc.Piece // what is compared, in the order of checks
 	checks  []watch
 	back    []proc.Piece // the entries, to be read again
-	checker *stack.Checker
+	still   *proc.Still
+	room    *room
 	stopped *ptrace.Stopped
-	threads []stack.Thread
 	written []write // so far, for the way back
+
+	outer    context.Context // of the caller, without its end
+	bounded  context.Context // the same with the end of the window; nil until it is needed
+	cancel   context.CancelFunc
+	deadline time.Time
 }
 
-func (w *work) newWindow(units []*unit, tables bool) (*window, error) {
+// room is what windows need, kept from one to the next.
+type room struct {
+	checker stack.Checker
+	threads []stack.Thread
+	lost    bool // a goroutine that was left behind may still use it
+}
+
+func (w *work) newWindow(ctx context.Context, units []*unit, tables bool) (*window, error) {
 	win := &window{work: w, units: units}
 	var functions []stack.Function
 	for _, u := range units {
@@ -67,18 +82,46 @@ func (w *work) newWindow(units []*unit, tables bool) (*window, error) {
 	if err != nil {
 		return nil, err
 	}
-	if win.checker, err = stack.New(layout, functions, stack.Options{}); err != nil {
+	if win.room, _ = w.e.rooms.Get().(*room); win.room == nil {
+		win.room = &room{}
+	}
+	if err := win.room.checker.Reset(layout, functions, stack.Options{}); err != nil {
+		win.close()
 		return nil, code.New("TS9642", w.p.ID().String(), "").With(err)
 	}
+	if win.still, err = w.p.Still(ctx, max(len(win.pieces), len(win.back))); err != nil {
+		win.close()
+		return nil, err
+	}
+	// From here on a caller that gives up is not heard: it takes less than a moment.
+	win.outer = proc.Unguarded(context.WithoutCancel(ctx))
 	return win, nil
+}
+
+func (win *window) close() {
+	if win.cancel != nil {
+		win.cancel()
+	}
+	if win.still != nil {
+		win.still.Close()
+	}
+	if !win.room.lost {
+		win.work.e.rooms.Put(win.room)
+	}
 }
 
 // commit stops the process, does what the units say if that may be done now,
 // and lets it run on. Whatever it returns, the process runs.
 func (win *window) commit(ctx context.Context) (err error) {
+	defer win.close()
+	win.work.opt.tracers.Do(win.work.e.config.Ptrace, func(opt ptrace.Options) { err = win.stop(ctx, opt) })
+	return err
+}
+
+func (win *window) stop(ctx context.Context, opt ptrace.Options) (err error) {
 	w := win.work
 	began := time.Now()
-	win.stopped, err = ptrace.Stop(ctx, w.target(), w.e.config.Ptrace)
+	win.stopped, err = ptrace.Stop(ctx, w.target(), opt)
 	w.result.Tries++
 	if err != nil {
 		w.paused(time.Since(began)) // some threads may have been stopped for so long
@@ -92,25 +135,24 @@ func (win *window) commit(ctx context.Context) (err error) {
 		err = errors.Join(err, resumeErr)
 	}()
 	threads := win.stopped.Threads()
-	// From here on a caller that gives up is not heard: it takes less than a moment.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), win.limit(len(threads)))
-	defer cancel()
+	win.deadline = time.Now().Add(win.limit(len(threads)))
 	reader := 0
+	win.room.threads = win.room.threads[:0]
 	for i := range threads {
 		if !threads[i].Worker {
 			reader = threads[i].TID
-			win.threads = append(win.threads, stack.FromPtrace(threads[i].TID, &threads[i].Regs))
+			win.room.threads = append(win.room.threads, stack.FromPtrace(threads[i].TID, &threads[i].Regs))
 		}
 	}
-	if err := win.unchanged(ctx); err != nil {
+	if err := win.unchanged(); err != nil {
 		return err
 	}
 	w.step("compared")
-	if err := win.quiet(ctx, reader); err != nil {
+	if err := win.quiet(reader); err != nil {
 		return err
 	}
 	w.step("checked")
-	return win.write(ctx)
+	return win.write()
 }
 
 // limit is how long the process may stay stopped at most.
@@ -118,9 +160,32 @@ func (win *window) limit(threads int) time.Duration {
 	return windowGrace + time.Duration(threads)*windowPerThread + time.Duration(len(win.back)+len(win.units))*windowPerWrite
 }
 
+// limited is the context of what may have to be left behind.
+func (win *window) limited() context.Context {
+	if win.bounded == nil {
+		win.bounded, win.cancel = context.WithDeadline(win.outer, win.deadline)
+	}
+	return win.bounded
+}
+
+// longer gives what has to be undone its own time.
+func (win *window) longer() {
+	if win.cancel != nil {
+		win.cancel()
+	}
+	win.bounded, win.deadline = nil, time.Now().Add(win.limit(0))
+}
+
+func (win *window) read(pieces []proc.Piece) error {
+	if win.still.ReadPieces(pieces) {
+		return nil
+	}
+	return win.work.p.ReadPieces(win.limited(), pieces)
+}
+
 // unchanged compares what was prepared with.
-func (win *window) unchanged(ctx context.Context) error {
-	if err := win.work.p.ReadPieces(ctx, win.pieces); err != nil {
+func (win *window) unchanged() error {
+	if err := win.read(win.pieces); err != nil {
 		return err
 	}
 	for i := range win.checks {
@@ -132,39 +197,44 @@ func (win *window) unchanged(ctx context.Context) error {
 	return nil
 }
 
-// quiet checks all stacks. The check reads memory that may not answer: then the
-// process is let go, and the check ends by itself.
-func (win *window) quiet(ctx context.Context, reader int) error {
-	done := make(chan []stack.Verdict, 1)
-	go func() { done <- win.checker.CheckAll(stack.Memory{PID: reader}, win.threads, 1) }()
-	select {
-	case verdicts := <-done:
-		if len(verdicts) > 0 {
-			return verdicts[0].Problem()
+// quiet checks all stacks. Where a page of one is not there, the check may have
+// to wait for memory that does not answer: then the process is let go, and the
+// check ends by itself.
+func (win *window) quiet(reader int) error {
+	win.still.Absent = false
+	verdicts := win.room.checker.CheckAll(win.still, win.room.threads, 1)
+	if len(verdicts) > 0 && win.still.Absent {
+		done := make(chan []stack.Verdict, 1)
+		go func() { done <- win.room.checker.CheckAll(stack.Memory{PID: reader}, win.room.threads, 1) }()
+		select {
+		case verdicts = <-done:
+		case <-win.limited().Done():
+			win.room.lost = true
+			return code.New("TS9604", win.work.p.ID().String(), "the stacks can't be read")
 		}
-		return nil
-	case <-ctx.Done():
-		return code.New("TS9604", win.work.p.ID().String(), "the stacks can't be read")
 	}
+	if len(verdicts) > 0 {
+		return verdicts[0].Problem()
+	}
+	return nil
 }
 
 // write writes states and jumps, and reads the jumps back. What goes wrong is
 // taken back at once.
-func (win *window) write(ctx context.Context) error {
-	err := win.forward(ctx)
+func (win *window) write() error {
+	err := win.forward()
 	if err == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), win.limit(0))
-	defer cancel()
+	win.longer()
 	for i := len(win.written) - 1; i >= 0; i-- {
-		if backErr := win.put(ctx, win.written[i].entry, win.written[i].from[:]); backErr != nil {
+		if backErr := win.put(win.written[i].entry, win.written[i].from[:]); backErr != nil {
 			// The journal says that it is unfinished; Heal will find it.
 			return code.New("TS9637", win.written[i].name, "and what was written can't be taken back now").With(errors.Join(err, backErr))
 		}
 	}
 	for _, u := range win.units {
-		if stateErr := win.put(ctx, u.journal.base+stateOffset, u.header[stateOffset:stateOffset+8]); stateErr != nil {
+		if stateErr := win.put(u.journal.base+stateOffset, u.header[stateOffset:stateOffset+8]); stateErr != nil {
 			return errors.Join(err, stateErr)
 		}
 		u.touched = false
@@ -175,31 +245,31 @@ func (win *window) write(ctx context.Context) error {
 	return code.New("TS9637", win.work.p.ID().String(), "").With(err)
 }
 
-func (win *window) forward(ctx context.Context) error {
+func (win *window) forward() error {
 	for _, u := range win.units {
 		for _, a := range u.stale {
-			if err := win.state(ctx, a.base, Replaced); err != nil {
+			if err := win.state(a.base, Replaced); err != nil {
 				return err
 			}
 		}
 	}
 	for _, u := range win.units {
 		u.touched = true
-		if err := win.state(ctx, u.journal.base, u.through); err != nil {
+		if err := win.state(u.journal.base, u.through); err != nil {
 			return err
 		}
 	}
 	for _, u := range win.units {
 		for _, wr := range u.writes {
 			win.written = append(win.written, wr)
-			if err := win.put(ctx, wr.entry, wr.to[:]); err != nil {
+			if err := win.put(wr.entry, wr.to[:]); err != nil {
 				return fmt.Errorf("%s: %w", wr.name, err)
 			}
 			win.work.step("jump")
 		}
 	}
 	if len(win.back) > 0 {
-		if err := win.work.p.ReadPieces(ctx, win.back); err != nil {
+		if err := win.read(win.back); err != nil {
 			return err
 		}
 	}
@@ -210,14 +280,14 @@ func (win *window) forward(ctx context.Context) error {
 	}
 	win.work.step("read back")
 	for _, u := range win.units {
-		if err := win.state(ctx, u.journal.base, u.end); err != nil {
+		if err := win.state(u.journal.base, u.end); err != nil {
 			return err
 		}
 	}
 	for _, u := range win.units {
 		if u.prior != nil {
 			// From here on nothing is taken back: the new journal names the old one.
-			if err := win.state(ctx, u.prior.base, Replaced); err != nil {
+			if err := win.state(u.prior.base, Replaced); err != nil {
 				break
 			}
 		}
@@ -225,8 +295,8 @@ func (win *window) forward(ctx context.Context) error {
 	return nil
 }
 
-func (win *window) state(ctx context.Context, base uint64, s JournalState) error {
-	if err := win.put(ctx, base+stateOffset, stateWord(s)); err != nil {
+func (win *window) state(base uint64, s JournalState) error {
+	if err := win.put(base+stateOffset, stateWord(s)); err != nil {
 		return err
 	}
 	win.work.step("state " + string(s))
@@ -235,8 +305,11 @@ func (win *window) state(ctx context.Context, base uint64, s JournalState) error
 
 // put writes bytes that are in no danger of being half written: within one page
 // the kernel copies them in one go, and a signal does not come between.
-func (win *window) put(ctx context.Context, at uint64, b []byte) error {
-	_, err := win.work.p.Memory(ctx).WriteAt(b, int64(at))
+func (win *window) put(at uint64, b []byte) error {
+	done, err := win.still.WriteAt(b, at)
+	if !done && err == nil {
+		_, err = win.work.p.Memory(win.limited()).WriteAt(b, int64(at))
+	}
 	if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EFAULT) {
 		return err
 	}

@@ -56,19 +56,40 @@ func (e *Engine) do(ctx context.Context, p *proc.Process, opt Options, d deed) (
 	if opt.Timeout <= 0 {
 		opt.Timeout = opt.Budget + minute
 	}
-	w := &work{e: e, p: p, opt: opt, result: Result{Process: p.ID()}, began: time.Now()}
+	if opt.tracers == nil {
+		opt.tracers = &ptrace.Tracers{}
+		defer opt.tracers.Close()
+	}
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	defer cancel()
-	lock, err := proc.TakeLock(e.config.Locks, p.ID())
-	if err != nil {
-		if code.Of(err) == "" {
-			err = code.New("TS9640", p.ID().String(), "").With(err)
-		}
+	type outcome struct {
+		result Result
+		err    error
+	}
+	o, err := proc.Guarded(ctx, p, func(ctx context.Context) (o outcome) {
+		w := &work{e: e, p: p, opt: opt, result: Result{Process: p.ID()}, began: time.Now()}
+		o.result, o.err = w.end(outer, w.locked(ctx, d))
+		return o
+	})
+	if err != nil { // it hangs somewhere; what it knows is not ours to read
+		w := &work{e: e, p: p, result: Result{Process: p.ID()}}
 		return w.end(outer, err)
 	}
+	return o.result, o.err
+}
+
+// locked runs a deed while no other patcher can.
+func (w *work) locked(ctx context.Context, d deed) error {
+	lock, err := proc.TakeLock(w.e.config.Locks, w.p.ID())
+	if err != nil {
+		if code.Of(err) == "" {
+			err = code.New("TS9640", w.p.ID().String(), "").With(err)
+		}
+		return err
+	}
 	defer lock.Release()
-	return w.end(outer, w.run(ctx, d))
+	return w.run(ctx, d)
 }
 
 func (w *work) run(ctx context.Context, d deed) error {
@@ -180,7 +201,7 @@ func (w *work) commit(ctx context.Context, units []*unit) error {
 				return err
 			}
 		}
-		win, err := w.newWindow(units, tables)
+		win, err := w.newWindow(ctx, units, tables)
 		if err != nil {
 			return err
 		}

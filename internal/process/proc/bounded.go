@@ -79,6 +79,9 @@ func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) 
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
+	if g := guardOf(ctx); g != nil {
+		return call(g, f)
+	}
 	if why := silence.refuse(id, uid); why != "" {
 		return none, code.New("TS9604", id.String(), why)
 	}

@@ -40,6 +40,10 @@ func (m *Memory) ReadAt(b []byte, addr int64) (int, error) {
 		own []byte // a reader that is given up may still write here
 		err error
 	}
+	if g := guardOf(m.ctx); g != nil { // nobody else has b then
+		n, err := call(g, func() (int, error) { return s.mem.ReadAt(b, addr) })
+		return n, m.judge(addr+int64(n), err)
+	}
 	r, err := within(m.ctx, m.p.id, m.p.uid, func() (read, error) {
 		own := make([]byte, len(b))
 		n, err := s.mem.ReadAt(own, addr)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/pagemap"
 )
 
 // Loan is one stopped thread of a process, of which the others run, that makes
@@ -25,6 +26,7 @@ type Loan struct {
 	opt     Options
 	session *session
 	mem     *os.File
+	pages   *pagemap.File
 	maps    []mapping
 	code    gadgets
 
@@ -73,7 +75,9 @@ func Borrow(ctx context.Context, target Target, opt Options) (*Loan, error) {
 		l.closeMemory()
 		return nil, err
 	}
-	l.session = newSession()
+	if l.session = l.opt.session; l.session == nil {
+		l.session = newSession()
+	}
 	l.session.do(func() { err = l.choose(ctx, candidates) })
 	if err != nil {
 		_, _ = l.Return()
@@ -97,7 +101,7 @@ func (l *Loan) prepare() error {
 		if err := l.readMaps(list); err != nil {
 			return err
 		}
-		if err := l.within(func() { l.code = search(l.mem, l.maps) }); err != nil {
+		if err := l.within(func() { l.code = l.opt.search(l.mem, l.maps) }); err != nil {
 			return err
 		}
 		switch {
@@ -336,11 +340,13 @@ func (l *Loan) Return() (time.Duration, error) {
 				err = l.reinstate()
 			}
 			l.letGo()
+			if !l.began.IsZero() {
+				l.pause = time.Since(l.began)
+			}
 		})
-		l.session.end()
-	}
-	if !l.began.IsZero() {
-		l.pause = time.Since(l.began)
+		if l.opt.session == nil {
+			l.session.end()
+		}
 	}
 	l.closeMemory()
 	return l.pause, err
@@ -362,6 +368,7 @@ func (l *Loan) letGo() {
 func (l *Loan) openMemory(tid int) error {
 	l.closeMemory()
 	var err error
+	l.pages, _ = pagemap.Open(l.target.PID, tid) // nil where the kernel has none
 	if l.mem, err = os.OpenFile(taskFile(l.target.PID, tid, "mem"), os.O_RDWR, 0); err != nil {
 		l.mem = nil
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -376,4 +383,6 @@ func (l *Loan) closeMemory() {
 	if l.mem != nil {
 		_ = l.mem.Close()
 	}
+	l.pages.Close()
+	l.mem, l.pages = nil, nil
 }

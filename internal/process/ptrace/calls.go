@@ -62,9 +62,8 @@ const maxXstate = 64 << 10
 
 // getXstate reads the thread's floating point and vector registers, in the
 // layout of XSAVE.
-func getXstate(tid int) ([]byte, error) {
+func getXstate(tid int, buf []byte) ([]byte, error) {
 	const ntX86Xstate = 0x202
-	buf := make([]byte, maxXstate)
 	iov := unix.Iovec{Base: &buf[0], Len: maxXstate}
 	if err := exchange(unix.PTRACE_GETREGSET, tid, ntX86Xstate, unsafe.Pointer(&iov)); err != nil {
 		return nil, err
@@ -171,6 +170,10 @@ func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 func nap(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
+	if d < 50*time.Microsecond { // too short to give our place away for
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		return
+	}
 	_ = unix.Nanosleep(&ts, nil)
 }
 

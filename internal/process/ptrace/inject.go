@@ -29,7 +29,7 @@ func (l *Loan) setUp() error {
 	if err := l.readFilters(); err != nil {
 		return err
 	}
-	xstate, err := getXstate(t.tid)
+	xstate, err := getXstate(t.tid, l.session.xstate)
 	if err == unix.ESRCH {
 		return ended(pid, "")
 	}
@@ -51,11 +51,14 @@ func (l *Loan) setUp() error {
 		return err
 	}
 	same, wrote := false, error(nil)
-	if err := l.within(func() {
+	touch := func() {
 		if same = l.code.still(l.mem); same {
 			_, wrote = l.mem.WriteAt(bytes, int64(at))
 		}
-	}); err != nil {
+	}
+	if l.answers(at, uint64(len(bytes))) {
+		touch()
+	} else if err := l.within(touch); err != nil {
 		return err
 	}
 	switch {
@@ -66,6 +69,13 @@ func (l *Loan) setUp() error {
 	}
 	l.opt.step(Framed)
 	return nil
+}
+
+// answers tells that the code and a place on the stack can be touched at once.
+func (l *Loan) answers(at, size uint64) bool {
+	back := l.code.afterSig - l.code.sigreturn
+	return l.pages.Readable(l.code.syscall, syscallLength+1) == syscallLength+1 &&
+		l.pages.Readable(l.code.sigreturn, back) == back && l.pages.Writable(at, size) == size
 }
 
 // readFilters finds out what system calls the thread may make. It is read in
@@ -243,7 +253,7 @@ func (l *Loan) await(ctx context.Context, deadline time.Time) (report, error) {
 		if ctx.Err() != nil {
 			return report{}, ctx.Err()
 		}
-		if p.wait(now) > spin && now.Sub(t.checked) > lookUp {
+		if p.wait(now) > slow && now.Sub(t.checked) > lookUp {
 			t.checked = now
 			if l.session.lost(l.target.PID, t.tid) {
 				t.state = gone

@@ -6,9 +6,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What stands in /proc of one thread. The files are small; none is read
@@ -18,15 +22,41 @@ const (
 	pfExiting = 0x4 // of field 9 of stat, include/linux/sched.h
 	pfKthread = 0x200000
 	maxSmall  = 16 << 10
+
+	usualSmall = 1536
 )
 
+// readSmall reads by system calls: an os.File of each would cost more than its
+// few bytes.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxSmall))
+	defer unix.Close(fd)
+	buf := make([]byte, usualSmall)
+	n := 0
+	for {
+		m, err := again(func() (int, error) { return unix.Read(fd, buf[n:]) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n += m; m == 0 || n == maxSmall {
+			return buf[:n], nil
+		}
+		if n == len(buf) {
+			buf = slices.Grow(buf, maxSmall-n)[:maxSmall]
+		}
+	}
+}
+
+// again repeats a system call that a signal has interrupted.
+func again(f func() (int, error)) (int, error) {
+	for {
+		if n, err := f(); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 func readWord(path string) string {
@@ -35,7 +65,7 @@ func readWord(path string) string {
 }
 
 func taskFile(pid, tid int, name string) string {
-	return fmt.Sprintf("/proc/%d/task/%d/%s", pid, tid, name)
+	return "/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/" + name
 }
 
 type stat struct {
@@ -61,8 +91,15 @@ func parseStat(b []byte) (stat, bool) {
 	if open < 0 || shut < open {
 		return stat{}, false
 	}
-	f := strings.Fields(string(b[shut+1:]))
-	if len(f) < 20 || len(f[0]) != 1 {
+	var f [20]string
+	n := 0
+	for word := range strings.FieldsSeq(string(b[shut+1:])) {
+		if f[n] = word; n == len(f)-1 {
+			break
+		}
+		n++
+	}
+	if n < len(f)-1 || len(f[0]) != 1 {
 		return stat{}, false
 	}
 	s := stat{comm: string(b[open+1 : shut]), state: f[0][0]}

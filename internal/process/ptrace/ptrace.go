@@ -6,8 +6,9 @@
 // and computes what it would have computed.
 //
 // [Stop] stops all threads; [Borrow] stops one and makes system calls in it
-// while the others run. Each has an operating system thread of its own, which
-// ends with it: whatever could not be let go by name, the kernel lets go then.
+// while the others run. Each has an operating system thread for itself, which
+// ends when anything is left to be let go: the kernel does it then. One that
+// traces nothing any more may serve again, see [Tracers].
 // Nothing is waited for without a deadline, and what is not possible now is
 // told as a problem: TS9610 to TS9619.
 //
@@ -16,6 +17,7 @@
 package ptrace
 
 import (
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +40,10 @@ type Options struct {
 	// Hook is told each step before the next one is taken. It is for tests of
 	// what a tracer that dies there leaves behind.
 	Hook func(Step)
+
+	// session is the thread that Tracers.Do has given, nil for one of its own.
+	session *session
+	hints   *hints
 }
 
 const (
@@ -53,6 +59,13 @@ func (o Options) filled() Options {
 		o.PerThread = defaultPerThread
 	}
 	return o
+}
+
+func (o Options) search(mem io.ReaderAt, maps []mapping) gadgets {
+	if o.hints != nil {
+		return o.hints.search(mem, maps)
+	}
+	return search(mem, maps)
 }
 
 func (o Options) step(s Step) {

@@ -89,22 +89,28 @@ func (s *Stopped) add(t *tracee) {
 // one waits for the end of exec. The dead are taken note of from a goroutine,
 // as any thread of a program may.
 func (s *Stopped) unblock() (stop func()) {
+	const every = 2 * time.Millisecond // mostly all is over before
 	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
+	timer := time.AfterFunc(every, func() {
 		defer close(done)
 		for {
-			select {
-			case <-quit:
-				return
-			case <-time.After(2 * time.Millisecond):
-			}
 			list, _ := threads(s.target.PID, nil)
 			for _, tid := range list {
 				if tid != s.target.PID {
 					reap(tid)
 				}
 			}
+			select {
+			case <-quit:
+				return
+			case <-time.After(every):
+			}
 		}
-	}()
-	return func() { close(quit); <-done }
+	})
+	return func() {
+		if !timer.Stop() {
+			close(quit)
+			<-done
+		}
+	}
 }

@@ -4,25 +4,29 @@ package ptrace
 
 import (
 	"runtime"
+	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // session is an operating system thread of ours that traces. Only it can, for
 // the kernel knows tracers by thread. When it ends the kernel lets go of all
-// that it still traces, in whatever state that is: so it always ends, and no
-// other goroutine has it afterwards.
+// that it still traces, in whatever state that is: so it ends as soon as
+// something may be left, and no other goroutine has it afterwards. One that
+// traces nothing may serve again, see [Tracers].
 type session struct {
-	tid  int
-	work chan func()
+	tid    int
+	work   chan func()
+	xstate []byte // room for a thread's vector registers
 }
 
 // niceness of the tracing thread: the target waits for it.
-const niceness = -10
+const niceness = -20
 
 func newSession() *session {
-	s := &session{work: make(chan func())}
+	s := &session{work: make(chan func()), xstate: make([]byte, maxXstate)}
 	ready := make(chan struct{})
 	go s.loop(ready)
 	<-ready
@@ -41,6 +45,8 @@ func (s *session) loop(ready chan struct{}) {
 	}
 	s.tid = unix.Gettid()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, s.tid, niceness) // no matter when not allowed
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // naps are as short as they say
+	quiet()
 	close(ready)
 	for f := range s.work {
 		f()
@@ -48,9 +54,15 @@ func (s *session) loop(ready chan struct{}) {
 	// Locked still: the thread ends here.
 }
 
+// here tells whether the caller runs in the session's thread.
+func (s *session) here() bool {
+	tid, _, _ := unix.RawSyscall(unix.SYS_GETTID, 0, 0, 0)
+	return int(tid) == s.tid
+}
+
 // do runs f in the session's thread; from there, too.
 func (s *session) do(f func()) {
-	if unix.Gettid() == s.tid {
+	if s.here() {
 		f()
 		return
 	}
@@ -59,16 +71,84 @@ func (s *session) do(f func()) {
 	<-done
 }
 
+// idle tells whether the kernel knows of nothing that this thread traces, nor
+// of any child of it. It is asked in the session's thread.
+func (s *session) idle() bool {
+	var info [128]byte
+	const anything = unix.WEXITED | unix.WSTOPPED | unix.WALL | unix.WNOTHREAD | unix.WNOHANG | unix.WNOWAIT
+	_, _, no := unix.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), anything, 0, 0)
+	return no == unix.ECHILD
+}
+
 // end lets the thread end, and waits for that, so that another tracer finds
 // the target free.
 func (s *session) end() {
 	close(s.work)
-	if unix.Gettid() == s.tid {
+	if s.here() {
 		return
 	}
 	for until := time.Now().Add(time.Second); time.Now().Before(until); nap(20 * time.Microsecond) {
 		if unix.Tgkill(unix.Getpid(), s.tid, 0) != nil {
 			return
 		}
+	}
+}
+
+// Tracers are threads that trace, kept from one process to the next: to make
+// one takes longer than a process is stopped. Only one that the kernel says to
+// trace nothing is kept. The zero value is ready. It must be closed.
+type Tracers struct {
+	mu     sync.Mutex
+	free   []*session
+	closed bool
+	hints  hints
+}
+
+// Close ends the threads that are kept. Those in use end after it.
+func (t *Tracers) Close() {
+	t.mu.Lock()
+	free := t.free
+	t.free, t.closed = nil, true
+	t.mu.Unlock()
+	for _, s := range free {
+		s.end()
+	}
+}
+
+// Do calls f in a thread that traces, with options that make [Stop] and
+// [Borrow] work in that thread: nothing is handed over from the first order to
+// stop to the last release. What f stops it must let go. A process that does
+// not answer must not be waited for in f without a limit.
+func (t *Tracers) Do(opt Options, f func(Options)) {
+	s := t.take()
+	idle := false
+	s.do(func() {
+		opt.session, opt.hints = s, &t.hints
+		f(opt)
+		idle = s.idle()
+	})
+	t.give(s, idle)
+}
+
+func (t *Tracers) take() *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.free); n > 0 {
+		s := t.free[n-1]
+		t.free = t.free[:n-1]
+		return s
+	}
+	return newSession()
+}
+
+func (t *Tracers) give(s *session, idle bool) {
+	t.mu.Lock()
+	if idle && !t.closed {
+		t.free = append(t.free, s)
+		s = nil
+	}
+	t.mu.Unlock()
+	if s != nil {
+		s.end()
 	}
 }

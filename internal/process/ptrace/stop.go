@@ -60,7 +60,9 @@ func Stop(ctx context.Context, target Target, opt Options) (*Stopped, error) {
 	if err := s.alone(); err != nil {
 		return nil, err
 	}
-	s.session = newSession()
+	if s.session = s.opt.session; s.session == nil {
+		s.session = newSession()
+	}
 	var err error
 	s.session.do(func() { err = s.stop(ctx, before) })
 	if err != nil {
@@ -123,7 +125,9 @@ func (s *Stopped) Resume() (time.Duration, error) {
 	}
 	s.over = true
 	s.session.do(s.release)
-	s.session.end()
+	if s.opt.session == nil {
+		s.session.end()
+	}
 	return s.pause, nil
 }
 
@@ -148,6 +152,7 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	if err := s.seizeAll(ctx); err != nil {
 		return err
 	}
+	s.threads = make([]Thread, 0, len(s.order)+16) // not in the stop
 	n := 0
 	s.began = time.Now()
 	for _, t := range s.order {

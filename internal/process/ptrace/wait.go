@@ -12,10 +12,12 @@ import (
 
 // Waiting for stops is asking: a wait that blocks could not be ended at a
 // deadline, since Go's signal handlers restart it. Threads stop within some
-// microseconds, so at first we only let others have the processor.
+// microseconds on another processor; on ours they need us to sleep.
 const (
-	spin     = 150 * time.Microsecond
-	longest  = 400 * time.Microsecond // between two questions
+	spin     = 8 * time.Microsecond
+	shortest = 4 * time.Microsecond // between two questions
+	longest  = 400 * time.Microsecond
+	slow     = 150 * time.Microsecond // without an answer: look for the reason
 	lookUp   = time.Millisecond       // between two looks at a thread in /proc
 	lookedUp = 16                     // threads per round
 )
@@ -34,7 +36,7 @@ func (p *pace) wait(now time.Time) time.Duration {
 	if idle < spin {
 		yield()
 	} else {
-		nap(min(idle/4, longest))
+		nap(min(max(idle/4, shortest), longest))
 	}
 	return idle
 }
@@ -70,7 +72,7 @@ func (s *Stopped) collect(ctx context.Context, deadline time.Time) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		if p.wait(now) > spin {
+		if p.wait(now) > slow {
 			if err := s.lookUp(now); err != nil {
 				return err
 			}

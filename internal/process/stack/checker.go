@@ -41,7 +41,7 @@ type Checker struct {
 	signalLow, signalHigh uint64     // of all of them
 
 	snap snapshot
-	rows []cachedRow
+	rows []cachedRow // made when the first frame is unwound
 }
 
 // interval is [start, end).
@@ -56,6 +56,10 @@ type cachedRow struct {
 // trampoline is how many bytes mov $15,%rax; syscall has at most.
 const trampoline = 9
 
+// keptBuffers is how many pieces of a stack there is room for from one process
+// to the next.
+const keptBuffers = 4
+
 // rowCache is how many rows are remembered: threads of a pool stand in a few
 // places.
 const rowCache = 256
@@ -63,13 +67,30 @@ const rowCache = 256
 // New prepares the check. It sorts; it reads nothing. Objects that overlap and
 // functions without bytes are an error.
 func New(layout Layout, functions []Function, opt Options) (*Checker, error) {
+	c := &Checker{}
+	if err := c.Reset(layout, functions, opt); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Reset is New with the buffers of a Checker that is not in use any more. After
+// an error it can only be reset again.
+func (c *Checker) Reset(layout Layout, functions []Function, opt Options) error {
 	opt.defaults()
-	c := &Checker{layout: layout, opt: opt, functions: slices.Clone(functions), low: ^uint64(0)}
-	c.layout.Objects = slices.Clone(layout.Objects)
+	if c.opt.First != opt.First { // the buffers' size
+		c.snap = snapshot{}
+	}
+	clear(c.rows)
+	objects := append(c.layout.Objects[:0], layout.Objects...)
+	c.layout, c.opt, c.functions = layout, opt, append(c.functions[:0], functions...)
+	c.layout.Objects = objects
+	c.low, c.high, c.signals = ^uint64(0), 0, c.signals[:0]
+	c.signalLow, c.signalHigh = 0, 0
 	slices.SortFunc(c.layout.Objects, func(a, b Object) int { return cmp.Compare(a.Start, b.Start) })
 	for i, o := range c.layout.Objects {
 		if o.Start >= o.End || i > 0 && o.Start < c.layout.Objects[i-1].End {
-			return nil, fmt.Errorf("object %s at %#x-%#x: overlaps or is empty", o.Name, o.Start, o.End)
+			return fmt.Errorf("object %s at %#x-%#x: overlaps or is empty", o.Name, o.Start, o.End)
 		}
 		if o.Table == nil {
 			continue
@@ -87,15 +108,17 @@ func New(layout Layout, functions []Function, opt Options) (*Checker, error) {
 	}
 	for _, f := range c.functions {
 		if f.Start >= f.End || f.Jump != 0 && (f.Jump < f.Start || f.Jump+JumpSize < f.Jump) {
-			return nil, fmt.Errorf("function %s at %#x-%#x: no code or no room for a jump", f.Name, f.Start, f.End)
+			return fmt.Errorf("function %s at %#x-%#x: no code or no room for a jump", f.Name, f.Start, f.End)
 		}
 		c.low = min(c.low, f.Start)
 		c.high = max(c.high, f.End, f.Jump+JumpSize)
 	}
 	slices.SortFunc(c.functions, func(a, b Function) int { return cmp.Compare(a.Start, b.Start) })
-	c.rows = make([]cachedRow, rowCache)
 	c.snap.first, c.snap.limit = opt.First, opt.MaxBytes
-	return c, nil
+	if len(c.snap.bufs) > keptBuffers {
+		c.snap.bufs = slices.Clone(c.snap.bufs[:keptBuffers])
+	}
+	return nil
 }
 
 // returns says whether a word may be an address that a frame returns to in a
@@ -279,6 +302,9 @@ func (c *Checker) step(regs *unwind.Regs) (last bool, err error) {
 	pc := regs.PC()
 	if at := regs.Value[unwind.RIP]; c.signal(at) {
 		pc = at // nothing has called a signal trampoline: no instruction lies before
+	}
+	if c.rows == nil {
+		c.rows = make([]cachedRow, rowCache)
 	}
 	slot := &c.rows[(pc^pc>>8)%rowCache]
 	if slot.pc != pc {

@@ -19,17 +19,20 @@ static long now(void)
 }
 
 // watch calls a function of the library all the time, and keeps how long it was
-// without an answer just before the answer became another.
+// between two looks at the clock when the answer became another. It may have
+// been stopped before the call that gave the new answer, and after the one that
+// gave the last old one: the longer of two times is it.
 static void *watch(void *p)
 {
-	long last = value(1), before = now();
+	long last = value(1), before = now(), earlier = 0;
 	(void)p;
 	for (;;) {
-		long v = value(1), t = now();
+		long v = value(1), t = now(), took = t - before;
 		if (v != last)
-			atomic_store(&gap, t - before);
+			atomic_store(&gap, took > earlier ? took : earlier);
 		last = v;
 		before = t;
+		earlier = took;
 	}
 	return NULL;
 }
