@@ -41,7 +41,7 @@ test: kernels ## everything, on real kernels too
 race: kernels ## the same, all of it under the race detector: three quarters of an hour
 	CGO_ENABLED=1 TSUGI_TEST_KERNELS=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -race -p 2 -timeout 60m ./...
 
-long: kernels ## what takes too long for each change: power lost ten times at every step, the other kernel
+long: kernels ## what takes too long for each change: power lost ten times at every step, a thousand patchers killed, thousands of stacks beside gdb, the other kernel
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_LONG=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -p 2 -timeout 120m ./internal/... ./packaging ./test/...
 
 userland: check-go deps ## packages built again and held against the shipped ones, real fixes in processes that run (root): half an hour the first time, and 6 GiB

@@ -18,6 +18,8 @@ packages=(
 	rpm curl
 	# what our view of a stack is compared with
 	gdb
+	# the server of TLS that is patched under load
+	openssl
 )
 
 missing=()

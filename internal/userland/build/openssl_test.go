@@ -62,9 +62,9 @@ func reversed(f *fix.Fix) *fix.Fix {
 	return &out
 }
 
-// without makes a target of the same package without a fix that it has: its
+// without makes a target of the same package without fixes that it has: its
 // source, and the files that its recorded commands make of it.
-func without(t *testing.T, from *userland.Target, f *fix.Fix) (*userland.Target, []userland.Shipped) {
+func without(t *testing.T, from *userland.Target, fixes ...*fix.Fix) (*userland.Target, []userland.Shipped) {
 	t.Helper()
 	top := filepath.Join(from.Home(), "userland", "work")
 	qt.Assert(t, qt.IsNil(os.MkdirAll(top, 0o755)))
@@ -72,26 +72,40 @@ func without(t *testing.T, from *userland.Target, f *fix.Fix) (*userland.Target,
 	qt.Assert(t, qt.IsNil(err))
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	qt.Assert(t, qt.IsNil(os.Chmod(dir, 0o755)))
-	changes, err := reversed(f).Apply(func(p string) ([]byte, error) { return os.ReadFile(filepath.Join(from.Build, p)) })
-	qt.Assert(t, qt.IsNil(err))
+	changes := map[string][]byte{}
+	for _, f := range fixes {
+		list, err := reversed(f).Apply(func(p string) ([]byte, error) {
+			if b, ok := changes[p]; ok {
+				return b, nil
+			}
+			return os.ReadFile(filepath.Join(from.Build, p))
+		})
+		qt.Assert(t, qt.IsNil(err))
+		for _, c := range list {
+			changes[c.Path] = c.New
+		}
+	}
 
 	// The source: the same files but for those that change.
 	target := *from
 	target.Build = filepath.Join(dir, filepath.Base(from.Build))
 	run(t, dir, "cp", "-al", from.Build, target.Build)
-	target.Packages = append(slices.Clone(from.Packages), kernel.Input{Name: "without-" + f.ID, Digest: strings.Repeat("0", 64)})
+	target.Packages = slices.Clone(from.Packages)
+	for _, f := range fixes {
+		target.Packages = append(target.Packages, kernel.Input{Name: "without-" + f.ID, Digest: strings.Repeat("0", 64)})
+	}
 	slices.SortFunc(target.Packages, func(x, y kernel.Input) int { return strings.Compare(x.Name, y.Name) })
 	scratch := filepath.Join(dir, "scratch")
 	qt.Assert(t, qt.IsNil(os.Mkdir(scratch, 0o755)))
 	touched := map[string]bool{}
-	for _, c := range changes {
+	for name, text := range changes {
 		for _, top := range []string{target.Build, filepath.Join(scratch, "upper")} {
-			file := filepath.Join(top, c.Path)
+			file := filepath.Join(top, name)
 			qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Dir(file), 0o755)))
 			os.Remove(file) // not through the link into what it was copied from
-			qt.Assert(t, qt.IsNil(os.WriteFile(file, c.New, 0o644)))
+			qt.Assert(t, qt.IsNil(os.WriteFile(file, text, 0o644)))
 		}
-		for _, cmd := range from.Commands().OfSource(from.BuildPath + "/" + c.Path) {
+		for _, cmd := range from.Commands().OfSource(from.BuildPath + "/" + name) {
 			_, err := from.Run(t.Context(), userland.Run{Argv: cmd.Argv, Dir: cmd.Dir, Scratch: scratch})
 			qt.Assert(t, qt.IsNil(err))
 			touched[cmd.Object] = true
@@ -138,34 +152,67 @@ var debianFixes = map[string][2]string{
 	"CVE-2026-45447": {"Fix-possible-use-after-free-in-OpenSSL-PKCS7_verify.patch", "PKCS7_verify"},
 }
 
+// debianFix reads one of them.
+func debianFix(t *testing.T, from *userland.Target, cve string) *fix.Fix {
+	t.Helper()
+	name := debianFixes[cve][0]
+	text, err := os.ReadFile(filepath.Join(from.Build, "debian/patches", name))
+	qt.Assert(t, qt.IsNil(err))
+	f, err := fix.Parse(name, text)
+	qt.Assert(t, qt.IsNil(err))
+	return f
+}
+
+// theNine builds live patches of fixes for a library without some, and checks
+// that they change what those of the CVEs should.
+func theNine(t *testing.T, target *userland.Target, files []userland.Shipped, cves []string, fixes []*fix.Fix) {
+	t.Helper()
+	var want []string
+	for _, cve := range cves {
+		want = append(want, strings.Fields(debianFixes[cve][1])...)
+	}
+	slices.Sort(want)
+	want = slices.Compact(want)
+	r, err := Build(t.Context(), Request{Target: target, Fixes: fixes, files: files}, progress.Discard)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.Equals(r.Verdict, Live), qt.Commentf("%v", r.Refusals))
+	var got []string
+	for _, x := range r.Replaced {
+		got = append(got, x.Name)
+		qt.Check(t, qt.Equals(x.Object, "libcrypto.so.3"))
+		qt.Check(t, qt.Equals(x.SymPos > 0, x.Name == "aes_ocb_cipher"), qt.Commentf("%s,%d", x.Name, x.SymPos))
+	}
+	slices.Sort(got)
+	qt.Check(t, qt.DeepEquals(got, want))
+	qt.Assert(t, qt.HasLen(r.Files, 1))
+	encoded, ok := r.Artifact.Splice(r.Artifact.Manifest.Files[0])
+	qt.Assert(t, qt.IsTrue(ok))
+	s, err := splice.Decode(encoded)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(s.BuildID, r.Files[0].BuildID))
+	t.Logf("%v, %d bytes of code, %d of constants, %v", got, len(s.Text), len(s.ROData), r.Stages)
+}
+
 func TestTheNineFixesOfOpenSSLChangeWhatTheyShould(t *testing.T) {
 	from := prepared(t, "debian:libssl3=3.0.20-1~deb12u2")
-	for _, cve := range slices.Sorted(maps.Keys(debianFixes)) {
+	cves := slices.Sorted(maps.Keys(debianFixes))
+	for _, cve := range cves {
 		t.Run(cve, func(t *testing.T) {
-			name, want := debianFixes[cve][0], debianFixes[cve][1]
-			text, err := os.ReadFile(filepath.Join(from.Build, "debian/patches", name))
-			qt.Assert(t, qt.IsNil(err))
-			f, err := fix.Parse(name, text)
-			qt.Assert(t, qt.IsNil(err))
+			f := debianFix(t, from, cve)
 			target, files := without(t, from, f)
-			r, err := Build(t.Context(), Request{Target: target, Fixes: []*fix.Fix{f}, files: files}, progress.Discard)
-			qt.Assert(t, qt.IsNil(err))
-			qt.Assert(t, qt.Equals(r.Verdict, Live), qt.Commentf("%v", r.Refusals))
-			var got []string
-			for _, x := range r.Replaced {
-				got = append(got, x.Name)
-				qt.Check(t, qt.Equals(x.Object, "libcrypto.so.3"))
-				qt.Check(t, qt.Equals(x.SymPos > 0, x.Name == "aes_ocb_cipher"), qt.Commentf("%s,%d", x.Name, x.SymPos))
-			}
-			slices.Sort(got)
-			qt.Check(t, qt.Equals(strings.Join(got, " "), want))
-			qt.Assert(t, qt.HasLen(r.Files, 1))
-			encoded, ok := r.Artifact.Splice(r.Artifact.Manifest.Files[0])
-			qt.Assert(t, qt.IsTrue(ok))
-			s, err := splice.Decode(encoded)
-			qt.Assert(t, qt.IsNil(err))
-			qt.Check(t, qt.Equals(s.BuildID, r.Files[0].BuildID))
-			t.Logf("%v, %d bytes of code, %d of constants, %v", got, len(s.Text), len(s.ROData), r.Stages)
+			theNine(t, target, files, []string{cve}, []*fix.Fix{f})
 		})
 	}
+	t.Run("all, and all but one", func(t *testing.T) {
+		var all []*fix.Fix
+		for _, cve := range cves {
+			all = append(all, debianFix(t, from, cve))
+		}
+		target, files := without(t, from, all...)
+		theNine(t, target, files, cves, all)
+		for i, cve := range cves {
+			t.Log("all but " + cve)
+			theNine(t, target, files, slices.Delete(slices.Clone(cves), i, i+1), slices.Delete(slices.Clone(all), i, i+1))
+		}
+	})
 }
