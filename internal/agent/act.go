@@ -16,7 +16,8 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
-// act decides by what is known now, and does it.
+// act decides by what is known now, and does it: for the kernel, and then for
+// each package.
 func (a *Agent) act(ctx context.Context) error {
 	ctx, end, err := a.begin(ctx)
 	if err != nil {
@@ -27,7 +28,16 @@ func (a *Agent) act(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.recover(ctx, host); err != nil {
+	err = a.actKernel(ctx, host)
+	if ctx.Err() == nil {
+		err = errors.Join(err, a.actPackages(ctx, host))
+	}
+	return err
+}
+
+func (a *Agent) actKernel(ctx context.Context, host *Host) error {
+	err := a.recover(ctx, host)
+	if err != nil {
 		if ctx.Err() == nil {
 			a.see(func(m *moment) {
 				m.problem, m.retry = problemOf("TS9400", "", err), time.Now().Add(jitter(time.Minute))
@@ -114,21 +124,34 @@ func (a *Agent) localFailed(p api.Patch, err error) {
 	})
 }
 
-// decide asks package policy. An index that is not that of the policy and tier
-// which this machine has now forbids, and offers nothing: what it would bring
-// may be what the new policy leaves out.
+// decide asks package policy about the kernel.
 func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 	s, _ := a.journal.view()
+	var x *trust.Index
+	a.see(func(m *moment) { x = m.index })
+	var applied *api.Patch
+	if a.current(s, host) > 0 {
+		applied = &s.Current.Patch
+	}
+	return a.decideOn(host, s, host.Kernel.BuildID, x, applied, now)
+}
+
+// decideOn asks package policy about the kernel or package id. An index that is
+// not that of the policy and tier which this machine has now forbids, and offers
+// nothing: what it would bring may be what the new policy leaves out.
+func (a *Agent) decideOn(host *Host, s *State, id string, x *trust.Index, applied *api.Patch, now time.Time) policy.Decision {
 	f := policy.Facts{
-		BuildID: host.Kernel.BuildID, Current: a.current(s, host),
+		BuildID: id, Index: x,
 		Quarantined: slices.Sorted(maps.Keys(s.Quarantined)), Reverted: slices.Sorted(maps.Keys(s.ByHand)),
 		Hold: s.Hold, Off: host.Off, InWindow: a.cfg.InWindow(now),
 	}
+	if applied != nil {
+		f.Current = applied.Version
+	}
 	waits := ""
 	a.see(func(m *moment) {
-		f.Index = m.index
 		line := ""
-		if x := m.index; x != nil {
+		if x != nil {
 			line = x.Policy
 			if as := m.assignment; as != nil && (as.Policy != x.Policy || as.Tier != x.Tier) {
 				had := *x
@@ -136,9 +159,9 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 				f.Index, waits = &had, "tier "+as.Tier+ofPolicy(as.Policy)
 			}
 		}
-		f.Waiting = waiting(f.Index, m, s.Healthy[host.Kernel.BuildID].ID, f.Current)
-		f.Floor = s.Floors[floorKey(host.Kernel.BuildID, line)]
-		f.Moved = m.index != nil && f.Current > 0 && s.Current.Patch.Policy != line
+		f.Waiting = waiting(f.Index, m, s.Healthy[id].ID, f.Current)
+		f.Floor = s.Floors[floorKey(id, line)]
+		f.Moved = x != nil && applied != nil && applied.Policy != line
 		f.Hold = f.Hold || m.assignment != nil && m.assignment.Hold
 	})
 	d := policy.Decide(f)
@@ -230,6 +253,12 @@ func (a *Agent) offered(ctx context.Context, h *Host, d policy.Decision) error {
 
 // failed sets the time of the next try.
 func (a *Agent) failed(id string, err error) {
+	next := a.postpone(id, err)
+	a.see(func(m *moment) { m.retry = next })
+}
+
+// postpone counts a failure of a live patch, and says when it is tried again.
+func (a *Agent) postpone(id string, err error) time.Time {
 	p := problemOf("TS9400", id, err)
 	first := time.Minute
 	switch p.Code {
@@ -246,7 +275,7 @@ func (a *Agent) failed(id string, err error) {
 	t.next = time.Now().Add(jitter(min(first<<min(t.count, 16), most)))
 	t.count++
 	a.tries[id] = t
-	a.now.retry = t.next
+	return t.next
 }
 
 // A key that is not there may be on its way: it is asked for a few times
@@ -259,9 +288,11 @@ const (
 // applyOffer takes an offer all the way: fetched, verified, found fit, loaded.
 func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	ref := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
-	err := a.fresh(h, o)
+	err := a.fresh(h.Kernel.BuildID, o)
 	if err == nil {
-		err = a.fetch(ctx, h, o)
+		var x *trust.Index
+		a.see(func(m *moment) { x = m.index })
+		err = a.fetch(ctx, h, nil, x, o)
 	}
 	if err == nil {
 		err = a.load(ctx, h, o.ID, false)
@@ -289,9 +320,9 @@ func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 // fresh keeps what is new out while the metadata is old: whoever keeps news
 // from this machine could keep a block from it as well. What was confirmed
 // here before is not new.
-func (a *Agent) fresh(h *Host, o trust.Offer) error {
+func (a *Agent) fresh(id string, o trust.Offer) error {
 	s, _ := a.journal.view()
-	if s.Healthy[h.Kernel.BuildID].ID == o.ID {
+	if s.Healthy[id].ID == o.ID {
 		return nil
 	}
 	var err error
@@ -314,18 +345,19 @@ type settled struct{ err error }
 func (s settled) Error() string { return s.err.Error() }
 func (s settled) Unwrap() error { return s.err }
 
-// fetch brings an offer into the cache, verified.
-func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
+// fetch brings an offer of an index into the cache, verified: for a package, or
+// for the kernel without one.
+func (a *Agent) fetch(ctx context.Context, h *Host, about *PackageRef, x *trust.Index, o trust.Offer) error {
 	defer a.large()()
 	if p, c, err := a.cached(o.ID); err == nil && c.Tier != "" && c.Offer.Digest == o.Digest {
-		return fits(p, h.Kernel)
+		return fitsOf(p, h, about)
 	}
 	var source Source
 	var tier, key string
 	a.see(func(m *moment) {
 		source = m.source
-		if m.assignment != nil && m.index != nil {
-			tier, key = m.index.Tier, m.assignment.Keys[o.ID]
+		if m.assignment != nil && x != nil {
+			tier, key = x.Tier, m.assignment.Keys[o.ID]
 		}
 	})
 	if source == nil {
@@ -339,15 +371,15 @@ func (a *Agent) fetch(ctx context.Context, h *Host, o trust.Offer) error {
 		}
 		a.see(func(m *moment) { key = m.assignment.Keys[o.ID] })
 	}
-	c, err := a.bring(ctx, h, source, tier, key, o)
+	c, err := a.bring(ctx, h, about, source, tier, key, o)
 	if err != nil {
 		return err
 	}
-	return a.note(h, c.ref(), api.Verified)
+	return a.noteOf(h, about, c.ref(), api.Verified)
 }
 
 // bring fetches an offer from a source, verifies it and keeps it.
-func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key string, o trust.Offer) (*Card, error) {
+func (a *Agent) bring(ctx context.Context, h *Host, about *PackageRef, source Source, tier, key string, o trust.Offer) (*Card, error) {
 	if key == "" {
 		return nil, code.New("TS9414", o.ID, "no key for it came with it")
 	}
@@ -367,7 +399,7 @@ func (a *Agent) bring(ctx context.Context, h *Host, source Source, tier, key str
 	if err != nil {
 		return nil, err
 	}
-	if err := fits(p, h.Kernel); err != nil {
+	if err := fitsOf(p, h, about); err != nil {
 		return nil, err
 	}
 	c, err := newCard(o, tier, p, cipher, key)
@@ -402,7 +434,7 @@ func (a *Agent) renew(ctx context.Context, h *Host) {
 		return
 	}
 	defer a.large()()
-	if _, err := a.bring(ctx, h, source, tier, key, *offer); err != nil {
+	if _, err := a.bring(ctx, h, nil, source, tier, key, *offer); err != nil {
 		a.log.Warn("the cached live patch could not be renewed", "patch", offer.ID, "err", err)
 		return
 	}

@@ -51,6 +51,7 @@ type Options struct {
 	Link    Link
 	Crypt   Crypt
 	Modules ModuleDisk // nil: fixed modules are left alone
+	Keeper  Keeper     // nil: live patches of packages are left alone
 	Log     *slog.Logger
 	Version string // of the program
 	// Patience is how long Open waits for another program that has the state
@@ -121,6 +122,14 @@ type moment struct {
 	unfitModules map[string]*code.Problem
 	modulesDue   time.Time // end of the watch over a fixed module
 	giveWay      *giveWay
+	// packages is what is known of each package that is mapped or has something
+	// applied, by id; catalogue is the tier's list of packages, keeper what the
+	// keeper has said last.
+	packages     map[string]packageMoment
+	catalogue    *trust.Packages
+	catalogueErr error
+	keeper       *KeeperStatus
+	keeperErr    *code.Problem
 	local        *api.Patch      // a file that root wants applied and that could not be yet
 	handed       map[string]bool // live patches whose keys came in a bundle
 	renew        bool            // the cache is for the identity of before
@@ -179,6 +188,11 @@ func (a *Agent) Look(ctx context.Context) {
 	a.see(func(m *moment) { m.index = x })
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision, m.pending = &d, d.Offer })
+	if a.userland() {
+		a.hear(ctx)
+		a.cachedPackages()
+		a.decidedPackages(host)
+	}
 }
 
 // lockPatience is how long a program waits for another that is about to end,
@@ -260,8 +274,14 @@ func (a *Agent) interrupt() {
 	}
 }
 
-// note journals that a live patch came to a state.
+// note journals that a live patch of the kernel came to a state.
 func (a *Agent) note(h *Host, p api.Patch, s api.State, fill ...func(*api.Report)) error {
+	return a.noteOf(h, nil, p, s, fill...)
+}
+
+// noteOf journals that a live patch of a package came to a state, or of the
+// kernel without one.
+func (a *Agent) noteOf(h *Host, about *PackageRef, p api.Patch, s api.State, fill ...func(*api.Report)) error {
 	p.State, p.Problem, p.Since = s, nil, 0
 	r := api.Report{Kind: api.ReportState, BootID: h.BootID, Kernel: h.Kernel, Patch: p}
 	for _, f := range fill {
@@ -273,17 +293,25 @@ func (a *Agent) note(h *Host, p api.Patch, s api.State, fill ...func(*api.Report
 	}
 	a.log.Info("live patch", attrs...)
 	a.notify(fmt.Sprintf("STATUS=%s: %s", p.ID, s))
-	return a.journal.report(r)
+	return a.journal.report(r, about)
 }
 
 // noteOnce journals a state unless it is the last one already, for the same
 // reason.
 func (a *Agent) noteOnce(h *Host, p api.Patch, s api.State, why *code.Problem) error {
+	return a.noteOnceOf(h, nil, p, s, why)
+}
+
+func (a *Agent) noteOnceOf(h *Host, about *PackageRef, p api.Patch, s api.State, why *code.Problem) error {
 	st, _ := a.journal.view()
-	if l := st.Last; l != nil && l.ID == p.ID && l.State == s && same(l.Problem, why) {
+	l := st.Last
+	if about != nil {
+		l = st.Packages[about.ID].Last
+	}
+	if l != nil && l.ID == p.ID && l.State == s && same(l.Problem, why) {
 		return nil
 	}
-	return a.note(h, p, s, because(why))
+	return a.noteOf(h, about, p, s, because(why))
 }
 
 func same(a *api.Problem, b *code.Problem) bool {

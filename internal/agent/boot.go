@@ -46,6 +46,9 @@ func (a *Agent) Start(ctx context.Context) {
 	a.tend(ctx)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision = &d })
+	if err := a.startPackages(ctx, host); err != nil && ctx.Err() == nil {
+		a.log.Error("start", "err", err)
+	}
 }
 
 // recover ends what an earlier run began. An intent of another boot that was

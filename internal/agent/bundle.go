@@ -86,7 +86,7 @@ func (a *Agent) applyFrom(ctx context.Context, source Source, info *BundleInfo) 
 	if err == nil {
 		if d := a.decide(host, time.Now()); d.Action == policy.Apply {
 			var c *Card
-			if c, err = a.bring(turn, host, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer); err == nil {
+			if c, err = a.bring(turn, host, nil, source, info.Tier, info.Keys[d.Offer.ID], *d.Offer); err == nil {
 				err = a.note(host, c.ref(), api.Verified)
 			}
 		}

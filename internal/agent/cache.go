@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -46,6 +47,9 @@ type Card struct {
 	// States are its klp_states. A live patch of format 1 does not say them.
 	States []livepatch.State `json:"states,omitempty"`
 	Format int               `json:"format,omitempty"` // of the manifest
+	// Packages are the binary packages whose files it changes, for a live patch of
+	// a package.
+	Packages []string `json:"packages,omitempty"`
 
 	policy string // from whose index it is applied
 }
@@ -84,6 +88,11 @@ func newCard(o trust.Offer, tier string, p *livepatch.Patch, cipher []byte, key 
 	c := &Card{
 		Offer: o, Tier: tier, Cipher: digest(cipher), Key: key, Target: m.Target, Fixes: m.Fixes, Functions: m.Functions,
 		Selection: m.Selection, Open: m.Open, Callbacks: m.Callbacks, States: m.States, Format: m.Format,
+	}
+	for _, f := range m.Files {
+		if !slices.Contains(c.Packages, f.Package) {
+			c.Packages = append(c.Packages, f.Package)
+		}
 	}
 	for _, r := range m.Replacements {
 		id, err := moduleBuildID(p.Payload(r.Module))
@@ -169,40 +178,51 @@ func (a *Agent) space(n int64) error {
 // cached returns a live patch of the cache, verified anew. Nothing of it is
 // believed that the card and the journal do not vouch for.
 func (a *Agent) cached(id string) (*livepatch.Patch, *Card, error) {
+	_, p, c, err := a.cachedFile(id)
+	return p, c, err
+}
+
+// cachedFile is cached, with the bytes of the live patch.
+func (a *Agent) cachedFile(id string) ([]byte, *livepatch.Patch, *Card, error) {
 	c, err := a.card(id)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if c == nil {
-		return nil, nil, code.New("TS9406", id, "it is not in the cache")
+		return nil, nil, nil, code.New("TS9406", id, "it is not in the cache")
 	}
 	cipher, err := a.disk.ReadFile(cipherFile(id))
 	if err != nil {
-		return nil, nil, code.New("TS9406", cipherFile(id), "").With(err)
+		return nil, nil, nil, code.New("TS9406", cipherFile(id), "").With(err)
 	}
 	if digest(cipher) != c.Cipher {
-		return nil, nil, code.New("TS9406", cipherFile(id), "the file is not what was put there")
+		return nil, nil, nil, code.New("TS9406", cipherFile(id), "the file is not what was put there")
 	}
-	var p *livepatch.Patch
-	if c.Key == "" {
-		p, err = readOffer(cipher, c.Offer)
-	} else {
-		p, err = a.unseal(cipher, c.Key, c.Offer)
+	plain := cipher
+	if c.Key != "" {
+		if plain, err = a.decrypt(cipher, c.Key); err != nil {
+			return nil, nil, c, err
+		}
 	}
-	return p, c, err
+	p, err := readOffer(plain, c.Offer)
+	return plain, p, c, err
 }
 
 // unseal decrypts a live patch and checks that it is what the offer says.
 func (a *Agent) unseal(cipher []byte, key string, o trust.Offer) (*livepatch.Patch, error) {
-	secret, err := a.secret()
-	if err != nil {
-		return nil, err
-	}
-	plain, err := a.opts.Crypt.Decrypt(cipher, key, secret)
+	plain, err := a.decrypt(cipher, key)
 	if err != nil {
 		return nil, err
 	}
 	return readOffer(plain, o)
+}
+
+func (a *Agent) decrypt(cipher []byte, key string) ([]byte, error) {
+	secret, err := a.secret()
+	if err != nil {
+		return nil, err
+	}
+	return a.opts.Crypt.Decrypt(cipher, key, secret)
 }
 
 // secret is this machine's identity.
@@ -233,6 +253,20 @@ func readOffer(plain []byte, o trust.Offer) (*livepatch.Patch, error) {
 func fits(p *livepatch.Patch, k api.Kernel) error {
 	if t := p.Manifest.Target; t.BuildID != k.BuildID {
 		return code.New("TS9407", p.Manifest.Name, fmt.Sprintf("it is for %s with build-id %s; this machine runs %s with %s", t.Release, t.BuildID, k.Release, k.BuildID))
+	}
+	return nil
+}
+
+// fitsOf checks that a live patch is for a package, or for the running kernel
+// without one.
+func fitsOf(p *livepatch.Patch, h *Host, about *PackageRef) error {
+	switch t := p.Manifest.Target; {
+	case about == nil && p.Manifest.Userland():
+		return code.New("TS9407", p.Manifest.Name, "it is for "+t.Name+", and not for a kernel")
+	case about == nil:
+		return fits(p, h.Kernel)
+	case !p.Manifest.Userland() || t.ID() != about.ID:
+		return code.New("TS9407", p.Manifest.Name, "it is for "+t.Name+", and not for "+about.Target)
 	}
 	return nil
 }
@@ -291,6 +325,14 @@ func (a *Agent) prune() {
 	}
 	if s.Current != nil {
 		needed[s.Current.Patch.ID] = true
+	}
+	for _, p := range s.Packages {
+		if p.Intent != nil {
+			needed[p.Intent.Patch.ID] = true
+		}
+		if p.Current != nil {
+			needed[p.Current.Patch.ID] = true
+		}
 	}
 	a.see(func(m *moment) {
 		if m.local != nil {

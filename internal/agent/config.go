@@ -38,6 +38,7 @@ type Config struct {
 	Transition TransitionConfig `yaml:"transition,omitempty" json:"transition"`
 	Health     HealthConfig     `yaml:"health,omitempty" json:"health"`
 	Modules    ModulesConfig    `yaml:"modules,omitempty" json:"modules"`
+	Processes  ProcessesConfig  `yaml:"processes,omitempty" json:"processes"`
 	LogLevel   string           `yaml:"log_level,omitempty" json:"log_level"` // debug, info, warn, error
 }
 
@@ -69,6 +70,12 @@ type ModulesConfig struct {
 	// SwapUnused lets a module that is loaded and not in use be replaced by its
 	// fixed build, also where the server's policy does not say so.
 	SwapUnused bool `yaml:"swap_unused,omitempty" json:"swap_unused"`
+}
+
+// ProcessesConfig is about live patches of libraries and programs.
+type ProcessesConfig struct {
+	// Off leaves them alone: none is applied or taken out by the agent.
+	Off bool `yaml:"off,omitempty" json:"off"`
 }
 
 // Duration is "90s", "5m", "1h30m".

@@ -18,6 +18,7 @@ type Control interface {
 	Leave(ctx context.Context, force bool) error
 	Refresh(ctx context.Context) error
 	Revert(ctx context.Context) (*api.Patch, error)
+	RevertPackage(ctx context.Context, name string) (*api.Patch, error)
 	Hold(ctx context.Context, on bool) error
 	Clear(ctx context.Context, what string) ([]string, error)
 	ApplyFile(ctx context.Context, file []byte, local bool) (*api.Patch, error)
@@ -64,6 +65,11 @@ func (d Direct) Refresh(ctx context.Context) error { return d.A.Refresh(ctx) }
 
 // Revert takes out what is applied.
 func (d Direct) Revert(ctx context.Context) (*api.Patch, error) { return d.A.Revert(ctx) }
+
+// RevertPackage takes out what is applied of a package.
+func (d Direct) RevertPackage(ctx context.Context, name string) (*api.Patch, error) {
+	return d.A.RevertPackage(ctx, name)
+}
 
 // Hold stops changes.
 func (d Direct) Hold(ctx context.Context, on bool) error { return d.A.Hold(ctx, on) }

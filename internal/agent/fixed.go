@@ -22,6 +22,30 @@ type Fixed struct {
 	// Open are the vulnerabilities of the same update that this machine has. One
 	// that a fix of Fixes has too is not fixed by it alone.
 	Open []OpenVulnerability `json:"open,omitempty"`
+	// Packages are those that a live patch is applied of.
+	Packages []FixedPackage `json:"packages,omitempty"`
+}
+
+// FixedPackage is what of a package is fixed in the processes of this machine.
+type FixedPackage struct {
+	Target  string    `json:"target"`  // "debian:libssl3=3.0.20-1~deb12u2"
+	Version string    `json:"version"` // of the package on the disk that processes have mapped
+	Arch    string    `json:"arch"`
+	Names   []string  `json:"names"` // of the binary packages
+	Patch   api.Patch `json:"patch"`
+	Fixes   []Fix     `json:"fixes"`
+	// Processes are those that map its files. While some of them are not protected
+	// the machine is not either.
+	Processes api.Processes       `json:"processes"`
+	Reasons   []api.ProcessReason `json:"reasons,omitempty"`
+	// Problem is why Processes are not known to be so any more.
+	Problem *api.Problem `json:"problem,omitempty"`
+}
+
+// Whole reports whether every process that maps its files is protected, and those
+// that start now are.
+func (p *FixedPackage) Whole() bool {
+	return p.Processes.Pending+p.Processes.Unprotected == 0 && p.Problem == nil
 }
 
 // Fix is one fix that this machine has.
@@ -47,7 +71,7 @@ func (a *Agent) Fixed() (*Fixed, error) {
 	if m.host == nil {
 		return nil, m.hostErr
 	}
-	out := &Fixed{Kernel: m.host.Kernel, Distro: m.host.Distro, Fixes: []Fix{}}
+	out := &Fixed{Kernel: m.host.Kernel, Distro: m.host.Distro, Fixes: []Fix{}, Packages: a.fixedPackages(s, &m)}
 	if a.current(s, m.host) == 0 {
 		return out, nil
 	}

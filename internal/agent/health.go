@@ -154,21 +154,30 @@ func (a *Agent) examine(ctx context.Context, v visit) (found *code.Problem, rema
 		a.log.Warn("kernel log", "err", err)
 		<-seen.Done()
 	}
-	argv := a.cfg.Health.Command
-	if ctx.Err() != nil || len(argv) == 0 || v.again || a.opts.Run == nil {
+	if ctx.Err() != nil || v.again {
 		return nil, remark
+	}
+	return a.healthCommand(ctx, v.card.Offer.Name), remark
+}
+
+// healthCommand runs the health command, if there is one, and says why what is
+// watched is not healthy.
+func (a *Agent) healthCommand(ctx context.Context, name string) *code.Problem {
+	argv := a.cfg.Health.Command
+	if len(argv) == 0 || a.opts.Run == nil {
+		return nil
 	}
 	limited, stop := context.WithTimeout(ctx, time.Duration(a.cfg.Health.Timeout))
 	defer stop()
 	out, err := a.opts.Run(limited, argv)
-	if err != nil && ctx.Err() == nil {
-		why := fmt.Sprintf("%s: %v", argv[0], err)
-		if out = strings.TrimSpace(out); out != "" {
-			why += ": " + out
-		}
-		return code.New("TS9503", v.card.Offer.Name, clip(why, 2000)), remark
+	if err == nil || ctx.Err() != nil {
+		return nil
 	}
-	return nil, remark
+	why := fmt.Sprintf("%s: %v", argv[0], err)
+	if out = strings.TrimSpace(out); out != "" {
+		why += ": " + out
+	}
+	return code.New("TS9503", name, clip(why, 2000))
 }
 
 // unhealthy takes a live patch out and keeps it out.

@@ -52,6 +52,8 @@ type Record struct {
 	Base    *State     `json:"base,omitempty"`       // everything before this line
 	// Patch of ByHand.
 	Patch *api.Patch `json:"patch,omitempty"`
+	// Package of Report, when it is not about a live patch of the kernel.
+	Package *PackageRef `json:"package,omitempty"`
 }
 
 func (r *Record) kinds() int {
@@ -92,7 +94,7 @@ func parseLine(line []byte) (*Record, error) {
 	if err := d.Decode(&r); err != nil {
 		return nil, err
 	}
-	if r.kinds() != 1 || r.Seq < 1 || (r.ByHand != nil) != (r.Patch != nil) {
+	if r.kinds() != 1 || r.Seq < 1 || (r.ByHand != nil) != (r.Patch != nil) || r.Package != nil && (r.Report == nil || r.Package.ID == "") {
 		return nil, errors.New("it says nothing, or more than one thing")
 	}
 	return &r, nil
@@ -205,14 +207,15 @@ func (j *journal) compact() error {
 	return nil
 }
 
-// report adds a report with an id and a time.
-func (j *journal) report(r api.Report) error {
+// report adds a report with an id and a time; about is the package that it is
+// about, nil for the kernel.
+func (j *journal) report(r api.Report, about *PackageRef) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
 	r.ID, r.Time = id.String(), j.now().UnixMilli()
-	return j.add(&Record{Report: &r})
+	return j.add(&Record{Report: &r, Package: about})
 }
 
 // view is a copy of the state, and why the journal can't be written, if so.

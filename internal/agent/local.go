@@ -130,7 +130,12 @@ func (a *Agent) Handler(ctx context.Context) http.Handler {
 	change("/v1/refresh", 0, func(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
 		return nothing{}, d.Refresh(ctx)
 	})
-	change("/v1/revert", 0, func(ctx context.Context, _ *http.Request, _ []byte) (any, error) { return d.Revert(ctx) })
+	change("/v1/revert", 0, func(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+		if name := r.URL.Query().Get("package"); name != "" {
+			return d.RevertPackage(ctx, name)
+		}
+		return d.Revert(ctx)
+	})
 	change("/v1/hold", 0, func(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 		return nothing{}, d.Hold(ctx, r.URL.Query().Get("on") == "true")
 	})

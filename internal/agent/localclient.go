@@ -53,6 +53,11 @@ func (l *Local) Revert(ctx context.Context) (*api.Patch, error) {
 	return do[*api.Patch](ctx, l, "POST", "/v1/revert", nil)
 }
 
+// RevertPackage has the agent take out what is applied of a package.
+func (l *Local) RevertPackage(ctx context.Context, name string) (*api.Patch, error) {
+	return do[*api.Patch](ctx, l, "POST", "/v1/revert?package="+url.QueryEscape(name), nil)
+}
+
 // Hold has the agent stop changes, or go on.
 func (l *Local) Hold(ctx context.Context, on bool) error {
 	_, err := do[nothing](ctx, l, "POST", "/v1/hold?on="+strconv.FormatBool(on), nil)

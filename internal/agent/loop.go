@@ -52,6 +52,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.nurse.start(ctx, &wg, a.care)
 	wg.Go(func() { a.courier(ctx) })
 	a.Start(ctx)
+	if a.userland() {
+		wg.Go(func() { a.attend(ctx) })
+	}
 	a.notify("READY=1")
 	for failures := 0; ctx.Err() == nil; {
 		err := a.cycle(ctx, false)
@@ -157,7 +160,14 @@ func (a *Agent) due(now time.Time) time.Time {
 	if w := a.now.modulesDue; w.After(now) && (at.IsZero() || w.Before(at)) {
 		at = w
 	}
-	if d := a.now.decision; d != nil && d.Action == policy.Wait {
+	waits := a.now.decision != nil && a.now.decision.Action == policy.Wait
+	for _, p := range a.now.packages {
+		if p.retry.After(now) && (at.IsZero() || p.retry.Before(at)) {
+			at = p.retry
+		}
+		waits = waits || p.decision != nil && p.decision.Action == policy.Wait
+	}
+	if waits {
 		if w := a.cfg.NextWindow(now); !w.IsZero() && (at.IsZero() || w.Before(at)) {
 			at = w
 		}
@@ -294,7 +304,7 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		Kernel: h.Kernel, Patch: a.standing(), ModulesDigest: modulesDigest(h.Modules),
 		Able: len(h.Problems) == 0, Hold: s.Hold, Orderly: a.arrived(h),
 	}
-	for _, p := range h.Problems[:min(len(h.Problems), 31)] { // of the 32 that the server takes, one is left for takenBack
+	for _, p := range h.Problems[:min(len(h.Problems), 30)] { // of the 32 that the server takes, two are left for what follows
 		in.Problems = append(in.Problems, *wire(p))
 	}
 	var card *Card
@@ -305,6 +315,12 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		}
 	} else {
 		in.Replacements = leftModules(s, h)
+	}
+	if a.userland() {
+		in.Packages = a.tellPackages(s)
+		if p := a.keeperProblem(s); p != nil {
+			in.Problems = append(in.Problems, *wire(p))
+		}
 	}
 	if p := takenBack(s, h, card); p != nil && err == nil {
 		in.Problems = append(in.Problems, *wire(p))
@@ -356,6 +372,7 @@ func (a *Agent) refresh(ctx context.Context, force bool) {
 	var as *api.Assignment
 	var host *Host
 	due := force
+	st, _ := a.journal.view()
 	a.see(func(m *moment) {
 		source, as, host = m.source, m.assignment, m.host
 		seq := int64(0)
@@ -365,6 +382,7 @@ func (a *Agent) refresh(ctx context.Context, force bool) {
 			seq, tier, policy = m.index.Sequence, m.index.Tier, m.index.Policy
 		}
 		due = due || m.indexErr != nil || time.Since(m.indexed) >= freshFor ||
+			a.userland() && stalePackages(m, st) ||
 			as != nil && (as.Sequence > seq || as.Sequence > 0 && (as.Tier != tier || as.Policy != policy) || as.Sequence == 0 && seq > 0)
 	})
 	if !due || as == nil || source == nil {
@@ -373,6 +391,10 @@ func (a *Agent) refresh(ctx context.Context, force bool) {
 	ctx, cancel := context.WithTimeout(ctx, fetchLimit)
 	defer cancel()
 	err := source.Refresh(ctx)
+	if err == nil && a.userland() {
+		perr := a.refreshPackages(ctx, source, as)
+		a.see(func(m *moment) { m.catalogueErr = perr })
+	}
 	if err == nil {
 		x, xerr := source.Index(ctx, as.Tier, host.Kernel.BuildID, as.Policy)
 		err = xerr

@@ -118,7 +118,7 @@ func (a *Agent) outcast(h *Host, k api.Kernel, f FixedModule, kind api.ReportKin
 	if p, ok := s.Healthy[k.BuildID]; ok {
 		r.Patch = api.Patch{ID: p.ID, Name: p.Name, Version: p.Version, Policy: p.Policy} // no state: it stays as it is
 	}
-	return a.journal.report(r)
+	return a.journal.report(r, nil)
 }
 
 // watchModules watches the fixed builds that are loaded until they are

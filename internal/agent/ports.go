@@ -118,12 +118,84 @@ type ModuleDisk interface {
 	Restore(ctx context.Context, name string) error
 }
 
+// Keeper keeps live patches of packages in the processes of this machine. It is
+// a program of its own (tsugi keep) that shares files with the agent: what the
+// agent asks for is done soon after, and Status tells what came of it.
+type Keeper interface {
+	// Seek says which ELF files the keeper shall count the processes of: their
+	// build-ids by the id of the package.
+	Seek(ctx context.Context, files map[string][]string) error
+	// Give has a live patch brought to all processes that map its files, those
+	// that start later as well; another version of the same package leaves them
+	// with it. back allows that one to be newer. The stamp tells this time from
+	// others that it was given.
+	Give(ctx context.Context, file []byte, back bool) (stamp int64, err error)
+	// TakeBack has a live patch taken out of all processes. One that is not there
+	// is no error.
+	TakeBack(ctx context.Context, id string) error
+	// Kept are the live patches that are given and not taken back or replaced.
+	Kept(ctx context.Context) ([]Kept, error)
+	// Status is cheap: it is asked every few seconds.
+	Status(ctx context.Context) (*KeeperStatus, error)
+}
+
+// Kept is a live patch of a package that all processes shall have.
+type Kept struct {
+	ID     string
+	Target string
+	Stamp  int64
+	Given  bool // by Give, and not by a person
+}
+
+// KeeperStatus is what the keeper has said last.
+type KeeperStatus struct {
+	// Absent: this machine has no keeper and is not meant to have one.
+	Absent bool
+	// Problem is why what the keeper has said does not hold any more: it does not
+	// run.
+	Problem *code.Problem
+	// Deaf is why it can't see that a program crashes.
+	Deaf *code.Problem
+	// Mapped counts the processes that map a file of those of Seek, by the id of
+	// the package; it has no others.
+	Mapped map[string]int
+	// Reach tells, by id, how far the live patches have come that the keeper has
+	// been through all processes with.
+	Reach   map[string]Reach
+	Crashes []Crash
+}
+
+// Reach is how far a live patch of a package has come.
+type Reach struct {
+	Stamp     int64 // of Give
+	Out       bool  // it is being taken out: Processes.Pending still have it
+	Processes api.Processes
+	Reasons   []api.ProcessReason // the most frequent first
+}
+
+// Crash is the end of a process that a live patch was in, by a signal that a
+// fault raises.
+type Crash struct {
+	Patch   string // id
+	Program string
+	PID     int
+	Signal  string // "SIGSEGV"
+	At      int64  // milliseconds since 1970
+	After   int64  // milliseconds since the live patch came into this process
+	// Late: the process ran before it had the live patch, and got it later than
+	// others.
+	Late bool
+}
+
 // Source is where signed metadata and live patches come from (trust/updater).
 type Source interface {
 	Refresh(ctx context.Context) error
 	// Index is nil without an error when the tier has none for this kernel and
 	// policy; "" is the default one.
 	Index(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
+	// Packages is the list of the packages that the tier has live patches for; nil
+	// without an error when there is none.
+	Packages(ctx context.Context, tier string) (*trust.Packages, error)
 	// Cached is the index that was verified last, verified anew and without a
 	// network, whether it has expired or not.
 	Cached(tier, buildID, policy string) (*trust.Index, time.Time, error)

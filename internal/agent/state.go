@@ -38,9 +38,13 @@ type State struct {
 	Former  map[string][]FormerModule `json:"former_modules,omitempty"`
 	Bad     map[string]BadModule      `json:"bad_modules,omitempty"`
 	Members *Members                  `json:"members,omitempty"` // of structs, in the boot of the last live patch that brought some
-	Pending []api.Report              `json:"pending,omitempty"` // in order
-	Dropped int                       `json:"dropped,omitempty"` // reports given up because too many waited
-	History []api.Report              `json:"history,omitempty"`
+	// Packages are those that anything was ever done with, by the id of the
+	// target. Their floors and their confirmed live patches are in Floors and
+	// Healthy, under that id.
+	Packages map[string]PackageState `json:"packages,omitempty"`
+	Pending  []api.Report            `json:"pending,omitempty"` // in order
+	Dropped  int                     `json:"dropped,omitempty"` // reports given up because too many waited
+	History  []api.Report            `json:"history,omitempty"`
 }
 
 // Intent is a live patch between Loading and Healthy.
@@ -62,6 +66,35 @@ type Applied struct {
 	Transition int64 `json:"transition_ms,omitempty"`
 }
 
+// PackageRef is a package that live patches are for.
+type PackageRef struct {
+	ID     string `json:"id"`     // livepatch.TargetRef.ID
+	Target string `json:"target"` // "debian:libssl3=3.0.20-1~deb12u2"
+}
+
+// PackageState is to a package what Intent, Current and Last of State are to the
+// kernel. What is applied is so in every boot: it lies on the disk, and the
+// keeper brings it to processes.
+type PackageState struct {
+	Target  string     `json:"target"`
+	Intent  *Intent    `json:"intent,omitempty"`
+	Current *Applied   `json:"current,omitempty"`
+	Last    *api.Patch `json:"last,omitempty"`
+}
+
+func (p PackageState) clone() PackageState {
+	p.Intent, p.Current, p.Last = copied(p.Intent), copied(p.Current), copied(p.Last)
+	return p
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}
+
 // floorKey is the line of versions that a floor is for: each policy has its own.
 func floorKey(buildID, policy string) string {
 	if policy == "" {
@@ -74,7 +107,7 @@ func newState() *State {
 	return &State{
 		Floors: map[string]int{}, Healthy: map[string]api.Patch{},
 		Quarantined: map[string]api.Patch{}, ByHand: map[string]api.Patch{}, Modules: map[string]Modules{},
-		Former: map[string][]FormerModule{}, Bad: map[string]BadModule{},
+		Former: map[string][]FormerModule{}, Bad: map[string]BadModule{}, Packages: map[string]PackageState{},
 	}
 }
 
@@ -84,17 +117,10 @@ func (s *State) clone() *State {
 	c.Quarantined, c.ByHand = maps.Clone(s.Quarantined), maps.Clone(s.ByHand)
 	c.Modules, c.Former, c.Bad = maps.Clone(s.Modules), maps.Clone(s.Former), maps.Clone(s.Bad)
 	c.Pending, c.History = slices.Clone(s.Pending), slices.Clone(s.History)
-	if s.Intent != nil {
-		i := *s.Intent
-		c.Intent = &i
-	}
-	if s.Current != nil {
-		a := *s.Current
-		c.Current = &a
-	}
-	if s.Last != nil {
-		p := *s.Last
-		c.Last = &p
+	c.Intent, c.Current, c.Last = copied(s.Intent), copied(s.Current), copied(s.Last)
+	c.Packages = make(map[string]PackageState, len(s.Packages))
+	for id, p := range s.Packages {
+		c.Packages[id] = p.clone()
 	}
 	return &c
 }
@@ -125,7 +151,7 @@ func (s *State) add(r *Record) {
 			s.Bad = fresh.Bad
 		}
 	case r.Report != nil:
-		s.report(r.Report)
+		s.report(r.Report, r.Package)
 	case r.Sent != nil:
 		s.Pending = slices.DeleteFunc(s.Pending, func(p api.Report) bool { return slices.Contains(r.Sent, p.ID) })
 	case r.Hold != nil:
@@ -147,6 +173,11 @@ func (s *State) add(r *Record) {
 		if s.Intent != nil {
 			s.Intent.Stopped = true
 		}
+		for _, p := range s.Packages {
+			if p.Intent != nil {
+				p.Intent.Stopped = true
+			}
+		}
 		for id, m := range s.Modules {
 			m.Files = slices.Clone(m.Files)
 			for i := range m.Files {
@@ -162,8 +193,13 @@ func (s *State) add(r *Record) {
 }
 
 // unsettled reports whether a loss of power now would speak against a fixed
-// module.
+// module, or a live patch of a package.
 func (s *State) unsettled() bool {
+	for _, p := range s.Packages {
+		if p.Intent != nil && !p.Intent.Stopped {
+			return true
+		}
+	}
 	for _, m := range s.Modules {
 		if m.Boot != "" || slices.ContainsFunc(m.Files, func(f FixedModule) bool { return f.Boot != "" }) {
 			return true
@@ -213,7 +249,7 @@ func (s *State) modules(m *Modules) {
 	})
 }
 
-func (s *State) report(r *api.Report) {
+func (s *State) report(r *api.Report, about *PackageRef) {
 	s.Pending = append(s.Pending, *r)
 	if n := len(s.Pending) - maxPending; n > 0 {
 		s.Pending = slices.Delete(s.Pending, 0, n)
@@ -223,49 +259,66 @@ func (s *State) report(r *api.Report) {
 	if n := len(s.History) - maxHistory; n > 0 {
 		s.History = slices.Delete(s.History, 0, n)
 	}
-	p := r.Patch
-	if p.State == "" {
+	if r.Patch.State == "" {
 		return
 	}
+	if about == nil {
+		now := PackageState{Intent: s.Intent, Current: s.Current, Last: s.Last}
+		s.turn(&now, r, r.Kernel.BuildID)
+		s.Intent, s.Current, s.Last = now.Intent, now.Current, now.Last
+		return
+	}
+	now := s.Packages[about.ID]
+	now.Target = about.Target
+	s.turn(&now, r, about.ID)
+	if r.Patch.State == api.Known && now.Current != nil && now.Current.Patch.ID == r.Patch.ID {
+		now.Current = nil // what took its place was taken out
+	}
+	s.Packages[about.ID] = now
+}
+
+// turn takes a new state of a live patch of the kernel or package id.
+func (s *State) turn(now *PackageState, r *api.Report, id string) {
+	p := r.Patch
 	p.Since = r.Time
-	s.Last = &p
-	intended := s.Intent != nil && s.Intent.Patch.ID == p.ID
-	current := s.Current != nil && s.Current.Patch.ID == p.ID
+	now.Last = &p
+	intended := now.Intent != nil && now.Intent.Patch.ID == p.ID
+	current := now.Current != nil && now.Current.Patch.ID == p.ID
 	switch p.State {
 	case api.Loading:
-		s.Intent = &Intent{Patch: p, Boot: r.BootID, Kernel: r.Kernel}
+		now.Intent = &Intent{Patch: p, Boot: r.BootID, Kernel: r.Kernel}
 	case api.Transitioning, api.Applied:
 		if intended {
-			s.Intent.Patch, s.Intent.Stopped = p, false
+			now.Intent.Patch, now.Intent.Boot, now.Intent.Stopped = p, r.BootID, false
 		}
 		if p.State == api.Applied {
-			s.Current = &Applied{Patch: p, Boot: r.BootID, Kernel: r.Kernel, Transition: r.Transition}
+			now.Current = &Applied{Patch: p, Boot: r.BootID, Kernel: r.Kernel, Transition: r.Transition}
 		}
 	case api.Healthy:
-		s.Intent = nil
-		line := floorKey(r.Kernel.BuildID, p.Policy)
+		now.Intent = nil
+		line := floorKey(id, p.Policy)
 		s.Floors[line] = max(s.Floors[line], p.Version)
-		s.Healthy[r.Kernel.BuildID] = p
+		s.Healthy[id] = p
 		if current {
-			s.Current.Patch = p
+			now.Current.Patch = p
 		}
 	case api.Reverting:
 		if current {
-			s.Current.Patch = p
+			now.Current.Patch = p
 		}
 	case api.Known, api.Blocked, api.Waiting:
 		if intended {
-			s.Intent = nil
+			now.Intent = nil
 		}
 	case api.Reverted, api.Quarantined:
 		if intended {
-			s.Intent = nil
+			now.Intent = nil
 		}
 		if current {
-			s.Current = nil
+			now.Current = nil
 		}
-		if s.Healthy[r.Kernel.BuildID].ID == p.ID {
-			delete(s.Healthy, r.Kernel.BuildID)
+		if s.Healthy[id].ID == p.ID {
+			delete(s.Healthy, id)
 		}
 		if p.State == api.Quarantined {
 			s.Quarantined[p.ID] = p

@@ -32,6 +32,9 @@ type Status struct {
 	// stands that anything was done with.
 	Applied *AppliedStatus `json:"applied,omitempty"`
 	Patch   *api.Patch     `json:"patch,omitempty"`
+	// Packages are those that the tier has live patches for and processes here map
+	// files of, or that something is applied of.
+	Packages []PackageStatus `json:"packages,omitempty"`
 	// Modules are the fixed modules on the disk while no live patch is applied.
 	Modules    []api.Replacement `json:"modules,omitempty"`
 	Decision   string            `json:"decision,omitempty"`
@@ -137,7 +140,24 @@ func (a *Agent) Status() Status {
 		out.Retry = milli(m.retry)
 	}
 	out.Protection, out.Reason = a.protection(&m, s)
+	if a.userland() {
+		out.Packages = a.packageStatus(s, &m)
+		add(errorOf(a.keeperProblem(s)), "")
+		add(m.catalogueErr, "TS9400")
+		for i := range out.Packages {
+			add(errorOf(m.packages[out.Packages[i].ID].problem), "")
+			out.with(&out.Packages[i])
+		}
+	}
 	return out
+}
+
+// errorOf keeps a nil problem from being an error.
+func errorOf(p *code.Problem) error {
+	if p == nil {
+		return nil
+	}
+	return p
 }
 
 func (a *Agent) serverStatus(out *Status, m *moment, add func(error, code.Code)) {

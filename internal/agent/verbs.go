@@ -73,6 +73,7 @@ func (a *Agent) Enroll(ctx context.Context, e Enrollment) (*Machine, error) {
 		now.server, now.source, now.linkErr = nil, nil, nil
 		now.assignment, now.etag, now.checkErr, now.indexErr = nil, "", nil, nil
 		now.index, now.indexed = nil, time.Time{}
+		now.packages, now.catalogue, now.catalogueErr = nil, nil, nil
 		now.answered, now.tried = time.Time{}, time.Time{}
 	})
 	if err := a.event(host, "enrolled with "+m.Server); err != nil {
@@ -84,7 +85,7 @@ func (a *Agent) Enroll(ctx context.Context, e Enrollment) (*Machine, error) {
 
 // event journals something about the agent itself.
 func (a *Agent) event(h *Host, detail string) error {
-	return a.journal.report(api.Report{Kind: api.ReportAgent, BootID: h.BootID, Kernel: h.Kernel, Detail: detail})
+	return a.journal.report(api.Report{Kind: api.ReportAgent, BootID: h.BootID, Kernel: h.Kernel, Detail: detail}, nil)
 }
 
 // forgetCache drops the cached live patches. What is applied keeps its card,
@@ -142,6 +143,7 @@ func (a *Agent) Leave(ctx context.Context, force bool) error {
 	a.see(func(m *moment) {
 		m.machine, m.machineErr, m.server, m.source, m.linkErr = nil, nil, nil, nil, nil
 		m.assignment, m.etag, m.checkErr, m.index, m.indexErr = nil, "", nil, nil, nil
+		m.packages, m.catalogue, m.catalogueErr = nil, nil, nil
 	})
 	return a.event(host, "left its server")
 }
@@ -177,6 +179,9 @@ func (a *Agent) Refresh(ctx context.Context) error {
 		err = errors.Join(m.linkErr, m.indexErr)
 		if m.problem != nil {
 			err = errors.Join(err, m.problem)
+		}
+		for _, id := range slices.Sorted(maps.Keys(m.packages)) {
+			err = errors.Join(err, errorOf(m.packages[id].problem))
 		}
 	})
 	return err
@@ -228,8 +233,9 @@ func (a *Agent) Revert(ctx context.Context) (*api.Patch, error) {
 	return p, err
 }
 
-// decided shows the decision that holds now.
+// decided shows the decisions that hold now.
 func (a *Agent) decided(host *Host) {
+	a.decidedPackages(host)
 	d := a.decide(host, time.Now())
 	a.see(func(m *moment) { m.decision, m.pending, m.problem, m.retry = &d, d.Offer, nil, time.Time{} })
 }
@@ -354,10 +360,13 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 		return nil, err
 	}
 	p, err := livepatch.Read(file)
-	if err == nil {
-		err = fits(p, host.Kernel)
-	}
 	if err != nil {
+		return nil, err
+	}
+	if p.Manifest.Userland() {
+		return a.applyPackageFile(ctx, host, file, p)
+	}
+	if err := fits(p, host.Kernel); err != nil {
 		return nil, err
 	}
 	m := &p.Manifest
@@ -366,7 +375,13 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 		Digest: digest(file), Size: int64(len(file)), CVEs: m.CVEs(),
 	}
 	s, _ := a.journal.view()
-	if err := a.mayApply(s, host, o, local); err != nil {
+	var x *trust.Index
+	var applied *api.Patch
+	a.see(func(m *moment) { x = m.index })
+	if a.current(s, host) > 0 {
+		applied = &s.Current.Patch
+	}
+	if err := mayApply(s, host.Kernel.BuildID, x, applied, o, local); err != nil {
 		return nil, err
 	}
 	no := false
@@ -397,9 +412,10 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 	return &ref, err
 }
 
-// mayApply holds for a file what policy holds for an offer.
-func (a *Agent) mayApply(s *State, h *Host, o trust.Offer, local bool) error {
-	if cur := s.Current; cur != nil && cur.Boot == h.BootID && cur.Patch.ID == o.ID {
+// mayApply holds for a file what policy holds for an offer of index x, for the
+// kernel or package id.
+func mayApply(s *State, id string, x *trust.Index, applied *api.Patch, o trust.Offer, local bool) error {
+	if applied != nil && applied.ID == o.ID {
 		return code.New("TS9421", o.ID, "")
 	}
 	if q, ok := s.Quarantined[o.ID]; ok {
@@ -409,14 +425,12 @@ func (a *Agent) mayApply(s *State, h *Host, o trust.Offer, local bool) error {
 		}
 		return code.New("TS9422", o.ID, why)
 	}
-	var x *trust.Index
-	a.see(func(m *moment) { x = m.index })
 	offered := false
-	floor := s.Floors[floorKey(h.Kernel.BuildID, "")]
+	floor := s.Floors[floorKey(id, "")]
 	if x != nil {
-		floor = s.Floors[floorKey(h.Kernel.BuildID, x.Policy)]
+		floor = s.Floors[floorKey(id, x.Policy)]
 		line := x.Policy
-		if was, ok := s.Healthy[h.Kernel.BuildID]; ok && was.ID == o.ID {
+		if was, ok := s.Healthy[id]; ok && was.ID == o.ID {
 			line = was.Policy // it was here before, of that one
 		}
 		if why := policy.Barred(x, o.Version, line); why != "" {

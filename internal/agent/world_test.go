@@ -67,6 +67,8 @@ type world struct {
 
 	onPreflight func(p *livepatch.Patch)
 
+	packageWorld
+
 	host    Host
 	index   *trust.Index      // of tier and policy
 	others  []*trust.Index    // of other tiers and policies
@@ -420,7 +422,11 @@ func (s memServer) CheckIn(_ context.Context, c api.CheckIn, etag string) (*api.
 		return nil, "", err
 	}
 	s.w.checked = append(s.w.checked, c)
-	now := fmt.Sprint(s.w.serial)
+	s.w.named = nil
+	for _, p := range c.Packages {
+		s.w.named = append(s.w.named, p.ID)
+	}
+	now := s.w.tag()
 	if etag == now {
 		return nil, now, nil
 	}
@@ -434,13 +440,14 @@ func (s memServer) CheckIn(_ context.Context, c api.CheckIn, etag string) (*api.
 	if x := s.w.indexOf(s.w.tier, s.w.policy); x != nil {
 		as.Sequence = x.Sequence
 	}
+	s.w.assign(as, c.Packages)
 	return as, now, nil
 }
 
 func (s memServer) Wait(ctx context.Context, etag string, timeout time.Duration) (bool, error) {
 	s.w.mu.Lock()
 	news, err := s.w.news, s.ask()
-	changed := etag != fmt.Sprint(s.w.serial)
+	changed := etag != s.w.tag()
 	s.w.mu.Unlock()
 	if err != nil || changed {
 		return changed, err
@@ -496,10 +503,15 @@ func (w *world) indexOf(tier, policy string) *trust.Index {
 	return nil
 }
 
-func (s memServer) Index(_ context.Context, tier, _, policy string) (*trust.Index, error) {
+func (s memServer) Index(_ context.Context, tier, id, policy string) (*trust.Index, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	found := s.w.indexOf(tier, policy)
+	if x := s.w.ofPackage[id]; x != nil {
+		found = x
+	} else if id == packageRef().ID {
+		return nil, s.ask()
+	}
 	if found == nil {
 		return nil, s.ask()
 	}
@@ -659,7 +671,7 @@ func (w *world) open(cfg ...Config) *Agent {
 		c = cfg[0]
 	}
 	a, err := Open(w.t.Context(), Options{
-		Modules: memModules{w}, Disk: memDisk{w}, Config: c, System: memSystem{w}, Kernel: memKernel{w}, Link: memLink{w}, Crypt: memCrypt{}, Version: "test",
+		Modules: memModules{w}, Keeper: memKeeper{w}, Disk: memDisk{w}, Config: c, System: memSystem{w}, Kernel: memKernel{w}, Link: memLink{w}, Crypt: memCrypt{}, Version: "test",
 		Run: func(_ context.Context, argv []string) (string, error) {
 			if w.healthy == nil {
 				return "", nil

@@ -162,6 +162,7 @@ func (a *app) open(ctx context.Context, o agent.Options) (*agent.Agent, error) {
 	o.System, o.Kernel, o.Crypt = host.System{Dir: a.dir}, host.Kernel{Loader: kload.New(kload.Options{})}, host.Crypt{}
 	o.Link = host.Link{Dir: filepath.Join(a.dir, "tuf"), Proxy: cfg.Proxy, CAFile: cfg.CAFile, Version: o.Version}
 	o.Run, o.Large, o.Modules = runCommand, large, host.Modules{Memo: &host.Memo{}}
+	o.Keeper = host.NewKeeper(a.dir)
 	return agent.Open(ctx, o)
 }
 

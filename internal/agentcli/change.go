@@ -68,7 +68,7 @@ named ones do. The same command without --process brings it to all.`,
 			}
 			p, err := livepatch.Read(b)
 			switch {
-			case err == nil && p.Manifest.Userland():
+			case err == nil && p.Manifest.Userland() && (o.local || o.forProcesses()):
 				return a.applyProcesses(cmd.Context(), b, o)
 			case err != nil && o.forProcesses() && !trust.IsBundle(b):
 				return err
@@ -113,8 +113,8 @@ way is reversed. It needs no server. The live patch stays out, also after a
 boot, until tsugi refresh or tsugi apply, or until a newer version comes;
 tsugi hold keeps that out too.
 
-With the ID of a live patch of libraries or programs (tsugi status --processes
-lists them), or with its target, that is taken out of all processes.`,
+With the ID of a live patch of libraries or programs (tsugi status lists them),
+or with its target, that is taken out of all processes, and stays out likewise.`,
 		Example: "  tsugi revert\n  tsugi revert debian:libssl3=3.0.20-1~deb12u2",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -24,9 +24,10 @@ func newCVEsCommand(a *app) *cobra.Command {
 		Use:   "cves",
 		Short: "List the vulnerabilities that are fixed live on this machine",
 		Long: `cves lists what the applied live patch fixes in the running kernel, and what of
-the same update this machine still has, with the reason. The kernel's package
-and uname -r stay what they are, so scanners go on reporting the former:
---format openvex and --format csaf write documents that tell them the truth.`,
+the same update this machine still has, with the reason; and what live patches
+of libraries and programs fix in processes. The packages and uname -r stay what
+they are, so scanners go on reporting the former: --format openvex and --format
+csaf write documents that tell them the truth.`,
 		Example: "  tsugi cves\n  tsugi cves --format openvex > live.openvex.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,9 +75,19 @@ func (a *app) cves(ctx context.Context, format string) error {
 }
 
 func cvesText(f *agent.Fixed) string {
-	if f.Patch == nil {
+	packages := packageCVEs(f.Packages)
+	switch {
+	case f.Patch == nil && packages != "":
+		return packages
+	case f.Patch == nil:
 		return "no live patch is applied\n"
+	case packages != "":
+		return kernelCVEs(f) + "\n" + packages
 	}
+	return kernelCVEs(f)
+}
+
+func kernelCVEs(f *agent.Fixed) string {
 	var rows [][]string
 	for _, fix := range f.Fixes {
 		how := "live"

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/agent/host"
 	"github.com/tsugi-project/tsugi/internal/agent/keeper"
+	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/process"
@@ -26,14 +28,16 @@ func newKeepCommand(a *app) *cobra.Command {
 patches that were applied: those that start from now on, within milliseconds,
 and those that were busy, as soon as they are not. systemd runs it
 (tsugi-keep.service); it is a program of its own, since it must not be held to
-the agent's system call filter, and needs no network.`,
+the agent's system call filter, and needs no network. For the agent it counts
+the processes that map what the tier has live patches for, and tells it of
+programs that crash.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			k, err := a.keeper(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return k.Run(cmd.Context(), a.logger())
+			return k.Serve(cmd.Context(), a.logger(), keeper.Host{})
 		},
 	}
 }
@@ -50,7 +54,7 @@ func (a *app) keeper(ctx context.Context) (*keeper.Keeper, error) {
 	if h.Off {
 		return nil, code.New("TS9420", "", "")
 	}
-	return keeper.New(filepath.Join(a.dir, "processes"), keeper.Host{Engine: process.New(process.Config{}), Log: a.logger()}), nil
+	return keeper.New(filepath.Join(a.dir, host.ProcessesDir), keeper.Host{Engine: process.New(process.Config{}), Log: a.logger()}), nil
 }
 
 // processes runs f, prints its report as kind, and ends with 2 when a process
@@ -108,7 +112,7 @@ func (a *app) applyProcesses(ctx context.Context, file []byte, o applyOptions) e
 	}
 	return a.processes(ctx, changeTime, kind, func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
 		if !o.local {
-			return nil, code.New("TS9424", "", "the index of a tier offers live patches of kernels only")
+			return nil, code.New("TS9424", "", "--process and --dry-run are for files that you vouch for")
 		}
 		only, err := chosen(ctx, o.processes)
 		if err != nil {
@@ -135,8 +139,25 @@ func chosen(ctx context.Context, pids []int) ([]proc.ID, error) {
 	return ids, nil
 }
 
+// revertProcesses takes out what the agent has given, which then keeps it out, or
+// what a person has applied.
 func (a *app) revertProcesses(ctx context.Context, id string) error {
+	if os.Geteuid() != 0 {
+		return code.New("TS9660", "", "")
+	}
+	var given *api.Patch
+	err := a.change(ctx, func(ctx context.Context, c agent.Control) (err error) {
+		given, err = c.RevertPackage(ctx, id)
+		return err
+	})
+	if err != nil && code.Of(err) != "TS9664" {
+		return err
+	}
 	return a.processes(ctx, changeTime, kindReverted, func(ctx context.Context, k *keeper.Keeper) (*keeper.Report, error) {
-		return k.Revert(ctx, id)
+		r, err := k.Revert(ctx, id)
+		if given != nil && code.Of(err) == "TS9664" { // the keeper has done it
+			return &keeper.Report{Patches: []keeper.Patch{{ID: given.ID, Version: given.Version, Out: true}}, Processes: []keeper.Process{}}, nil
+		}
+		return r, err
 	})
 }

@@ -3,7 +3,6 @@
 package agentcli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,7 +23,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		Short: "Tell how this machine stands",
 		Long: `status shows what is applied, what should be, and why they differ if they do. It
 asks nothing of the server and answers at once. The exit code is 2 when this
-machine does not have what it should have.
+machine does not have what it should have, its packages included.
 
 With --processes it shows the live patches of libraries and programs, how many
 processes are protected by them, which are not and why, and which still run with
@@ -64,13 +63,23 @@ func (a *app) show(ctx context.Context, c agent.Control) error {
 	return command.Outcome(exitRefused)
 }
 
+// mark is a protection as a sign.
+func mark(p api.Protection) string {
+	switch p {
+	case api.Protected:
+		return ui.Good("●")
+	case api.NotCovered:
+		return ui.Dim("●")
+	case api.Outdated, agent.Partly:
+		return ui.Warn("●")
+	}
+	return ui.Bad("●")
+}
+
 func statusText(s *agent.Status, now time.Time) string {
 	var b strings.Builder
-	mark := map[api.Protection]string{
-		api.Protected: ui.Good("●"), api.NotCovered: ui.Dim("●"), api.Outdated: ui.Warn("●"),
-	}
 	word := ui.Bold(string(s.Protection))
-	b.WriteString(cmp.Or(mark[s.Protection], ui.Bad("●")) + " " + word + "  " + s.Reason + "\n\n")
+	b.WriteString(mark(s.Protection) + " " + word + "  " + s.Reason + "\n\n")
 	pairs := [][2]string{{"kernel", s.Kernel.Release + ui.Dim("  build-id "+s.Kernel.BuildID)}}
 	if p := s.Applied; p != nil {
 		what := p.ID + "  " + string(p.State)
@@ -109,6 +118,7 @@ func statusText(s *agent.Status, now time.Time) string {
 		pairs = append(pairs, [2]string{"reports", fmt.Sprintf("%d wait for the server", s.Waiting)})
 	}
 	b.WriteString(ui.Indent(ui.Pairs(pairs...), 2))
+	b.WriteString(packagesText(s.Packages, now))
 	if s.Applied != nil && len(s.Applied.CVEs) > 0 {
 		b.WriteString("\n" + ui.Flow("  "+ui.Dim("fixed live")+"  ", s.Applied.CVEs, " "))
 	}

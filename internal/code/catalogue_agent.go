@@ -43,6 +43,8 @@ func agent() []Entry {
 		{"TS9436", KindError, "the machine went down before a fixed module was confirmed", "see whether the module or the power was the reason; let it in again with: tsugi clear MODULE"},
 		{"TS9437", KindError, "the kernel complained about a fixed module", "unload it or reboot: the shipped one loads then; let the fixed one in again with: tsugi clear MODULE"},
 		{"TS9438", KindError, "a fixed module that was taken back still runs", "unload it, or reboot"},
+		{"TS9440", KindError, "what keeps live patches in processes does not run on this machine", "start it: systemctl enable --now tsugi-keep; or leave packages out: tsugi config set processes.off true"},
+		{"TS9441", KindError, "the keeper has not been through all processes in time", "it goes on by itself; journalctl -u tsugi-keep says what holds it up"},
 		// TS95xx: health and the crash guard
 		{"TS9501", KindError, "the transition did not end in time and was reversed", "the agent tries again by itself while it runs; end or restart the named tasks to let it through"},
 		{"TS9502", KindError, "the live patch could not be taken out", "end or restart the named tasks; it is tried again by itself, and the next boot is without it"},

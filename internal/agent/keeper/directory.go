@@ -40,6 +40,8 @@ type Patch struct {
 	Out bool `json:"out,omitempty"`
 	// By is the version that took its place.
 	By string `json:"replaced_by,omitempty"`
+	// Given: the agent gave it, by the signed index of this machine.
+	Given bool `json:"given,omitempty"`
 }
 
 // directory holds, for each live patch, ID.tsugi as it was given and ID.json, a

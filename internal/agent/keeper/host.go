@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process"
@@ -240,4 +242,42 @@ func (h Host) Watch(ctx context.Context, want []Want, each func(pid int)) error 
 		each(e.ID.PID)
 	}
 	return ctx.Err()
+}
+
+// Mapped looks at all processes.
+func (h Host) Mapped(ctx context.Context, wanted func(buildID string) bool) ([][]string, error) {
+	ids, err := proc.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// One worker: nobody waits for this.
+	found, err := proc.Find(ctx, ids, wanted, proc.FindOptions{Workers: 1, Each: time.Second})
+	var out [][]string
+	for _, f := range found {
+		if len(f.BuildIDs) > 0 {
+			out = append(out, f.BuildIDs)
+		}
+	}
+	return out, err
+}
+
+// Crashes tells of processes that end by a fault.
+func (h Host) Crashes(ctx context.Context, each func(id proc.ID, name, signal string, at time.Time)) error {
+	return watch.Crashes(ctx, func(c watch.Crash) {
+		id, name := proc.ID{PID: c.PID}, ""
+		if e, err := proc.Lookup(c.PID); err == nil {
+			id, name = e.ID, e.Name
+		}
+		each(id, name, unix.SignalName(c.Signal), c.At)
+	})
+}
+
+// Started tells when a process started, to a hundredth of a second.
+func (h Host) Started(id proc.ID) time.Time {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return time.Time{}
+	}
+	boot := time.Now().Add(-time.Duration(ts.Nano()))
+	return boot.Add(time.Duration(id.Start) * (time.Second / 100))
 }

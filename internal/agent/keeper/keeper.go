@@ -119,6 +119,7 @@ type Keeper struct {
 	dir    directory
 	engine Engine
 	now    func() time.Time
+	book   *book // nil: this one does not run
 
 	mu     sync.Mutex // of what follows
 	loaded *loaded

@@ -107,6 +107,7 @@ func (k *Keeper) started(ctx context.Context, log *slog.Logger, more <-chan int,
 		log.Warn("processes", "err", err)
 		return
 	}
+	k.book.seen(ps)
 	for _, p := range ps {
 		if p.Standing != Original {
 			log.Debug("new process", "pid", p.PID, "name", p.Name, "file", p.File, "standing", string(p.Standing), "pause_us", p.PauseUS)
@@ -118,6 +119,7 @@ func (k *Keeper) started(ctx context.Context, log *slog.Logger, more <-chan int,
 // a pass may change it itself.
 func (k *Keeper) pass(ctx context.Context) (*Report, time.Time, error) {
 	if c := k.dir.changed(); c.IsZero() { // nothing was ever applied
+		k.book.passed(&Report{})
 		return &Report{}, c, nil
 	}
 	unlock, err := k.dir.lock(patience)
@@ -126,6 +128,9 @@ func (k *Keeper) pass(ctx context.Context) (*Report, time.Time, error) {
 	}
 	defer unlock()
 	r, err := k.bring(ctx, k.now())
+	if err == nil {
+		k.book.passed(r)
+	}
 	return r, k.dir.changed(), err
 }
 

@@ -5,8 +5,11 @@ package vex
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	openvex "github.com/openvex/go-vex/pkg/vex"
 
 	"github.com/tsugi-project/tsugi/internal/agent"
 )
@@ -75,6 +78,13 @@ type vulnerability struct {
 	Title         string        `json:"title,omitempty"`
 	Notes         []csafNote    `json:"notes"`
 	ProductStatus productStatus `json:"product_status"`
+	Remediations  []remediation `json:"remediations,omitempty"`
+}
+
+type remediation struct {
+	Category   string   `json:"category"`
+	Details    string   `json:"details"`
+	ProductIDs []string `json:"product_ids"`
 }
 
 type csafNote struct {
@@ -84,6 +94,7 @@ type csafNote struct {
 
 type productStatus struct {
 	Fixed              []string `json:"fixed,omitempty"`
+	KnownAffected      []string `json:"known_affected,omitempty"`
 	UnderInvestigation []string `json:"under_investigation,omitempty"`
 }
 
@@ -93,39 +104,71 @@ const namespace = "https://github.com/tsugi-project/tsugi"
 const productID = "running-kernel"
 
 // CSAF writes a CSAF 2.0 document of the VEX profile. CSAF has no document
-// without a vulnerability: with nothing fixed there is an error.
+// without a vulnerability: with nothing fixed there is none.
 func CSAF(f *agent.Fixed, now time.Time) ([]byte, error) {
-	all := vulns(f)
+	all := verdicts(f)
 	if len(all) == 0 {
 		return nil, nil
 	}
 	stamp := now.UTC().Truncate(time.Second)
+	id, what := "packages", "in the memory of processes"
+	switch {
+	case f.Patch != nil && len(f.Packages) > 0:
+		id, what = f.Patch.ID, "in kernel "+f.Kernel.Release+" and in the memory of processes"
+	case f.Patch != nil:
+		id, what = f.Patch.ID, "in kernel "+f.Kernel.Release
+	}
+	summary := "what the running kernel has"
+	if len(f.Packages) > 0 {
+		summary += ", and processes have"
+	}
 	d := csaf{
 		Document: document{
-			Category: "csaf_vex", CSAFVersion: "2.0", Title: "Vulnerabilities fixed live in kernel " + f.Kernel.Release,
+			Category: "csaf_vex", CSAFVersion: "2.0", Title: "Vulnerabilities fixed live " + what,
 			Publisher: publisher{"user", Author, namespace},
 			Tracking: tracking{
-				ID: strings.ToLower(fmt.Sprintf("tsugi-%s-%d", f.Patch.ID, stamp.Unix())), Status: "final", Version: "1",
+				ID: strings.ToLower(fmt.Sprintf("tsugi-%s-%d", id, stamp.Unix())), Status: "final", Version: "1",
 				CurrentReleaseDate: stamp, InitialReleaseDate: stamp,
-				RevisionHistory: []revision{{stamp, "1", "what the running kernel has"}},
+				RevisionHistory: []revision{{stamp, "1", summary}},
 			},
 		},
-		ProductTree: productTree{FullProductNames: []fullProductName{{Name: "Linux kernel " + f.Kernel.Release + " build-id " + f.Kernel.BuildID, ProductID: productID}}},
 	}
 	d.Document.Tracking.Generator.Engine.Name = "tsugi"
-	if p := Product(f); p != "" {
-		d.ProductTree.FullProductNames[0].Helper = &identificationHelper{PURL: p}
-	}
 	for _, v := range all {
-		w := vulnerability{CVE: v.id, Notes: []csafNote{{"details", note(f, v)}}, ProductStatus: productStatus{Fixed: []string{productID}}}
-		if v.doubtful {
-			w.ProductStatus = productStatus{UnderInvestigation: []string{productID}}
-		}
-		if len(v.titles) > 0 {
-			w.Title = v.titles[0]
-		}
-		d.Vulnerabilities = append(d.Vulnerabilities, w)
+		d.add(v)
 	}
 	b, err := json.MarshalIndent(d, "", "  ")
 	return append(b, '\n'), err
+}
+
+// add takes a verdict in: a vulnerability is there once, whatever it is in.
+func (d *csaf) add(v verdict) {
+	if !slices.ContainsFunc(d.ProductTree.FullProductNames, func(n fullProductName) bool { return n.ProductID == v.in.id }) {
+		n := fullProductName{Name: v.in.name, ProductID: v.in.id}
+		if v.in.purl != "" {
+			n.Helper = &identificationHelper{PURL: v.in.purl}
+		}
+		d.ProductTree.FullProductNames = append(d.ProductTree.FullProductNames, n)
+	}
+	i := slices.IndexFunc(d.Vulnerabilities, func(w vulnerability) bool { return w.CVE == v.cve })
+	if i < 0 {
+		i = len(d.Vulnerabilities)
+		d.Vulnerabilities = append(d.Vulnerabilities, vulnerability{CVE: v.cve})
+		if len(v.titles) > 0 {
+			d.Vulnerabilities[i].Title = v.titles[0]
+		}
+	}
+	w := &d.Vulnerabilities[i]
+	if n := (csafNote{"details", v.note}); !slices.Contains(w.Notes, n) {
+		w.Notes = append(w.Notes, n)
+	}
+	switch v.status {
+	case openvex.StatusFixed:
+		w.ProductStatus.Fixed = append(w.ProductStatus.Fixed, v.in.id)
+	case openvex.StatusAffected:
+		w.ProductStatus.KnownAffected = append(w.ProductStatus.KnownAffected, v.in.id)
+		w.Remediations = append(w.Remediations, remediation{"mitigation", v.action, []string{v.in.id}})
+	default:
+		w.ProductStatus.UnderInvestigation = append(w.ProductStatus.UnderInvestigation, v.in.id)
+	}
 }

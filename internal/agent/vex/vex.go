@@ -3,7 +3,8 @@
 // Package vex says what is fixed live on a machine in the two forms that
 // scanners read: OpenVEX and CSAF's VEX profile. The kernel's package keeps
 // its version, so that a scanner finds the vulnerabilities that it has on
-// disk; these documents tell it which of them the running kernel has not.
+// disk; these documents tell it which of them the running kernel has not. So do
+// they for packages and the processes that map their files.
 package vex
 
 import (
@@ -29,23 +30,7 @@ func Product(f *agent.Fixed) string {
 	if !ok || f.Version == "" || distro != "debian" && distro != "ubuntu" {
 		return ""
 	}
-	arch := map[string]string{"x86_64": "amd64", "aarch64": "arm64"}[f.Kernel.Arch]
-	q := packageurl.Qualifiers{}
-	if arch != "" {
-		q = append(q, packageurl.Qualifier{Key: "arch", Value: arch})
-	}
-	if strings.HasPrefix(f.Distro, distro+"-") {
-		q = append(q, packageurl.Qualifier{Key: "distro", Value: f.Distro})
-	}
-	return packageurl.NewPackageURL(packageurl.TypeDebian, distro, "linux-image-"+f.Kernel.Release, f.Version, q, "").ToString()
-}
-
-// name of the product where there is no package URL.
-func name(f *agent.Fixed) string {
-	if p := Product(f); p != "" {
-		return p
-	}
-	return "linux-" + f.Kernel.Release + "@" + f.Kernel.BuildID
+	return packageurl.NewPackageURL(packageurl.TypeDebian, distro, "linux-image-"+f.Kernel.Release, f.Version, qualifiers(f, distro, f.Kernel.Arch), "").ToString()
 }
 
 // vuln is a vulnerability with the fixes that end it.
@@ -104,12 +89,13 @@ func OpenVEX(f *agent.Fixed, now time.Time) ([]byte, error) {
 	doc.Author, doc.AuthorRole, doc.Tooling = Author, "Machine", "tsugi cves --format openvex"
 	stamp := now.UTC()
 	doc.Timestamp = &stamp
-	for _, v := range vulns(f) {
+	for _, v := range verdicts(f) {
 		doc.Statements = append(doc.Statements, openvex.Statement{
-			Vulnerability: openvex.Vulnerability{ID: "https://www.cve.org/CVERecord?id=" + v.id, Name: openvex.VulnerabilityID(v.id)},
-			Products:      []openvex.Product{{Component: product(f)}},
-			Status:        status(v),
-			StatusNotes:   note(f, v),
+			Vulnerability:   openvex.Vulnerability{ID: "https://www.cve.org/CVERecord?id=" + v.cve, Name: openvex.VulnerabilityID(v.cve)},
+			Products:        []openvex.Product{{Component: product(f, v.in)}},
+			Status:          v.status,
+			StatusNotes:     v.note,
+			ActionStatement: v.action,
 		})
 	}
 	if _, err := doc.GenerateCanonicalID(); err != nil {
@@ -130,10 +116,12 @@ func status(v vuln) openvex.Status {
 	return openvex.StatusFixed
 }
 
-func product(f *agent.Fixed) openvex.Component {
-	c := openvex.Component{ID: name(f)}
-	if p := Product(f); p != "" {
-		c.Identifiers = map[openvex.IdentifierType]string{openvex.PURL: p}
+func product(f *agent.Fixed, w ware) openvex.Component {
+	switch {
+	case w.purl != "":
+		return openvex.Component{ID: w.purl, Identifiers: map[openvex.IdentifierType]string{openvex.PURL: w.purl}}
+	case w.id == productID:
+		return openvex.Component{ID: "linux-" + f.Kernel.Release + "@" + f.Kernel.BuildID}
 	}
-	return c
+	return openvex.Component{ID: w.id}
 }

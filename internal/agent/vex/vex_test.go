@@ -140,3 +140,62 @@ func TestProduct(t *testing.T) {
 		qt.Check(t, qt.Equals(vex.Product(f), c.want), qt.Commentf("%s", c.target))
 	}
 }
+
+func withPackages() *agent.Fixed {
+	f := fixed()
+	f.Packages = []agent.FixedPackage{{
+		Target: "debian:libssl3=3.0.20-1~deb12u2", Version: "3.0.20-1~deb12u2", Arch: "x86_64", Names: []string{"libssl3"},
+		Patch:     api.Patch{ID: "debian-libssl3-3.0.20-1~deb12u2-v2", Version: 2, State: api.Healthy},
+		Fixes:     []agent.Fix{{ID: "d", Title: "ocb: check the length", CVEs: []string{"CVE-2026-45445", "CVE-2026-1111"}}},
+		Processes: api.Processes{Protected: 40},
+	}}
+	return f
+}
+
+// TestPackages: what all processes have is fixed, and what one has not is not.
+func TestPackages(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		change func(p *agent.FixedPackage)
+		status openvex.Status
+		note   string
+	}{
+		{"fixed", func(*agent.FixedPackage) {}, openvex.StatusFixed, "fixed in the processes of this machine"},
+		{"partly", func(p *agent.FixedPackage) { p.Processes.Pending = 2 }, openvex.StatusAffected, "in 40 of 42 processes"},
+		{"unkept", func(p *agent.FixedPackage) {
+			p.Problem = &api.Problem{Code: "TS9440", What: "the keeper does not run", Fix: "start it"}
+		}, openvex.StatusAffected, "processes that start now"},
+		{"doubtful", func(p *agent.FixedPackage) { p.Fixes[0].Possible = []string{"CVE-2026-45445"} }, openvex.StatusUnderInvestigation, "possibly fixed"},
+	} {
+		f := withPackages()
+		c.change(&f.Packages[0])
+		b, err := vex.OpenVEX(f, now())
+		qt.Assert(t, qt.IsNil(err))
+		doc, err := openvex.Parse(b)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Assert(t, qt.HasLen(doc.Statements, 4))
+		for _, s := range doc.Statements {
+			qt.Check(t, qt.IsNil(s.Validate()))
+		}
+		s := doc.Statements[3]
+		qt.Check(t, qt.Equals(string(s.Vulnerability.Name), "CVE-2026-45445"))
+		qt.Check(t, qt.Equals(s.Status, c.status), qt.Commentf("%s", c.name))
+		qt.Check(t, qt.StringContains(s.StatusNotes, c.note))
+		qt.Check(t, qt.Equals(s.Products[0].ID, "pkg:deb/debian/libssl3@3.0.20-1~deb12u2?arch=amd64&distro=debian-12"))
+		b, err = vex.CSAF(f, now())
+		qt.Assert(t, qt.IsNil(err))
+		var a csaf.Advisory
+		qt.Assert(t, qt.IsNil(json.Unmarshal(b, &a)))
+		qt.Check(t, qt.IsNil(a.Validate()), qt.Commentf("%s: %s", c.name, b))
+		qt.Check(t, qt.HasLen(a.Vulnerabilities, 3)) // one is in both
+	}
+	f := withPackages()
+	f.Patch, f.Fixes = nil, nil
+	b, err := vex.CSAF(f, now())
+	qt.Assert(t, qt.IsNil(err))
+	var a csaf.Advisory
+	qt.Assert(t, qt.IsNil(json.Unmarshal(b, &a)))
+	qt.Check(t, qt.IsNil(a.Validate()))
+	qt.Check(t, qt.HasLen(a.Vulnerabilities, 2))
+}

@@ -98,6 +98,15 @@ func Scan(ctx context.Context) ([]Entry, error) {
 	return all, nil
 }
 
+// Lookup is Scan for one process, which may have ended and wait for its parent.
+func Lookup(pid int) (Entry, error) {
+	s, err := statOf(pid)
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{ID: ID{PID: pid, Start: s.start}, Parent: s.parent, Name: s.comm, Zombie: s.dead()}, nil
+}
+
 // number reads the name of a process's or thread's directory.
 func number(name string) (int, bool) {
 	if name == "" || name[0] < '1' || name[0] > '9' {

@@ -40,22 +40,23 @@ type connector struct {
 	conn syscall.RawConn
 }
 
-// openConnector listens, and waits until the kernel has said that it will tell.
-func openConnector(ctx context.Context) (*connector, error) {
+// openConnector listens for what a filter lets pass, and waits until the kernel has
+// said that it will tell.
+func openConnector(ctx context.Context, only *unix.SockFprog) (*connector, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_CONNECTOR)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err) // EPROTONOSUPPORT: another network namespace, or not built in
 	}
 	f := os.NewFile(uintptr(fd), "proc connector")
 	c := &connector{file: f}
-	if err := c.begin(ctx, fd); err != nil {
+	if err := c.begin(ctx, fd, only); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *connector) begin(ctx context.Context, fd int) error {
+func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) error {
 	// Thousands of forks a second happen; what does not fit is told by ENOBUFS.
 	const room = 8 << 20
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) != nil {
@@ -63,7 +64,7 @@ func (c *connector) begin(ctx context.Context, fd int) error {
 			return fmt.Errorf("receive buffer: %w", err)
 		}
 	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, onlyProcesses()); err != nil {
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, only); err != nil {
 		return fmt.Errorf("filter: %w", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: cnIdxProc}); err != nil {

@@ -51,7 +51,7 @@ func TestWhatDoesNotWorkIsSaid(t *testing.T) {
 }
 
 func TestLostEventsAreNoticed(t *testing.T) {
-	c, err := openConnector(t.Context())
+	c, err := openConnector(t.Context(), onlyProcesses())
 	if err != nil {
 		t.Skip(err)
 	}

@@ -132,7 +132,7 @@ func Start(ctx context.Context, opt Options) (*Watcher, error) {
 	if slices.Contains(opt.without, Exec) {
 		err = errors.New("it is turned off")
 	} else {
-		w.connector, err = openConnector(ctx)
+		w.connector, err = openConnector(ctx, onlyProcesses())
 	}
 	if c.Works = err == nil; err != nil {
 		c.Problem = code.New("TS9650", "", "").With(err)

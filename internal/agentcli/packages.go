@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentcli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/ui"
+)
+
+// packagesText shows how packages stand, in the status of a machine.
+func packagesText(all []agent.PackageStatus, now time.Time) string {
+	var b strings.Builder
+	for i := range all {
+		p := &all[i]
+		b.WriteString("\n  " + mark(p.Protection) + " " + ui.Bold(p.Target) + "  " + string(p.Protection) + ui.Dim("  "+p.Reason) + "\n")
+		what := "none"
+		if p.Patch.ID != "" {
+			what = p.Patch.ID + "  " + string(p.Patch.State)
+			if p.Patch.Since > 0 {
+				what += " for " + ago(now, p.Patch.Since)
+			}
+		}
+		pairs := [][2]string{{"live patch", what}, {"processes", processCounts(p.Processes)}}
+		for _, r := range p.Reasons {
+			pairs = append(pairs, [2]string{"", reasonLine(r)})
+		}
+		if p.Offer != nil && p.Retry > 0 {
+			pairs = append(pairs, [2]string{"next", p.Offer.ID + "  next try in " + until(now, p.Retry)})
+		}
+		b.WriteString(ui.Indent(ui.Pairs(pairs...), 4))
+		if len(p.CVEs) > 0 {
+			b.WriteString(ui.Flow("    "+ui.Dim("fixed in processes")+"  ", p.CVEs, " "))
+		}
+	}
+	return b.String()
+}
+
+// processCounts is one line of counts.
+func processCounts(n api.Processes) string {
+	var words []string
+	for _, w := range []struct {
+		n    int
+		word string
+	}{{n.Protected, "protected"}, {n.Pending, "pending"}, {n.Unprotected, "unprotected"}} {
+		if w.n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", w.n, w.word))
+		}
+	}
+	if len(words) == 0 {
+		return "none maps its files now; those that start later get it"
+	}
+	return strings.Join(words, ", ")
+}
+
+// reasonLine is why some processes are not protected.
+func reasonLine(r api.ProcessReason) string {
+	who := ""
+	if r.Program != "" {
+		who = " (" + r.Program
+		if r.Processes > 1 {
+			who += " and others"
+		}
+		who += ")"
+	}
+	return fmt.Sprintf("%d%s: %s %s", r.Processes, who, r.Problem.Code, r.Problem.What)
+}
+
+// packageCVEs lists what is fixed in processes.
+func packageCVEs(all []agent.FixedPackage) string {
+	var b strings.Builder
+	for i := range all {
+		p := &all[i]
+		var rows [][]string
+		for _, fix := range p.Fixes {
+			how := "in processes"
+			if !p.Whole() {
+				how = fmt.Sprintf("in %d of %d", p.Processes.Protected, p.Processes.Protected+p.Processes.Pending+p.Processes.Unprotected)
+			}
+			rows = append(rows, []string{strings.Join(doubted(fix.CVEs, fix.Possible), " "), fix.Severity, how, fix.ID, ui.Dim(fix.Title)})
+		}
+		b.WriteString(ui.Bold(p.Target) + "\n" + ui.Table([]string{"CVEs", "severity", "fixed", "fix", ""}, rows))
+		if p.Problem != nil {
+			b.WriteString(explain(p.Problem) + "\n")
+		}
+	}
+	return b.String()
+}
