@@ -40,10 +40,17 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[programs{}] = map[string]*program{}
+			env.Setenv("SELF", strconv.Itoa(os.Getpid()))
+			return nil
+		},
 		Condition: func(cond string) (bool, error) {
 			return cond == "root" && os.Geteuid() == 0, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "mkprogram": mkprogram, "mkkernel": mkkernel, "begin": begin, "answers": answers, "damage": damage,
+		},
 	})
 }
 
