@@ -148,16 +148,25 @@ func packageStages(list []build.Stage) string {
 
 // unitTable shows what was found of source files when no live patch came of it.
 func unitTable(units []build.UnitInfo) string {
-	rows := make([][]string, len(units))
-	for i, u := range units {
-		found := "compiles to the same bytes"
+	var rows [][]string
+	same := 0
+	for _, u := range units {
+		found := "no function changes"
 		switch {
 		case len(u.Changed) > 0:
 			found = "changes " + strings.Join(u.Changed, ", ")
-		case u.File != "":
-			found = "no function changes"
+		case u.File == "":
+			same++
+			continue
 		}
-		rows[i] = []string{u.Source, u.File, ui.Dim(found)}
+		rows = append(rows, []string{u.Source, u.File, ui.Dim(found)})
 	}
-	return ui.Indent(ui.Table(nil, rows), 2)
+	s := ui.Indent(ui.Table(nil, rows), 2)
+	switch {
+	case same == 1:
+		s += ui.Dim("  1 source file compiles to the same bytes") + "\n"
+	case same > 1:
+		s += ui.Dim(fmt.Sprintf("  %d source files compile to the same bytes", same)) + "\n"
+	}
+	return s
 }

@@ -52,8 +52,33 @@ func TestScripts(t *testing.T) {
 			_, err := exec.LookPath(cond)
 			return err == nil, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkpatch": mkpatch},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkpatch": mkpatch, "mkpackage": mkpackage},
 	})
+}
+
+// mkpackage FILE: writes a well-formed live patch of a package that no store has.
+func mkpackage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkpackage FILE")
+	}
+	crypto, ssl := strings.Repeat("c1", 20), strings.Repeat("55", 20)
+	p, err := livepatch.NewUserland(livepatch.Manifest{
+		Name: "tsugi_sample", Version: 2,
+		Target: livepatch.TargetRef{Name: "debian:libssl3=3.0.20-1~deb12u2", PackageVersion: "3.0.20-1~deb12u2", Arch: "x86_64"},
+		Fixes:  []livepatch.FixRef{{ID: "sample", Title: "ssl: check the length", CVEs: []string{"CVE-2026-12345"}}},
+		Functions: []livepatch.Function{
+			{Object: "libssl.so.3", Name: "SSL_free", Change: "size changes from 27 to 52 bytes"},
+			{Object: "libcrypto.so.3", Name: "aes_ocb_cipher", SymPos: 2, Change: "other code at +0x10"},
+		},
+		Files: []livepatch.FileRef{
+			{BuildID: ssl, Name: "libssl.so.3", Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", Package: "libssl3"},
+			{BuildID: crypto, Name: "libcrypto.so.3", Path: "/usr/lib/x86_64-linux-gnu/libcrypto.so.3", Package: "libssl3"},
+		},
+	}, map[string][]byte{ssl: bytes.Repeat([]byte{7}, 4096), crypto: bytes.Repeat([]byte{8}, 100)}, map[string][]byte{"sample": []byte("--- a/x\n")})
+	ts.Check(err)
+	b, err := p.Bytes()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
 }
 
 // mkpatch FILE: writes a well-formed live patch of a target that no store has.
