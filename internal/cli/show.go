@@ -78,6 +78,7 @@ func manifestText(r showResult) string {
 	b.WriteString(ui.Bold(m.Name) + ui.Dim(fmt.Sprintf("  version %d", m.Version)) + "\n")
 	pairs := [][2]string{{"target", m.Target.Name + " " + ui.Dim(m.Target.PackageVersion)}}
 	if m.Userland() {
+		pairs[0][1] = m.Target.Name // which has the version
 		for _, f := range m.Files {
 			pairs = append(pairs, [2]string{f.Name, f.BuildID + "  " + ui.Size(f.Splice.Size) + ui.Dim("  "+f.Path)})
 		}
@@ -88,11 +89,14 @@ func manifestText(r showResult) string {
 	b.WriteString(ui.Indent(ui.Pairs(pairs...), 2))
 	b.WriteString("\n")
 	for _, f := range m.Fixes {
-		modules := ""
+		id, modules := f.ID, ""
+		if len(f.CVEs) == 1 && f.CVEs[0] == id {
+			id = "" // it is told once
+		}
 		if len(f.Modules) > 0 {
 			modules = "by the fixed " + strings.Join(f.Modules, ", ")
 		}
-		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(f.ID, f.Title, cvesText(f.CVEs, f.Possible), modules), "  ") + "\n")
+		b.WriteString("  " + ui.Dim("fix") + "  " + strings.Join(nonEmpty(id, f.Title, cvesText(f.CVEs, f.Possible), modules), "  ") + "\n")
 	}
 	b.WriteString(openText(m.Open))
 	if len(m.Functions) > 0 {
@@ -104,7 +108,7 @@ func manifestText(r showResult) string {
 	}
 	switch {
 	case m.Userland():
-		b.WriteString("\n  " + ui.Dim("○ put it into the processes of a machine: tsugi apply "+r.File) + "\n")
+		b.WriteString("\n  " + ui.Dim("○ put it into the processes of a machine: tsugi apply --local "+r.File) + "\n")
 	case r.Proof != nil:
 		b.WriteString("\n" + ui.Indent(proofText(r.Proof, ""), 2))
 	default:

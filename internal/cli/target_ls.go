@@ -53,7 +53,7 @@ func newTargetLsCommand(a *app) *cobra.Command {
 				if len(packaged) > 0 {
 					tables = append(tables, packageTable(packaged))
 				}
-				return strings.Join(tables, "\n\n")
+				return strings.Join(tables, "\n")
 			})
 		},
 	}

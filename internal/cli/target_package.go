@@ -115,7 +115,7 @@ func packageText(r packageResult) string {
 		[2]string{"commands", fmt.Sprint(r.Compiles)},
 		[2]string{"root", r.Root},
 		[2]string{"build", r.Build + ui.Dim("  "+r.BuildPath)},
-	), 2) + "\n\n" + ui.Table([]string{"file", "build-id", "symbols", "built again"}, rows)
+	), 2) + "\n" + ui.Table([]string{"file", "build-id", "symbols", "built again"}, rows)
 }
 
 func packageTable(targets []*userland.Target) string {
