@@ -44,7 +44,7 @@ race: kernels ## the same, all of it under the race detector: three quarters of 
 long: kernels ## what takes too long for each change: power lost ten times at every step, a thousand patchers killed, thousands of stacks beside gdb, the other kernel
 	CGO_ENABLED=0 TSUGI_TEST_KERNELS=1 TSUGI_TEST_LONG=1 TSUGI_TEST_DEBS="$(STORE)/debs" $(GO) test -p 2 -timeout 120m ./internal/... ./packaging ./test/...
 
-userland: check-go deps ## packages built again and held against the shipped ones, real fixes in processes that run (root): half an hour the first time, and 6 GiB
+userland: check-go deps ## packages built again and held against the shipped ones, real fixes in processes that run (root): half an hour the first time, and 7 GiB
 	CGO_ENABLED=0 TSUGI_TEST_USERLAND=1 $(GO) test -count=1 -v -p 1 -timeout 120m ./internal/userland/... ./test/packages
 
 kernels: check-go deps build ## the targets that tests run on

@@ -6,7 +6,7 @@
 // each vulnerability are asked before, after, and when it is out again.
 //
 // make userland runs them, as root. The first run prepares the targets, which
-// downloads 400 MiB of packages and sources, takes 6 GiB of the store and half
+// downloads 600 MiB of packages and sources, takes 7 GiB of the store and half
 // an hour on two processors; each later run takes some minutes. Without it they
 // skip, but for the small ones. What they start they end, and they touch no
 // process that they did not start.
