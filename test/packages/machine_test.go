@@ -173,8 +173,8 @@ func engine() *process.Engine {
 // budget is how long a busy process is tried again.
 const budget = 30 * time.Second
 
-// into puts a live patch into a process.
-func into(t *testing.T, pid int, r *build.Report) {
+// patchFrom is what the engine takes of a live patch.
+func patchFrom(t *testing.T, r *build.Report) process.Patch {
 	t.Helper()
 	patch := process.Patch{ID: r.Name}
 	for _, f := range r.Artifact.Manifest.Files {
@@ -184,6 +184,13 @@ func into(t *testing.T, pid int, r *build.Report) {
 		qt.Assert(t, qt.IsNil(err))
 		patch.Files = append(patch.Files, s)
 	}
+	return patch
+}
+
+// into puts a live patch into a process.
+func into(t *testing.T, pid int, r *build.Report) {
+	t.Helper()
+	patch := patchFrom(t, r)
 	p, err := proc.Open(t.Context(), pid)
 	qt.Assert(t, qt.IsNil(err))
 	defer p.Close()
