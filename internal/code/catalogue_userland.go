@@ -17,7 +17,7 @@ func userland() []Entry {
 		{"TS3510", KindError, "a changed function is not found in the file that is to be patched", "the target's symbols do not tell where it lies: prepare the target again, so that it is built again with proof"},
 		{"TS3511", KindError, "the compiled source is not the code that runs", "the target is not prepared as the distribution built it: another compiler, other flags, or another source"},
 		{"TS3512", KindError, "nobody can tell what the fix reaches", "the build of the target recorded no command for this file: prepare the target again"},
-		{"TS3514", KindRefusal, "the fix changes how the package is built", "a live patch cannot change build files: leave those hunks out if the code does not need them"},
+		{"TS3514", KindRefusal, "the fix changes how the package is built, or what its sources are made of", "a live patch runs no generators and no build files: leave those hunks out if the code does not need them, or restart"},
 		{"TS4050", KindRefusal, "the fix adds a thread-local variable", "threads that run have no place for it: use what exists, or a table by thread id"},
 		{"TS4051", KindRefusal, "the fix adds a function that only the loader would choose", "call the implementation itself instead of an indirect function"},
 		{"TS4052", KindRefusal, "the fix uses the kernel's callbacks", "programs have none: leave tsugi/livepatch.h out"},

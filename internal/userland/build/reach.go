@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
-	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/userland"
 	"github.com/tsugi-project/tsugi/internal/userland/includes"
@@ -79,7 +78,7 @@ func (b *job) reach(ctx context.Context) error {
 	if len(b.units) > limit {
 		return code.New("TS3106", "", fmt.Sprintf("%d compilations read what it changes; %d are looked at", len(b.units), limit))
 	}
-	return b.judgeUnread(read)
+	return b.judgeUnread(ctx, read)
 }
 
 // reads reports whether a unit reads one of the files, and notes which. A file
@@ -124,15 +123,19 @@ func (b *job) own(p string) (string, error) {
 }
 
 // judgeUnread says what it means that no compiler reads a file that changes.
-func (b *job) judgeUnread(read map[string]bool) error {
+func (b *job) judgeUnread(ctx context.Context, read map[string]bool) error {
 	for _, c := range b.changes {
 		own, err := b.own(c.Path)
 		if err != nil { // it is new
 			own = c.Path
 		}
+		made, err := generates(ctx, b.t.Build, c)
+		if err != nil {
+			return err
+		}
 		switch {
-		case generates(c):
-			return code.New("TS3514", c.Path, "other files are made of it")
+		case made != "":
+			return code.New("TS3514", c.Path, made)
 		case read[own]:
 		case sourceFile(c.Path) && (path.Ext(c.Path) != ".h" || !c.Created):
 			b.report.Unbuilt = append(b.report.Unbuilt, Unbuilt{c.Path, "not-built", "no compilation of this package reads it"})
@@ -143,12 +146,6 @@ func (b *job) judgeUnread(read map[string]bool) error {
 		}
 	}
 	return nil
-}
-
-// generates reports whether a file that compilers read is also what other
-// sources are made of: PostgreSQL's catalog headers say so by their macro.
-func generates(c fix.Change) bool {
-	return path.Ext(c.Path) == ".h" && strings.Contains(string(c.New)+string(c.Old), "\nCATALOG(")
 }
 
 // parseRule reads the prerequisites of a rule that gcc wrote for make, paths
