@@ -24,6 +24,7 @@ func userland() []Entry {
 		{"TS4054", KindRefusal, "an exception or a cancellation may stop in the changed function", "the program's unwinder would not know the new code: move the change into a function that none passes, or restart"},
 		{"TS4055", KindRefusal, "two changed copies of one function differ", "let every source file have the same definition"},
 		{"TS4056", KindRefusal, "calls of the changed function may end in another file's", "its copies in other files stay as they are: restart"},
+		{"TS4057", KindRefusal, "an exception may pass through the changed function", "the program's unwinder would not know the new code and end the process: accept it if you know that nothing which the function calls throws what others catch, or restart"},
 		// TS3530-3549: targets, sources, building them again
 		{"TS3530", KindError, "not a package that can be patched", "name a package of amd64 and its exact version: debian:libssl3=3.0.20-1~deb12u2"},
 		{"TS3531", KindError, "the package sources of this machine can't be used", "name the archive in /etc/apt with a deb line or stanza, and run apt-get update"},

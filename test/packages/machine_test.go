@@ -86,7 +86,12 @@ func compile(t *testing.T, source string, flags ...string) string {
 // live builds a live patch, or ends the test.
 func live(t *testing.T, of *userland.Target, fixes ...*fix.Fix) *build.Report {
 	t.Helper()
-	r, err := build.Build(t.Context(), build.Request{Target: of, Fixes: fixes}, progress.Discard)
+	return requested(t, build.Request{Target: of, Fixes: fixes})
+}
+
+func requested(t *testing.T, req build.Request) *build.Report {
+	t.Helper()
+	r, err := build.Build(t.Context(), req, progress.Discard)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(r.Verdict, build.Live), qt.Commentf("%v", r.Refusals))
 	return r

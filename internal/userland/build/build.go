@@ -196,5 +196,10 @@ func (b *binder) compare(u Unit, opt Options, r *Result) (*part, error) {
 			r.Refusals = append(r.Refusals, Problem{worded(code.New("TS4054", n, "")), u.Source})
 		}
 	}
+	if isCPlusPlus(u.Source) && !opt.Exceptions {
+		for _, n := range passed(u.Patched, e.File) {
+			r.acceptable(code.New("TS4057", n, ""), u, opt)
+		}
+	}
 	return &part{unit: u, diff: d, extract: e, functions: map[*elfobj.Symbol]splice.Function{}}, nil
 }

@@ -35,7 +35,7 @@ func compareTypes(u Unit, opt Options, r *Result) error {
 			r.Risks = append(r.Risks, Problem{worded(code.New("TS8008", ch.Type, ch.Detail)), u.Source})
 			continue
 		}
-		r.layoutProblem(p, u, opt)
+		r.acceptable(p, u, opt)
 	}
 	return nil
 }
@@ -52,12 +52,13 @@ func compareShapes(u Unit, opt Options, r *Result) error {
 	}
 	names, detail := reshaped(was, is)
 	for _, n := range names {
-		r.layoutProblem(code.New("TS4030", n, detail(n)), u, opt)
+		r.acceptable(code.New("TS4030", n, detail(n)), u, opt)
 	}
 	return nil
 }
 
-func (r *Result) layoutProblem(p *code.Problem, u Unit, opt Options) {
+// acceptable is a refusal, or a risk where the caller lives with it.
+func (r *Result) acceptable(p *code.Problem, u Unit, opt Options) {
 	if opt.Accept != nil && opt.Accept(p) {
 		p.Why += "; accepted"
 		r.Risks = append(r.Risks, Problem{worded(p), u.Source})

@@ -69,6 +69,23 @@ var edits = []edit{
 		name: "which exception stops there", fixture: fixture{lang: ".cc", flags: []string{"-fPIC", "-g", "-femit-class-debug-always"}},
 		was: "void h(int);\nint f(int x) { try { h(x); } catch (int) { return 0; } return x; }\n", from: "catch (int)", to: "catch (long)", refused: "TS4054",
 	},
+	{
+		name: "what an exception passes", fixture: fixture{lang: ".cc", flags: []string{"-fPIC", "-g", "-femit-class-debug-always"}},
+		was: "int h(int);\nint f(int x) { return h(x) + 1; }\n", from: "+ 1", to: "+ 2", refused: "TS4057",
+	},
+	{
+		name: "a call through a pointer", fixture: fixture{lang: ".cc", flags: []string{"-fPIC", "-g", "-femit-class-debug-always"}},
+		was: "int f(int x, int (*h)(int)) { return h(x) + 1; }\n", from: "+ 1", to: "+ 2", refused: "TS4057",
+	},
+	{
+		name: "what no exception passes", fixture: fixture{lang: ".cc", flags: []string{"-fPIC", "-g", "-femit-class-debug-always"}},
+		was:  "#include <string.h>\n__attribute__((noinline)) static int h(const char *s) { return s[0] + strlen(s); }\nint f(const char *s) { return h(s) + 1; }\n",
+		from: "+ 1", to: "+ 2", changed: "_Z1fPKc",
+	},
+	{
+		name: "an exception of a function that is left", fixture: fixture{lang: ".cc", flags: []string{"-fPIC", "-g", "-femit-class-debug-always"}},
+		was: "int h(int);\nint f(int x) { return h(x + 1); }\n", from: "+ 1", to: "+ 2", changed: "_Z1fi",
+	},
 	{name: "nothing", was: counter, from: "static int calls;", to: "static int calls; /* how often */", changed: ""},
 	{name: "in a program", fixture: fixture{program: true, flags: []string{"-fPIE"}, link: []string{"-pie"}}, was: counter + "int main(void) { return total(); }\n", from: "return x + table", to: "return 1 + x + table", changed: "step"},
 	{name: "in a program of fixed addresses", fixture: fixture{program: true, flags: []string{"-fno-pie"}, link: []string{"-no-pie"}}, was: counter + "int main(void) { return total(); }\n", from: "return x + table", to: "return 1 + x + table", changed: "step"},
