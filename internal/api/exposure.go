@@ -7,8 +7,11 @@ type Need string
 
 // The needs, the gravest for an operator first.
 const (
-	NeedReboot    Need = "reboot"     // no live patch can do it: boot the updated kernel
-	NeedModule    Need = "module"     // its fixed module is not what is loaded, or would load: see OpenCVE.Modules
+	NeedReboot Need = "reboot" // no live patch can do it: boot the updated kernel
+	NeedModule Need = "module" // its fixed module is not what is loaded, or would load: see OpenCVE.Modules
+	// NeedRestart: some processes of a package run the old code, although its live
+	// patch is there, or no live patch can do it: see OpenCVE.Package.
+	NeedRestart   Need = "restart"
 	NeedLivePatch Need = "live-patch" // a live patch that the machine should have and does not run
 	NeedBuild     Need = "build"      // a fix is pushed; no live patch with it is in the machine's tier yet
 	NeedPolicy    Need = "policy"     // the machine's policy leaves it out
@@ -19,7 +22,7 @@ const (
 
 // Needs are all of them, in this order.
 func Needs() []Need {
-	return []Need{NeedReboot, NeedModule, NeedLivePatch, NeedBuild, NeedPolicy, NeedLook}
+	return []Need{NeedReboot, NeedModule, NeedRestart, NeedLivePatch, NeedBuild, NeedPolicy, NeedLook}
 }
 
 // Counts tells whether somebody should do something: what a policy leaves out,
@@ -38,6 +41,7 @@ type OpenCVE struct {
 	Why       string   `json:"why,omitempty"`
 	Modules   []string `json:"modules,omitempty"` // that are loaded, or on the disk, in another build than the fixed one
 	Patch     string   `json:"patch,omitempty"`   // LivePatch.ID that the machine should have
+	Package   string   `json:"package,omitempty"` // target whose processes have it; "": the kernel
 }
 
 // Exposure counts machines by what is open on them. Silent machines count as

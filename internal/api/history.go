@@ -21,20 +21,23 @@ type History struct {
 	To      int64    `json:"to"`
 }
 
-// TargetInfo is a kernel that machines run, or that anything is there for.
+// TargetInfo is a kernel that machines run, a package that their processes map
+// files of, or either that anything is there for.
 type TargetInfo struct {
 	Target   string         `json:"target"`
-	Release  string         `json:"release"`
+	Release  string         `json:"release"` // "": a package
 	Machines int            `json:"machines"`
 	Tiers    map[string]int `json:"tiers,omitempty"` // machines by tier
-	Patches  int            `json:"patches"`
-	Newest   string         `json:"newest,omitempty"` // LivePatch.ID
-	Updates  []string       `json:"updates,omitempty"`
-	To       string         `json:"to,omitempty"` // source version of the update
-	Fixes    int            `json:"fixes,omitempty"`
-	CVEs     int            `json:"cves,omitempty"`
-	Live     int            `json:"live,omitempty"`
-	Reboot   int            `json:"reboot,omitempty"`
+	// Protections counts the machines of a package by how they stand with it.
+	Protections map[Protection]int `json:"protections,omitempty"`
+	Patches     int                `json:"patches"`
+	Newest      string             `json:"newest,omitempty"` // LivePatch.ID
+	Updates     []string           `json:"updates,omitempty"`
+	To          string             `json:"to,omitempty"` // source version of the update
+	Fixes       int                `json:"fixes,omitempty"`
+	CVEs        int                `json:"cves,omitempty"`
+	Live        int                `json:"live,omitempty"`
+	Reboot      int                `json:"reboot,omitempty"`
 	// Window is how long live patches are made for it; nil: nobody has said.
 	Window *CoverageWindow `json:"window,omitempty"`
 	// Standing is the window now.

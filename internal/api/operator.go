@@ -52,6 +52,7 @@ const (
 	Unprotected Protection = "unprotected" // there is one and it has none, or it is reverted
 	NotCovered  Protection = "not-covered" // no live patch for this kernel in its tier
 	Failing     Protection = "failing"     // quarantined or blocked: see Patch.Problem
+	Partly      Protection = "partly"      // of a package: its live patch is there, and some processes run the old code
 	Silent      Protection = "silent"      // it missed three check-ins
 	Gone        Protection = "gone"        // decommissioned
 )
@@ -79,6 +80,9 @@ type Machine struct {
 	Open  []OpenCVE    `json:"open,omitempty"`
 	// Replacements are where fixed modules stand, with GET of one machine only.
 	Replacements []Replacement `json:"replacements,omitempty"`
+	// Packages are those that its processes map files of and its tier has live
+	// patches for, with GET of one machine only.
+	Packages []MachinePackage `json:"packages,omitempty"`
 	// Rollout is how it stands in the rollout that decides what it may have, with
 	// GET of one machine only.
 	Rollout  *RolloutWord `json:"rollout,omitempty"`
@@ -90,6 +94,17 @@ type Machine struct {
 	Seen     int64        `json:"seen,omitempty"`
 	Booted   int64        `json:"booted,omitempty"`
 	Gone     int64        `json:"gone,omitempty"`
+}
+
+// MachinePackage is a package on a machine: what the machine says of it, and what
+// the server does.
+type MachinePackage struct {
+	Package
+	Should     string       `json:"should,omitempty"` // id of the live patch that it should have
+	Protection Protection   `json:"protection"`
+	Reason     string       `json:"reason,omitempty"`  // of the protection, one sentence
+	CVEs       []string     `json:"cves,omitempty"`    // fixed in all of its processes
+	Rollout    *RolloutWord `json:"rollout,omitempty"` // see Machine.Rollout
 }
 
 // MachineChange changes what operators decide about a machine; nil leaves a

@@ -138,7 +138,7 @@ func protection(p api.Protection) string {
 		return ui.Good(string(p))
 	case api.Failing, api.Unprotected:
 		return ui.Bad(string(p))
-	case api.Outdated, api.Silent:
+	case api.Outdated, api.Silent, api.Partly:
 		return ui.Warn(string(p))
 	}
 	return ui.Dim(string(p))

@@ -34,6 +34,7 @@ open that this would end:
 
   reboot      no live patch can do it: boot the updated kernel
   module      another build of a module is loaded than the fixed one: unload it
+  restart     some processes of a package run the old code: start them anew
   live-patch  a live patch with the fix is there; the machine does not run it
   build       the fix is pushed; no live patch with it is in the machine's tier
   policy      the machine's policy leaves it out
@@ -69,9 +70,9 @@ that can't end is open there all the same.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.Tier, "tier", "", "only machines of this tier")
 	fl.StringVar(&f.Group, "group", "", "only machines of this group")
-	fl.StringVar(&f.Query, "search", "", "only machines with this in their host name, id or kernel release")
+	fl.StringVar(&f.Query, "search", "", "only machines with this in their host name, id, kernel release or a package of their processes")
 	fl.StringVar(&f.CVE, "cve", "", "only machines on which this vulnerability is open")
-	fl.StringVar(&need, "need", "", "only machines with something open that this would end: reboot, module, live-patch, build, policy or possible")
+	fl.StringVar(&need, "need", "", "only machines with something open that this would end: reboot, module, restart, live-patch, build, policy or possible")
 	fl.StringVar(&word, "protection", "", "only protected, outdated, unprotected, not-covered, failing or silent ones")
 	return cmd
 }
@@ -112,7 +113,7 @@ func needOf(n api.Need) string {
 	switch {
 	case !n.Counts():
 		return ui.Dim(string(n))
-	case n == api.NeedReboot || n == api.NeedModule:
+	case n == api.NeedReboot || n == api.NeedModule || n == api.NeedRestart:
 		return ui.Warn(string(n))
 	}
 	return string(n)
@@ -184,6 +185,7 @@ func machineText(m *api.Machine) string {
 	if len(m.Open) > 0 {
 		b.WriteString("\n" + openCVEs(m.Open))
 	}
+	b.WriteString(packagesText(m.Packages))
 	if len(m.Replacements) > 0 {
 		rows := make([][]string, len(m.Replacements))
 		for i, r := range m.Replacements {
@@ -211,6 +213,9 @@ func openCVEs(all []api.OpenCVE) string {
 	rows := make([][]string, len(shown))
 	for i, o := range shown {
 		why := strings.TrimSpace(o.Code + " " + o.Why)
+		if o.Package != "" {
+			why = strings.TrimSuffix(o.Package+": "+why, ": ")
+		}
 		rows[i] = []string{o.CVE, severityOf(o), needOf(o.Need), clip(why, 90)}
 	}
 	text := ui.Table([]string{"open", "severity", "needs", ""}, rows)

@@ -15,6 +15,7 @@ import (
 // census is the fleet counted by how machines stand. Nobody changes one.
 type census struct {
 	herds       map[herd]int
+	packages    map[packageHerd]int
 	protections map[api.Protection]int
 	tally       *tally // nil: what is open can't be told now
 	choices     *choiceCount
@@ -33,9 +34,17 @@ type herd struct {
 	at          situation
 }
 
-// openKey counts machines with a kernel on which a vulnerability is open.
+// packageHerd is what machines have in common that are counted together for a
+// package.
+type packageHerd struct {
+	group, tier, target string
+	word                api.Protection
+}
+
+// openKey counts machines with a kernel, or a package, on which a vulnerability is
+// open.
 type openKey struct {
-	cve, release string
+	cve, release string // shortOf the target
 	need         api.Need
 }
 
@@ -46,6 +55,7 @@ type alike struct {
 	state             api.State
 	version           int
 	able, hold, moved bool
+	partly            bool
 	names             digest // of what it may have of the shelf
 }
 
@@ -62,10 +72,12 @@ type judge struct {
 	now      time.Time
 	patience time.Duration
 	known    map[alike]verdict
+	outfits  map[outfit]*packagesAt
+	packages map[packageHerd]int // of the machines so far; nil: they are not counted
 }
 
 func (s *Server) judge() *judge {
-	return &judge{server: s, book: s.book.Load(), now: s.now(), patience: patience(s.interval.Load()), known: map[alike]verdict{}}
+	return &judge{server: s, book: s.book.Load(), now: s.now(), patience: patience(s.interval.Load()), known: map[alike]verdict{}, outfits: map[outfit]*packagesAt{}}
 }
 
 // of counts a machine to its herd; false when it is enrolled no more.
@@ -81,12 +93,13 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	var names digest
 	_, names, st.waiting = shelf.admitted(m.id)
 	key := alike{names: names, shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
-	v, ok := j.known[key]
-	if !ok {
-		v.word, v.target, _ = stands(st, shelf.index)
-		j.known[key] = v
-	}
+	v := j.stands(key, st, shelf)
 	at.should = v.target
+	if st.packages != nil {
+		if at.packages, err = j.ofPackages(ctx, m.id, &st, tier, at.policy); err != nil {
+			return herd{}, false, err
+		}
+	}
 	h := herd{group: st.group, tier: tier, word: v.word, at: at}
 	if j.now.Sub(time.UnixMilli(st.seen)) > j.patience {
 		h.word = api.Silent
@@ -94,11 +107,22 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	return h, true, nil
 }
 
+// stands asks once for those that are alike.
+func (j *judge) stands(key alike, st standing, shelf *shelf) verdict {
+	v, ok := j.known[key]
+	if !ok {
+		v.word, v.target, _ = stands(st, shelf.index)
+		j.known[key] = v
+	}
+	return v
+}
+
 // herds visits every machine, in memory, and counts those that stand alike. With
 // an error those are missing that could not be judged.
-func (s *Server) herds(ctx context.Context) (herds map[herd]int, failed error) {
+func (s *Server) herds(ctx context.Context) (herds map[herd]int, packages map[packageHerd]int, failed error) {
 	herds = map[herd]int{}
 	j := s.judge()
+	j.packages = map[packageHerd]int{}
 	s.fleet.each(func(m *member) {
 		h, here, err := j.of(ctx, m)
 		switch {
@@ -108,7 +132,7 @@ func (s *Server) herds(ctx context.Context) (herds map[herd]int, failed error) {
 			herds[h]++
 		}
 	})
-	return herds, failed
+	return herds, j.packages, failed
 }
 
 // count counts the fleet.
@@ -117,7 +141,7 @@ func (s *Server) count(ctx context.Context) *census {
 		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
 	}}
 	var failed error
-	c.herds, failed = s.herds(ctx)
+	c.herds, c.packages, failed = s.herds(ctx)
 	for h, n := range c.herds {
 		c.protections[h.word] += n
 	}
@@ -158,7 +182,7 @@ func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) 
 // exposureOf counts the machines of a policy as they are now, of the groups that
 // sees is true for; nil: there are none.
 func (s *Server) exposureOf(ctx context.Context, word string, sees func(group string) bool) (*api.Exposure, error) {
-	herds, err := s.herds(ctx)
+	herds, _, err := s.herds(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -232,10 +256,16 @@ func (s *Server) countOpen(ctx context.Context, c *census, sees func(group strin
 		if err != nil {
 			return nil, nil, err
 		}
+		counted := map[string]bool{} // one machine may have it in its kernel and in packages
 		for _, o := range all {
-			open[openKey{o.CVE, at.release, o.Need}] += n
-			if o.Need.Counts() {
+			release := at.release
+			if o.Package != "" {
+				release = shortOf(o.Package)
+			}
+			open[openKey{o.CVE, release, o.Need}] += n
+			if o.Need.Counts() && !counted[o.CVE] {
 				work[o.CVE] += n
+				counted[o.CVE] = true
 			}
 		}
 	}

@@ -174,22 +174,25 @@ func (s *Server) takeIn(ctx context.Context, m *member, hash []byte, in *api.Che
 		}
 	} else {
 		s.fleet.touch(m, hash, now)
+		if len(f.Packages) > 0 {
+			m.mu.Lock()
+			m.counts = countsOf(f.Packages, m.counts)
+			m.mu.Unlock()
+		}
 	}
 	want, err := s.wantsModules(ctx, in)
 	if err != nil {
 		return nil, "", err
 	}
-	v := s.view(m)
-	shelf, err := s.shelves.get(ctx, v.tier, v.buildID, v.policy)
+	v, err := s.seen(ctx, m)
 	if err != nil {
 		return nil, "", err
 	}
-	v.sees(shelf)
-	tag := v.etag(shelf)
+	tag := v.etag()
 	if etag == tag && !want {
 		return nil, tag, nil
 	}
-	a, err := s.assignment(ctx, v, shelf)
+	a, err := s.assignment(ctx, v)
 	if err != nil {
 		return nil, "", err
 	}
@@ -227,6 +230,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.version, m.able, m.held = int32(row.PatchVersion), row.Able, in.Hold
 	m.policy = words.intern(in.Patch.Policy)
 	m.release, m.modules = words.intern(row.Release), words.intern(moduleWords(in.Replacements))
+	m.packages, m.counts = s.fleet.sets.intern(words, f.Packages), countsOf(f.Packages, m.counts)
 	m.boot, m.booted, m.orderly, m.boots = in.BootID, row.Booted, in.Orderly, m.boots+int32(boots)
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice
@@ -254,17 +258,41 @@ func (s *Server) view(m *member) *view {
 	page := book.of(m.group)
 	v.policy, v.ending, v.endings = page.word, page.ending, page.endings
 	v.tier, v.group, v.buildID, v.recipient, v.hold = m.tier, m.group, m.buildID, m.recipient, m.hold
+	v.packages = m.packages
 	if m.cloned {
 		v.want = []api.Wish{api.WantReenroll}
 	}
 	return v
 }
 
+// seen is view with what the machine may have now of the shelves of its tier.
+func (s *Server) seen(ctx context.Context, m *member) (*view, error) {
+	v := s.view(m)
+	shelf, err := s.shelves.get(ctx, v.tier, v.buildID, v.policy)
+	if err != nil {
+		return nil, err
+	}
+	v.sees(shelf)
+	c, err := s.shelves.catalogue(ctx, v.tier)
+	if err != nil {
+		return nil, err
+	}
+	v.catalogue = c.digest
+	for _, p := range v.packages.each() {
+		shelf, err := s.shelves.ofPackage(ctx, v.tier, p.id, v.policy)
+		if err != nil {
+			return nil, err
+		}
+		v.seesPackage(p.id, shelf)
+	}
+	return v, nil
+}
+
 // assignment is the whole answer.
-func (s *Server) assignment(ctx context.Context, v *view, shelf *shelf) (*api.Assignment, error) {
+func (s *Server) assignment(ctx context.Context, v *view) (*api.Assignment, error) {
 	a := &api.Assignment{
-		Machine: v.id, Tier: v.tier, Group: v.group, Policy: v.policy, Interval: v.interval, Sequence: shelf.sequence, Want: v.want,
-		Ending: v.ending, Hold: v.hold,
+		Machine: v.id, Tier: v.tier, Group: v.group, Policy: v.policy, Interval: v.interval, Sequence: v.sequence, Want: v.want,
+		Ending: v.ending, Hold: v.hold, Packages: v.sequences, Catalogue: v.catalogue,
 	}
 	if len(v.ids) == 0 {
 		return a, nil

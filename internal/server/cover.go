@@ -203,9 +203,31 @@ func exposed(runs, should *cover, pushed map[string]api.OpenCVE, modules map[str
 	for _, o := range found {
 		out = append(out, *o)
 	}
-	slices.SortFunc(out, func(a, b api.OpenCVE) int {
-		return cmp.Or(-cmp.Compare(weight(a), weight(b)), cmp.Compare(a.CVE, b.CVE))
+	sortOpen(out)
+	return out
+}
+
+// sortOpen puts the gravest first.
+func sortOpen(all []api.OpenCVE) {
+	slices.SortFunc(all, func(a, b api.OpenCVE) int {
+		return cmp.Or(-cmp.Compare(weight(a), weight(b)), cmp.Compare(a.CVE, b.CVE), cmp.Compare(a.Package, b.Package))
 	})
+}
+
+// unreached is what the live patch of a package fixes, and some processes still
+// have, although it is there. open is what is open anyway.
+func (c *cover) unreached(open []api.OpenCVE) []api.OpenCVE {
+	var out []api.OpenCVE
+	for cve, fixes := range c.held {
+		if slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve }) {
+			continue
+		}
+		f := fixes[0]
+		out = append(out, api.OpenCVE{
+			CVE: cve, Severity: f.Severity, Exploited: f.Exploited, Need: api.NeedRestart, Fix: f.ID, Title: f.Title,
+			Why: "some processes run the old code: what is pending is tried again, the others have to be started anew",
+		})
+	}
 	return out
 }
 

@@ -25,6 +25,7 @@ type situation struct {
 	release, policy string // the policy's word
 	runs, should    string // ids of live patches; "": none
 	modules         string // moduleWords
+	packages        string // packageWords
 }
 
 // exposures answers for situations, and remembers until something changes.
@@ -82,9 +83,64 @@ func (s *Server) exposed(ctx context.Context, at situation) ([]api.OpenCVE, erro
 	e := &s.exposures
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return s.exposedAt(ctx, at)
+}
+
+// exposedAt is exposed for who holds the lock.
+func (s *Server) exposedAt(ctx context.Context, at situation) ([]api.OpenCVE, error) {
+	e := &s.exposures
 	if got, ok := e.known[at]; ok {
 		return got, nil
 	}
+	got, err := s.exposedKernel(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if at.packages != "" {
+		got = slices.Clone(got)
+		for _, p := range readPackageWords(at.packages) {
+			open, err := s.exposedPackage(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			got = append(got, open...)
+		}
+		sortOpen(got)
+	}
+	if e.known == nil || len(e.known) >= maxSituations {
+		e.known = map[situation][]api.OpenCVE{}
+	}
+	e.known[at] = got
+	return got, nil
+}
+
+// exposedPackage lists what is open in the processes of a package. The caller
+// holds the lock.
+func (s *Server) exposedPackage(ctx context.Context, p packageSituation) ([]api.OpenCVE, error) {
+	runs, err := s.cover(ctx, p.runs)
+	if err != nil {
+		return nil, err
+	}
+	should, err := s.cover(ctx, p.should)
+	if err != nil {
+		return nil, err
+	}
+	got := exposed(runs, should, nil, nil)
+	if p.partly && runs != nil {
+		got = append(got, runs.unreached(got)...)
+	}
+	for i := range got {
+		got[i].Package = p.target
+		if got[i].Need == api.NeedReboot { // of a package: processes that start anew with the fixed one
+			got[i].Need = api.NeedRestart
+		}
+	}
+	return got, nil
+}
+
+// exposedKernel lists what is open in a situation's kernel. The caller holds the
+// lock.
+func (s *Server) exposedKernel(ctx context.Context, at situation) ([]api.OpenCVE, error) {
 	runs, err := s.cover(ctx, at.runs)
 	if err != nil {
 		return nil, err
@@ -97,12 +153,7 @@ func (s *Server) exposed(ctx context.Context, at situation) ([]api.OpenCVE, erro
 	if err != nil {
 		return nil, err
 	}
-	got := exposed(runs, should, pushed[at.release], readModuleWords(at.modules))
-	if e.known == nil || len(e.known) >= maxSituations {
-		e.known = map[situation][]api.OpenCVE{}
-	}
-	e.known[at] = got
-	return got, nil
+	return exposed(runs, should, pushed[at.release], readModuleWords(at.modules)), nil
 }
 
 // cover is that of a live patch; nil for none, and for one that this server
@@ -173,8 +224,18 @@ func (s *Server) pushedFor(ctx context.Context, word string) (map[string]map[str
 
 // releaseOf is the kernel release that a target is named after.
 func releaseOf(target string) string {
-	_, release, _ := strings.Cut(target, ":")
+	release := shortOf(target)
+	if strings.Contains(release, "=") { // a package
+		return ""
+	}
 	return release
+}
+
+// shortOf is a target without its distribution: a kernel's release, or a package
+// with its version.
+func shortOf(target string) string {
+	_, short, _ := strings.Cut(target, ":")
+	return short
 }
 
 // runsNow is the live patch whose fixes a machine has in this state.

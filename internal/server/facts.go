@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -23,6 +24,9 @@ type facts struct{ api.CheckIn }
 
 func factsOf(c api.CheckIn) facts {
 	c.Run, c.Uptime, c.Clock, c.Modules = "", 0, 0, nil
+	if len(c.Packages) > 0 {
+		c.Packages = slices.SortedFunc(slices.Values(c.Packages), comparePackages)
+	}
 	return facts{c}
 }
 
@@ -35,10 +39,13 @@ func (f facts) bytes() []byte {
 	return b
 }
 
-// digest is the same for the same facts.
+// digest is the same for the same facts, whatever the processes do: see coarse.
 func (f facts) digest() digest {
 	if f.Agent == "" && f.BootID == "" {
 		return digest{} // enrolled, and no check-in yet
+	}
+	if len(f.Packages) > 0 {
+		f.Packages = coarse(f.Packages)
 	}
 	return digestOf(f.bytes())
 }
@@ -115,6 +122,13 @@ func (c *checker) word(where, s string, high int) {
 	}
 }
 
+// blankless checks a text without blanks and control characters.
+func (c *checker) blankless(where, s string, low, high int) {
+	if len(s) < low || len(s) > high || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		c.add(where, "%d to %d characters without blanks are expected", low, high)
+	}
+}
+
 func (c *checker) hex(where, s string, low, high int) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) < low || len(b) > high || strings.ToLower(s) != s {
@@ -174,6 +188,46 @@ func (c *checker) problem(where string, p api.Problem) {
 	c.text(where+".fix", p.Fix, 0, 1024)
 }
 
+// mostPackages is how many packages a machine may name.
+const mostPackages = 256
+
+// packages checks the packages of a check-in. Names of targets and live patches
+// are without blanks: lists of them are kept as one string.
+func (c *checker) packages(all []api.Package) {
+	if len(all) > mostPackages {
+		c.add("packages", "at most %d packages are expected", mostPackages)
+		return
+	}
+	ids := make(map[string]bool, len(all))
+	for i, p := range all {
+		at := fmt.Sprintf("packages[%d]", i)
+		c.hex(at+".id", p.ID, 8, 64)
+		if ids[p.ID] {
+			c.add(at+".id", "twice")
+		}
+		ids[p.ID] = true
+		c.blankless(at+".target", p.Target, 1, 255)
+		c.patch(at+".patch", p.Patch)
+		c.blankless(at+".patch.id", p.Patch.ID, 0, 255)
+		n := p.Processes
+		for name, k := range map[string]int{"protected": n.Protected, "pending": n.Pending, "unprotected": n.Unprotected} {
+			c.number(at+".processes."+name, int64(k), 0, maxProcesses)
+		}
+		if len(p.Reasons) > 8 {
+			c.add(at+".reasons", "at most 8 reasons are expected")
+		}
+		for j, r := range p.Reasons[:min(len(p.Reasons), 8)] {
+			where := fmt.Sprintf("%s.reasons[%d]", at, j)
+			c.problem(where+".problem", r.Problem)
+			c.number(where+".processes", int64(r.Processes), 1, maxProcesses)
+			c.text(where+".program", r.Program, 0, 64)
+		}
+	}
+}
+
+// maxProcesses is the most that Linux has: PID_MAX_LIMIT.
+const maxProcesses = 1 << 22
+
 // checkCheckIn checks every field of a check-in.
 func checkCheckIn(in *api.CheckIn) error {
 	c := &checker{}
@@ -210,6 +264,7 @@ func checkCheckIn(in *api.CheckIn) error {
 			c.problem(at+".problem", *r.Problem)
 		}
 	}
+	c.packages(in.Packages)
 	if len(in.Problems) > 32 {
 		c.add("problems", "at most 32 problems are expected")
 	}

@@ -46,6 +46,7 @@ func (s *Server) machines(ctx context.Context, in *machinesInput, sees func(grou
 // listed adds a machine if it still is one that is asked for.
 func (s *Server) listed(ctx context.Context, in *machinesInput, row store.Machine, list *api.List[api.Machine]) error {
 	m, open, err := s.machineOf(ctx, row)
+	m.Packages = nil // with GET of one machine only
 	if err == nil && in.fits(&m, open) {
 		list.Items = append(list.Items, m)
 	}
@@ -143,6 +144,11 @@ func (m *member) named(in *machinesInput, words string, sees func(group string) 
 		return false
 	case words == "":
 		return true
+	}
+	for _, p := range m.packages.each() {
+		if strings.Contains(shortOf(p.target), words) {
+			return true
+		}
 	}
 	return strings.Contains(m.hostname, words) || strings.Contains(strings.ToLower(m.release), words) || strings.HasPrefix(m.id, words)
 }

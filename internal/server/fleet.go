@@ -25,6 +25,7 @@ type fleet struct {
 	shards [64]shard
 	ids    [64]idShard
 	words  words
+	sets   packageSets
 
 	// order is all members by id, made again when one has come or gone.
 	orderMu sync.Mutex
@@ -74,7 +75,9 @@ type member struct {
 	policy     string // from whose index it is; "" is the default one
 	state      api.State
 	version    int32
-	facts      digest // of the check-in that the store has
+	packages   *packageSet     // nil: it has named none
+	counts     []api.Processes // of packages, as it told them last
+	facts      digest          // of the check-in that the store has
 	recipient  digest
 	traces     traces
 	seen       int64
@@ -207,7 +210,9 @@ func (f *fleet) put(row store.Machine) *member {
 	m.able, m.hold, m.cloned, m.gone = row.Able, row.Hold, row.Cloned, row.Gone != 0
 	m.release, m.modules = f.words.intern(row.Release), f.words.intern(moduleWords(saved.Replacements))
 	m.held, m.policy = saved.Hold, f.words.intern(saved.Patch.Policy)
-	m.facts = saved.digest()
+	if facts := saved.digest(); m.facts != facts || m.packages == nil { // else what it told since is newer
+		m.facts, m.packages, m.counts = facts, f.sets.intern(&f.words, saved.Packages), countsOf(saved.Packages, nil)
+	}
 	m.recipient = digestOf([]byte(row.Recipient))
 	m.seen = max(m.seen, row.Seen)
 	m.boot, m.booted, m.orderly, m.enrolled = saved.BootID, row.Booted, saved.Orderly, row.Enrolled

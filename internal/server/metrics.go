@@ -140,6 +140,14 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	for p, n := range n.protections {
 		gauge(d, float64(n), string(p))
 	}
+	packages := map[[2]string]int{}
+	for h, n := range n.packages {
+		packages[[2]string{h.target, string(h.word)}] += n
+	}
+	d = desc("package_machines", "Enrolled machines with processes that map files of a package, by how they stand with it.", "target", "protection")
+	for k, n := range packages {
+		gauge(d, float64(n), k[0], k[1])
+	}
 	if n.tally != nil {
 		d := desc("machines_open", "Enrolled machines with open CVEs, by what would end them and the highest severity of these.", "need", "severity")
 		for k, n := range n.tally.machines {

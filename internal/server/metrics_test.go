@@ -36,6 +36,7 @@ func labelValues() map[string][]string {
 	}
 	return map[string][]string{
 		"tsugi_machines.protection":               text(api.Protected, api.Outdated, api.Unprotected, api.NotCovered, api.Failing, api.Silent),
+		"tsugi_package_machines.protection":       text(api.Protected, api.Outdated, api.Partly, api.Unprotected, api.NotCovered, api.Failing),
 		"tsugi_machines_open.need":                needs,
 		"tsugi_machines_open.severity":            {"exploited", "critical", "high", "medium", "low", "unknown"},
 		"tsugi_policy_choices.state":              states,
@@ -56,6 +57,8 @@ func TestMetricsPageIsUpToDate(t *testing.T) {
 	row := s.publishes(1, "", []livepatch.FixRef{fixOf(1)}, []livepatch.OpenFix{openFix(9, livepatch.OpenReboot)})
 	h := s.enroll(s.token().Secret, "a")
 	h.report.Patch = api.Patch{ID: row.ID, Name: row.Name, Version: 1, State: api.Healthy}
+	p := s.publishPackage(openssl, 1, 2)
+	h.report.Packages = []api.Package{with(openssl, p, api.Processes{Protected: 1})}
 	h.checkIn(t)
 	_, err := h.Report(t.Context(), []api.Report{{ID: "1", Kind: api.ReportAgent, Kernel: testKernel}})
 	qt.Assert(t, qt.IsNil(err))

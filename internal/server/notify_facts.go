@@ -48,7 +48,7 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		situation
 		group string
 	}
-	herds, err := s.herds(ctx)
+	herds, _, err := s.herds(ctx)
 	if err != nil {
 		return err
 	}
@@ -74,10 +74,12 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		if err != nil {
 			return err
 		}
+		counted := map[string]bool{} // a machine may have it in its kernel and in packages
 		for _, o := range open {
-			if !o.Exploited || !o.Need.Counts() {
+			if !o.Exploited || !o.Need.Counts() || counted[o.CVE] {
 				continue
 			}
+			counted[o.CVE] = true
 			x := exploited[o.CVE]
 			if x == nil {
 				x = &notify.ExploitedFacts{CVE: o.CVE}

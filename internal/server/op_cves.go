@@ -134,7 +134,7 @@ func lineOf(r *matrixRow, cells []api.TargetCVE, open map[openKey]int, work map[
 	for i := range line.Targets {
 		c := &line.Targets[i]
 		for _, need := range api.Needs() {
-			if n := open[openKey{line.CVE, releaseOf(c.Target), need}]; n > 0 {
+			if n := open[openKey{line.CVE, shortOf(c.Target), need}]; n > 0 {
 				if c.Open == nil {
 					c.Open = map[api.Need]int{}
 				}
@@ -185,63 +185,131 @@ func (s *Server) cve(ctx context.Context, in *cveInput, sees func(group string) 
 	return out, err
 }
 
-// stillOpen counts the machines.
-func (s *Server) stillOpen(ctx context.Context, c *census, m *matrix, sees func(group string) bool, name string, out *api.CVEDetail) error {
-	known := map[string]bool{}
+// placeOfCVE says how a vulnerability stands in a kernel or a package.
+type placeOfCVE int
+
+const (
+	placeUnaffected placeOfCVE = iota // nothing that is there is changed by its fix
+	placeUnknown
+	placeFixed
+	placeOpen
+)
+
+// knownCVE is what is known of a vulnerability and targets.
+type knownCVE struct {
+	name     string
+	targets  map[string]bool // releases of which anything is known at all
+	fixable  map[string]bool // releases that have it as long as no live patch is there
+	packages bool            // some of them are packages
+}
+
+func (m *matrix) knownOf(name string, cells []api.TargetCVE) knownCVE {
+	k := knownCVE{name: name, targets: map[string]bool{}, fixable: map[string]bool{}}
 	for _, t := range m.targets {
-		known[releaseOf(t)] = true
+		k.targets[shortOf(t)] = true
 	}
-	fixable := map[string]bool{} // releases that have it as long as no live patch is there
-	for _, t := range out.Targets {
+	for _, t := range cells { // it is known there that it has it
 		if t.State != api.CoverNone {
-			fixable[releaseOf(t.Target)] = true
+			k.fixable[shortOf(t.Target)] = true
+			k.packages = k.packages || releaseOf(t.Target) == ""
 		}
 	}
-	has := map[situation]*api.OpenCVE{}
+	return k
+}
+
+// standsAt says how a vulnerability stands where a live patch runs, or none.
+func (s *Server) standsAt(ctx context.Context, k *knownCVE, release, runs string) (placeOfCVE, error) {
+	c, err := s.coverOf(ctx, runs)
+	switch {
+	case err != nil:
+		return placeUnknown, err
+	case c != nil && len(c.held[k.name]) > 0:
+		return placeFixed, nil
+	case !k.targets[release] || k.fixable[release]: // a live patch for it has it, and it is given none
+		return placeUnknown, nil
+	}
+	return placeUnaffected, nil
+}
+
+// standsOn says how a vulnerability stands on machines, and what is open of it: the
+// gravest of their kernel and packages. A machine names only the packages that
+// its tier has live patches for: that it names none of those that the
+// vulnerability is known of does not tell that it has none.
+func (s *Server) standsOn(ctx context.Context, k *knownCVE, at situation) (placeOfCVE, *api.OpenCVE, error) {
+	all, err := s.exposed(ctx, at)
+	if err != nil {
+		return placeUnknown, nil, err
+	}
+	var worst *api.OpenCVE
+	for i := range all {
+		if all[i].CVE == k.name && (worst == nil || graver(all[i], *worst)) {
+			worst = &all[i]
+		}
+	}
+	if worst != nil {
+		return placeOpen, worst, nil
+	}
+	found, err := s.standsAt(ctx, k, at.release, at.runs)
+	if err != nil {
+		return placeUnknown, nil, err
+	}
+	concerned := false
+	for _, p := range readPackageWords(at.packages) {
+		if !k.fixable[shortOf(p.target)] {
+			continue
+		}
+		concerned = true
+		here, err := s.standsAt(ctx, k, shortOf(p.target), p.runs)
+		if err != nil {
+			return placeUnknown, nil, err
+		}
+		found = max(found, here)
+	}
+	if k.packages && !concerned {
+		found = max(found, placeUnknown)
+	}
+	return found, nil, nil
+}
+
+// stillOpen counts the machines.
+func (s *Server) stillOpen(ctx context.Context, c *census, m *matrix, sees func(group string) bool, name string, out *api.CVEDetail) error {
+	k := m.knownOf(name, out.Targets)
+	type answer struct {
+		place placeOfCVE
+		open  *api.OpenCVE
+	}
+	has := map[situation]answer{}
 	for h, n := range c.herds {
 		if sees != nil && !sees(h.group) {
 			continue
 		}
 		out.Fleet += n
-		if !known[h.at.release] {
-			out.Unknown += n
-		}
-		o, looked := has[h.at]
+		a, looked := has[h.at]
 		if !looked {
-			all, err := s.exposed(ctx, h.at)
-			if err != nil {
+			var err error
+			if a.place, a.open, err = s.standsOn(ctx, &k, h.at); err != nil {
 				return err
 			}
-			if i := slices.IndexFunc(all, func(o api.OpenCVE) bool { return o.CVE == name }); i >= 0 {
-				o = &all[i]
-			}
-			has[h.at] = o
+			has[h.at] = a
 		}
-		if o == nil {
-			if !known[h.at.release] {
-				continue // counted above
+		switch a.place {
+		case placeUnaffected:
+			out.NotAffected += n
+		case placeUnknown:
+			out.Unknown += n
+		case placeFixed:
+			out.Protected += n
+		case placeOpen:
+			o := a.open
+			out.Open[o.Need] += n
+			if h.word == api.Silent {
+				out.Silent += n
 			}
-			c, err := s.coverOf(ctx, h.at.runs)
-			switch {
-			case err != nil:
-				return err
-			case c != nil && len(c.held[name]) > 0:
-				out.Protected += n
-			case !fixable[h.at.release]:
-				out.NotAffected += n
-			default: // a live patch for its kernel has it, and it is given none
-				out.Unknown += n
-			}
-			continue
+			// What machines show and the matrix of this policy does not: of another one.
+			out.Severity = cmp.Or(out.Severity, o.Severity)
+			out.Title = cmp.Or(out.Title, o.Title)
+			out.Exploited = out.Exploited || o.Exploited
 		}
-		out.Open[o.Need] += n
-		if h.word == api.Silent {
-			out.Silent += n
-		}
-		// What machines show and the matrix of this policy does not: of another one.
-		out.Severity = cmp.Or(out.Severity, o.Severity)
-		out.Title = cmp.Or(out.Title, o.Title)
-		out.Exploited = out.Exploited || o.Exploited
 	}
 	return nil
 }

@@ -121,9 +121,14 @@ func (s *Server) livePatch(ctx context.Context, who operator, id string) (api.Li
 	s.fleet.each(func(m *member) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.patch == id && m.state != "" && !m.gone && who.sees(m.group) {
-			p.Machines[string(m.state)]++
+		if m.gone || !who.sees(m.group) {
+			return
 		}
+		m.patches(func(of string, state api.State) {
+			if of == id && state != "" {
+				p.Machines[string(state)]++
+			}
+		})
 	})
 	return p, nil
 }

@@ -17,10 +17,10 @@ import (
 type machinesInput struct {
 	Tier       string `query:"tier" maxLength:"64"`
 	Group      string `query:"group" maxLength:"100"`
-	Query      string `query:"q" maxLength:"255" doc:"part of the host name or kernel release, or start of the id"`
+	Query      string `query:"q" maxLength:"255" doc:"part of the host name, of the kernel release or of a package that its processes map, or start of the id"`
 	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
 	CVE        string `query:"cve" pattern:"^[Cc][Vv][Ee]-[0-9]{4}-[0-9]{4,19}$" doc:"only machines on which this is open"`
-	Need       string `query:"need" enum:"reboot,module,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
+	Need       string `query:"need" enum:"reboot,module,restart,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
 	Page
 }
 
@@ -87,6 +87,7 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	if err != nil {
 		return m, err
 	}
+	open = whyPartly(m.Packages, open)
 	if row.Gone == 0 {
 		shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 		if err != nil {
@@ -97,10 +98,13 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 		}
 	}
 	m.Open, m.Replacements = open, readFacts(row.JSON).Replacements
+	if err := s.morePackages(ctx, row, &m); err != nil {
+		return m, err
+	}
 	if id := runsNow(m.Patch.ID, m.Patch.State); id != "" {
 		if p, err := s.store.LivePatch(ctx, id); err == nil {
 			isOpen := func(cve string) bool {
-				return slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve })
+				return slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve && o.Package == "" })
 			}
 			m.CVEs = slices.DeleteFunc(p.CVEs, isOpen)
 		}
@@ -139,8 +143,13 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 	}
 	_, _, st.waiting = shelf.admitted(row.ID)
 	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
+	words, err := s.packagesOf(ctx, row, f, st, &m)
+	if err != nil {
+		return m, nil, err
+	}
 	open, err := s.exposed(ctx, situation{
 		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: m.Target, modules: moduleWords(f.Replacements),
+		packages: words,
 	})
 	if err != nil || row.Gone != 0 {
 		return m, nil, err

@@ -34,7 +34,7 @@ type historyInput struct {
 }
 
 func (s *Server) targetOperations(o *operations) {
-	answer(o, op{id: "list-targets", method: "GET", path: "/v1/targets", summary: "The kernels that machines run or that anything is there for, with their coverage windows", may: look, scoped: true},
+	answer(o, op{id: "list-targets", method: "GET", path: "/v1/targets", summary: "The kernels that machines run, the packages that their processes map, and those that anything is there for, with their coverage windows", may: look, scoped: true},
 		func(ctx context.Context, who operator, _ *none) (api.List[api.TargetInfo], error) {
 			return s.targets(ctx, who.limit())
 		})
@@ -57,7 +57,7 @@ func (s *Server) targetOperations(o *operations) {
 		})
 }
 
-// targets lists every kernel that is of any interest. sees limits the machines
+// targets lists every kernel and package that is of any interest. sees limits the machines
 // that are counted; nil: all.
 func (s *Server) targets(ctx context.Context, sees func(group string) bool) (api.List[api.TargetInfo], error) {
 	found := map[string]*api.TargetInfo{}
@@ -102,7 +102,21 @@ func (s *Server) targets(ctx context.Context, sees func(group string) bool) (api
 	for _, t := range found {
 		byRelease[t.Release] = t
 	}
-	for h, n := range s.metrics.fleet.counts(ctx).herds {
+	delete(byRelease, "") // packages
+	counted := s.metrics.fleet.counts(ctx)
+	for h, n := range counted.packages {
+		if sees != nil && !sees(h.group) {
+			continue
+		}
+		t := at(h.target, "")
+		t.Machines += n
+		t.Tiers[h.tier] += n
+		if t.Protections == nil {
+			t.Protections = map[api.Protection]int{}
+		}
+		t.Protections[h.word] += n
+	}
+	for h, n := range counted.herds {
 		if sees != nil && !sees(h.group) {
 			continue
 		}

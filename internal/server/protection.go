@@ -24,8 +24,10 @@ type standing struct {
 	seen            int64
 	gone            bool
 	moved           bool     // what it has is of another policy than it has now
+	partly          bool     // some processes of the package run the old code
 	waiting         []string // live patches that a rollout has not come to it with
-	problem, unable string   // why, in a sentence; "" where it is not known
+	packages        *packageSet
+	problem, unable string // why, in a sentence; "" where it is not known
 }
 
 // protection says in one word and one sentence how a machine stands, and which
@@ -71,6 +73,8 @@ func stands(m standing, x *trust.Index) (word api.Protection, target, reason str
 		return api.Failing, target, either(m.problem, fmt.Sprintf("version %d is %s", m.version, m.state))
 	case d.Action == policy.Revert:
 		return api.Failing, target, d.Reason
+	case current > 0 && d.Action == policy.Keep && m.partly:
+		return api.Partly, target, d.Reason
 	case current > 0 && d.Action == policy.Keep:
 		return api.Protected, target, d.Reason
 	case current > 0:
@@ -100,8 +104,19 @@ func (m *member) look(book *book) (st standing, tier string, at situation) {
 	st = standing{
 		buildID: m.buildID, patch: m.patch, group: m.group, state: m.state, version: int(m.version), able: m.able,
 		hold: m.hold || m.held, seen: m.seen, gone: m.gone,
+		packages: m.packages,
 	}
 	at = situation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}
 	st.moved = m.policy != at.policy
 	return st, m.tier, at
+}
+
+// ofPackage is how a machine stands with a package, but for what rollouts keep
+// from it. That a host can't take live patches for its kernel says nothing of its
+// processes.
+func ofPackage(p *packageState, machine *standing, policy string) standing {
+	return standing{
+		buildID: p.id, group: machine.group, patch: p.patch, state: p.state, version: int(p.version), able: true, hold: machine.hold,
+		seen: machine.seen, gone: machine.gone, moved: p.policy != policy, partly: p.partly,
+	}
 }

@@ -19,6 +19,9 @@ import (
 type Publisher interface {
 	// Index is what is signed for a tier, a kernel and a policy now; nil: nothing.
 	Index(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
+	// Packages is what is signed of a tier's packages now, and its SHA-256 in
+	// hex; nil: nothing.
+	Packages(ctx context.Context, tier string) (*trust.Packages, string, error)
 	// Keys are the content keys of live patches, each wrapped for a recipient.
 	Keys(ctx context.Context, recipient string, ids []string) (map[string]string, error)
 

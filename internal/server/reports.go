@@ -67,21 +67,37 @@ func (s *Server) tellCrash(ctx context.Context, m *member, report *api.Report) {
 	}
 }
 
+// gives reports whether a policy's machines of the tier may have what a report is
+// about: for the kernel that it speaks of, or for a package that the machine has.
+func (s *Server) gives(ctx context.Context, v *view, policy string, report *api.Report) (bool, error) {
+	shelf, err := s.shelves.get(ctx, v.tier, report.Kernel.BuildID, policy)
+	if err != nil || slices.Contains(shelf.ids, report.Patch.ID) {
+		return err == nil, err
+	}
+	for _, p := range v.packages.each() {
+		shelf, err := s.shelves.ofPackage(ctx, v.tier, p.id, policy)
+		if err != nil || slices.Contains(shelf.ids, report.Patch.ID) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // crashed blocks a live patch that took a machine down, before it takes down
 // another. A machine has a say only about what its own tier gives to its own
 // kernel, so a lying one can stop no more than that.
 func (s *Server) crashed(ctx context.Context, m *member, report *api.Report) {
 	v := s.view(m)
-	shelf, err := s.shelves.get(ctx, v.tier, report.Kernel.BuildID, v.policy)
+	its, err := s.gives(ctx, v, v.policy, report)
 	if err == nil && report.Patch.Policy != v.policy && s.book.Load().has(report.Patch.Policy) {
 		// It has come to another policy since: what it had was the old one's.
-		shelf, err = s.shelves.get(ctx, v.tier, report.Kernel.BuildID, report.Patch.Policy)
+		its, err = s.gives(ctx, v, report.Patch.Policy, report)
 	}
 	if err != nil {
 		s.log.Error("crash report could not be judged", "machine", m.id, "patch", report.Patch.ID, "err", err)
 		return
 	}
-	if !slices.Contains(shelf.ids, report.Patch.ID) {
+	if !its {
 		return // unknown, of another tier or kernel, or blocked already
 	}
 	if r := s.rollouts.of(report.Patch.ID, v.tier); r != nil && !r.phase().Over() && r.admits(m.id) {

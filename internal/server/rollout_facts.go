@@ -159,13 +159,16 @@ func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time
 	defer m.mu.Unlock()
 	word := book.of(m.group).word
 	x := rollout.Machine{ID: m.id}
+	on, here := m.on(sc.patch.BuildID)
 	switch {
 	case m.gone:
 		x.Gone = true
 	case m.tier != sc.tier:
 		x.Out = "it is in tier " + m.tier
-	case m.buildID != sc.patch.BuildID:
+	case !here && sc.patch.Release != "":
 		x.Out = "it runs another kernel: " + m.release
+	case !here:
+		x.Out = "no process of it maps a file of " + sc.patch.Target
 	case !sc.policies[word]:
 		x.Out = "its policy does not have this live patch"
 	}
@@ -176,20 +179,20 @@ func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time
 	switch {
 	case m.cloned:
 		x.Unable = "two machines use its identity"
-	case !m.able:
+	case !m.able && sc.patch.Release != "":
 		x.Unable = "it can't take live patches: see its problems"
 	case m.boot == "":
 		x.Unable = "it has not checked in yet"
 	}
-	if m.patch == sc.patch.ID {
-		x.State = m.state
+	if on.patch == sc.patch.ID {
+		x.State = on.state
 	}
-	switch m.state {
+	switch on.state {
 	case api.Transitioning, api.Applied, api.Healthy:
 		// A number of another policy says nothing, unless its index has it too.
 		at := sc.indexes[word]
-		same := m.policy == word || at != nil && slices.ContainsFunc(at.Patches, func(o trust.Offer) bool { return o.ID == m.patch })
-		x.Has = m.patch == sc.patch.ID || same && int(m.version) > sc.patch.Version
+		same := on.policy == word || at != nil && slices.ContainsFunc(at.Patches, func(o trust.Offer) bool { return o.ID == on.patch })
+		x.Has = on.patch == sc.patch.ID || same && int(on.version) > sc.patch.Version
 	}
 	x.Boot, x.Booted, x.Orderly = m.boot, time.UnixMilli(m.booted), m.orderly
 	x.Seen = time.UnixMilli(m.seen)

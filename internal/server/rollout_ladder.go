@@ -107,9 +107,14 @@ func (s *Server) wellByTier() map[[2]string]int {
 	s.fleet.each(func(m *member) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.state == api.Healthy && !m.gone {
-			well[[2]string{m.tier, m.patch}]++
+		if m.gone {
+			return
 		}
+		m.patches(func(id string, state api.State) {
+			if state == api.Healthy {
+				well[[2]string{m.tier, id}]++
+			}
+		})
 	})
 	return well
 }

@@ -131,7 +131,7 @@ func (s *Server) seenCensus(ctx context.Context, who operator, n *census) *censu
 	if who.may.Whole() {
 		return n
 	}
-	out := &census{herds: map[herd]int{}, protections: map[api.Protection]int{}, choices: n.choices, at: n.at}
+	out := &census{herds: map[herd]int{}, packages: map[packageHerd]int{}, protections: map[api.Protection]int{}, choices: n.choices, at: n.at}
 	for p := range n.protections {
 		out.protections[p] = 0
 	}
@@ -139,6 +139,11 @@ func (s *Server) seenCensus(ctx context.Context, who operator, n *census) *censu
 		if who.sees(h.group) {
 			out.herds[h] += k
 			out.protections[h.word] += k
+		}
+	}
+	for h, k := range n.packages {
+		if who.sees(h.group) {
+			out.packages[h] += k
 		}
 	}
 	if n.tally != nil {

@@ -166,7 +166,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		uploading: make(chan struct{}, uploads), reading: make(chan struct{}, downloads),
 		kicked: make(chan struct{}, 1), waking: make(chan struct{}, 1), choosing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
-	s.shelves.load, s.shelves.gates = o.Publish.Index, s.gatesOf
+	s.shelves.load, s.shelves.packages, s.shelves.gates = o.Publish.Index, o.Publish.Packages, s.gatesOf
 	s.rolling.owner, s.rolling.poked, s.rolling.said = uuid.NewString(), make(chan struct{}, 1), map[string]string{}
 	s.started = o.Now()
 	s.metrics = newMetrics(s, o.Registry)

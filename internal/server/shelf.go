@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,7 +16,8 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
-// shelf is what a tier has for one kernel and policy, as it is signed.
+// shelf is what a tier has for one kernel, or one package, and policy, as it is
+// signed.
 type shelf struct {
 	index    *trust.Index // nil: nothing
 	sequence int64
@@ -27,10 +29,12 @@ type shelf struct {
 // shelves are kept in memory until the change feed says that live patches,
 // tiers or the signed metadata changed.
 type shelves struct {
-	load  func(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
-	gates func(ctx context.Context, tier string, ids []string) ([]*gate, error)
+	load     func(ctx context.Context, tier, buildID, policy string) (*trust.Index, error)
+	packages func(ctx context.Context, tier string) (*trust.Packages, string, error)
+	gates    func(ctx context.Context, tier string, ids []string) ([]*gate, error)
 
 	mu         sync.RWMutex
+	byTier     map[string]*catalogue
 	byKernel   map[[3]string]*shelf
 	generation uint64
 }
@@ -71,7 +75,7 @@ func (s *shelves) get(ctx context.Context, tier, buildID, policy string) (*shelf
 func (s *shelves) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byKernel = nil
+	s.byKernel, s.byTier = nil, nil
 	s.generation++
 }
 
@@ -99,6 +103,7 @@ func namesDigest(ids []string) digest { return digestOf([]byte(strings.Join(ids,
 type view struct {
 	id, tier, group, buildID string
 	policy                   string // "" is the default one
+	packages                 *packageSet
 	recipient                digest
 	hold                     bool
 	want                     []api.Wish
@@ -106,15 +111,38 @@ type view struct {
 	ending                   []api.Ending
 	endings                  digest   // of ending
 	ids                      []string // of the live patches that it may have
-	names                    digest   // of ids
+	names                    digest   // of those of its kernel
+	sequence                 int64
+	catalogue                string           // of the tier
+	sequences                map[string]int64 // of the indexes of packages
+	others                   []byte           // what of packages the answer depends on
 }
 
-// sees takes what a machine may have off a shelf.
-func (v *view) sees(s *shelf) { v.ids, v.names, _ = s.admitted(v.id) }
+// sees takes what a machine may have off the shelf of its kernel.
+func (v *view) sees(s *shelf) {
+	v.ids, v.names, _ = s.admitted(v.id)
+	v.sequence = s.sequence
+}
+
+// seesPackage takes what it may have off the shelf of one of its packages. sees
+// comes before it.
+func (v *view) seesPackage(id string, s *shelf) {
+	if s.index == nil {
+		return
+	}
+	ids, names, _ := s.admitted(v.id)
+	v.ids = append(slices.Clip(v.ids), ids...)
+	if v.sequences == nil {
+		v.sequences = map[string]int64{}
+	}
+	v.sequences[id] = s.sequence
+	v.others = append(append(v.others, id...), names[:]...)
+	v.others = strconv.AppendInt(v.others, s.sequence, 10)
+}
 
 // etag names the answer to a check-in without its time. Any server makes the
 // same one of the same state. sees comes before it.
-func (v *view) etag(s *shelf) string {
+func (v *view) etag() string {
 	b := make([]byte, 0, 256)
 	for _, w := range [...]string{v.id, v.tier, v.group, v.buildID, v.policy} {
 		b = strconv.AppendQuote(b, w)
@@ -122,13 +150,14 @@ func (v *view) etag(s *shelf) string {
 	b = append(b, v.recipient[:]...)
 	b = append(b, v.names[:]...)
 	b = append(b, v.endings[:]...)
-	b = strconv.AppendInt(b, s.sequence, 10)
+	b = strconv.AppendInt(b, v.sequence, 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, v.interval, 10)
 	b = strconv.AppendBool(b, v.hold)
 	for _, w := range v.want {
 		b = append(append(b, ' '), w...)
 	}
+	b = append(append(append(b, ' '), v.catalogue...), v.others...)
 	h := sha256.Sum256(b)
 	var text [26]byte
 	text[0], text[25] = '"', '"'

@@ -138,17 +138,15 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
-		v := s.view(m)
-		shelf, err := s.shelves.get(r.Context(), v.tier, v.buildID, v.policy)
+		v, err := s.seen(r.Context(), m)
 		if err != nil {
 			s.writeFault(w, r, err)
 			return
 		}
-		v.sees(shelf)
 		m.mu.Lock()
 		gone := m.gone
 		m.mu.Unlock()
-		if gone || v.etag(shelf) != etag {
+		if gone || v.etag() != etag {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}

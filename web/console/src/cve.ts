@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What would end an open vulnerability, the hardest first.
-export const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
+export const needs = ['reboot', 'module', 'restart', 'live-patch', 'build', 'policy', 'possible'] as const;
 
 // cveOf reads a CVE's name as people type it: in any case, with or without the
 // word, with spaces around.

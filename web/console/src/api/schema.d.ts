@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 09bc848526beb36ca5dabe6efe61b32bd629e1e3acfa016ba8e68526ab7cd07c
+// Of docs/openapi.yaml 35bc284336276e17dc6e1fb88fb7e2715edf37dea49723734296c869818c8831
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -1786,7 +1786,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The kernels that machines run or that anything is there for, with their coverage windows */
+        /** The kernels that machines run, the packages that their processes map, and those that anything is there for, with their coverage windows */
         get: operations["list-targets"];
         put?: never;
         post?: never;
@@ -3003,6 +3003,7 @@ export interface components {
             };
             open?: components["schemas"]["OpenCVE"][] | null;
             os?: string;
+            packages?: components["schemas"]["MachinePackage"][] | null;
             patch: components["schemas"]["Patch"];
             policy?: string;
             problems?: components["schemas"]["Problem"][] | null;
@@ -3020,6 +3021,18 @@ export interface components {
             group?: string;
             hold?: boolean;
             tier?: string;
+        };
+        MachinePackage: {
+            cves?: string[] | null;
+            id: string;
+            patch: components["schemas"]["Patch"];
+            processes: components["schemas"]["Processes"];
+            protection: string;
+            reason?: string;
+            reasons?: components["schemas"]["ProcessReason"][] | null;
+            rollout?: components["schemas"]["RolloutWord"];
+            should?: string;
+            target: string;
         };
         Module: {
             build_id?: string;
@@ -3122,6 +3135,7 @@ export interface components {
             fix?: string;
             modules?: string[] | null;
             need: string;
+            package?: string;
             patch?: string;
             severity?: string;
             title?: string;
@@ -3771,6 +3785,9 @@ export interface components {
             newest?: string;
             /** Format: int64 */
             patches: number;
+            protections?: {
+                [key: string]: number;
+            };
             /** Format: int64 */
             reboot?: number;
             release: string;
@@ -6034,9 +6051,9 @@ export interface operations {
                 group?: string;
                 limit?: number;
                 /** @description only machines with anything open (with cve: with that one open) that this would end */
-                need?: "reboot" | "module" | "live-patch" | "build" | "policy" | "possible";
+                need?: "reboot" | "module" | "restart" | "live-patch" | "build" | "policy" | "possible";
                 protection?: "protected" | "outdated" | "unprotected" | "not-covered" | "failing" | "silent" | "gone";
-                /** @description part of the host name or kernel release, or start of the id */
+                /** @description part of the host name, of the kernel release or of a package that its processes map, or start of the id */
                 q?: string;
                 tier?: string;
             };

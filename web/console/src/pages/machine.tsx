@@ -15,6 +15,7 @@ import { Mono, Need, PatchState, Protection, Severity, Time } from '../ui/words'
 import { Cves } from './cves';
 import { MachineActions } from './machineacts';
 import { MachineHistory } from './machinehistory';
+import { Packages } from './packages';
 
 const here = getRouteApi('/machines/$id');
 
@@ -46,6 +47,11 @@ export function Machine() {
             <Section title={t.machine.fixed}>
               {m.cves && m.cves.length > 0 ? <Cves of={m.cves} /> : <Empty title={t.machine.noneFixed} />}
             </Section>
+            {m.packages && m.packages.length > 0 && (
+              <Section title={t.machine.packages}>
+                <Packages of={m.packages} />
+              </Section>
+            )}
             {m.replacements && m.replacements.length > 0 && (
               <Section title={t.machine.replacements}>
                 <Replacements of={m.replacements} />
@@ -171,7 +177,7 @@ function Open({ m }: { m: Schemas['Machine'] }) {
     <Table
       caption={t.machine.open}
       rows={m.open}
-      id={(o) => `${o.cve} ${o.fix ?? ''} ${o.need}`}
+      id={(o) => `${o.cve} ${o.package ?? ''} ${o.fix ?? ''} ${o.need}`}
       columns={[
         {
           name: 'CVE',
@@ -189,6 +195,7 @@ function Open({ m }: { m: Schemas['Machine'] }) {
             <span lang="en" className="wrap">
               {o.code && <Code>{o.code}</Code>} {o.why || o.title}
               {o.modules && o.modules.length > 0 && <> ({o.modules.join(', ')})</>}
+              {o.package && <Text size="xs" c="dimmed">{o.package}</Text>}
             </span>
           ),
         },

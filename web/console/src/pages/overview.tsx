@@ -22,7 +22,7 @@ import { RolloutTable } from './rollouts';
 import { Trend } from './trend';
 
 const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
-const needs = ['reboot', 'module', 'live-patch', 'build', 'policy', 'possible'] as const;
+const needs = ['reboot', 'module', 'restart', 'live-patch', 'build', 'policy', 'possible'] as const;
 const severities = ['exploited', 'critical', 'high', 'medium', 'low', 'unknown'] as const;
 
 export function Overview() {

@@ -15,6 +15,7 @@ const looks: Record<string, [string, Icon]> = {
   outdated: ['yellow', IconClock],
   unprotected: ['orange', IconShieldX],
   'not-covered': ['gray', IconCircleDashed],
+  partly: ['yellow', IconClock],
   failing: ['red', IconAlertOctagon],
   silent: ['grape', IconPlugOff],
   gone: ['gray', IconUserX],

@@ -6,6 +6,7 @@ export const states = {
     outdated: 'Outdated',
     unprotected: 'Unprotected',
     'not-covered': 'Not covered',
+    partly: 'Partly protected',
     failing: 'Failing',
     silent: 'Silent',
     gone: 'Removed',
@@ -38,6 +39,7 @@ export const states = {
   need: {
     reboot: 'Reboot',
     module: 'Unload a module',
+    restart: 'Restart processes',
     'live-patch': 'Its live patch',
     build: 'A build or a promotion',
     policy: 'Left out by policy',
@@ -46,6 +48,7 @@ export const states = {
   needHelp: {
     reboot: 'No live patch can fix it. Booting the updated kernel does.',
     module: 'A fixed module is there. Unload the old one, so that the fixed one loads next, or reboot.',
+    restart: 'The live patch of a package is there, or can’t fix it, and some processes run the old code. Started anew, they have it.',
     'live-patch': 'The machine should run a live patch that fixes it and does not run it yet. Its page says why.',
     build: 'The fix is pushed, but no live patch with it has reached the tier of the machine.',
     policy: 'The policy of the machine leaves it out. It is not counted as open.',

@@ -8,6 +8,7 @@ export const states: Words<typeof en> = {
     outdated: '更新待ち',
     unprotected: '未保護',
     'not-covered': '対象外',
+    partly: '一部保護',
     failing: '失敗',
     silent: '応答なし',
     gone: '登録解除',
@@ -40,6 +41,7 @@ export const states: Words<typeof en> = {
   need: {
     reboot: '再起動',
     module: 'モジュールの取り外し',
+    restart: 'プロセスの再起動',
     'live-patch': 'ライブパッチの適用',
     build: 'ビルドまたは昇格',
     policy: 'ポリシーで除外',
@@ -48,6 +50,7 @@ export const states: Words<typeof en> = {
   needHelp: {
     reboot: 'ライブパッチでは修正できません。更新済みカーネルで再起動すると解消します。',
     module: '修正済みモジュールがあります。古いモジュールを取り外すと次に修正版が読み込まれます。再起動でも解消します。',
+    restart: '一部のプロセスが古いコードのまま動作しています。ライブパッチを適用できないか、まだ届いていません。プロセスを再起動すると解消します。',
     'live-patch': 'マシンが適用すべきライブパッチをまだ適用していません。理由はマシンのページにあります。',
     build: '修正は登録済みですが、それを含むライブパッチがマシンのティアに届いていません。',
     policy: 'マシンのポリシーで除外されています。未修正には数えません。',

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"strings"
+)
+
+// outfit is all that the packages of machines are judged by, where no rollout
+// tells one machine from another.
+type outfit struct {
+	set          *packageSet
+	tier, policy string
+	hold         bool
+}
+
+// packagesAt is how the packages of machines stand.
+type packagesAt struct {
+	words string        // of packageSituation
+	marks []packageHerd // by package, without the group
+}
+
+// ofPackages is the situation of a machine's packages. machine is how it stands
+// itself.
+func (j *judge) ofPackages(ctx context.Context, id string, machine *standing, tier, policy string) (string, error) {
+	key := outfit{set: machine.packages, tier: tier, policy: policy, hold: machine.hold}
+	at := j.outfits[key]
+	if at == nil {
+		var gated bool
+		var err error
+		if at, gated, err = j.packagesAt(ctx, id, key, machine); err != nil {
+			return "", err
+		}
+		if !gated {
+			j.outfits[key] = at
+		}
+	}
+	if j.packages != nil {
+		for _, mark := range at.marks {
+			mark.group = machine.group
+			j.packages[mark]++
+		}
+	}
+	return at.words, nil
+}
+
+// packagesAt judges packages; gated: as a rollout has it for this machine.
+func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *standing) (at *packagesAt, gated bool, err error) {
+	at = &packagesAt{}
+	var b strings.Builder
+	for i := range of.set.each() {
+		p := &of.set.all[i]
+		shelf, err := j.server.shelves.ofPackage(ctx, of.tier, p.id, of.policy)
+		if err != nil {
+			return nil, false, err
+		}
+		gated = gated || shelf.gates != nil
+		st := ofPackage(p, machine, of.policy)
+		var names digest
+		_, names, st.waiting = shelf.admitted(id)
+		v := j.stands(alike{
+			names: names, shelf: shelf, buildID: p.id, patch: p.patch, state: p.state, version: st.version, able: true, hold: st.hold,
+			moved: st.moved, partly: p.partly,
+		}, st, shelf)
+		s := packageSituation{target: shelf.named(p.target), runs: runsNow(p.patch, p.state), should: v.target, partly: p.partly}
+		s.words(&b)
+		if shelf.index != nil { // else the machine may have made it up
+			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word})
+		}
+	}
+	at.words = b.String()
+	return at, gated, nil
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/store"
+)
+
+// packagesOf adds the packages of a machine as it named them to what operators
+// see of it, and returns the words of their situation. machine is how it stands
+// itself.
+func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, machine standing, m *api.Machine) (string, error) {
+	said := slices.Clone(f.Packages)
+	if here := s.fleet.byID(row.ID); here != nil {
+		here.packagesNow(said)
+	}
+	var words strings.Builder
+	for _, said := range said {
+		p := packageStateOf(said)
+		st := ofPackage(&p, &machine, m.Policy)
+		if said.Patch.Problem != nil {
+			st.problem = sentence(*said.Patch.Problem)
+		}
+		shelf, err := s.shelves.ofPackage(ctx, row.Tier, p.id, m.Policy)
+		if err != nil {
+			return "", err
+		}
+		_, _, st.waiting = shelf.admitted(row.ID)
+		x := api.MachinePackage{Package: said}
+		x.Target = shelf.named(p.target)
+		x.Protection, x.Should, x.Reason = stands(st, shelf.index)
+		at := packageSituation{target: x.Target, runs: runsNow(p.patch, p.state), should: x.Should, partly: p.partly}
+		at.words(&words)
+		m.Packages = append(m.Packages, x)
+	}
+	return words.String(), nil
+}
+
+// morePackages adds what is only told of one machine: what is fixed in its
+// processes, and how it stands in rollouts.
+func (s *Server) morePackages(ctx context.Context, row store.Machine, m *api.Machine) error {
+	for i := range m.Packages {
+		x := &m.Packages[i]
+		if id := runsNow(x.Patch.ID, x.Patch.State); id != "" {
+			if p, err := s.store.LivePatch(ctx, id); err == nil {
+				x.CVEs = slices.DeleteFunc(p.CVEs, func(cve string) bool {
+					return slices.ContainsFunc(m.Open, func(o api.OpenCVE) bool { return o.CVE == cve && o.Package == x.Target })
+				})
+			}
+		}
+		if row.Gone != 0 {
+			continue
+		}
+		shelf, err := s.shelves.ofPackage(ctx, row.Tier, x.ID, m.Policy)
+		if err != nil {
+			return err
+		}
+		if x.Rollout, err = s.rolloutOfMachine(ctx, row.ID, row.Tier, shelf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whyPartly says of what some processes still have how many these are, and why.
+func whyPartly(packages []api.MachinePackage, open []api.OpenCVE) []api.OpenCVE {
+	if len(packages) == 0 {
+		return open
+	}
+	open = slices.Clone(open) // it is everybody's
+	for i := range open {
+		o := &open[i]
+		if o.Need != api.NeedRestart || o.Code != "" {
+			continue
+		}
+		for _, p := range packages {
+			if p.Target == o.Package && p.Protection == api.Partly {
+				o.Why = sentenceOf(p.Package)
+			}
+		}
+	}
+	return open
+}
+
+// sentenceOf says in how many processes a live patch is not, and the most
+// frequent reason.
+func sentenceOf(p api.Package) string {
+	n := p.Processes
+	all := n.Protected + n.Pending + n.Unprotected
+	what := fmt.Sprintf("%d of %d processes run the old code", n.Pending+n.Unprotected, all)
+	if n.Pending > 0 {
+		what += fmt.Sprintf(" (%d of them are tried again)", n.Pending)
+	}
+	if len(p.Reasons) == 0 {
+		return what
+	}
+	r := p.Reasons[0]
+	what += ": " + sentence(r.Problem)
+	if r.Program != "" {
+		what += " (" + r.Program + ")"
+	}
+	return what
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/trust"
+)
+
+// packageState is how far a machine has come with the live patches of a package.
+type packageState struct {
+	id, target string
+	patch      string
+	policy     string // from whose index it is; "" is the default one
+	state      api.State
+	version    int32
+	partly     bool // some processes run the old code
+}
+
+// packageSet are the packages of a machine, by target and id. Many machines
+// share one; nobody changes one.
+type packageSet struct{ all []packageState }
+
+// each is the packages of a set, which may be nil.
+func (p *packageSet) each() []packageState {
+	if p == nil {
+		return nil
+	}
+	return p.all
+}
+
+// of is the package with an id, or nil.
+func (p *packageSet) of(id string) *packageState {
+	for i, k := range p.each() {
+		if k.id == id {
+			return &p.all[i]
+		}
+	}
+	return nil
+}
+
+// on is how a machine stands with the live patches of a target, by its id: of its
+// kernel, or of one of its packages. false: it has nothing to do with it. The
+// caller holds the member's lock.
+func (m *member) on(id string) (packageState, bool) {
+	if id == m.buildID {
+		return packageState{id: id, patch: m.patch, policy: m.policy, state: m.state, version: m.version}, true
+	}
+	if p := m.packages.of(id); p != nil {
+		return *p, true
+	}
+	return packageState{}, false
+}
+
+// patches visits the live patches that a machine speaks of. The caller holds the
+// member's lock.
+func (m *member) patches(visit func(id string, state api.State)) {
+	if m.patch != "" {
+		visit(m.patch, m.state)
+	}
+	for _, p := range m.packages.each() {
+		if p.patch != "" {
+			visit(p.patch, p.state)
+		}
+	}
+}
+
+func packageStateOf(k api.Package) packageState {
+	return packageState{
+		id: k.ID, target: k.Target, patch: k.Patch.ID, policy: k.Patch.Policy, state: k.Patch.State, version: int32(k.Patch.Version),
+		partly: k.Processes.Pending+k.Processes.Unprotected > 0,
+	}
+}
+
+// packageSets keeps one copy of each set.
+type packageSets struct {
+	mu sync.Mutex
+	m  map[string]*packageSet
+}
+
+// maxPackageSets bounds what machines can make the server remember.
+const maxPackageSets = 20_000
+
+// intern is the set of what a machine says; nil: it has named none.
+func (p *packageSets) intern(words *words, said []api.Package) *packageSet {
+	if len(said) == 0 {
+		return nil
+	}
+	all := make([]packageState, len(said))
+	var key strings.Builder
+	for i, k := range said {
+		all[i] = packageStateOf(k)
+		fmt.Fprintf(&key, "%+v\n", all[i])
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := p.m[key.String()]; got != nil {
+		return got
+	}
+	if p.m == nil || len(p.m) >= maxPackageSets {
+		p.m = map[string]*packageSet{}
+	}
+	for i := range all {
+		k := &all[i]
+		k.id, k.target, k.patch, k.policy = words.intern(k.id), words.intern(k.target), words.intern(k.patch), words.intern(k.policy)
+		k.state = api.State(words.intern(string(k.state)))
+	}
+	set := &packageSet{all}
+	p.m[key.String()] = set
+	return set
+}
+
+// comparePackages is the order in which packages are kept.
+func comparePackages(a, b api.Package) int {
+	return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.ID, b.ID))
+}
+
+// coarse is what of the packages has to be written down: all but how many
+// processes there are exactly, and which of them. These change all the time.
+func coarse(said []api.Package) []api.Package {
+	out := slices.Clone(said)
+	for i := range out {
+		n := &out[i].Processes
+		*n = api.Processes{Protected: min(n.Protected, 1), Pending: min(n.Pending, 1), Unprotected: min(n.Unprotected, 1)}
+		reasons := make([]api.ProcessReason, 0, len(out[i].Reasons))
+		for _, r := range out[i].Reasons {
+			reasons = append(reasons, api.ProcessReason{Problem: api.Problem{Code: r.Problem.Code}, Processes: bits.Len(uint(r.Processes))})
+		}
+		slices.SortFunc(reasons, func(a, b api.ProcessReason) int {
+			return cmp.Or(cmp.Compare(a.Problem.Code, b.Problem.Code), cmp.Compare(a.Processes, b.Processes))
+		})
+		out[i].Reasons = reasons
+	}
+	return out
+}
+
+// countsOf are the processes of packages, in their order.
+func countsOf(said []api.Package, into []api.Processes) []api.Processes {
+	into = into[:0]
+	for _, k := range said {
+		into = append(into, k.Processes)
+	}
+	return into
+}
+
+// packagesNow puts the processes that a machine told last into what the store
+// has of its packages.
+func (m *member) packagesNow(saved []api.Package) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.counts) != len(saved) || len(m.packages.each()) != len(saved) {
+		return // of another time
+	}
+	for i := range saved {
+		if m.packages.all[i].id != saved[i].ID {
+			return
+		}
+	}
+	for i := range saved {
+		saved[i].Processes = m.counts[i]
+	}
+}
+
+// catalogue is a tier's list of packages, as it is signed.
+type catalogue struct {
+	digest string          // SHA-256 in hex; "": there is none
+	ids    map[string]bool // of its packages
+}
+
+func newCatalogue(p *trust.Packages, digest string) *catalogue {
+	c := &catalogue{digest: digest, ids: map[string]bool{}}
+	if p != nil {
+		for _, k := range p.Packages {
+			c.ids[k.ID] = true
+		}
+	}
+	return c
+}
+
+// catalogue is that of a tier.
+func (s *shelves) catalogue(ctx context.Context, tier string) (*catalogue, error) {
+	s.mu.RLock()
+	got, generation := s.byTier[tier], s.generation
+	s.mu.RUnlock()
+	if got != nil {
+		return got, nil
+	}
+	p, digest, err := s.packages(ctx, tier)
+	if err != nil {
+		return nil, fmt.Errorf("packages of %s: %w", tier, err)
+	}
+	got = newCatalogue(p, digest)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation != s.generation {
+		return got, nil // see get
+	}
+	if s.byTier == nil {
+		s.byTier = map[string]*catalogue{}
+	}
+	s.byTier[tier] = got
+	return got, nil
+}
+
+// ofPackage is the shelf of a package. What machines name and the tier's list has
+// not is not looked up: the list names all that an index says anything of.
+func (s *shelves) ofPackage(ctx context.Context, tier, id, policy string) (*shelf, error) {
+	c, err := s.catalogue(ctx, tier)
+	if err != nil {
+		return nil, err
+	}
+	if !c.ids[id] {
+		return noShelf, nil
+	}
+	return s.get(ctx, tier, id, policy)
+}
+
+var noShelf = &shelf{}
+
+// named is the name of the target that a shelf is for, as it is signed; of an
+// empty shelf the one that a machine says.
+func (s *shelf) named(said string) string {
+	if s.index != nil {
+		return s.index.Target.Name
+	}
+	return said
+}
+
+// packageSituation is all that is open in the processes of a package depends on.
+type packageSituation struct {
+	target, runs, should string
+	partly               bool
+}
+
+// words are it in a line that many machines share.
+func (p *packageSituation) words(b *strings.Builder) {
+	for _, w := range [...]string{p.target, p.runs, p.should} {
+		b.WriteString(w)
+		b.WriteByte(' ')
+	}
+	if p.partly {
+		b.WriteString("partly")
+	}
+	b.WriteByte('\n')
+}
+
+// readPackageWords reads what words wrote, line by line.
+func readPackageWords(s string) []packageSituation {
+	var out []packageSituation
+	for line := range strings.Lines(s) {
+		w := strings.Split(strings.TrimSuffix(line, "\n"), " ")
+		if len(w) == 4 {
+			out = append(out, packageSituation{w[0], w[1], w[2], w[3] != ""})
+		}
+	}
+	return out
+}
