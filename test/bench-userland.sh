@@ -17,4 +17,4 @@ trap 'rm -rf "$work"' EXIT
 cd test/scenarios
 printf '   %-58s %8s %8s\n' "what" must measured
 TSUGI_BENCH_USERLAND=1 "$work/bench" -test.count=1 -test.timeout 10m -test.run '^(TestPauses|TestFourThousandProcesses)$' |
-	sed '/^PASS$/d; /^FAIL$/d; /^--- FAIL: \(TestPauses\|TestFourThousandProcesses\) /d'
+	sed '/^    bench_test\.go:[0-9]*: \(applied\|reverted\): /d; /^PASS$/d; /^FAIL$/d; /^--- FAIL: \(TestPauses\|TestFourThousandProcesses\) /d'

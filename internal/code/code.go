@@ -19,6 +19,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Code is a stable identifier such as "TS4101".
@@ -130,10 +131,16 @@ func All(err error) []*Problem {
 
 // Lookup finds a catalogue entry.
 func Lookup(c Code) (Entry, bool) {
-	for _, e := range Catalogue() {
-		if e.Code == c {
-			return e, true
-		}
-	}
-	return Entry{}, false
+	e, ok := entries()[c]
+	return e, ok
 }
+
+// entries is the catalogue by code, made once: problems are made by the
+// thousands where processes are looked at.
+var entries = sync.OnceValue(func() map[Code]Entry {
+	all := map[Code]Entry{}
+	for _, e := range Catalogue() {
+		all[e.Code] = e
+	}
+	return all
+})

@@ -80,17 +80,8 @@ func (w *work) unwritable(u *unit, err error) error {
 
 // borrow runs f with a thread that makes system calls.
 func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
-	var err error
-	w.opt.tracers.Do(w.e.config.Ptrace, func(opt ptrace.Options) {
-		var loan *ptrace.Loan
-		if loan, err = ptrace.Borrow(ctx, w.target(), opt); err != nil {
-			return
-		}
-		err = f(loan)
-		pause, returnErr := loan.Return()
-		w.paused(pause)
-		err = errors.Join(err, returnErr)
-	})
+	pause, err := w.opt.tracers.Borrow(ctx, w.target(), w.e.config.Ptrace, f)
+	w.paused(pause)
 	return err
 }
 

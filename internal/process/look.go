@@ -44,7 +44,7 @@ func look(ctx context.Context, p *proc.Process) (*sight, error) {
 	if s.maps, err = p.Mappings(ctx); err != nil {
 		return nil, err
 	}
-	if s.objects, err = p.Objects(ctx); err != nil {
+	if s.objects, err = p.ObjectsIn(ctx, s.maps); err != nil {
 		return nil, err
 	}
 	return s, s.findAreas()

@@ -25,7 +25,7 @@ const (
 	pageSize = 4096
 	present  = 1 << 63
 	guarded  = 1 << 57 // written pages are handed to a program (userfaultfd)
-	batch    = 512
+	batch    = 64
 )
 
 // File is the pagemap of a process's memory, of the program that it ran when

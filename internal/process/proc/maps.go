@@ -39,6 +39,8 @@ const (
 	// MaxMappings is how many mappings of one process are looked at: four times
 	// the kernel's usual limit (vm.max_map_count).
 	MaxMappings = 1 << 18
+	// usualMappings is how many a small program has.
+	usualMappings = 40
 	// maxMapsLine is a path of PATH_MAX with each byte escaped, and the numbers.
 	maxMapsLine = 4*4096 + 256
 )
@@ -47,7 +49,7 @@ var errMaps = errors.New("unexpected form of /proc/PID/maps")
 
 // parseMaps reads the text of /proc/PID/maps.
 func parseMaps(r io.Reader) ([]Mapping, error) {
-	var all []Mapping
+	all := make([]Mapping, 0, usualMappings)
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 4<<10), maxMapsLine)
 	last := "" // neighbours are mostly of one file: one string for them

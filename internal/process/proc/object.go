@@ -68,8 +68,12 @@ const page = 4096 // x86-64; ELF segments of other sizes are mapped by this too
 // readHeader reads the ELF file whose first byte lies at base: in memory, or as
 // far as its first segment goes, in a file.
 func readHeader(mem io.ReaderAt, base uint64) (header, error) {
+	return readHeaderInto(make([]byte, headerBytes), mem, base)
+}
+
+// readHeaderInto is readHeader with room of headerBytes.
+func readHeaderInto(buf []byte, mem io.ReaderAt, base uint64) (header, error) {
 	var h header
-	buf := make([]byte, headerBytes)
 	n, err := mem.ReadAt(buf, int64(base))
 	if n < 64 {
 		if err == nil {
@@ -195,6 +199,7 @@ func objectsOf(mem io.ReaderAt, maps []Mapping, entry uint64) ([]Object, error) 
 		}
 	}
 	small := false // a 32-bit file is executable
+	buf := make([]byte, headerBytes)
 	for i, m := range maps {
 		if !m.File() || m.Offset != 0 || !m.Read {
 			continue
@@ -202,7 +207,7 @@ func objectsOf(mem io.ReaderAt, maps []Mapping, entry uint64) ([]Object, error) 
 		if !executed(maps[i:], m) {
 			continue // a file that is read, not run
 		}
-		h, err := readHeader(mem, m.Start)
+		h, err := readHeaderInto(buf, mem, m.Start)
 		if errors.Is(err, errNot64) {
 			if small = true; m.Dev == program.Dev && m.Inode == program.Inode {
 				return nil, err
@@ -278,6 +283,11 @@ func (p *Process) Objects(ctx context.Context) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.ObjectsIn(ctx, maps)
+}
+
+// ObjectsIn is Objects by what [Process.Mappings] has told.
+func (p *Process) ObjectsIn(ctx context.Context, maps []Mapping) ([]Object, error) {
 	s, err := p.sight(ctx)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type Loan struct {
 	target  Target
 	opt     Options
 	session *session
+	own     bool // it ends with the loan
 	mem     *os.File
 	pages   *pagemap.File
 	maps    []mapping
@@ -62,28 +63,59 @@ const (
 // Borrow stops one thread that can make system calls. When it returns an error
 // none is stopped or traced any more.
 func Borrow(ctx context.Context, target Target, opt Options) (*Loan, error) {
-	if target.PID <= 0 || target.PID == unix.Getpid() {
-		return nil, code.New("TS9612", where(target.PID), "a process can't trace itself")
-	}
-	l := &Loan{target: target, opt: opt.filled()}
-	if err := l.prepare(); err != nil {
-		l.closeMemory()
-		return nil, err
-	}
-	candidates, err := l.rank()
+	l, candidates, err := ready(target, opt)
 	if err != nil {
-		l.closeMemory()
 		return nil, err
 	}
-	if l.session = l.opt.session; l.session == nil {
-		l.session = newSession()
-	}
+	l.session, l.own = newSession(), true
 	l.session.do(func() { err = l.choose(ctx, candidates) })
 	if err != nil {
 		_, _ = l.Return()
 		return nil, err
 	}
 	return l, nil
+}
+
+// Borrow runs f with a thread of a process that makes system calls, and returns
+// it. Like [Borrow], but all from the first order to stop to the end happens in
+// a thread that is kept. It returns for how long the thread was, and the first
+// errors.
+func (t *Tracers) Borrow(ctx context.Context, target Target, opt Options, f func(*Loan) error) (time.Duration, error) {
+	opt.hints = &t.hints
+	l, candidates, err := ready(target, opt)
+	if err != nil {
+		return 0, err
+	}
+	var pause time.Duration
+	t.Do(opt, func(opt Options) {
+		l.session = opt.session
+		if err = l.choose(ctx, candidates); err == nil {
+			err = f(l)
+		}
+		var returned error
+		pause, returned = l.Return()
+		err = errors.Join(err, returned)
+	})
+	return pause, err
+}
+
+// ready does all that can be done while all threads run: it gives the threads
+// that may suit, in order.
+func ready(target Target, opt Options) (*Loan, []int, error) {
+	if target.PID <= 0 || target.PID == unix.Getpid() {
+		return nil, nil, code.New("TS9612", where(target.PID), "a process can't trace itself")
+	}
+	l := &Loan{target: target, opt: opt.filled()}
+	err := l.prepare()
+	var candidates []int
+	if err == nil {
+		candidates, err = l.rank()
+	}
+	if err != nil {
+		l.closeMemory()
+		return nil, nil, err
+	}
+	return l, candidates, nil
 }
 
 // searches is how often the code is searched: a process that starts a program
@@ -119,12 +151,9 @@ func (l *Loan) prepare() error {
 func (l *Loan) readMaps(list []int) error {
 	pid := l.target.PID
 	for _, tid := range list {
-		status, ok := readStatus(pid, tid)
-		if !ok || status.state == 'Z' || status.state == 'X' {
+		st, ok := readStat(pid, tid)
+		if !ok || st.state == 'Z' || st.state == 'X' {
 			continue
-		}
-		if status.shstk {
-			return code.New("TS9617", where(pid), "its returns are guarded by shadow stacks")
 		}
 		if err := l.openMemory(tid); err != nil {
 			return err
@@ -344,7 +373,7 @@ func (l *Loan) Return() (time.Duration, error) {
 				l.pause = time.Since(l.began)
 			}
 		})
-		if l.opt.session == nil {
+		if l.own {
 			l.session.end()
 		}
 	}

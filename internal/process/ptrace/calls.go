@@ -166,8 +166,6 @@ func reap(tid int) {
 	_ = unix.Waitid(unix.P_PID, tid, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
 }
 
-func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
-
 func nap(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	if d < 50*time.Microsecond { // too short to give our place away for

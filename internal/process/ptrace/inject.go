@@ -86,6 +86,9 @@ func (l *Loan) readFilters() error {
 	if !ok {
 		return ended(l.target.PID, "")
 	}
+	if status.shstk {
+		return code.New("TS9617", where(l.target.PID), "its returns are guarded by shadow stacks")
+	}
 	// Without a filter this still helps against one that another thread sets
 	// for all in this moment.
 	err := request(unix.PTRACE_SETOPTIONS, t.tid, 0, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_SUSPEND_SECCOMP)

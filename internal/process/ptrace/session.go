@@ -45,7 +45,7 @@ func (s *session) loop(ready chan struct{}) {
 	}
 	s.tid = unix.Gettid()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, s.tid, niceness) // no matter when not allowed
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // naps are as short as they say
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)       // naps are as short as they say
 	quiet()
 	close(ready)
 	for f := range s.work {
@@ -102,6 +102,7 @@ type Tracers struct {
 	free   []*session
 	closed bool
 	hints  hints
+	lanes  chan struct{} // one for each thread that may trace now
 }
 
 // Close ends the threads that are kept. Those in use end after it.
@@ -130,7 +131,16 @@ func (t *Tracers) Do(opt Options, f func(Options)) {
 	t.give(s, idle)
 }
 
+// take waits for its turn: half of the processors stay for the processes that
+// are stopped, and for those who prepare others. More stops at a time would only
+// make each of them longer.
 func (t *Tracers) take() *session {
+	t.mu.Lock()
+	if t.lanes == nil {
+		t.lanes = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	}
+	t.mu.Unlock()
+	t.lanes <- struct{}{}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.free); n > 0 {
@@ -151,4 +161,5 @@ func (t *Tracers) give(s *session, idle bool) {
 	if s != nil {
 		s.end()
 	}
+	<-t.lanes
 }

@@ -152,7 +152,7 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	if err := s.seizeAll(ctx); err != nil {
 		return err
 	}
-	s.threads = make([]Thread, 0, len(s.order)+16) // not in the stop
+	s.threads = make([]Thread, 0, len(s.order)+2) // not in the stop
 	n := 0
 	s.began = time.Now()
 	for _, t := range s.order {

@@ -12,10 +12,10 @@ import (
 
 // Waiting for stops is asking: a wait that blocks could not be ended at a
 // deadline, since Go's signal handlers restart it. Threads stop within some
-// microseconds on another processor; on ours they need us to sleep.
+// microseconds, and those that are to run on our processor need us to sleep: to
+// yield is not enough, since we come before them.
 const (
-	spin     = 8 * time.Microsecond
-	shortest = 4 * time.Microsecond // between two questions
+	shortest = 3 * time.Microsecond // between two questions
 	longest  = 400 * time.Microsecond
 	slow     = 150 * time.Microsecond // without an answer: look for the reason
 	lookUp   = time.Millisecond       // between two looks at a thread in /proc
@@ -33,11 +33,7 @@ func (p *pace) wait(now time.Time) time.Duration {
 		p.since = now
 	}
 	idle := now.Sub(p.since)
-	if idle < spin {
-		yield()
-	} else {
-		nap(min(max(idle/4, shortest), longest))
-	}
+	nap(min(max(idle/4, shortest), longest))
 	return idle
 }
 
