@@ -10,6 +10,9 @@ say() {
 	printf '%s$ %s%s\n' "$dim" "${words[*]/#bin\//}" "$off"
 }
 
+# tell TEXT: a sentence of the story.
+tell() { printf '  %s%s%s\n' "$dim" "$1" "$off"; }
+
 # run COMMAND...: shows a command and runs it.
 run() {
 	say "$@"
@@ -36,12 +39,12 @@ stage() {
 	shift
 	printf '\n%s%s%s\n' "$bold" "$title" "$off"
 	"$@"
-	times+=("$(printf '%-44s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
+	times+=("$(printf '%-52s %7.1f s' "$title" "$(bc <<<"$EPOCHREALTIME - $start")")")
 }
 
 # ending: the times of the stages.
 ending() {
 	echo
 	for t in "${times[@]}"; do printf '  %s\n' "$t"; done
-	printf '  %s%-44s %7.1f s%s\n' "$bold" "in all" "$(bc <<<"$EPOCHREALTIME - $begin")" "$off"
+	printf '  %s%-52s %7.1f s%s\n' "$bold" "in all" "$(bc <<<"$EPOCHREALTIME - $begin")" "$off"
 }

@@ -2,8 +2,9 @@
 
 // Load keeps a TLS server busy, half of it over connections that stay, half with
 // a handshake for each request. Each line on standard input asks how it went since
-// the line before; the line "end" ends it. It exits with 1 when a
-// request has failed or a connection that should stay was lost.
+// the line before; the line "end" ends it, and is answered with the whole. It
+// exits with 1 when a request has failed or a connection that should stay was
+// lost.
 package main
 
 import (
@@ -37,22 +38,33 @@ func main() {
 	for i := range *workers {
 		wg.Go(func() { work(ctx, *address, i%2 == 0, now.Load) })
 	}
-	bad := false
-	tell := func(what string) {
+	var whole counts
+	for s := bufio.NewScanner(os.Stdin); s.Scan() && s.Text() != "end"; {
 		c := now.Swap(&counts{})
 		time.Sleep(50 * time.Millisecond) // requests under way count for what was
-		fmt.Printf("%s: %d requests, %d handshakes, %d failed, %d connections lost, slowest answer %.1f ms\n", what,
-			c.requests.Load(), c.handshakes.Load(), c.failed.Load(), c.lost.Load(), float64(c.slowest.Load())/1e6)
-		bad = bad || c.failed.Load() > 0 || c.lost.Load() > 0
-	}
-	for s := bufio.NewScanner(os.Stdin); s.Scan() && s.Text() != "end"; {
-		tell(s.Text())
+		c.tell(s.Text())
+		whole.add(c)
 	}
 	stop()
 	wg.Wait()
-	if bad {
+	whole.add(now.Load())
+	whole.tell("in all")
+	if whole.failed.Load() > 0 || whole.lost.Load() > 0 {
 		os.Exit(1)
 	}
+}
+
+func (c *counts) tell(what string) {
+	fmt.Printf("%s: %d requests, %d handshakes, %d failed, %d connections lost, slowest answer %.0f ms\n", what,
+		c.requests.Load(), c.handshakes.Load(), c.failed.Load(), c.lost.Load(), float64(c.slowest.Load())/1e6)
+}
+
+func (c *counts) add(o *counts) {
+	c.requests.Add(o.requests.Load())
+	c.handshakes.Add(o.handshakes.Load())
+	c.failed.Add(o.failed.Load())
+	c.lost.Add(o.lost.Load())
+	c.slowest.Store(max(c.slowest.Load(), o.slowest.Load()))
 }
 
 // work asks until ctx ends. It speaks HTTP by itself, as net/http's client
