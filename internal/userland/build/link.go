@@ -309,8 +309,8 @@ func (b *job) add(s *userland.Shipped, l *Linked, r *Result, here []member) erro
 		}
 		rep.Units = append(rep.Units, info)
 	}
-	rep.Refusals = append(rep.Refusals, r.Refusals...)
-	rep.Risks = append(rep.Risks, r.Risks...)
+	rep.Refusals = added(rep.Refusals, r.Refusals)
+	rep.Risks = added(rep.Risks, r.Risks)
 	rep.Proven.Functions += r.Proven.Functions
 	rep.Proven.Bytes += r.Proven.Bytes
 	if r.Splice == nil {
@@ -335,6 +335,18 @@ func (b *job) add(s *userland.Shipped, l *Linked, r *Result, here []member) erro
 		})
 	}
 	return nil
+}
+
+// added appends what is not yet there: a unit may be in several files.
+func added(to, more []Problem) []Problem {
+	for _, p := range more {
+		if !slices.ContainsFunc(to, func(q Problem) bool {
+			return q.Source == p.Source && q.Code == p.Code && q.Where == p.Where && q.Why == p.Why
+		}) {
+			to = append(to, p)
+		}
+	}
+	return to
 }
 
 // position tells functions of one name apart: the how-manieth by address it is,
