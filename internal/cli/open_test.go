@@ -34,6 +34,26 @@ func TestWhatIsOpenIsSaidWithWhatEndsIt(t *testing.T) {
 	}
 	qt.Check(t, qt.Matches(plain(openTable([]api.Machine{*m})), `(?s).*web-1 +m1 .*CVE-2026-1002 +high exploited +module .*CVE-2026-1003.*`))
 
+	text = plain(machineText(&api.Machine{
+		ID: "m2", Able: true, Open: []api.OpenCVE{{CVE: "CVE-2026-1004", Need: api.NeedRestart, Package: "debian:libssl3=3.0.20-1", Why: "3 of 10 processes"}},
+		Packages: []api.MachinePackage{
+			{Package: api.Package{
+				Target: "debian:libssl3=3.0.20-1", Patch: api.Patch{ID: "debian-libssl3-v2", Version: 2, State: api.Applied},
+				Processes: api.Processes{Protected: 7, Pending: 1, Unprotected: 2},
+				Reasons:   []api.ProcessReason{{Problem: api.Problem{Code: "TS9608", What: "a seccomp filter"}, Processes: 2, Program: "sshd"}},
+			}, Protection: api.Partly, Reason: "version 2 is the newest of the tier"},
+			{Package: api.Package{
+				Target: "debian:libc6=2.36-9", Patch: api.Patch{State: api.Blocked, Problem: &api.Problem{Code: "TS9440", What: "tsugi-keep.service does not run"}},
+			}, Protection: api.Failing},
+		},
+	}))
+	for _, want := range []string{
+		`CVE-2026-1004 +restart +debian:libssl3=3.0.20-1: 3 of 10`, `debian:libssl3=3.0.20-1 +debian-libssl3-v2 \(applied\) +partly +7 protected, 1 pending, 2 unprotected +version 2 is`,
+		`debian:libc6=2.36-9 +none +failing +none`, `debian:libssl3=3.0.20-1 +TS9608 +2 +sshd +a seccomp filter`, `TS9440`,
+	} {
+		qt.Check(t, qt.Matches(text, `(?s).*`+want+`.*`))
+	}
+
 	p := &api.PolicyInfo{
 		Policy: api.Policy{Name: "db"},
 		Open:   &api.Exposure{Machines: 3, Needs: map[api.Need]int{api.NeedReboot: 3, api.NeedModule: 1}, Worst: map[string]int{"exploited": 1, "low": 2}},

@@ -103,12 +103,16 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	}
 	if id := runsNow(m.Patch.ID, m.Patch.State); id != "" {
 		if p, err := s.store.LivePatch(ctx, id); err == nil {
-			isOpen := func(cve string) bool {
-				return slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve && o.Package == "" })
-			}
-			m.CVEs = slices.DeleteFunc(p.CVEs, isOpen)
+			m.CVEs = p.CVEs
 		}
 	}
+	for _, p := range m.Packages {
+		m.CVEs = append(m.CVEs, p.CVEs...)
+	}
+	slices.Sort(m.CVEs)
+	m.CVEs = slices.DeleteFunc(slices.Compact(m.CVEs), func(cve string) bool {
+		return slices.ContainsFunc(open, func(o api.OpenCVE) bool { return o.CVE == cve })
+	})
 	return m, nil
 }
 

@@ -252,7 +252,7 @@ func TestTheFleetAnswersForAPackage(t *testing.T) {
 	qt.Check(t, qt.Equals(x.Should, p.ID))
 	qt.Check(t, qt.DeepEquals(x.CVEs, []string{cve(1), cve(2)}))
 	qt.Check(t, qt.HasLen(whole.Open, 0))
-	qt.Check(t, qt.DeepEquals(whole.CVEs, []string{"CVE-2026-12345"})) // of the kernel
+	qt.Check(t, qt.DeepEquals(whole.CVEs, []string{cve(1), cve(2), "CVE-2026-12345"}))
 
 	partly := show("partly")
 	x = partly.Packages[0]
