@@ -27,6 +27,9 @@ func FuzzParseJournal(f *testing.F) {
 		{Clear: "p"},
 		{Stop: true},
 		{ByHand: &yes, Patch: &api.Patch{ID: "p"}},
+		{Package: &PackageRef{ID: "l", Target: "debian:libssl3=1"}, Report: &api.Report{ID: "d", Kind: api.ReportState, BootID: "b", Patch: api.Patch{ID: "q", Name: "n", Version: 1, State: api.Loading}}},
+		{Package: &PackageRef{ID: "l", Target: "debian:libssl3=1"}, Report: &api.Report{ID: "e", Kind: api.ReportState, BootID: "b", Patch: api.Patch{ID: "q", Name: "n", Version: 1, State: api.Applied}}},
+		{Stop: true},
 	} {
 		r.Seq = int64(i) + 1
 		line, err := r.line()

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"testing"
@@ -446,4 +447,42 @@ func TestAnOrderlyEndDuringTheWatchOverAPackage(t *testing.T) {
 		qt.Check(t, qt.HasLen(s.Quarantine, 0))
 		qt.Check(t, qt.Equals(packageOf(s).Patch.State, api.Healthy))
 	})
+}
+
+// TestJournalsOfBefore: what an agent wrote that knew nothing of packages is
+// read, in both forms, and packages come beside it.
+func TestJournalsOfBefore(t *testing.T) {
+	t.Parallel()
+	line := func(r Record) []byte {
+		b, err := r.line()
+		qt.Assert(t, qt.IsNil(err))
+		return b
+	}
+	// As such an agent summed up: without the key for packages.
+	text := []byte(`{"seq":3,"base":{"seq":3,"floors":{"k":2},"healthy":{"k":{"id":"p-v2","version":2}}}}`)
+	old := fmt.Appendf(nil, "%08x %s\n", crc32.Checksum(text, castagnoli), text)
+	report := func(id string, p api.Patch) *api.Report {
+		return &api.Report{ID: id, Kind: api.ReportState, BootID: "b", Kernel: api.Kernel{BuildID: "k"}, Patch: p}
+	}
+	ref := packageRef()
+	b := slices.Concat(old,
+		line(Record{Seq: 4, Report: report("a", api.Patch{ID: "p-v3", Version: 3, State: api.Loading})}),
+		line(Record{Seq: 5, Package: &ref, Report: report("b", api.Patch{ID: "q-v1", Version: 1, State: api.Loading})}),
+		line(Record{Seq: 6, Package: &ref, Report: report("c", api.Patch{ID: "q-v1", Version: 1, State: api.Applied})}),
+	)
+	s, _, err := ParseJournal(b)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(s.Intent.Patch.ID, "p-v3"))
+	qt.Check(t, qt.IsNil(s.Current))
+	qt.Check(t, qt.Equals(s.Packages[ref.ID].Intent.Patch.ID, "q-v1"))
+	qt.Check(t, qt.Equals(s.Packages[ref.ID].Current.Patch.ID, "q-v1"))
+	qt.Check(t, qt.Equals(s.Packages[ref.ID].Target, testPackage))
+	s, _, err = ParseJournal(append(b, line(Record{Seq: 7, Package: &ref, Report: report("d", api.Patch{ID: "q-v1", Version: 1, State: api.Healthy})})...))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(s.Floors, map[string]int{"k": 2, ref.ID: 1}))
+	qt.Check(t, qt.Equals(s.Intent.Patch.ID, "p-v3"))
+	// A summary has it all.
+	again, _, err := ParseJournal(line(Record{Seq: 9, Base: s}))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(again.Packages, s.Packages))
 }
