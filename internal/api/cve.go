@@ -129,7 +129,8 @@ type LivePatchContents struct {
 	Replacements   []PatchReplacement `json:"replacements,omitempty"`
 	Risks          []Problem          `json:"risks"`
 	Inputs         []NamedDigest      `json:"inputs,omitempty"`
-	Module         PatchFile          `json:"module"`
+	Module         PatchFile          `json:"module"`          // of a kernel
+	Files          []PatchedFile      `json:"files,omitempty"` // of a package
 	Size           int64              `json:"size"`        // of the .tsugi file
 	CipherSize     int64              `json:"cipher_size"` // of what machines fetch
 	Provenance     string             `json:"provenance"`  // digest of the statement
@@ -175,6 +176,15 @@ type PatchFile struct {
 	Name   string `json:"name"`
 	Digest string `json:"sha256"`
 	Size   int64  `json:"size"`
+}
+
+// PatchedFile is an ELF file that a live patch of a package changes.
+type PatchedFile struct {
+	Name    string `json:"name"`     // DT_SONAME, or the program's name
+	BuildID string `json:"build_id"` // GNU build-id, hex
+	Path    string `json:"path"`     // where the package installs it
+	Package string `json:"package"`  // the binary package
+	Size    int64  `json:"size"`     // of what processes get
 }
 
 // NamedDigest is one thing that a live patch was built from.

@@ -121,7 +121,7 @@ type LivePatch struct {
 	Name     string         `json:"name"`
 	Version  int            `json:"version"`
 	Target   string         `json:"target"` // "debian:6.1.0-55-amd64"
-	Kernel   Kernel         `json:"kernel"`
+	Kernel   Kernel         `json:"kernel"` // of a package: only its architecture
 	Digest   string         `json:"sha256"` // of the .tsugi file
 	Size     int64          `json:"size"`
 	CVEs     []string       `json:"cves,omitempty"`

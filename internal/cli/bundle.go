@@ -17,7 +17,8 @@ func newBundleCommand(a *app) *cobra.Command {
 		Short: "Write a file that carries live patches to machines without a network",
 		Long: `bundle gets the signed metadata of the repository, the encrypted live patches of
 a tier and their keys, wrapped for the machines named. On such a machine, tsugi
-apply FILE verifies it as if it came from the server.`,
+apply FILE verifies it as if it came from the server. Without --livepatch it
+carries the newest live patch of the tier for each kernel and each package.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := command.CheckOutput(output); err != nil {
@@ -42,7 +43,7 @@ apply FILE verifies it as if it came from the server.`,
 	f := cmd.Flags()
 	f.StringVar(&tier, "tier", "", "tier of the machines (needed)")
 	f.StringVarP(&output, "output", "o", "", "file to write (needed)")
-	f.StringArrayVar(&ids, "livepatch", nil, "live patch to carry (may be repeated; default all of the tier)")
+	f.StringArrayVar(&ids, "livepatch", nil, "live patch to carry (may be repeated; default the newest of the tier for each kernel and package)")
 	f.StringArrayVar(&machines, "machine", nil, "machine that may read it (needed; may be repeated)")
 	for _, name := range []string{"tier", "output", "machine"} {
 		must(cmd.MarkFlagRequired(name))

@@ -81,15 +81,19 @@ func livePatchText(p *api.LivePatch) string {
 		}
 		return ui.Warn(no)
 	}
+	signed := ""
+	if p.Kernel.Release != "" { // a package's has no module
+		signed = yes(p.Signed, "no: hosts that enforce signatures refuse it")
+	}
 	text := ui.Pairs(
 		[2]string{"live patch", ui.Bold(p.ID)},
 		[2]string{"name", p.Name},
-		[2]string{"target", p.Target + "  " + ui.Dim("build-id "+short(p.Kernel.BuildID))},
+		[2]string{"target", targetOf(p)},
 		[2]string{"tiers", tiersOf(*p)},
 		[2]string{"policies", strings.Join(p.Policies, ", ")},
 		[2]string{"blocked", blockOf(p)},
 		[2]string{"proven", yes(p.Proven, "no: no proof came with it")},
-		[2]string{"module signed", yes(p.Signed, "no: hosts that enforce signatures refuse it")},
+		[2]string{"module signed", signed},
 		[2]string{"sha256", p.Digest},
 		[2]string{"size", ui.Size(p.Size)},
 		[2]string{"published", when(p.Created)},
@@ -102,6 +106,13 @@ func livePatchText(p *api.LivePatch) string {
 		text += "  " + title + "\n"
 	}
 	return text
+}
+
+func targetOf(p *api.LivePatch) string {
+	if p.Kernel.BuildID == "" {
+		return p.Target
+	}
+	return p.Target + "  " + ui.Dim("build-id "+short(p.Kernel.BuildID))
 }
 
 func blockOf(p *api.LivePatch) string {
@@ -120,9 +131,9 @@ func newLivePatchRevertCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revert TARGET --tier TIER --to VERSION --reason TEXT",
 		Short: "Let a tier's machines go back to an older live patch",
-		Long: `revert signs an order for the machines of a tier that run the target: leave
-whatever is newer and go to VERSION; 0 is no live patch at all. Without such
-an order no machine ever goes back by itself.`,
+		Long: `revert signs an order for the machines of a tier that have the target, a kernel
+or a package: leave whatever is newer and go to VERSION; 0 is no live patch at
+all. Without such an order no machine ever goes back by itself.`,
 		Example: `  tsugictl livepatch revert debian:6.1.0-55-amd64 --tier stable --to 2 --reason "nfs stalls"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

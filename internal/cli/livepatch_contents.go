@@ -16,7 +16,7 @@ import (
 func newLivePatchContentsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "contents LIVEPATCH",
-		Short: "Show what a live patch is made of: fixes, functions, modules, risks",
+		Short: "Show what a live patch is made of: fixes, functions, files, modules, risks",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(a, "livepatch-contents", func(c *client.Client) (*api.LivePatchContents, error) {
@@ -32,7 +32,7 @@ func contentsText(p *api.LivePatchContents) string {
 		[2]string{"live patch", ui.Bold(p.ID)},
 		[2]string{"package", p.PackageVersion},
 		[2]string{"fixes up to", p.Update},
-		[2]string{"module", p.Module.Name + "  " + ui.Size(p.Module.Size)},
+		[2]string{"module", moduleOf(p)},
 		[2]string{"compiler", p.Compiler},
 		[2]string{"builder", p.Builder},
 		[2]string{"published by", p.CreatedBy},
@@ -42,7 +42,7 @@ func contentsText(p *api.LivePatchContents) string {
 			b.WriteString("\n" + ui.Table(header, rows))
 		}
 	}
-	var fixes, functions, modules, open, risks [][]string
+	var fixes, functions, files, modules, open, risks [][]string
 	for _, f := range p.Fixes {
 		fixes = append(fixes, []string{f.ID, strings.Join(f.CVEs, " "), f.Severity, clip(f.Title, 90)})
 	}
@@ -51,6 +51,10 @@ func contentsText(p *api.LivePatchContents) string {
 		functions = append(functions, []string{f.Object, f.Name, f.Change})
 	}
 	table([]string{"object", "function", "change"}, functions)
+	for _, f := range p.Files {
+		files = append(files, []string{f.Path, f.Package, f.BuildID, ui.Size(f.Size)})
+	}
+	table([]string{"file", "package", "build-id", "gets"}, files)
 	for _, r := range p.Replacements {
 		modules = append(modules, []string{r.Name, r.Path, strings.Join(r.Fixes, " ")})
 	}
@@ -64,6 +68,14 @@ func contentsText(p *api.LivePatchContents) string {
 	}
 	table([]string{"risk", "", ""}, risks)
 	return b.String()
+}
+
+// moduleOf is the module of a kernel's live patch.
+func moduleOf(p *api.LivePatchContents) string {
+	if p.Module.Name == "" {
+		return ""
+	}
+	return p.Module.Name + "  " + ui.Size(p.Module.Size)
 }
 
 func newLivePatchDiffCommand(a *app) *cobra.Command {

@@ -87,6 +87,9 @@ func (s *Server) contents(ctx context.Context, id string) (api.LivePatchContents
 	for _, x := range m.Replacements {
 		out.Replacements = append(out.Replacements, api.PatchReplacement{Name: x.Name, Path: x.Path, Fixes: x.Fixes, Size: x.Module.Size})
 	}
+	for _, f := range m.Files {
+		out.Files = append(out.Files, api.PatchedFile{Name: f.Name, BuildID: f.BuildID, Path: f.Path, Package: f.Package, Size: f.Splice.Size})
+	}
 	for _, r := range m.Risks {
 		out.Risks = append(out.Risks, api.Problem{Code: r.Code, What: r.What, Where: r.Where, Why: r.Why})
 	}

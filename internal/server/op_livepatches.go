@@ -85,9 +85,12 @@ func livePatchOf(p store.LivePatch) api.LivePatch {
 	if policies == nil {
 		policies = []string{}
 	}
+	kernel := api.Kernel{Release: p.Release, BuildID: p.BuildID, Arch: p.Arch}
+	if p.Release == "" { // of a package, which has build-ids in its files alone
+		kernel.BuildID = ""
+	}
 	return api.LivePatch{
-		ID: p.ID, Name: p.Name, Version: p.Version, Target: p.Target,
-		Kernel: api.Kernel{Release: p.Release, BuildID: p.BuildID, Arch: p.Arch}, Digest: p.Digest, Size: p.Size,
+		ID: p.ID, Name: p.Name, Version: p.Version, Target: p.Target, Kernel: kernel, Digest: p.Digest, Size: p.Size,
 		CVEs: p.CVEs, Fixes: p.Fixes, Proven: p.Proven, Signed: p.Signed, Tiers: tiers, Policies: policies, Created: p.Created,
 		Blocked: p.Blocked, Reason: p.Reason, Recall: p.Recall,
 	}

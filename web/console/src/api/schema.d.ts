@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 35bc284336276e17dc6e1fb88fb7e2715edf37dea49723734296c869818c8831
+// Of docs/openapi.yaml 87d4bbc216eaf28936e3d8cef4c0a8ab834981ffd20d253d330c51dd748c8761
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2950,6 +2950,7 @@ export interface components {
             cipher_size: number;
             compiler?: string;
             created_by?: string;
+            files?: components["schemas"]["PatchedFile"][] | null;
             fixes: components["schemas"]["PatchFix"][] | null;
             functions: components["schemas"]["PatchFunction"][] | null;
             id: string;
@@ -3214,6 +3215,14 @@ export interface components {
             state?: string;
             /** Format: int64 */
             version?: number;
+        };
+        PatchedFile: {
+            build_id: string;
+            name: string;
+            package: string;
+            path: string;
+            /** Format: int64 */
+            size: number;
         };
         PatchFile: {
             name: string;

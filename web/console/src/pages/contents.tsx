@@ -36,6 +36,21 @@ export function Contents({ id, proven }: { id: string; proven: boolean }) {
               <Left of={c.open} caption={t.inside.open(count(c.open.length))} />
             </Section>
           )}
+          {c.files && c.files.length > 0 && (
+            <Section title={t.inside.files}>
+              <Table
+                caption={t.inside.files}
+                rows={c.files}
+                id={(f) => f.build_id}
+                columns={[
+                  { name: t.inside.path, cell: (f) => <span className="wrap">{f.path}</span> },
+                  { name: t.inside.binary, cell: (f) => f.package },
+                  { name: t.machine.buildId, cell: (f) => <Mono>{f.build_id}</Mono> },
+                  { name: t.inside.gets, right: true, cell: (f) => bytes(f.size) },
+                ]}
+              />
+            </Section>
+          )}
           {c.replacements && c.replacements.length > 0 && (
             <Section title={t.inside.modules}>
               <Table
@@ -215,8 +230,8 @@ function Provenance({ id, c }: { id: string; c: Schemas['LivePatchContents'] }) 
         />
         <Facts
           of={[
-            [t.inside.module, <Mono>{c.module.name}</Mono>],
-            [t.inside.moduleSize, bytes(c.module.size)],
+            [t.inside.module, c.module.name && <Mono>{c.module.name}</Mono>],
+            [t.inside.moduleSize, c.module.name && bytes(c.module.size)],
             [t.inside.fileSize, bytes(c.size)],
             [t.inside.fetched, bytes(c.cipher_size)],
             [t.inside.statement, <Mono>{c.provenance}</Mono>],

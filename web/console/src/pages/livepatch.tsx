@@ -52,9 +52,13 @@ export function LivePatch() {
                   of={[
                     [t.job.target, p.target],
                     [t.livePatch.version, String(p.version)],
-                    [t.livePatch.kernelName, <Mono>{p.name}</Mono>],
-                    [t.machine.kernel, `${p.kernel.release} ${p.kernel.arch}`],
-                    [t.machine.buildId, <Mono>{p.kernel.build_id}</Mono>],
+                    ...(p.kernel.release
+                      ? ([
+                          [t.livePatch.kernelName, <Mono>{p.name}</Mono>],
+                          [t.machine.kernel, `${p.kernel.release} ${p.kernel.arch}`],
+                          [t.machine.buildId, <Mono>{p.kernel.build_id}</Mono>],
+                        ] as const)
+                      : ([[t.machine.arch, p.kernel.arch]] as const)),
                     [t.livePatch.policies, p.policies?.join(', ')],
                     [t.livePatch.size, bytes(p.size)],
                     ['SHA-256', <Mono>{p.sha256}</Mono>],

@@ -47,11 +47,14 @@ export function Targets() {
                 {
                   name: t.livePatch.machines,
                   right: true,
-                  cell: (x) => (
-                    <Link to="/machines" search={{ q: x.release }} className="link">
-                      {count(x.machines)}
-                    </Link>
-                  ),
+                  cell: (x) =>
+                    x.release ? (
+                      <Link to="/machines" search={{ q: x.release }} className="link">
+                        {count(x.machines)}
+                      </Link>
+                    ) : (
+                      count(x.machines)
+                    ),
                 },
                 {
                   name: t.coverage.newest,

@@ -5,7 +5,7 @@ export const coverage = {
   coverage: {
     nav: 'Targets',
     title: 'Targets and coverage windows',
-    about: 'The kernels that machines run, or that live patches or updates are there for.',
+    about: 'The kernels that machines run, and all kernels and packages that live patches or updates are there for.',
     newest: 'Newest live patch',
     update: 'Update',
     fixes: (n: string, cves: string) => `${many(n, 'fix', 'fixes')}, ${many(cves, 'CVE', 'CVEs')}`,

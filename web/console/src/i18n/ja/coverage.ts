@@ -6,7 +6,7 @@ export const coverage: Words<typeof en> = {
   coverage: {
     nav: 'ターゲット',
     title: 'ターゲットと提供期間',
-    about: 'マシンで動いているカーネルと、ライブパッチやアップデートのあるカーネルです。',
+    about: 'マシンで動いているカーネルと、ライブパッチやアップデートのあるカーネル・パッケージです。',
     newest: '最新のライブパッチ',
     update: 'アップデート',
     fixes: (n, cves) => `修正 ${n} 件、CVE ${cves} 件`,

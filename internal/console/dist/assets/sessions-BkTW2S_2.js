@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-nc28bW69.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-Dkb7cB37.js";
