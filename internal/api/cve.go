@@ -131,9 +131,9 @@ type LivePatchContents struct {
 	Inputs         []NamedDigest      `json:"inputs,omitempty"`
 	Module         PatchFile          `json:"module"`          // of a kernel
 	Files          []PatchedFile      `json:"files,omitempty"` // of a package
-	Size           int64              `json:"size"`        // of the .tsugi file
-	CipherSize     int64              `json:"cipher_size"` // of what machines fetch
-	Provenance     string             `json:"provenance"`  // digest of the statement
+	Size           int64              `json:"size"`            // of the .tsugi file
+	CipherSize     int64              `json:"cipher_size"`     // of what machines fetch
+	Provenance     string             `json:"provenance"`      // digest of the statement
 	Compiler       string             `json:"compiler,omitempty"`
 	Builder        string             `json:"builder,omitempty"`
 	CreatedBy      string             `json:"created_by,omitempty"`
