@@ -76,29 +76,6 @@ func Borrow(ctx context.Context, target Target, opt Options) (*Loan, error) {
 	return l, nil
 }
 
-// Borrow runs f with a thread of a process that makes system calls, and returns
-// it. Like [Borrow], but all from the first order to stop to the end happens in
-// a thread that is kept. It returns for how long the thread was, and the first
-// errors.
-func (t *Tracers) Borrow(ctx context.Context, target Target, opt Options, f func(*Loan) error) (time.Duration, error) {
-	opt.hints = &t.hints
-	l, candidates, err := ready(target, opt)
-	if err != nil {
-		return 0, err
-	}
-	var pause time.Duration
-	t.Do(opt, func(opt Options) {
-		l.session = opt.session
-		if err = l.choose(ctx, candidates); err == nil {
-			err = f(l)
-		}
-		var returned error
-		pause, returned = l.Return()
-		err = errors.Join(err, returned)
-	})
-	return pause, err
-}
-
 // ready does all that can be done while all threads run: it gives the threads
 // that may suit, in order.
 func ready(target Target, opt Options) (*Loan, []int, error) {

@@ -3,6 +3,8 @@
 package ptrace
 
 import (
+	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -121,6 +123,7 @@ func (t *Tracers) Close() {
 // stop to the last release. What f stops it must let go. A process that does
 // not answer must not be waited for in f without a limit.
 func (t *Tracers) Do(opt Options, f func(Options)) {
+	defer t.turn()()
 	s := t.take()
 	idle := false
 	s.do(func() {
@@ -131,16 +134,54 @@ func (t *Tracers) Do(opt Options, f func(Options)) {
 	t.give(s, idle)
 }
 
-// take waits for its turn: half of the processors stay for the processes that
-// are stopped, and for those who prepare others. More stops at a time would only
+// Borrow runs f with a thread of a process that makes system calls, and returns
+// it. Like [Borrow], but all from the first order to stop to the end happens in
+// a thread that is kept. It returns for how long the thread was, and the first
+// errors.
+func (t *Tracers) Borrow(ctx context.Context, target Target, opt Options, f func(*Loan) error) (time.Duration, error) {
+	opt.hints = &t.hints
+	l, candidates, err := ready(target, opt)
+	if err != nil {
+		return 0, err
+	}
+	var pause time.Duration
+	t.Do(opt, func(opt Options) {
+		l.session = opt.session
+		if err = l.choose(ctx, candidates); err == nil {
+			err = f(l)
+		}
+		var returned error
+		pause, returned = l.Return()
+		err = errors.Join(err, returned)
+	})
+	return pause, err
+}
+
+// longTurn is for how long one waits for another's turn to end. The usual is a
+// hundredth of it: only a process that does not answer takes so long, and it
+// must not hold up the others.
+const longTurn = 100 * time.Millisecond
+
+// turn waits for one: half of the processors stay for the processes that are
+// stopped, and for those who prepare others. More stops at a time would only
 // make each of them longer.
-func (t *Tracers) take() *session {
+func (t *Tracers) turn() (over func()) {
 	t.mu.Lock()
 	if t.lanes == nil {
 		t.lanes = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 	}
 	t.mu.Unlock()
-	t.lanes <- struct{}{}
+	timer := time.NewTimer(longTurn)
+	defer timer.Stop()
+	select {
+	case t.lanes <- struct{}{}:
+		return func() { <-t.lanes }
+	case <-timer.C:
+		return func() {}
+	}
+}
+
+func (t *Tracers) take() *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.free); n > 0 {
@@ -161,5 +202,4 @@ func (t *Tracers) give(s *session, idle bool) {
 	if s != nil {
 		s.end()
 	}
-	<-t.lanes
 }

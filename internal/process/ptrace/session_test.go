@@ -43,6 +43,14 @@ func TestTracersAreKept(t *testing.T) {
 	p.untraced()
 	qt.Check(t, qt.IsNotNil(unix.Tgkill(unix.Getpid(), first, 0)), qt.Commentf("a thread that traced when it was given back"))
 	second := stop(true)
+	tracers.Do(patient, func(ptrace.Options) { // more than there are turns
+		other := make(chan struct{})
+		go tracers.Do(patient, func(ptrace.Options) {
+			go tracers.Do(patient, func(ptrace.Options) { close(other) })
+			<-other
+		})
+		<-other // none waits for good for one that takes long
+	})
 	tracers.Close()
 	qt.Check(t, qt.IsNotNil(unix.Tgkill(unix.Getpid(), second, 0)), qt.Commentf("a thread that was kept"))
 	p.untraced()
