@@ -242,7 +242,7 @@ apply_all() {
 			code=0
 			tsugi apply --local "$short/$file.tsugi" || code=$?
 			if [ "$code" != 2 ] || [ "$n" = 5 ]; then break; fi
-			tell "A process was in the middle of the old code: once more."
+			tell "A process was busy or had no processor: once more."
 		done
 		[ "$code" = 0 ]
 	done
