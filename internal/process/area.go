@@ -150,6 +150,12 @@ func (w *work) giveBack(ctx context.Context, units []*unit) {
 	if len(mine) == 0 || ctx.Err() != nil {
 		return
 	}
+	// A write that was given up must not come to what the process maps there next.
+	late, cancel := context.WithTimeout(ctx, lateGrace)
+	defer cancel()
+	if w.p.Answered(late) != nil {
+		return
+	}
 	_ = w.borrow(ctx, func(l *ptrace.Loan) error {
 		for _, u := range mine {
 			if err := w.unmap(l, u.journal); err != nil {

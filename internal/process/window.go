@@ -17,12 +17,18 @@ import (
 	"github.com/tsugi-project/tsugi/internal/process/stack"
 )
 
-// How long a process may stay stopped when its memory does not answer. The
-// usual is a thousandth of it.
+// How long a process may stay stopped when its memory does not answer, or this
+// machine has no time for us. The usual is a thousandth of it.
 const (
 	windowGrace     = 250 * time.Millisecond
 	windowPerThread = time.Millisecond
 	windowPerWrite  = 5 * time.Millisecond
+	// writeGrace is for the writes. They go to pages that have just been read;
+	// what is half written is worse than what takes long.
+	writeGrace = 2 * time.Second
+	// lateGrace is for a write that was given up, and the way back. Threads must
+	// not run when it comes.
+	lateGrace = 10 * time.Second
 )
 
 // window is one stop of a process, and what is done in it. All that it needs is
@@ -40,6 +46,7 @@ type window struct {
 	room    *room
 	stopped *ptrace.Stopped
 	written []write // so far, for the way back
+	late    bool    // a write was given up, and may come yet
 
 	outer    context.Context // of the caller, without its end
 	bounded  context.Context // the same with the end of the window; nil until it is needed
@@ -168,12 +175,12 @@ func (win *window) limited() context.Context {
 	return win.bounded
 }
 
-// longer gives what has to be undone its own time.
-func (win *window) longer() {
+// longer gives what must not be left half done its own time.
+func (win *window) longer(d time.Duration) {
 	if win.cancel != nil {
 		win.cancel()
 	}
-	win.bounded, win.deadline = nil, time.Now().Add(win.limit(0))
+	win.bounded, win.deadline = nil, time.Now().Add(d)
 }
 
 func (win *window) read(pieces []proc.Piece) error {
@@ -220,17 +227,22 @@ func (win *window) quiet(reader int) error {
 }
 
 // write writes states and jumps, and reads the jumps back. What goes wrong is
-// taken back at once.
+// taken back at once. No write comes when it has returned, but from a process
+// that has not answered for so long that it is let go all the same.
 func (win *window) write() error {
+	win.longer(writeGrace + win.limit(0))
 	err := win.forward()
 	if err == nil {
 		return nil
 	}
-	win.longer()
+	win.longer(lateGrace)
+	defer win.settle()
+	if lateErr := win.settle(); lateErr != nil {
+		return unfinished(win.work.p.ID().String(), errors.Join(err, lateErr))
+	}
 	for i := len(win.written) - 1; i >= 0; i-- {
 		if backErr := win.put(win.written[i].entry, win.written[i].from[:]); backErr != nil {
-			// The journal says that it is unfinished; Heal will find it.
-			return code.New("TS9637", win.written[i].name, "and what was written can't be taken back now").With(errors.Join(err, backErr))
+			return unfinished(win.written[i].name, errors.Join(err, backErr))
 		}
 	}
 	for _, u := range win.units {
@@ -243,6 +255,22 @@ func (win *window) write() error {
 		return err
 	}
 	return code.New("TS9637", win.work.p.ID().String(), "").With(err)
+}
+
+// settle waits for a write that was given up.
+func (win *window) settle() error {
+	if !win.late {
+		return nil
+	}
+	err := win.work.p.Answered(win.limited())
+	win.late = err != nil
+	return err
+}
+
+// unfinished is what has to be healed: the journal says so, and the next look
+// finds it there.
+func unfinished(where string, err error) error {
+	return errors.Join(errAgain, code.New("TS9637", where, "and what was written can't be taken back now").With(err))
 }
 
 func (win *window) forward() error {
@@ -309,6 +337,7 @@ func (win *window) put(at uint64, b []byte) error {
 	done, err := win.still.WriteAt(b, at)
 	if !done && err == nil {
 		_, err = win.work.p.Memory(win.limited()).WriteAt(b, int64(at))
+		win.late = win.late || err != nil && !unreadable(err)
 	}
 	if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EFAULT) {
 		return err

@@ -71,9 +71,33 @@ func (s *silences) end(id ID) {
 	}
 }
 
+// Answered waits until all that the process was asked, and was given up on, is
+// over. A write that was given up may come at any time before that: whoever must
+// know that it does not, waits here. It is TS9604 when ctx ends first.
+func (p *Process) Answered(ctx context.Context) error {
+	for pause := 100 * time.Microsecond; silence.has(p.id); pause = min(2*pause, 10*time.Millisecond) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return code.New("TS9604", p.id.String(), "it has not answered an earlier question yet")
+		}
+	}
+	return nil
+}
+
+func (s *silences) has(id ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.by[id]
+	return ok
+}
+
 // within runs f, which may sleep in the kernel for good, and waits for it no
-// longer than ctx and Limit allow. When it gives up, f goes on alone, and what
-// it gives then is lost: f must not write to what its caller reads.
+// longer than ctx and Limit allow. When it gives up, f is not begun any more; or
+// it goes on alone, and what it gives then is lost: f must not write to what its
+// caller reads, and what it writes to the process may come late (see Answered).
 func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
@@ -91,8 +115,15 @@ func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) 
 	}
 	done := make(chan answer, 1)
 	var over sync.Mutex
-	gaveUp := false
+	begun, gaveUp := false, false
 	go func() {
+		over.Lock()
+		if gaveUp { // on a machine that had no time for this
+			over.Unlock()
+			return
+		}
+		begun = true
+		over.Unlock()
 		v, err := f()
 		over.Lock()
 		defer over.Unlock()
@@ -119,7 +150,9 @@ func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) 
 	default:
 	}
 	gaveUp = true
-	silence.begin(id, uid)
+	if begun {
+		silence.begin(id, uid)
+	}
 	if cause != nil {
 		return none, fmt.Errorf("%s: %w", id, cause)
 	}

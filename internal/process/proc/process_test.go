@@ -389,3 +389,22 @@ func TestTheRightToChangeAProcessIsForOne(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.HasLen(left, 0))
 }
+
+// TestAnsweredWaitsForWhatWasGivenUp: what goes on alone may still write.
+func TestAnsweredWaitsForWhatWasGivenUp(t *testing.T) {
+	p := &Process{id: ID{PID: 1 << 30, Start: 1}}
+	qt.Assert(t, qt.IsNil(p.Answered(t.Context())))
+	release, written := make(chan struct{}), false
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := within(ctx, p.id, 1<<31, func() (int, error) {
+		<-release
+		written = true
+		return 0, nil
+	})
+	qt.Assert(t, qt.ErrorIs(err, context.DeadlineExceeded))
+	qt.Assert(t, qt.Equals(code.Of(p.Answered(ctx)), "TS9604"))
+	time.AfterFunc(20*time.Millisecond, func() { close(release) })
+	qt.Assert(t, qt.IsNil(p.Answered(t.Context())))
+	qt.Assert(t, qt.IsTrue(written))
+}
