@@ -34,7 +34,7 @@ func TestFleetScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "mkpatch": mkpatch, "mkpackage": mkpackage, "field": field, "ready": ready, "wait-for": waitFor,
+			"exits": exits, "mkpatch": mkpatch, "mkspliced": mkspliced, "field": field, "ready": ready, "wait-for": waitFor,
 			"person": person, "admin-sets": adminSets, "key-of": keyOf, "add-totp": addTOTP,
 			"proofs-grow-old": tampers("UPDATE sessions SET proven = 0"), // nobody proved a moment ago who they are
 			"forged":          tampers("UPDATE audit SET actor = 'nobody' WHERE seq = 2"),

@@ -14,11 +14,11 @@ import (
 	"github.com/tsugi-project/tsugi/internal/splice"
 )
 
-// mkpackage VERSION FILE: writes a live patch of a package, for a library that
+// mkspliced VERSION FILE: writes a live patch of a package, for a library that
 // no machine has.
-func mkpackage(ts *testscript.TestScript, neg bool, args []string) {
+func mkspliced(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: mkpackage VERSION FILE")
+		ts.Fatalf("usage: mkspliced VERSION FILE")
 	}
 	version, err := strconv.Atoi(args[0])
 	ts.Check(err)
