@@ -169,6 +169,7 @@ func (k *Keeper) read(file []byte) (Patch, []*splice.File, error) {
 	}
 	for _, s := range splices {
 		p.Files = append(p.Files, s.Name)
+		p.BuildIDs = append(p.BuildIDs, s.BuildID)
 	}
 	return p, splices, nil
 }
@@ -178,7 +179,7 @@ func (k *Keeper) mayApply(all []Patch, p Patch, splices []*splice.File) error {
 	for _, old := range all {
 		if old.Target == p.Target {
 			switch {
-			case old.Version > p.Version && !old.Out:
+			case old.Version > p.Version && old.inEffect():
 				return code.New("TS9423", p.ID, fmt.Sprintf("it is version %d, this machine has version %d", p.Version, old.Version))
 			case old.Version == p.Version && old.Digest != p.Digest:
 				return code.New("TS9663", p.ID, "another file of this version was applied: build it with a higher one")
@@ -188,7 +189,7 @@ func (k *Keeper) mayApply(all []Patch, p Patch, splices []*splice.File) error {
 		if old.Out || old.By != "" {
 			continue
 		}
-		_, theirs, err := k.dir.read(old)
+		theirs, err := k.dir.files(old)
 		if err != nil {
 			return err
 		}
@@ -216,6 +217,9 @@ func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 		return nil, err
 	}
 	var ids []string
+	if err := k.keep(all); err != nil {
+		return nil, err
+	}
 	for _, p := range all {
 		if p.By == "" && (p.ID == id || p.Target == id) {
 			p.Out = true
@@ -231,13 +235,29 @@ func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 	return k.bring(ctx, began, ids...)
 }
 
+// keep writes down what of the records follows from others: it must hold when
+// those are gone.
+func (k *Keeper) keep(all []Patch) error {
+	for _, p := range all {
+		if p.unwritten {
+			if err := k.dir.put(p, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // bring is one pass over all processes. What was taken out, or replaced, and is
 // nowhere any more is forgotten. The report is about some live patches, or
 // about all without ids.
 func (k *Keeper) bring(ctx context.Context, began time.Time, ids ...string) (*Report, error) {
 	about := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
-	patches, want, err := k.load()
-	if err != nil {
+	patches, want, broken := k.load()
+	if patches == nil {
+		return nil, broken
+	}
+	if err := k.keep(patches); err != nil {
 		return nil, err
 	}
 	r := &Report{Patches: []Patch{}}
@@ -261,9 +281,9 @@ func (k *Keeper) bring(ctx context.Context, began time.Time, ids ...string) (*Re
 		if !p.Out && p.By == "" {
 			continue
 		}
-		_, splices, err := k.dir.read(p)
+		splices, err := k.dir.files(p)
 		if err != nil {
-			return nil, err
+			continue // nobody knows whether a process has it
 		}
 		if !slices.ContainsFunc(splices, func(s *splice.File) bool { return unclear[s.BuildID] }) {
 			if err := k.dir.drop(p.ID); err != nil {
@@ -271,7 +291,10 @@ func (k *Keeper) bring(ctx context.Context, began time.Time, ids ...string) (*Re
 			}
 		}
 	}
-	return k.sum(r, began), nil
+	if len(ids) > 0 {
+		broken = nil // they are others
+	}
+	return k.sum(r, began), broken
 }
 
 func digest(b []byte) string {

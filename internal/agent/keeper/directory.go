@@ -32,7 +32,9 @@ type Patch struct {
 	Fixes   []string `json:"fixes,omitempty"`
 	CVEs    []string `json:"cves,omitempty"`
 	Files   []string `json:"files"` // names
-	Applied int64    `json:"applied"`
+	// BuildIDs are those of Files, so that it can be taken out without its file.
+	BuildIDs []string `json:"build_ids,omitempty"`
+	Applied  int64    `json:"applied"`
 	// Only are the processes that it was applied to; none: all, those that start
 	// later as well.
 	Only []proc.ID `json:"only,omitempty"`
@@ -40,6 +42,8 @@ type Patch struct {
 	Out bool `json:"out,omitempty"`
 	// By is the version that took its place.
 	By string `json:"replaced_by,omitempty"`
+	// unwritten: By is not in its record yet.
+	unwritten bool
 	// Given: the agent gave it, by the signed index of this machine.
 	Given bool `json:"given,omitempty"`
 }
@@ -109,18 +113,20 @@ func (d directory) list() ([]Patch, error) {
 	slices.SortFunc(all, func(a, b Patch) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Version, b.Version))
 	})
-	return all, nil
+	return settled(all), nil
 }
 
 // load reads the records and what follows from them: first what is in, then what
 // is out. Of a live patch that was replaced only those files are out that no
-// other one brings to all processes.
+// other one brings to all processes. The error is about live patches that can't
+// be read; the others are there all the same, when the records are.
 func (d directory) load() ([]Patch, []Want, error) {
 	all, err := d.list()
 	if err != nil {
 		return nil, nil, err
 	}
 	var in, out []Want
+	var broken []error
 	have := map[string]bool{} // build-ids
 	gone := func(p Patch) bool { return p.Out || p.By != "" }
 	for _, p := range all {
@@ -129,7 +135,8 @@ func (d directory) load() ([]Patch, []Want, error) {
 		}
 		_, splices, err := d.read(p)
 		if err != nil {
-			return nil, nil, err
+			broken = append(broken, err)
+			continue
 		}
 		w := Want{Patch: p.ID, Files: splices, Only: p.Only}
 		for _, later := range all {
@@ -149,16 +156,31 @@ func (d directory) load() ([]Patch, []Want, error) {
 		if !gone(p) {
 			continue
 		}
-		_, splices, err := d.read(p)
+		splices, err := d.files(p)
 		if err != nil {
-			return nil, nil, err
+			broken = append(broken, err)
+			continue
 		}
 		splices = slices.DeleteFunc(splices, func(s *splice.File) bool { return have[s.BuildID] })
 		if len(splices) > 0 {
 			out = append(out, Want{Patch: p.ID, Files: splices, Out: true})
 		}
 	}
-	return all, append(in, out...), nil
+	return all, append(in, out...), errors.Join(broken...)
+}
+
+// files are what a live patch is for, by what its record says: enough to take it
+// out, whatever has become of its file.
+func (d directory) files(p Patch) ([]*splice.File, error) {
+	if len(p.BuildIDs) == 0 || len(p.BuildIDs) != len(p.Files) {
+		_, splices, err := d.read(p)
+		return splices, err
+	}
+	var all []*splice.File
+	for i, id := range p.BuildIDs {
+		all = append(all, &splice.File{BuildID: id, Name: p.Files[i]})
+	}
+	return all, nil
 }
 
 // read reads and checks the file of a record.

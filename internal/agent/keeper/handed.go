@@ -69,6 +69,9 @@ func (k *Keeper) TakeBack(id string) error {
 	if err != nil {
 		return err
 	}
+	if err := k.keep(all); err != nil {
+		return err
+	}
 	for _, p := range all {
 		if p.ID != id || !p.inEffect() {
 			continue

@@ -150,7 +150,7 @@ func (k *Keeper) load() ([]Patch, []Want, error) {
 	}
 	patches, want, err := k.dir.load()
 	if err != nil {
-		return nil, nil, err
+		return patches, want, err // it may be another time
 	}
 	k.loaded = &loaded{changed, now, patches, want}
 	return patches, want, nil

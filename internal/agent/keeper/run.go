@@ -4,6 +4,7 @@ package keeper
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -26,17 +27,18 @@ func (k *Keeper) Run(ctx context.Context, log *slog.Logger) error {
 	defer wg.Wait()
 	defer stop()
 	started := make(chan int, 4096)
-	unwatch := func() {}
+	unwatch, watched := func() {}, time.Time{}
 	var seen, next time.Time
+	told := ""
 	t := time.NewTicker(looksForChange)
 	defer t.Stop()
 	for first := true; ctx.Err() == nil; first = false {
 		now := k.now()
 		if c := k.dir.changed(); first || !c.Equal(seen) || !now.Before(next) {
 			r, changed, err := k.pass(ctx)
-			if err == nil && !changed.Equal(seen) {
+			if r != nil && !changed.Equal(watched) {
 				unwatch()
-				unwatch = k.watch(ctx, &wg, log, started)
+				unwatch, watched = k.watch(ctx, &wg, log, started), changed
 			}
 			seen, next = changed, now.Add(looksAround)
 			switch {
@@ -45,11 +47,11 @@ func (k *Keeper) Run(ctx context.Context, log *slog.Logger) error {
 			case err != nil:
 				log.Warn("processes", "err", err)
 				next = now.Add(triesAgain)
-			default:
-				if r.Counts[Pending] > 0 {
-					next = now.Add(triesAgain)
-				}
-				tell(log, r)
+			case r.Counts[Pending] > 0:
+				next = now.Add(triesAgain)
+			}
+			if r != nil {
+				told = tell(log, r, told)
 			}
 		}
 		select {
@@ -65,9 +67,9 @@ func (k *Keeper) Run(ctx context.Context, log *slog.Logger) error {
 // watch hears of new processes, of those that map a file of what is in. When it
 // can't, looking around has to do.
 func (k *Keeper) watch(ctx context.Context, wg *sync.WaitGroup, log *slog.Logger, started chan<- int) (stop func()) {
-	_, want, err := k.load()
+	_, want, _ := k.load() // a pass has told what can't be read
 	want = slices.DeleteFunc(slices.Clone(want), func(w Want) bool { return w.Out })
-	if err != nil || len(want) == 0 {
+	if len(want) == 0 {
 		return func() {}
 	}
 	ctx, stop = context.WithCancel(ctx)
@@ -98,8 +100,8 @@ func (k *Keeper) started(ctx context.Context, log *slog.Logger, more <-chan int,
 		return
 	}
 	defer unlock()
-	_, want, err := k.load()
-	if err != nil || len(want) == 0 {
+	_, want, _ := k.load() // a pass has told what can't be read
+	if len(want) == 0 {
 		return
 	}
 	ps, err := k.engine.Bring(ctx, want, pids...)
@@ -134,9 +136,13 @@ func (k *Keeper) pass(ctx context.Context) (*Report, time.Time, error) {
 	return r, k.dir.changed(), err
 }
 
-func tell(log *slog.Logger, r *Report) {
+// tell logs what a pass has found, when it is something else than before.
+func tell(log *slog.Logger, r *Report, before string) (now string) {
 	if len(r.Patches) == 0 {
-		return
+		return ""
+	}
+	if now = fmt.Sprint(r.Counts); now == before {
+		return now
 	}
 	log.Info("processes", "protected", r.Counts[Protected], "pending", r.Counts[Pending], "unprotected", r.Counts[Unprotected], "took_ms", r.TookMS)
 	for _, p := range r.Processes {
@@ -144,4 +150,5 @@ func tell(log *slog.Logger, r *Report) {
 			log.Debug("process", "pid", p.PID, "name", p.Name, "standing", string(p.Standing), "code", string(p.Problem.Code), "why", p.Problem.Why)
 		}
 	}
+	return now
 }
