@@ -81,7 +81,9 @@ func choosePackage(req PackageRequest, rep progress.Reporter) *packaging {
 // ofPackage is the source of a package.
 func ofPackage(t *userland.Target) *original {
 	return &original{
-		read: func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(t.Build, filepath.FromSlash(path))) },
+		read: func(path string) ([]byte, error) {
+			return os.ReadFile(filepath.Join(t.Build, filepath.FromSlash(path)))
+		},
 		relevant: func(f *fix.Fix) (*fix.Fix, error) {
 			part, _ := build.Relevant(f)
 			return part, nil

@@ -152,7 +152,8 @@ func ask(pid, tid int) (report, error) {
 	case info.code == cldTrapped || info.code == cldStopped:
 		return report{stopped: true, signal: unix.Signal(info.status & 0xff), event: int(info.status) >> 8}, nil
 	}
-	reap(tid)
+	// It is dead: taking note of it, from whatever thread of ours, takes no stop.
+	_ = unix.Waitid(unix.P_PID, tid, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
 	return report{exited: true}, nil
 }
 
@@ -160,11 +161,6 @@ const (
 	cldTrapped = 4
 	cldStopped = 5
 )
-
-// reap takes note of a dead thread, from any thread of ours.
-func reap(tid int) {
-	_ = unix.Waitid(unix.P_PID, tid, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil)
-}
 
 func nap(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))

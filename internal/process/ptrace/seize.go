@@ -87,7 +87,8 @@ func (s *Stopped) add(t *tracee) {
 // unblock keeps an exec in the target from waiting for us while we wait for it:
 // exec waits until the other threads are dead and taken note of, and seizing
 // one waits for the end of exec. The dead are taken note of from a goroutine,
-// as any thread of a program may.
+// as any thread of a program may. It asks and does not wait for them alone: that
+// would take the stops of the living, whose tracer would never hear of them.
 func (s *Stopped) unblock() (stop func()) {
 	const every = 2 * time.Millisecond // mostly all is over before
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -97,7 +98,7 @@ func (s *Stopped) unblock() (stop func()) {
 			list, _ := threads(s.target.PID, nil)
 			for _, tid := range list {
 				if tid != s.target.PID {
-					reap(tid)
+					_, _ = ask(s.target.PID, tid)
 				}
 			}
 			select {

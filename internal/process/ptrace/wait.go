@@ -124,7 +124,7 @@ func (s *Stopped) lookUp(now time.Time) error {
 		}
 		if t.state != running { // stopped threads, too, are killed by an exec
 			if t.tid != s.target.PID {
-				reap(t.tid)
+				_, _ = ask(s.target.PID, t.tid)
 			}
 			continue
 		}
