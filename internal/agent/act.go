@@ -141,7 +141,7 @@ func (a *Agent) decide(host *Host, now time.Time) policy.Decision {
 // nothing: what it would bring may be what the new policy leaves out.
 func (a *Agent) decideOn(host *Host, s *State, id string, x *trust.Index, applied *api.Patch, now time.Time) policy.Decision {
 	f := policy.Facts{
-		BuildID: id, Index: x,
+		BuildID: id, Package: id != host.Kernel.BuildID, Index: x,
 		Quarantined: slices.Sorted(maps.Keys(s.Quarantined)), Reverted: slices.Sorted(maps.Keys(s.ByHand)),
 		Hold: s.Hold, Off: host.Off, InWindow: a.cfg.InWindow(now),
 	}

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -32,11 +33,11 @@ func Decide(f Facts) Decision {
 	case f.Off:
 		return Decision{Action: Keep, Reason: "tsugi=off on the kernel command line: nothing is done until the next boot"}
 	case x == nil && f.Current > 0:
-		return Decision{Action: Keep, Reason: fmt.Sprintf("the tier has no live patch for this kernel and policy; version %d stays", f.Current)}
+		return Decision{Action: Keep, Reason: fmt.Sprintf("%s; version %d stays", f.nothing(), f.Current)}
 	case x == nil:
-		return Decision{Action: Keep, Reason: "the tier has no live patch for this kernel and policy"}
+		return Decision{Action: Keep, Reason: f.nothing()}
 	case x.Target.BuildID != f.BuildID:
-		return Decision{Action: Keep, Reason: "the index is for another kernel: " + x.Target.Release}
+		return Decision{Action: Keep, Reason: fmt.Sprintf("the index is for another %s: %s", f.kind(), cmp.Or(x.Target.Release, x.Target.Name))}
 	}
 	best, later, bar := choose(f)
 	moved := f.Moved && f.Current > 0 && !offered(x, f.Current)
@@ -51,13 +52,24 @@ func Decide(f Facts) Decision {
 	case later != nil && later.Version != f.Current && (moved || later.Version > f.Current) && (best == nil || best.Version <= f.Current):
 		return Decision{Action: Wait, Offer: later, Reason: fmt.Sprintf("version %d waits: its rollout has not come to this machine yet", later.Version)}
 	case moved:
-		return Decision{Action: Keep, Reason: fmt.Sprintf("version %d stays: the policy that this machine has now has no live patch for this kernel yet", f.Current)}
+		return Decision{Action: Keep, Reason: fmt.Sprintf("version %d stays: the policy that this machine has now has no live patch for this %s yet", f.Current, f.kind())}
 	case best != nil && best.Version > f.Current:
 		return forward(f, best)
 	case f.Current > 0:
 		return Decision{Action: Keep, Reason: stay(f)}
 	}
 	return Decision{Action: Keep, Reason: none(f, bar)}
+}
+
+func (f *Facts) nothing() string {
+	return "the tier has no live patch for this " + f.kind() + " and policy"
+}
+
+func (f *Facts) kind() string {
+	if f.Package {
+		return "package"
+	}
+	return "kernel"
 }
 
 // choose finds the newest live patch that this machine may have, the newest
@@ -190,7 +202,7 @@ func stay(f Facts) string {
 // none says why a machine without a live patch gets none.
 func none(f Facts, bar int) string {
 	if len(f.Index.Patches) == 0 {
-		return "the tier has no live patch for this kernel and policy"
+		return f.nothing()
 	}
 	newest := &f.Index.Patches[len(f.Index.Patches)-1]
 	if why := refused(f, newest); why != "" {

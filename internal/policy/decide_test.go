@@ -53,6 +53,7 @@ func TestDecide(t *testing.T) {
 	}{
 		{"a machine without an index keeps nothing", policy.Facts{}, policy.Keep, 0, "no live patch for this kernel and policy"},
 		{"a machine keeps what it has when the index goes away", policy.Facts{Current: 3, Floor: 3}, policy.Keep, 0, "version 3 stays"},
+		{"a package without an index is called one", policy.Facts{Package: true}, policy.Keep, 0, "no live patch for this package and policy"},
 		{"an index of another kernel says nothing", policy.Facts{Index: other}, policy.Keep, 0, "another kernel"},
 		{"the newest version is applied", policy.Facts{Index: index(1, 2, 3)}, policy.Apply, 3, "newest"},
 		{"a newer version replaces an older one", policy.Facts{Index: index(1, 2, 3), Current: 2, Floor: 2}, policy.Apply, 3, "replaces version 2"},

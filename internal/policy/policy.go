@@ -10,8 +10,9 @@ import "github.com/tsugi-project/tsugi/internal/trust"
 
 // Facts are what a decision is made of.
 type Facts struct {
-	BuildID string       // of the running kernel
-	Index   *trust.Index // nil: there is none for this kernel in its tier
+	BuildID string       // of the running kernel, or a package's livepatch.TargetRef.ID
+	Package bool         // it is about a package
+	Index   *trust.Index // nil: there is none for it in its tier
 	Current int          // version that is applied now; 0: none
 	// Floor is the highest version that this machine has ever had applied and
 	// confirmed under this kernel: below it only a signed revert leads.

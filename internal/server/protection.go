@@ -16,7 +16,8 @@ const missed = 3
 
 // standing is what is known of a machine that its protection depends on.
 type standing struct {
-	buildID, patch  string
+	buildID, patch  string // buildID is a package's id, with isPackage
+	isPackage       bool
 	group           string
 	state           api.State
 	version         int
@@ -53,7 +54,7 @@ func stands(m standing, x *trust.Index) (word api.Protection, target, reason str
 	case api.Transitioning, api.Applied, api.Healthy, api.Reverting:
 		current = m.version
 	}
-	f := policy.Facts{BuildID: m.buildID, Index: x, Current: current, Moved: m.moved, Hold: m.hold, InWindow: true, Waiting: m.waiting}
+	f := policy.Facts{BuildID: m.buildID, Package: m.isPackage, Index: x, Current: current, Moved: m.moved, Hold: m.hold, InWindow: true, Waiting: m.waiting}
 	switch m.state {
 	case api.Quarantined:
 		f.Quarantined = []string{m.patch}
@@ -116,7 +117,7 @@ func (m *member) look(book *book) (st standing, tier string, at situation) {
 // processes.
 func ofPackage(p *packageState, machine *standing, policy string) standing {
 	return standing{
-		buildID: p.id, group: machine.group, patch: p.patch, state: p.state, version: int(p.version), able: true, hold: machine.hold,
+		buildID: p.id, isPackage: true, group: machine.group, patch: p.patch, state: p.state, version: int(p.version), able: true, hold: machine.hold,
 		seen: machine.seen, gone: machine.gone, moved: p.policy != policy, partly: p.partly,
 	}
 }
