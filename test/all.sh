@@ -2,7 +2,8 @@
 # Every test. The race detector is where goroutines meet. What works on whole
 # kernels, or derives keys from passphrases, is five to ten times slower under it
 # and finds nothing more: it runs without, and its small tests with it too. make
-# race runs all of it so all the same. test/kernels.sh has prepared the kernels.
+# race runs all of it so all the same. test/kernels.sh has prepared the kernels,
+# and go vet is lint's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +17,23 @@ kernels=(
 	./internal/cli ./internal/insn ./internal/kbuild ./internal/kernel ./internal/kimage ./internal/kload ./internal/klp
 	./internal/modsig ./internal/proof ./internal/vm
 )
+# meets: whether a package has goroutines, or its tests have.
+meets() { grep -qsE '(^|[^A-Za-z])go (func|[A-Za-z.]+\()|\.Go\(|"sync["/]|/errgroup"' "$1"/*.go; }
+quick=() racing=() others=()
 mapfile -t on_kernels < <("$go" list "${kernels[@]}" | grep -v '/test/console$\|/test/scenarios$')
-mapfile -t others < <("$go" list ./... | grep -v '/test/console$' | grep -vxF "$(printf '%s\n' "${on_kernels[@]}")")
+while read -r dir package; do
+	if printf '%s\n' "${on_kernels[@]}" | grep -qxF "$package"; then
+		if meets "$dir"; then racing+=("$package"); fi
+	elif meets "$dir"; then
+		others+=("$package")
+	else
+		quick+=("$package")
+	fi
+done < <("$go" list -f '{{.Dir}} {{.ImportPath}}' ./... | grep -v '/test/console$')
 # SQLite is C that was made Go: to watch its memory takes twice the time and tells nothing of ours.
 quiet=-gcflags=modernc.org/...=-race=false
 of_server='^TestARealJobSurvivesItsServer$|^TestScripts$/^(init|serve)$'
-many='^TestEveryOperationAsEveryCaller$|^TestMutatedRequestsAreRefusedClearly$' # requests, one after the other
+many='^TestEveryOperationAsEveryCaller$|^TestMutatedRequestsAreRefusedClearly$|^TestPowerLoss|^TestTheAgentIsKilled' # one after the other
 export TSUGI_TEST_DEBS=$store/debs
 
 # What waits more than it works runs beside the others: browsers, and jobs that
@@ -29,8 +41,8 @@ export TSUGI_TEST_DEBS=$store/debs
 waiting() {
 	local failed=0
 	export TSUGI_TEST_KERNELS=1 CGO_ENABLED=0
-	"$go" test -timeout 25m ./test/console || failed=1
-	"$go" test -run "$of_server|$many" ./internal/servercli ./internal/server || failed=1
+	"$go" test -vet=off -timeout 25m ./test/console || failed=1
+	"$go" test -vet=off -run "$of_server|$many" ./internal/servercli ./internal/server ./internal/agent || failed=1
 	return $failed
 }
 said=$(mktemp)
@@ -41,10 +53,10 @@ beside=$!
 trap 'kill -INT -- -$beside 2>/dev/null || true; rm -f "$said"' EXIT
 
 failed=0
-CGO_ENABLED=1 "$go" test -race "$quiet" -short -p 2 -skip '^TestFleetScripts$|^TestEveryOperationHasACommand$|^TestScripts$/^key$' "${on_kernels[@]}" || failed=1
+CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -short -p 2 -skip '^TestFleetScripts$|^TestEveryOperationHasACommand$|^TestScripts$/^key$' "${racing[@]}" || failed=1
 export TSUGI_TEST_KERNELS=1
-CGO_ENABLED=1 "$go" test -race "$quiet" -p 2 -timeout 25m -skip "$of_server|$many" "${others[@]}" || failed=1
-CGO_ENABLED=0 "$go" test -p 2 -timeout 25m "${on_kernels[@]}" || failed=1
+CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -p 2 -timeout 25m -skip "$of_server|$many" "${others[@]}" || failed=1
+CGO_ENABLED=0 "$go" test -vet=off -p 2 -timeout 25m "${on_kernels[@]}" "${quick[@]}" || failed=1
 wait $beside || failed=1
 cat "$said"
 exit $failed
