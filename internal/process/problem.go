@@ -19,9 +19,8 @@ func again(err error) bool {
 		return false
 	}
 	return slices.Contains([]code.Code{
-		"TS9605",           // another traces it
+		"TS9605", "TS9614", // another traces it, or has its memory
 		"TS9611",           // a thread did not stop in time
-		"TS9613", "TS9614", // another tracer, or another process in its memory
 		"TS9615", "TS9618", // no thread to make system calls
 		"TS9620", "TS9621", // a thread is in the way, or may be
 		"TS9632", // the loader is at work

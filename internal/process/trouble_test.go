@@ -42,28 +42,6 @@ func TestWhatDoesNotTakeIsTakenBack(t *testing.T) {
 	}
 }
 
-// TestWhatTakesTooLongIsTakenBack: this machine has no time for us between two
-// jumps.
-func TestWhatTakesTooLongIsTakenBack(t *testing.T) {
-	v2, _ := patches(t)
-	e, g := engine(t), program(t, "l")
-	slow := true
-	e.step = func(name string) {
-		if name == "jump" && slow {
-			slow = false
-			time.Sleep(writeGrace + time.Second)
-		}
-	}
-	r, err := e.Apply(t.Context(), g.p, v2, Options{})
-	pending(t, r, err, Pending, "TS9637")
-	qt.Assert(t, qt.Equals(g.ask("v"), "1 2"))
-	areas, err := e.State(t.Context(), g.p)
-	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.HasLen(areas, 0))
-	applied(t, e, g, v2, Options{Budget: time.Second})
-	qt.Assert(t, qt.Equals(g.ask("v"), "201 202"))
-}
-
 // entryOf is where the first function of a patch lies.
 func entryOf(t testing.TB, g *target, p Patch) int64 {
 	t.Helper()

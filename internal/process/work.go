@@ -285,7 +285,7 @@ func (w *work) end(ctx context.Context, err error) (Result, error) {
 	}
 	r.Reason = all[0]
 	switch {
-	case proc.Gone(err) || code.Of(err) == "TS9610":
+	case proc.Gone(err):
 		r.State = Ended
 	case never(r.Reason.Code) && !(loadable(r.Reason.Code) && young(r.Process)):
 		r.State = Unprotected

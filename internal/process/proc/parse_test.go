@@ -145,3 +145,30 @@ func FuzzStat(f *testing.F) {
 		_, _ = parseStatus(b)
 	})
 }
+
+func TestParseCall(t *testing.T) {
+	for line, want := range map[string]Call{
+		"running":           {Number: -2},
+		"":                  {Number: -2},
+		"-1 0x7ffc 0x7f01":  {-1, 0x7ffc, 0x7f01},
+		"-1 0x7ffc nowhere": {Number: -2},
+		"0 0x0 0x1 0x1 0x0 0x0 0x0 0x7ffc 0x7f01": {0, 0x7ffc, 0x7f01},
+	} {
+		qt.Check(t, qt.Equals(parseCall(line), want), qt.Commentf("%q", line))
+	}
+}
+
+func TestTaskOfOurOwn(t *testing.T) {
+	pid := os.Getpid()
+	s, ok := TaskStat(pid, pid)
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(s.Parent, os.Getppid()))
+	qt.Check(t, qt.IsFalse(s.Kernel || s.Exiting || s.State.Ended()))
+	status, ok := TaskStatus(pid, pid)
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(status.PPID, s.Parent))
+	_, ok = TaskStat(pid, 1<<30)
+	qt.Check(t, qt.IsFalse(ok))
+	_, ok = TaskStatus(pid, 1<<30)
+	qt.Check(t, qt.IsFalse(ok))
+}

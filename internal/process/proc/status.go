@@ -26,7 +26,9 @@ type Status struct {
 	Filters    int // seccomp filters; -1 where the kernel does not say
 	NoNewPrivs bool
 	CapEff     uint64
-	Kernel     bool // a kernel thread, where the kernel says so
+	// ShadowStack: returns are guarded by a stack of the processor's own.
+	ShadowStack bool
+	Kernel      bool // a kernel thread, where the kernel says so
 	// LeaderEnded: the first thread has ended and others run on. /proc/PID/maps
 	// and such are empty then, and /proc/PID/task/TID's are not.
 	LeaderEnded bool
@@ -142,6 +144,8 @@ func parseStatus(text []byte) (Status, error) {
 			s.NoNewPrivs = value == "1"
 		case "Seccomp":
 			s.Seccomp = SeccompMode(num(value, 10, 8))
+		case "x86_Thread_features":
+			s.ShadowStack = strings.Contains(value, "shstk")
 		case "Seccomp_filters":
 			s.Filters = int(num(value, 10, 31))
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // A process may share its memory with one that is no thread of it: a vfork
@@ -18,14 +19,14 @@ import (
 // alone refuses a process that shares its memory.
 func (s *Stopped) alone() error {
 	pid := s.target.PID
-	st, ok := readStat(pid, pid)
+	st, ok := proc.TaskStat(pid, pid)
 	switch {
 	case !ok:
 		return ended(pid, "")
-	case st.flags&pfKthread != 0:
+	case st.Kernel:
 		return code.New("TS9612", where(pid), "it is the kernel's own")
 	}
-	return s.childless(st.parent)
+	return s.childless(st.Parent)
 }
 
 // childless compares the memory with the parent's and the children's.
@@ -37,7 +38,7 @@ func (s *Stopped) childless(parent int) error {
 	}
 	one := 0 // a living thread: a dead one has no memory, as little as a dead child
 	for _, tid := range s.listed {
-		if st, ok := readStat(pid, tid); ok && st.state != 'Z' && st.state != 'X' {
+		if st, ok := proc.TaskStat(pid, tid); ok && !st.State.Ended() {
 			one = tid
 			break
 		}
@@ -49,11 +50,8 @@ func (s *Stopped) childless(parent int) error {
 		return shared(pid, parent)
 	}
 	for _, tid := range s.listed {
-		b, err := readSmall(taskFile(pid, tid, "children"))
-		if err != nil {
-			continue // gone, or a kernel without CONFIG_PROC_CHILDREN
-		}
-		for _, f := range strings.Fields(string(b)) {
+		// None when it is gone, or in a kernel without CONFIG_PROC_CHILDREN.
+		for _, f := range strings.Fields(proc.TaskFile(pid, tid, "children")) {
 			if child, err := strconv.Atoi(f); err == nil && sameMemory(one, child) {
 				return shared(pid, child)
 			}
@@ -91,7 +89,7 @@ func shared(pid, other int) *code.Problem {
 // lastPID is the number that was given last to a process or thread; 0 where it
 // can't be read.
 func lastPID() int {
-	f := strings.Fields(readWord("/proc/loadavg"))
+	f := strings.Fields(readLine("/proc/loadavg"))
 	if len(f) != 5 {
 		return 0
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/pagemap"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // Loan is one stopped thread of a process, of which the others run, that makes
@@ -28,7 +29,7 @@ type Loan struct {
 	own     bool // it ends with the loan
 	mem     *os.File
 	pages   *pagemap.File
-	maps    []mapping
+	maps    []proc.Mapping
 	code    gadgets
 
 	thread  tracee
@@ -128,19 +129,19 @@ func (l *Loan) prepare() error {
 func (l *Loan) readMaps(list []int) error {
 	pid := l.target.PID
 	for _, tid := range list {
-		st, ok := readStat(pid, tid)
-		if !ok || st.state == 'Z' || st.state == 'X' {
+		st, ok := proc.TaskStat(pid, tid)
+		if !ok || st.State.Ended() {
 			continue
 		}
 		if err := l.openMemory(tid); err != nil {
 			return err
 		}
-		f, err := os.Open(taskFile(pid, tid, "maps"))
+		f, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/maps", pid, tid))
 		if err != nil {
 			return ended(pid, "")
 		}
 		defer f.Close()
-		if l.maps = parseMaps(f); len(l.maps) == 0 {
+		if l.maps, err = proc.ParseMappings(f); err != nil || len(l.maps) == 0 {
 			return ended(pid, "it has no memory")
 		}
 		return nil
@@ -173,9 +174,9 @@ func (l *Loan) rank() ([]int, error) {
 	var all []candidate
 	for _, tid := range list[:min(len(list), maxRanked)] {
 		rank := 3
-		st, _ := readStat(l.target.PID, tid)
-		switch nr := readSyscall(l.target.PID, tid).nr; {
-		case st.state == 'D', makesProcess(nr):
+		st, _ := proc.TaskStat(l.target.PID, tid)
+		switch nr := proc.TaskCall(l.target.PID, tid).Number; {
+		case st.State == proc.Waiting, makesProcess(nr):
 			rank = 9 // may not stop soon
 		case nr == sysRestart:
 			rank = 5
@@ -234,7 +235,7 @@ func (l *Loan) choose(ctx context.Context, candidates []int) error {
 // stop none is tried: it stays traced until the session ends.
 func retry(err error) bool {
 	switch code.Of(err) {
-	case "TS9615", "TS9610":
+	case "TS9615", "TS9601":
 		return true
 	}
 	return false
@@ -256,11 +257,11 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	}
 	l.thread = tracee{tid: tid}
 	l.opt.step(Seized)
-	if st, ok := readStat(pid, tid); !ok {
+	if st, ok := proc.TaskStat(pid, tid); !ok {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
-	} else if main, ok := readStat(pid, pid); l.target.Start != 0 && (!ok || main.start != l.target.Start) {
-		return unfit, code.New("TS9610", where(pid), "its number is another process's now")
-	} else if st.state == 'Z' || st.state == 'X' {
+	} else if main, ok := proc.TaskStat(pid, pid); l.target.Start != 0 && (!ok || main.Start != l.target.Start) {
+		return unfit, ended(pid, "its number is another process's now")
+	} else if st.State.Ended() {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	}
 	if l.began.IsZero() {
@@ -375,7 +376,7 @@ func (l *Loan) openMemory(tid int) error {
 	l.closeMemory()
 	var err error
 	l.pages, _ = pagemap.Open(l.target.PID, tid) // nil where the kernel has none
-	if l.mem, err = os.OpenFile(taskFile(l.target.PID, tid, "mem"), os.O_RDWR, 0); err != nil {
+	if l.mem, err = os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/mem", l.target.PID, tid), os.O_RDWR, 0); err != nil {
 		l.mem = nil
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			return ended(l.target.PID, "")

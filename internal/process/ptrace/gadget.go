@@ -3,13 +3,12 @@
 package ptrace
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // code of the target that is used as it stands: nothing of its text is changed
@@ -53,60 +52,29 @@ func (g *gadgets) look(text []byte, at uint64) {
 	}
 }
 
-// mapping is one line of /proc/PID/maps.
-type mapping struct {
-	start, end uint64
-	perms      string
-	name       string
-}
-
 const (
-	maxMaps  = 65530 + 1000 // vm.max_map_count as it is shipped, and some
-	maxText  = 256 << 20    // bytes searched
+	maxText  = 256 << 20 // bytes searched
 	textStep = 256 << 10
 )
 
-func parseMaps(r io.Reader) []mapping {
-	var all []mapping
-	sc := bufio.NewScanner(r)
-	for len(all) < maxMaps && sc.Scan() {
-		f := strings.Fields(sc.Text())
-		if len(f) < 5 {
-			continue
-		}
-		from, to, _ := strings.Cut(f[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 != nil || err2 != nil || end <= start {
-			continue
-		}
-		m := mapping{start: start, end: end, perms: f[1]}
-		if len(f) > 5 {
-			m.name = f[5]
-		}
-		all = append(all, m)
-	}
-	return all
-}
-
 // search finds the code in the mappings that are executable and not writable,
 // small ones first: the loader of a dynamic program has both.
-func search(mem io.ReaderAt, maps []mapping) gadgets {
-	var text []mapping
+func search(mem io.ReaderAt, maps []proc.Mapping) gadgets {
+	var text []proc.Mapping
 	for _, m := range maps {
-		if strings.HasPrefix(m.perms, "r-x") && m.name != "[vsyscall]" {
+		if m.Read && !m.Write && m.Exec && m.Path != "[vsyscall]" {
 			text = append(text, m)
 		}
 	}
-	slices.SortFunc(text, func(a, b mapping) int { return cmp.Compare(a.end-a.start, b.end-b.start) })
+	slices.SortFunc(text, func(a, b proc.Mapping) int { return cmp.Compare(a.End-a.Start, b.End-b.Start) })
 	const overlap = 16
 	buf := make([]byte, textStep+overlap)
 	var all gadgets
 	read := uint64(0)
 	for _, m := range text {
 		var here gadgets
-		for at := m.start; at < m.end && read < maxText; at += textStep {
-			n, _ := mem.ReadAt(buf[:min(uint64(len(buf)), m.end-at)], int64(at))
+		for at := m.Start; at < m.End && read < maxText; at += textStep {
+			n, _ := mem.ReadAt(buf[:min(uint64(len(buf)), m.End-at)], int64(at))
 			here.look(buf[:n], at)
 			read += textStep
 			if here.complete() {
@@ -132,12 +100,12 @@ func search(mem io.ReaderAt, maps []mapping) gadgets {
 // lies among other memory; its stack may be one that a library made only in the
 // child of a fork, and then there is a guard below. Coroutine stacks and
 // alternate signal stacks are neither, and what lies below them is unknown.
-func room(maps []mapping, sp, fs, size uint64, main bool) bool {
-	i, ok := slices.BinarySearchFunc(maps, sp, func(m mapping, at uint64) int {
+func room(maps []proc.Mapping, sp, fs, size uint64, main bool) bool {
+	i, ok := slices.BinarySearchFunc(maps, sp, func(m proc.Mapping, at uint64) int {
 		switch {
-		case m.end <= at:
+		case m.End <= at:
 			return -1
-		case m.start > at:
+		case m.Start > at:
 			return 1
 		}
 		return 0
@@ -146,12 +114,17 @@ func room(maps []mapping, sp, fs, size uint64, main bool) bool {
 		return false
 	}
 	m := maps[i]
-	guarded := i > 0 && maps[i-1].end == m.start && strings.HasPrefix(maps[i-1].perms, "---")
+	guarded := i > 0 && below(maps[i-1], m)
 	switch {
-	case !strings.HasPrefix(m.perms, "rw"), sp-m.start < size:
+	case !m.Read || !m.Write, sp-m.Start < size:
 		return false
-	case m.name == "[stack]":
+	case m.Path == "[stack]":
 		return true
 	}
-	return fs > sp && fs < m.end && (guarded || !main)
+	return fs > sp && fs < m.End && (guarded || !main)
+}
+
+// below tells whether a mapping is a guard right below another one.
+func below(guard, m proc.Mapping) bool {
+	return guard.End == m.Start && !guard.Read && !guard.Write && !guard.Exec
 }

@@ -4,8 +4,9 @@ package ptrace
 
 import (
 	"io"
-	"strings"
 	"sync"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // hints remember where in a mapping the code was found that makes system calls,
@@ -23,35 +24,35 @@ type hintKey struct {
 
 const maxHints = 4096
 
-func (h *hints) search(mem io.ReaderAt, maps []mapping) gadgets {
+func (h *hints) search(mem io.ReaderAt, maps []proc.Mapping) gadgets {
 	for _, m := range maps {
-		if !strings.HasPrefix(m.perms, "r-x") {
+		if !m.Read || m.Write || !m.Exec {
 			continue
 		}
 		h.mu.Lock()
-		g, ok := h.known[m.key()]
+		g, ok := h.known[keyOf(m)]
 		h.mu.Unlock()
-		if g = g.moved(m.start); ok && g.still(mem) {
+		if g = g.moved(m.Start); ok && g.still(mem) {
 			return g
 		}
 	}
 	g := search(mem, maps)
 	for _, m := range maps {
-		if g.complete() && m.holds(g.syscall, syscallLength+1) && m.holds(g.sigreturn, g.afterSig-g.sigreturn) {
+		if g.complete() && holds(m, g.syscall, syscallLength+1) && holds(m, g.sigreturn, g.afterSig-g.sigreturn) {
 			h.mu.Lock()
 			if h.known == nil || len(h.known) >= maxHints {
 				h.known = map[hintKey]gadgets{}
 			}
-			h.known[m.key()] = g.moved(-m.start)
+			h.known[keyOf(m)] = g.moved(-m.Start)
 			h.mu.Unlock()
 		}
 	}
 	return g
 }
 
-func (m mapping) key() hintKey { return hintKey{m.name, m.end - m.start} }
+func keyOf(m proc.Mapping) hintKey { return hintKey{m.Path, m.End - m.Start} }
 
-func (m mapping) holds(at, size uint64) bool { return at >= m.start && at+size <= m.end }
+func holds(m proc.Mapping, at, size uint64) bool { return at >= m.Start && at+size <= m.End }
 
 func (g gadgets) moved(by uint64) gadgets {
 	return gadgets{g.syscall + by, g.sigreturn + by, g.afterSig + by}

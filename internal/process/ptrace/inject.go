@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // callTime bounds one system call that is made in the target.
@@ -82,17 +83,17 @@ func (l *Loan) answers(at, size uint64) bool {
 // the stop, for it can change at any time.
 func (l *Loan) readFilters() error {
 	t := &l.thread
-	status, ok := readStatus(l.target.PID, t.tid)
+	status, ok := proc.TaskStatus(l.target.PID, t.tid)
 	if !ok {
 		return ended(l.target.PID, "")
 	}
-	if status.shstk {
+	if status.ShadowStack {
 		return code.New("TS9617", where(l.target.PID), "its returns are guarded by shadow stacks")
 	}
 	// Without a filter this still helps against one that another thread sets
 	// for all in this moment.
 	err := request(unix.PTRACE_SETOPTIONS, t.tid, 0, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_SUSPEND_SECCOMP)
-	l.seccomp, l.suspend = status.seccomp, err == nil
+	l.seccomp, l.suspend = int(status.Seccomp), err == nil
 	l.filters = nil
 	all := false
 	switch l.seccomp {

@@ -5,6 +5,7 @@ package ptrace
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -12,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 func where(pid int) string { return "process " + strconv.Itoa(pid) }
 
-func ended(pid int, why string) *code.Problem { return code.New("TS9610", where(pid), why) }
+func ended(pid int, why string) *code.Problem { return code.New("TS9601", where(pid), why) }
 
 // unstopped says of each thread that has not stopped in time what it does.
 func unstopped(pid int, late []int) *code.Problem {
@@ -33,25 +35,25 @@ func unstopped(pid int, late []int) *code.Problem {
 // doing tells what a thread that does not stop does.
 func doing(pid, tid int) string {
 	what := "thread " + strconv.Itoa(tid)
-	st, ok := readStat(pid, tid)
+	st, ok := proc.TaskStat(pid, tid)
 	if !ok {
 		return what + " is ending"
 	}
-	what += " (" + st.comm + ")"
-	call := readSyscall(pid, tid)
-	chan_ := readWchan(pid, tid)
+	what += " (" + st.Name + ")"
+	call := proc.TaskCall(pid, tid)
+	chan_ := wchan(pid, tid)
 	switch {
-	case makesProcess(call.nr) && strings.Contains(chan_, "vfork"), call.nr == unix.SYS_VFORK:
+	case makesProcess(call.Number) && strings.Contains(chan_, "vfork"), call.Number == unix.SYS_VFORK:
 		return what + " waits until its vfork child starts a program"
-	case st.state == 'D':
+	case st.State == proc.Waiting:
 		what += " waits for a device or a file system"
-	case st.state == 'R':
+	case st.State == proc.Running:
 		what += " has had no processor"
 	default:
-		what += " is in state " + string(st.state)
+		what += " is in state " + string(st.State)
 	}
-	if call.nr >= 0 {
-		what += " in system call " + strconv.Itoa(call.nr)
+	if call.Number >= 0 {
+		what += " in system call " + strconv.Itoa(call.Number)
 	}
 	if chan_ != "" {
 		what += " at " + chan_
@@ -79,26 +81,42 @@ func (s *session) seize(pid, tid int, options uintptr) (ok bool, problem *code.P
 		if errors.Is(err, unix.ESRCH) {
 			return false, nil
 		}
-		status, alive := readStatus(pid, tid)
+		status, alive := proc.TaskStatus(pid, tid)
 		switch {
-		case !alive, status.state == 'Z', status.state == 'X':
+		case !alive, status.State.Ended():
 			return false, nil
-		case status.tracer == s.tid:
+		case status.TracerPID == s.tid:
 			return true, nil
-		case status.tracer != 0:
-			return false, code.New("TS9613", where(pid), "process "+strconv.Itoa(status.tracer)+" traces it")
+		case status.TracerPID != 0:
+			return false, code.New("TS9605", where(pid), "process "+strconv.Itoa(status.TracerPID)+" traces it")
 		}
-		if st, alive := readStat(pid, tid); !alive || st.flags&pfExiting != 0 {
+		if st, alive := proc.TaskStat(pid, tid); !alive || st.Exiting {
 			return false, nil
 		}
 		if try < seizeTries {
 			nap(100 * time.Microsecond)
 			continue
 		}
-		why := ""
-		if scope := readWord("/proc/sys/kernel/yama/ptrace_scope"); scope != "" && scope != "0" {
-			why = "kernel.yama.ptrace_scope is " + scope
-		}
-		return false, code.New("TS9612", where(pid), why).With(err)
+		return false, forbidden(pid, readLine(yama)).With(err)
 	}
+}
+
+// yama holds who may trace whom, where that security module is.
+const yama = "/proc/sys/kernel/yama/ptrace_scope"
+
+// forbidden is why the kernel does not let a process be traced, by Yama's scope.
+func forbidden(pid int, scope string) *code.Problem {
+	switch scope {
+	case "", "0":
+		return code.New("TS9612", where(pid), "")
+	case "3":
+		return code.New("TS9606", where(pid), "kernel.yama.ptrace_scope is 3")
+	}
+	return code.New("TS9612", where(pid), "kernel.yama.ptrace_scope is "+scope)
+}
+
+// readLine reads a small file of the system, "" when it can't be.
+func readLine(path string) string {
+	b, _ := os.ReadFile(path)
+	return strings.TrimSpace(string(b))
 }

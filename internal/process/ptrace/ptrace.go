@@ -10,7 +10,7 @@
 // ends when anything is left to be let go: the kernel does it then. One that
 // traces nothing any more may serve again, see [Tracers].
 // Nothing is waited for without a deadline, and what is not possible now is
-// told as a problem: TS9610 to TS9619.
+// told as a problem: TS9611 to TS9619, and what package proc has a code for.
 //
 // What happens follows ptrace(2) and the kernel's kernel/ptrace.c,
 // kernel/signal.c and arch/x86/kernel/signal_64.c. It is for x86-64.
@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // Target is the process that is meant.
@@ -61,7 +63,7 @@ func (o Options) filled() Options {
 	return o
 }
 
-func (o Options) search(mem io.ReaderAt, maps []mapping) gadgets {
+func (o Options) search(mem io.ReaderAt, maps []proc.Mapping) gadgets {
 	if o.hints != nil {
 		return o.hints.search(mem, maps)
 	}

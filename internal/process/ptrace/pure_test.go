@@ -9,6 +9,9 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 func TestInterruptedCallsGoOn(t *testing.T) {
@@ -102,13 +105,13 @@ func TestTheFrameLiesBelowTheRedZone(t *testing.T) {
 }
 
 func TestRoomIsTheThreadsOwn(t *testing.T) {
-	maps := parseMaps(strings.NewReader(`1000-2000 ---p 00000000 00:00 0
+	maps, err := proc.ParseMappings(strings.NewReader(`1000-2000 ---p 00000000 00:00 0
 2000-100000 rw-p 00000000 00:00 0
 200000-300000 rw-p 00000000 00:00 0
 400000-500000 r--p 00000000 00:00 0
 7ff000000000-7ff000100000 rw-p 00000000 00:00 0                          [stack]
-nonsense
 `))
+	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.HasLen(maps, 5))
 	for _, c := range []struct {
 		name   string
@@ -131,19 +134,12 @@ nonsense
 	}
 }
 
-func TestLinesOfProc(t *testing.T) {
-	s, ok := parseStat([]byte("7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9\n"))
-	qt.Assert(t, qt.IsTrue(ok))
-	qt.Check(t, qt.Equals(s, stat{comm: "a) b (c", state: 'S', parent: 1, flags: 4194560, start: 4711}))
-	for _, bad := range []string{"", "1 (x", "1 (x) S", ")("} {
-		_, ok := parseStat([]byte(bad))
-		qt.Check(t, qt.IsFalse(ok))
+func TestWhatYamaForbids(t *testing.T) {
+	for scope, want := range map[string]code.Code{"": "TS9612", "0": "TS9612", "1": "TS9612", "2": "TS9612", "3": "TS9606"} {
+		p := forbidden(7, scope)
+		qt.Check(t, qt.Equals(p.Code, want))
+		qt.Check(t, qt.Equals(strings.Contains(p.Why, "ptrace_scope is "+scope), scope > "0"))
 	}
-	qt.Check(t, qt.Equals(parseSyscall("running\n").nr, -2))
-	qt.Check(t, qt.Equals(parseSyscall("-1 0x7ffc 0x7f01\n"), callState{nr: -1, sp: 0x7ffc, pc: 0x7f01}))
-	qt.Check(t, qt.Equals(parseSyscall("0 0x0 0x1 0x1 0x0 0x0 0x0 0x7ffc 0x7f01\n"), callState{nr: 0, sp: 0x7ffc, pc: 0x7f01}))
-	qt.Check(t, qt.Equals(parseStatus([]byte("State:\tS (sleeping)\nTgid:\t9\nTracerPid:\t3\nSeccomp:\t2\nx86_Thread_features:\tshstk wrss\n")),
-		status{state: 'S', tgid: 9, tracer: 3, seccomp: 2, shstk: true}))
 }
 
 // mmap returns k, all else is allowed.
@@ -184,17 +180,5 @@ func FuzzFilter(f *testing.F) {
 			prog = append(prog, instruction{binary.LittleEndian.Uint16(b), b[2], b[3], binary.LittleEndian.Uint32(b[4:])})
 		}
 		_, _ = verdict([][]instruction{prog}, call{nr: nr})
-	})
-}
-
-func FuzzMaps(f *testing.F) {
-	f.Add("2000-100000 rw-p 00000000 00:00 0\n", uint64(0x3000))
-	f.Fuzz(func(t *testing.T, s string, sp uint64) {
-		for _, m := range parseMaps(strings.NewReader(s)) {
-			qt.Assert(t, qt.IsTrue(m.start < m.end))
-		}
-		parseStat([]byte(s))
-		parseStatus([]byte(s))
-		parseSyscall(s)
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // Threads that are born from a traced thread are traced from their first
@@ -71,7 +73,7 @@ func (s *Stopped) seize(tid int) (*tracee, error) {
 	s.add(t)
 	if len(s.order) == 1 && s.target.Start != 0 {
 		// From here on nobody can take the number: a traced thread keeps it.
-		if st, ok := readStat(s.target.PID, s.target.PID); !ok || st.start != s.target.Start {
+		if st, ok := proc.TaskStat(s.target.PID, s.target.PID); !ok || st.Start != s.target.Start {
 			return nil, ended(s.target.PID, "its number is another process's now")
 		}
 	}

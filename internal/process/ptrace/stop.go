@@ -49,7 +49,7 @@ const (
 )
 
 // Stop stops all threads of a process. When it returns an error none is
-// stopped or traced any more. It makes one try: a problem TS9611, TS9613 or
+// stopped or traced any more. It makes one try: a problem TS9605, TS9611 or
 // TS9614 may be over a moment later.
 func Stop(ctx context.Context, target Target, opt Options) (*Stopped, error) {
 	if target.PID <= 0 || target.PID == unix.Getpid() {

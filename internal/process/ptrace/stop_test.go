@@ -185,9 +185,9 @@ func TestAnotherTracerIsNamed(t *testing.T) {
 	first, err := ptrace.Stop(t.Context(), p.target(), patient)
 	qt.Assert(t, qt.IsNil(err))
 	_, err = ptrace.Stop(t.Context(), p.target(), patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9613"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9605"), qt.Commentf("%v", err))
 	_, err = ptrace.Borrow(t.Context(), p.target(), patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9613"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9605"), qt.Commentf("%v", err))
 	_, err = first.Resume()
 	qt.Check(t, qt.IsNil(err))
 	p.finish()
@@ -196,15 +196,15 @@ func TestAnotherTracerIsNamed(t *testing.T) {
 func TestAProcessThatIsGoneOrAnotherIsSo(t *testing.T) {
 	p := start(t, "single")
 	_, err := ptrace.Stop(t.Context(), ptrace.Target{PID: p.pid(), Start: 1}, patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
 	_, err = ptrace.Borrow(t.Context(), ptrace.Target{PID: p.pid(), Start: 1}, patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
 	p.untraced()
 	p.finish()
 	_, err = ptrace.Stop(t.Context(), p.target(), patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
 	_, err = ptrace.Borrow(t.Context(), p.target(), patient)
-	qt.Check(t, qt.Equals(code.Of(err), "TS9610"), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
 	_, err = ptrace.Stop(t.Context(), ptrace.Target{PID: os.Getpid()}, patient)
 	qt.Check(t, qt.Equals(code.Of(err), "TS9612"), qt.Commentf("%v", err))
 	_, err = ptrace.Stop(t.Context(), ptrace.Target{PID: 2}, patient) // kthreadd
@@ -229,16 +229,16 @@ func TestTheProcessMayStartAnotherProgramOrEnd(t *testing.T) {
 				if err == nil {
 					_, err = s.Resume()
 				}
-				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9610" || code.Of(err) == "TS9614" || mayNot(err)), qt.Commentf("%v", err))
+				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9601" || code.Of(err) == "TS9614" || mayNot(err)), qt.Commentf("%v", err))
 				l, err := ptrace.Borrow(t.Context(), p.target(), patient)
 				if err == nil {
 					_, err = l.Syscall(unix.SYS_GETPID)
-					if code.Of(err) != "TS9610" {
+					if code.Of(err) != "TS9601" {
 						qt.Check(t, qt.IsNil(err))
 					}
 					_, err = l.Return()
 				}
-				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9610" || code.Of(err) == "TS9615" || mayNot(err)), qt.Commentf("%v", err))
+				qt.Check(t, qt.IsTrue(err == nil || code.Of(err) == "TS9601" || code.Of(err) == "TS9615" || mayNot(err)), qt.Commentf("%v", err))
 			}
 			if end == "exec" {
 				p.expect("execd")

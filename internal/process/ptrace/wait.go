@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // Waiting for stops is asking: a wait that blocks could not be ended at a
@@ -146,12 +148,12 @@ func (s *Stopped) lookUp(now time.Time) error {
 // lost tells whether a thread is dead or not traced by us: one that starts a
 // program takes the main thread's number.
 func (s *session) lost(pid, tid int) bool {
-	st, ok := readStatus(pid, tid)
-	return !ok || st.state == 'Z' || st.state == 'X' || st.tracer != s.tid
+	st, ok := proc.TaskStatus(pid, tid)
+	return !ok || st.State.Ended() || st.TracerPID != s.tid
 }
 
 func waitsForChild(pid, tid int) bool {
-	return makesProcess(readSyscall(pid, tid).nr) && strings.Contains(readWchan(pid, tid), "vfork")
+	return makesProcess(proc.TaskCall(pid, tid).Number) && strings.Contains(wchan(pid, tid), "vfork")
 }
 
 func (s *Stopped) late() []int {

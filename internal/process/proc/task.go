@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// What stands in /proc of one thread, by its number alone: for a tracer, whose
+// threads keep their numbers and who has no time to lose. None of it waits for
+// the process or its memory. The files are small; none is read further than its
+// bound.
+
+// Stat is what is used of /proc/PID/task/TID/stat.
+type Stat struct {
+	Name    string // comm
+	State   State
+	Parent  int
+	Kernel  bool
+	Exiting bool
+	Start   uint64 // of the thread, clock ticks since boot
+}
+
+// Ended tells that the thread has ended, though its number may still be there.
+func (s State) Ended() bool { return s == Zombie || s == Dead || s == 'x' }
+
+// exiting is PF_EXITING of include/linux/sched.h.
+const exiting = 0x4
+
+// TaskStat reads a thread's stat; false when there is no such thread.
+func TaskStat(pid, tid int) (Stat, bool) {
+	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
+	return Stat{
+		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start,
+		Kernel: s.kernel(), Exiting: s.flags&exiting != 0,
+	}, err == nil
+}
+
+// TaskStatus reads a thread's status; false when there is no such thread.
+func TaskStatus(pid, tid int) (Status, bool) {
+	text, err := readSmall(unix.AT_FDCWD, taskFile(pid, tid, "status"), make([]byte, 4<<10))
+	if err != nil {
+		return Status{}, false
+	}
+	s, err := parseStatus(text)
+	return s, err == nil
+}
+
+// maxTaskFile is above what a thread with all children that there can be has.
+const maxTaskFile = 1 << 20
+
+// TaskFile reads a small file of a thread, "" when it can't be.
+func TaskFile(pid, tid int, name string) string {
+	for size := 2 << 10; ; size *= 8 {
+		text, err := readSmall(unix.AT_FDCWD, taskFile(pid, tid, name), make([]byte, size))
+		if err != nil {
+			return ""
+		}
+		if len(text) < size || size >= maxTaskFile {
+			return string(bytes.TrimSpace(text))
+		}
+	}
+}
+
+// Call is the system call that a thread is blocked in, by
+// /proc/PID/task/TID/syscall. Number is -1 where it is in none, -2 where it runs
+// or nothing is known.
+type Call struct {
+	Number int
+	SP, PC uint64
+}
+
+// TaskCall reads what system call a thread is in.
+func TaskCall(pid, tid int) Call { return parseCall(TaskFile(pid, tid, "syscall")) }
+
+func parseCall(line string) Call {
+	f := strings.Fields(line)
+	if len(f) != 3 && len(f) != 9 {
+		return Call{Number: -2}
+	}
+	nr, err := strconv.Atoi(f[0])
+	sp, err1 := strconv.ParseUint(f[len(f)-2], 0, 64)
+	pc, err2 := strconv.ParseUint(f[len(f)-1], 0, 64)
+	if err != nil || err1 != nil || err2 != nil {
+		return Call{Number: -2}
+	}
+	return Call{nr, sp, pc}
+}
+
+// ParseMappings reads the text of /proc/PID/maps.
+func ParseMappings(r io.Reader) ([]Mapping, error) { return parseMaps(r) }
+
+func taskFile(pid, tid int, name string) string {
+	return "/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/" + name
+}
