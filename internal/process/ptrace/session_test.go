@@ -29,9 +29,14 @@ func TestTracersAreKept(t *testing.T) {
 		})
 		return tid
 	}
-	first := stop(true)
+	// A thread that has started a program of ours, such as p, is not kept: its
+	// child and what it traces look the same to it.
+	first, again := 0, stop(true)
+	for try := 0; first != again && try < 20; try++ {
+		first, again = again, stop(true)
+	}
+	qt.Check(t, qt.Equals(again, first))
 	qt.Check(t, qt.Not(qt.Equals(first, unix.Getpid())))
-	qt.Check(t, qt.Equals(stop(true), first))
 	pause, err := tracers.Borrow(t.Context(), p.target(), patient, func(l *ptrace.Loan) error {
 		qt.Check(t, qt.Equals(unix.Gettid(), first))
 		p.mmap(l)
