@@ -91,6 +91,7 @@ func TestAFixedModuleThatTakesTheMachineDown(t *testing.T) {
 				w.cut(stop)
 				_, stop = w.start()
 			}
+			time.Sleep(30 * time.Minute) // or it may go while the live patch is put back
 			w.cut(stop)
 			return 0
 		}, false},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 	"os"
 	"syscall"
 	"time"
@@ -29,6 +30,7 @@ const (
 
 	nlHeader     = 16 // struct nlmsghdr
 	cnHeader     = 20 // struct cn_msg
+	cnSeq        = nlHeader + 8
 	eventStart   = nlHeader + cnHeader
 	eventData    = eventStart + 16 // what, cpu, timestamp_ns
 	eventAtLeast = eventData + 8
@@ -75,7 +77,9 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 		return err
 	}
 	c.conn = conn
-	if err := unix.Sendto(fd, request(cnListen), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	// Answers go to all who listen: ours has our number.
+	seq := rand.Uint32()
+	if err := unix.Sendto(fd, request(cnListen, seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
 	// In another pid namespace the kernel drops the request without a word.
@@ -95,7 +99,7 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return err
 		}
-		if len(b) >= eventAtLeast && binary.LittleEndian.Uint32(b[eventStart:]) == procNone { // the answer
+		if len(b) >= eventAtLeast && binary.LittleEndian.Uint32(b[eventStart:]) == procNone && binary.LittleEndian.Uint32(b[cnSeq:]) == seq {
 			if e := binary.LittleEndian.Uint32(b[eventData:]); e != 0 {
 				return fmt.Errorf("the kernel has refused: %w", unix.Errno(e))
 			}
@@ -104,8 +108,9 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 	}
 }
 
-// request is the message that turns the multicast on or off.
-func request(op uint32) []byte {
+// request is the message that turns the multicast on or off. cn_proc_ack of
+// drivers/connector/cn_proc.c answers it under its number.
+func request(op, seq uint32) []byte {
 	le := binary.LittleEndian
 	b := make([]byte, nlHeader+cnHeader+4)
 	le.PutUint32(b, uint32(len(b)))
@@ -113,6 +118,7 @@ func request(op uint32) []byte {
 	le.PutUint32(b[12:], 0)
 	le.PutUint32(b[nlHeader:], cnIdxProc)
 	le.PutUint32(b[nlHeader+4:], cnValProc)
+	le.PutUint32(b[cnSeq:], seq)
 	le.PutUint16(b[nlHeader+16:], 4)
 	le.PutUint32(b[nlHeader+cnHeader:], op)
 	return b
