@@ -287,7 +287,6 @@ const (
 
 // applyOffer takes an offer all the way: fetched, verified, found fit, loaded.
 func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
-	ref := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
 	err := a.fresh(h.Kernel.BuildID, o)
 	if err == nil {
 		var x *trust.Index
@@ -297,6 +296,12 @@ func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	if err == nil {
 		err = a.load(ctx, h, o.ID, false)
 	}
+	return a.notApplied(ctx, h, nil, o, err)
+}
+
+// notApplied is why an offer of the kernel (nil) or of a package was not applied,
+// and reports it, once for each reason.
+func (a *Agent) notApplied(ctx context.Context, h *Host, ref *PackageRef, o trust.Offer, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -310,8 +315,8 @@ func (a *Agent) applyOffer(ctx context.Context, h *Host, o trust.Offer) error {
 	if p.Code == "TS9414" && count < keyTries {
 		return p
 	}
-	// The reason is also a report, once for each reason.
-	if nerr := a.noteOnce(h, ref, api.Blocked, p); nerr != nil {
+	patch := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
+	if nerr := a.noteOnceOf(h, ref, patch, api.Blocked, p); nerr != nil {
 		return errors.Join(p, nerr)
 	}
 	return p

@@ -41,7 +41,6 @@ func (a *Agent) offeredPackage(ctx context.Context, h *Host, ref PackageRef, o t
 
 // applyPackage takes an offer all the way: fetched, verified, given to the keeper.
 func (a *Agent) applyPackage(ctx context.Context, h *Host, ref PackageRef, o trust.Offer) error {
-	p := api.Patch{ID: o.ID, Name: o.Name, Version: o.Version}
 	err := a.keeps()
 	if err == nil {
 		err = a.fresh(ref.ID, o)
@@ -54,23 +53,7 @@ func (a *Agent) applyPackage(ctx context.Context, h *Host, ref PackageRef, o tru
 	if err == nil {
 		err = a.givePackage(ctx, h, ref, o.ID)
 	}
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	pr := problemOf("TS9400", o.ID, err)
-	if _, ok := errors.AsType[settled](err); ok {
-		return pr
-	}
-	a.mu.Lock()
-	count := a.tries[o.ID].count
-	a.mu.Unlock()
-	if pr.Code == "TS9414" && count < keyTries {
-		return pr
-	}
-	if nerr := a.noteOnceOf(h, &ref, p, api.Blocked, pr); nerr != nil {
-		return errors.Join(pr, nerr)
-	}
-	return pr
+	return a.notApplied(ctx, h, &ref, o, err)
 }
 
 // keeps is nil when the keeper works.

@@ -163,17 +163,8 @@ func (a *Agent) applyPackageFile(ctx context.Context, h *Host, file []byte, p *l
 	if err := mayApply(s, ref.ID, x, applied, o, false); err != nil {
 		return nil, err
 	}
-	no := false
-	if by, ok := s.ByHand[o.ID]; ok {
-		if err := a.journal.add(&Record{ByHand: &no, Patch: &by}); err != nil {
-			return nil, err
-		}
-	}
-	c, err := newCard(o, "", p, file, "")
+	c, err := a.takeFile(s, o, p, file)
 	if err != nil {
-		return nil, err
-	}
-	if err := a.keep(c, file); err != nil {
 		return nil, err
 	}
 	err = a.givePackage(ctx, h, ref, o.ID)

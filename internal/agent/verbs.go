@@ -384,17 +384,8 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 	if err := mayApply(s, host.Kernel.BuildID, x, applied, o, local); err != nil {
 		return nil, err
 	}
-	no := false
-	if by, ok := s.ByHand[o.ID]; ok {
-		if err := a.journal.add(&Record{ByHand: &no, Patch: &by}); err != nil {
-			return nil, err
-		}
-	}
-	c, err := newCard(o, "", p, file, "")
+	c, err := a.takeFile(s, o, p, file)
 	if err != nil {
-		return nil, err
-	}
-	if err := a.keep(c, file); err != nil {
 		return nil, err
 	}
 	ref := c.ref()
@@ -446,4 +437,20 @@ func mayApply(s *State, id string, x *trust.Index, applied *api.Patch, o trust.O
 		return code.New("TS9424", o.ID, "")
 	}
 	return nil
+}
+
+// takeFile takes a file of root into the cache. That it was taken out by hand
+// before does not count any more.
+func (a *Agent) takeFile(s *State, o trust.Offer, p *livepatch.Patch, file []byte) (*Card, error) {
+	no := false
+	if by, ok := s.ByHand[o.ID]; ok {
+		if err := a.journal.add(&Record{ByHand: &no, Patch: &by}); err != nil {
+			return nil, err
+		}
+	}
+	c, err := newCard(o, "", p, file, "")
+	if err != nil {
+		return nil, err
+	}
+	return c, a.keep(c, file)
 }
