@@ -30,7 +30,7 @@ const (
 
 	nlHeader     = 16 // struct nlmsghdr
 	cnHeader     = 20 // struct cn_msg
-	cnSeq        = nlHeader + 8
+	cnAck        = nlHeader + 12
 	eventStart   = nlHeader + cnHeader
 	eventData    = eventStart + 16 // what, cpu, timestamp_ns
 	eventAtLeast = eventData + 8
@@ -77,9 +77,10 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 		return err
 	}
 	c.conn = conn
-	// Answers go to all who listen: ours has our number.
-	seq := rand.Uint32()
-	if err := unix.Sendto(fd, request(cnListen, seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	// Answers go to all who listen. The kernel counts their sequence number
+	// itself; ours is known by the other one, to which it adds 1.
+	number := rand.Uint32()
+	if err := unix.Sendto(fd, request(cnListen, number), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
 	// In another pid namespace the kernel drops the request without a word.
@@ -99,7 +100,7 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return err
 		}
-		if len(b) >= eventAtLeast && binary.LittleEndian.Uint32(b[eventStart:]) == procNone && binary.LittleEndian.Uint32(b[cnSeq:]) == seq {
+		if len(b) >= eventAtLeast && binary.LittleEndian.Uint32(b[eventStart:]) == procNone && binary.LittleEndian.Uint32(b[cnAck:]) == number+1 {
 			if e := binary.LittleEndian.Uint32(b[eventData:]); e != 0 {
 				return fmt.Errorf("the kernel has refused: %w", unix.Errno(e))
 			}
@@ -109,8 +110,8 @@ func (c *connector) begin(ctx context.Context, fd int, only *unix.SockFprog) err
 }
 
 // request is the message that turns the multicast on or off. cn_proc_ack of
-// drivers/connector/cn_proc.c answers it under its number.
-func request(op, seq uint32) []byte {
+// drivers/connector/cn_proc.c answers it.
+func request(op, number uint32) []byte {
 	le := binary.LittleEndian
 	b := make([]byte, nlHeader+cnHeader+4)
 	le.PutUint32(b, uint32(len(b)))
@@ -118,7 +119,7 @@ func request(op, seq uint32) []byte {
 	le.PutUint32(b[12:], 0)
 	le.PutUint32(b[nlHeader:], cnIdxProc)
 	le.PutUint32(b[nlHeader+4:], cnValProc)
-	le.PutUint32(b[cnSeq:], seq)
+	le.PutUint32(b[cnAck:], number)
 	le.PutUint16(b[nlHeader+16:], 4)
 	le.PutUint32(b[nlHeader+cnHeader:], op)
 	return b

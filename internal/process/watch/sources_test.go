@@ -4,6 +4,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,6 +49,25 @@ func TestWhatDoesNotWorkIsSaid(t *testing.T) {
 			qt.Check(t, qt.Equals(string(out), "exec false true\nopen true false\nscan true false\n"))
 		})
 	}
+}
+
+// TestTheKernelTells where it is asked from the first namespaces.
+func TestTheKernelTells(t *testing.T) {
+	// PROC_PID_INIT_INO and PROC_USER_INIT_INO of include/linux/proc_ns.h
+	for file, first := range map[string]string{"pid": "pid:[4026531836]", "user": "user:[4026531837]"} {
+		if ns, err := os.Readlink("/proc/self/ns/" + file); err != nil || ns != first {
+			t.Skipf("the namespace is %s, %v", ns, err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("it is for root")
+	}
+	c, err := openConnector(t.Context(), onlyProcesses())
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		t.Skip(err) // another network namespace, or not built in
+	}
+	qt.Assert(t, qt.IsNil(err))
+	c.close()
 }
 
 func TestLostEventsAreNoticed(t *testing.T) {
