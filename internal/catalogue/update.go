@@ -31,19 +31,27 @@ import (
 // the store if need be. The same versions and corrections give the same
 // fixes each time.
 func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to string, rep progress.Reporter) (*series.Series, error) {
+	home := filepath.Join(store.Home(), "updates", fileName(from, to))
+	return c.kept(home, from, to, func(x *update.Corrections) (*series.Series, error) {
+		return split(ctx, store, home, from, to, x, rep)
+	})
+}
+
+// kept returns the series of an update, which is made when it is not there, with
+// what feeds told of its CVEs. from and to name what corrections are of.
+func (c *Catalogue) kept(home, from, to string, split func(*update.Corrections) (*series.Series, error)) (*series.Series, error) {
 	corrections, text, err := c.corrections(from, to)
 	if err != nil {
 		return nil, err
 	}
-	home := filepath.Join(store.Home(), "updates", fileName(from, to))
 	key := sha256.Sum256(fmt.Appendf(nil, "%d\n%s\n%s\n%s", update.Version, from, to, text))
-	kept := filepath.Join(home, "series-"+hex.EncodeToString(key[:8])+".zst")
-	s, err := readSeries(kept)
+	file := filepath.Join(home, "series-"+hex.EncodeToString(key[:8])+".zst")
+	s, err := readSeries(file)
 	if err != nil {
-		if s, err = split(ctx, store, home, from, to, corrections, rep); err != nil {
+		if s, err = split(corrections); err != nil {
 			return nil, err
 		}
-		if err := writeSeries(kept, s); err != nil {
+		if err := writeSeries(file, s); err != nil {
 			return nil, err
 		}
 	}
@@ -77,13 +85,20 @@ func split(ctx context.Context, store *kernel.Store, home, from, to string, corr
 	if err != nil {
 		return nil, err
 	}
-	task := rep.Start("split update", int64(len(f.Files)), progress.Files)
-	groups, err := update.Split(update.Delta{Old: ctxFS{ctx, os.DirFS(old)}, New: ctxFS{ctx, os.DirFS(new)}, Diff: f}, entries)
+	return splitDelta(ctx, update.Delta{Old: ctxFS{ctx, os.DirFS(old)}, New: ctxFS{ctx, os.DirFS(new)}, Diff: f}, entries, rep, func(groups []*update.Group) (*series.Series, error) {
+		return update.Series(from, to, groups, entries, corrections)
+	})
+}
+
+// splitDelta makes groups of a difference, and a series of them.
+func splitDelta(ctx context.Context, d update.Delta, entries []update.Item, rep progress.Reporter, of func([]*update.Group) (*series.Series, error)) (*series.Series, error) {
+	task := rep.Start("split update", int64(len(d.Diff.Files)), progress.Files)
+	groups, err := update.Split(d, entries)
 	task.Done(err)
 	if err != nil {
 		return nil, kernel.OrInterrupted(ctx, err)
 	}
-	return update.Series(from, to, groups, entries, corrections)
+	return of(groups)
 }
 
 // changelog returns the entries of an update. They are kept: the package that

@@ -72,6 +72,7 @@ Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
   tsugictl build *.diff -t debian:6.1.0-55-amd64 --name cve_2026_07 -o july.tsugi
   tsugictl build --update 6.1.192-1 -t debian:6.1.0-54-amd64 --exclude CVE-2026-43210
   tsugictl build ssl.diff -t debian:libssl3=3.0.20-1~deb12u2
+  tsugictl build --update 2.36-9+deb12u14 -t debian:libc6=2.36-9+deb12u7
   tsugictl build x.diff -t tree:/usr/src/linux --module x.ko --sign-key MOK.pem
   tsugictl build ext4.diff -t debian:6.1.0-55-amd64 --server --publish`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -24,8 +24,6 @@ func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOption
 	switch {
 	case o.server, o.prove, o.publish, o.reproducer != "":
 		return command.Usage(program+" build", "live patches of packages are built here, without --server")
-	case o.choice.update != "", o.choice.catalogue != "":
-		return command.Usage(program+" build", "fixes of a package are diffs and directories of them: --update and --catalogue are for kernels")
 	case o.choice.fixedModules:
 		return command.Usage(program+" build", "a package has no modules to replace")
 	case o.module != "", o.key != "", o.cert != "":

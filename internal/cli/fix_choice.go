@@ -20,6 +20,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/survey"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // fixChoice says which fixes a command is about: those of the catalogue's
@@ -113,11 +114,7 @@ func (a *app) chosenFixes(ctx context.Context, c fixChoice) ([]*series.Series, e
 	}
 	switch {
 	case c.update != "":
-		from, to, err := c.versions(store)
-		if err != nil {
-			return nil, err
-		}
-		s, err := cat.Update(ctx, store, from, to, a.Progress())
+		s, _, err := a.chosenUpdate(ctx, c, cat, store)
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +148,29 @@ func (a *app) chosenFixes(ctx context.Context, c fixChoice) ([]*series.Series, e
 	return out, nil
 }
 
+// chosenUpdate is the update that was chosen, of a kernel or a package, and what
+// its corrections are kept as coming from.
+func (a *app) chosenUpdate(ctx context.Context, c fixChoice, cat *catalogue.Catalogue, store *kernel.Store) (s *series.Series, from string, err error) {
+	if userland.IsName(c.target) {
+		pkgs, err := a.packages()
+		if err != nil {
+			return nil, "", err
+		}
+		t, err := pkgs.Get(c.target)
+		if err != nil {
+			return nil, "", err
+		}
+		s, err := cat.PackageUpdate(ctx, pkgs, t, c.update, a.Progress())
+		return s, catalogue.PackageFrom(t), err
+	}
+	from, to, err := c.versions(store)
+	if err != nil {
+		return nil, "", err
+	}
+	s, err = cat.Update(ctx, store, from, to, a.Progress())
+	return s, from, err
+}
+
 // isDir tells whether a word is meant as a directory: it has a slash, or is ".".
 func isDir(word string) bool { return strings.ContainsRune(word, '/') || word == "." }
 
@@ -178,7 +198,7 @@ func (a *app) oneFix(ctx context.Context, c fixChoice, id string) (*series.Serie
 
 // verdictsOf are what surveys found out about a series on the chosen target.
 func (a *app) verdictsOf(c fixChoice, s *series.Series) (map[string]selection.Fact, error) {
-	if c.target == "" {
+	if c.target == "" || userland.IsName(c.target) {
 		return nil, nil
 	}
 	store, err := a.store()

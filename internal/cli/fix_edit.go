@@ -83,14 +83,11 @@ the catalogue, and may be edited as such.`,
 // correct keeps corrections of a fix of an update.
 func (a *app) correct(cmd *cobra.Command, c fixChoice, e editFlags, cat *catalogue.Catalogue, store *kernel.Store, id string) error {
 	ctx := cmd.Context()
-	from, to, err := c.versions(store)
+	s, from, err := a.chosenUpdate(ctx, c, cat, store)
 	if err != nil {
 		return err
 	}
-	s, err := cat.Update(ctx, store, from, to, a.Progress())
-	if err != nil {
-		return err
-	}
+	to := c.update
 	if s.Fix(id) == nil {
 		return code.New("TS1205", id, "the update to "+to)
 	}

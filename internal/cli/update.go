@@ -18,6 +18,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/survey"
 	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 func newUpdateCommand(a *app) *cobra.Command {
@@ -48,6 +49,7 @@ builds tried again that failed.
 
 A series that is pushed with --extra is for the policies that name it alone.`,
 		Example: `  tsugictl update push --update 6.1.192-1 --target debian:6.1.0-54-amd64
+  tsugictl update push --update 2.36-9+deb12u14 --target debian:libc6=2.36-9+deb12u7
   tsugictl update push ./ours --name ours --extra --target debian:6.1.0-54-amd64`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +67,7 @@ A series that is pushed with --extra is for the policies that name it alone.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&p.target, "target", "t", "", "kernel that the fixes are for (needed)")
+	f.StringVarP(&p.target, "target", "t", "", "kernel or package that the fixes are for (needed)")
 	f.StringVar(&p.choice.update, "update", "", "source version up to which the fixes are taken")
 	f.StringVar(&p.choice.catalogue, "catalogue", "", "directory of the catalogue of fixes (default catalogue below the home)")
 	f.StringVar(&p.name, "name", "update", "name of the series on the server")
@@ -92,6 +94,10 @@ func (a *app) pushedSeries(ctx context.Context, args []string, p pushFlags) (*se
 		}
 		facts = r.Facts()
 	}
+	if userland.IsName(p.target) {
+		s, err := a.pushedPackage(ctx, args, p)
+		return s, factsOf(facts), err
+	}
 	store, err := a.store()
 	if err != nil {
 		return nil, nil, err
@@ -109,16 +115,36 @@ func (a *app) pushedSeries(ctx context.Context, args []string, p pushFlags) (*se
 	if err != nil {
 		return nil, nil, err
 	}
-	switch {
-	case facts != nil:
-	case t != nil:
+	if facts == nil && t != nil {
 		if facts, err = knownFacts(store, t, s); err != nil {
 			return nil, nil, err
 		}
-	default: // the target is not prepared here; the series can be pushed all the same
-		return s, nil, nil
 	}
-	return s, facts.Verdicts, nil
+	return s, factsOf(facts), nil // the series of a target that is not prepared here can be pushed all the same
+}
+
+// pushedPackage is the update of a package, or a directory of fixes for one.
+func (a *app) pushedPackage(ctx context.Context, args []string, p pushFlags) (*series.Series, error) {
+	if p.choice.update == "" { // the target need not be prepared here
+		return a.readSeries(args)
+	}
+	store, err := a.packages()
+	if err != nil {
+		return nil, err
+	}
+	t, err := store.Get(p.target)
+	if err != nil {
+		return nil, err
+	}
+	return a.packageSeries(ctx, store, t, args, p.choice)
+}
+
+// factsOf are the verdicts of a survey, if there is one.
+func factsOf(f *survey.Facts) map[string]selection.Fact {
+	if f == nil {
+		return nil
+	}
+	return f.Verdicts
 }
 
 func newUpdateLsCommand(a *app) *cobra.Command {

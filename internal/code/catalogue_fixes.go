@@ -17,5 +17,6 @@ func fixes() []Entry {
 		{"TS1211", KindError, "the versions are not those of one update", "give two versions that the newer one's changelog lists, the older one first"},
 		{"TS1212", KindError, "a correction names what is not there", "list the ids with tsugictl fix ls, and correct or remove the correction"},
 		{"TS1213", KindError, "a record of a vulnerability cannot be read", "get the record again; CVE JSON 5, OSV and CISA's KEV catalogue are read"},
+		{"TS1214", KindError, "a distribution's patches cannot be read", "take the fixes out of the source package by hand, and give build their directory"},
 	}
 }

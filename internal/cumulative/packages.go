@@ -28,9 +28,10 @@ type PackageRequest struct {
 	Target    *userland.Target
 	Series    *series.Series
 	Policy    selection.Policy
-	Previous  *livepatch.Manifest // that this one comes after; nil: none
-	Version   int                 // 0: one more than Previous
-	Name      string              // of the live patch; "" makes one
+	Verdicts  map[string]selection.Fact // by id of a fix, as far as known; a build finds out the rest
+	Previous  *livepatch.Manifest       // that this one comes after; nil: none
+	Version   int                       // 0: one more than Previous
+	Name      string                    // of the live patch; "" makes one
 	Now       time.Time
 	Builder   string   // program and version, for the manifest
 	Accept    []string // refusals to live with, as build.Request has them
@@ -67,13 +68,15 @@ type packaging struct {
 	req    PackageRequest
 	rep    progress.Reporter
 	build  func(context.Context, build.Request, progress.Reporter) (*build.Report, error)
-	good   int // so many of the selected fixes are known to be live together
+	good   int             // so many of the selected fixes are known to be live together
+	taken  map[string]bool // left out as too mild or out of scope, and needed after all
 	result PackageResult
 }
 
+// choosePackage prepares a build.
 func choosePackage(req PackageRequest, rep progress.Reporter) *packaging {
-	p := &packaging{req: req, rep: rep, build: build.Build}
-	p.result.Selection = selection.Choose(req.Series, req.Policy, nil, req.Now)
+	p := &packaging{req: req, rep: rep, build: build.Build, taken: map[string]bool{}}
+	p.result.Selection = selection.Choose(req.Series, req.Policy, req.Verdicts, req.Now)
 	p.ground = ground{req.Series, p.result.Selection, ofPackage(req.Target)}
 	return p
 }
@@ -119,11 +122,13 @@ func (p *packaging) run(ctx context.Context) (*PackageResult, error) {
 	}
 }
 
-// settle leaves out what does not apply to the source without what is left out.
+// settle leaves out what does not apply to the source without what is left out,
+// and takes back what was only too mild or out of scope.
 func (p *packaging) settle() error {
 	for {
 		t := newText(p.original)
 		var out []selection.Left
+		took := false
 		for i, f := range p.sel.Fixes {
 			err := t.apply(f)
 			if err == nil {
@@ -132,13 +137,32 @@ func (p *packaging) settle() error {
 			if !textual(err) && !isRefusal(err) {
 				return err
 			}
-			out = append(out, p.misfit(f, err))
+			l := p.misfit(f, err)
 			p.good = min(p.good, i)
+			if took = p.take(l.Needs); took {
+				break
+			}
+			out = append(out, l)
 		}
-		if len(p.sel.Leave(out...)) == 0 {
+		if !took && len(p.sel.Leave(out...)) == 0 {
 			return nil
 		}
 	}
+}
+
+// take puts back what a chosen fix needs, if nothing but its scope or severity
+// keeps all of it out, and tells whether it did.
+func (p *packaging) take(need []string) bool {
+	for _, id := range need {
+		if i := p.leftAt(id); i < 0 || !p.sel.Left[i].Kind.Yields() || !p.sel.CanTake(p.series, id) {
+			return false
+		}
+	}
+	for _, id := range p.sel.Take(p.series, need...) {
+		p.taken[id] = true
+		p.good = 0
+	}
+	return len(need) > 0
 }
 
 // try builds fixes. What keeps them from being live is a problem and no error.
@@ -149,14 +173,20 @@ func (p *packaging) try(ctx context.Context, fixes []*series.Fix) (*build.Report
 		Accept: p.req.Accept, Jobs: p.req.Jobs, MaxUnits: p.req.MaxUnits, EntryOnly: p.req.EntryOnly,
 	}, p.rep)
 	switch {
-	case err != nil && ctx.Err() == nil && code.Of(err) == "TS3101": // it does not compile
-		return nil, code.New("TS3101", "", firstLine(err.Error())), nil
+	case err != nil && ctx.Err() == nil && ofFixes(code.Of(err)):
+		return nil, code.New(code.Of(err), "", firstLine(err.Error())), nil
 	case err != nil:
 		return nil, nil, err
 	case r.Verdict == build.Reboot:
 		return r, r.Refusals[0].Problem, nil
 	}
 	return r, nil, nil
+}
+
+// ofFixes tells errors that fixes bring with them: they don't compile, reach too
+// much, or change what can't be found in the shipped file as it was compiled.
+func ofFixes(c code.Code) bool {
+	return slices.Contains([]code.Code{"TS3101", "TS3106", "TS3510", "TS3511"}, c)
 }
 
 // blame leaves out the fix with which the selected ones, in their order, can't
@@ -186,6 +216,9 @@ func (p *packaging) blame(ctx context.Context, why *code.Problem) error {
 	if err != nil {
 		return err
 	}
+	if p.take(need) {
+		return nil
+	}
 	if len(need) > 0 {
 		l.Kind, l.By, l.Needs, l.Why = selection.Dragged, need[0], need, "it does not compile without "+strings.Join(need, " and ")
 	}
@@ -198,12 +231,13 @@ func (p *packaging) blame(ctx context.Context, why *code.Problem) error {
 	return nil
 }
 
-// lacks finds what is left out of the policy's own will, and with which a fix
+// lacks finds what is left out for no fault of its own, and with which a fix
 // would go.
 func (p *packaging) lacks(ctx context.Context, f *series.Fix, with []*series.Fix) ([]string, error) {
 	var back []*series.Fix
 	for _, g := range p.before(f) {
-		if k := p.sel.Left[p.leftAt(g.ID)].Kind; k != selection.Reboot && k != selection.Failed {
+		part, _ := build.Relevant(g.Diff)
+		if k := p.sel.Left[p.leftAt(g.ID)].Kind; k != selection.Reboot && k != selection.Failed && len(part.Files) > 0 {
 			back = append(back, g)
 		}
 	}
@@ -239,8 +273,9 @@ func (p *packaging) leaveIdle() {
 	p.sel.Leave(out...)
 }
 
+// required tells whether a chosen fix rests on this one.
 func (p *packaging) required(id string) bool {
-	return slices.ContainsFunc(p.sel.Fixes, func(f *series.Fix) bool { return slices.Contains(f.Requires, id) })
+	return p.taken[id] || slices.ContainsFunc(p.sel.Fixes, func(f *series.Fix) bool { return slices.Contains(f.Requires, id) })
 }
 
 // unchanged finds the fixes whose files the package does not build, or builds the

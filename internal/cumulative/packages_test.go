@@ -199,6 +199,34 @@ func TestAFixOfAPackageThatNeedsAnExcludedOne(t *testing.T) {
 	qt.Check(t, qt.Equals(told(r.Selection), "f0=excluded f1=dragged[f0] f2=dragged[f0 f1]"))
 }
 
+// TestAFixOfAPackageTakesWhatItNeeds: what only the policy's scope keeps out comes
+// back when a chosen fix does not apply or compile without it, and not when that
+// can't be live.
+func TestAFixOfAPackageTakesWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		bad   map[string][]string
+		fixes []string
+		left  string
+	}{
+		"by its text and the compiler": {map[string][]string{"f2": {"!f0"}}, []string{"f0", "f1", "f2"}, ""},
+		"that can't be live":           {map[string][]string{"f0": nil}, []string{"f2"}, "f0=reboot f1=dragged[f0]"},
+	} {
+		s := chain(t, "a += 1; => a += 10;", "a += 10; => a += 100;", "b *= 7; => b *= 70;")
+		s.Fixes[0].CVEs = nil
+		target := &userland.Target{Name: "debian:libx1=1.0-1", Version: "1.0-1", Build: t.TempDir()}
+		qt.Assert(t, qt.IsNil(os.Mkdir(filepath.Join(target.Build, "lib"), 0o700)))
+		qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(target.Build, "lib", "x.c"), []byte(source), 0o600)))
+		j := choosePackage(PackageRequest{Target: target, Series: s, Policy: selection.Policy{Name: "default"}, Now: time.Now()}, progress.Discard)
+		c := compiler{bad: x.bad}
+		j.build = c.build
+		r, err := j.run(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.DeepEquals(ids(r.Selection.Fixes), x.fixes), qt.Commentf("%s", name))
+		qt.Check(t, qt.Equals(told(r.Selection), x.left), qt.Commentf("%s", name))
+	}
+}
+
 // TestWhatIsLeftOutOfAPackageIsWhatCantBeLive: every fix that can't be live by
 // itself goes, and no other.
 func TestWhatIsLeftOutOfAPackageIsWhatCantBeLive(t *testing.T) {

@@ -76,7 +76,7 @@ func allowed() map[string][]string {
 		"rollout":   below("api"),                                                     // facts are in the words of machines
 		// services
 		"builder":    below(domain...),
-		"catalogue":  below("fix", "series", "update", "kernel"),
+		"catalogue":  below("fix", "series", "update", "kernel", "userland"),
 		"cumulative": append(below(domain...), "userland", "builder"),
 		"survey":     append(below(domain...), "builder", "cumulative"),
 		"proof":      below("vm", "livepatch", "kernel", "kload"),

@@ -37,6 +37,7 @@ type match struct {
 
 // attributor weighs words by how few of the changed files have them.
 type attributor struct {
+	of     []*Group
 	groups []int // by document
 	docs   []document
 	own    [][]string // words of the files' own names
@@ -47,7 +48,7 @@ type attributor struct {
 }
 
 func newAttributor(groups []*Group) *attributor {
-	a := &attributor{idf: make(map[string]float64), having: make(map[string][]int), twins: twinGroups(groups)}
+	a := &attributor{of: groups, idf: make(map[string]float64), having: make(map[string][]int), twins: twinGroups(groups)}
 	for i, g := range groups {
 		for _, p := range g.Files {
 			d := p.document()

@@ -18,6 +18,20 @@ import (
 // changelog attributed to them and corrections applied (nil for none).
 // Errors: TS1212 for a correction of what is not there.
 func Series(from, to string, groups []*Group, entries []Item, c *Corrections) (*series.Series, error) {
+	return assemble(from, to, groups, nil, entries, c, (*attributor).attributeAll)
+}
+
+// PackageSeries is Series of a package's update. patches are fixes that come
+// after the groups, and have the entries that are theirs. Entries name no
+// subsystems there: of those with a CVE that fit nowhere, names decide.
+func PackageSeries(from, to string, groups []*Group, patches []*series.Fix, entries []Item, c *Corrections) (*series.Series, error) {
+	return assemble(from, to, groups, patches, entries, c, func(a *attributor, rest []Item) (map[int][]series.Entry, []series.Entry) {
+		found, left := a.attributeAll(rest)
+		return found, byNames(a.of, found, left)
+	})
+}
+
+func assemble(from, to string, groups []*Group, after []*series.Fix, entries []Item, c *Corrections, attribute func(*attributor, []Item) (map[int][]series.Entry, []series.Entry)) (*series.Series, error) {
 	if c == nil {
 		c = &Corrections{}
 	}
@@ -43,31 +57,41 @@ func Series(from, to string, groups []*Group, entries []Item, c *Corrections) (*
 		d.ID = ids[i] // it may hold a dot
 		s.Fixes = append(s.Fixes, &series.Fix{Diff: d, Meta: series.Meta{ID: ids[i], Update: to, Subsystem: series.Subsystem(g.main().Path)}})
 	}
+	for _, f := range after {
+		f.ID = unused(f.ID, taken)
+		f.Diff.ID = f.ID
+		s.Fixes = append(s.Fixes, f)
+	}
 	rest, err := c.stated(entries, s)
 	if err != nil {
 		return nil, err
 	}
-	found, left := newAttributor(groups).attributeAll(rest)
+	found, left := attribute(newAttributor(groups), rest)
 	s.Unattributed = append(s.Unattributed, left...)
 	for g, es := range found {
 		s.Fixes[g].Entries = append(s.Fixes[g].Entries, es...)
 	}
-	for _, f := range s.Fixes {
-		settle(f)
+	for i, f := range s.Fixes {
+		var own []string
+		if i >= len(groups) {
+			own = f.CVEs
+		}
+		settle(f, own)
 	}
 	return s, c.values(s)
 }
 
-// settle derives title and CVEs of a fix from its entries.
-func settle(f *series.Fix) {
-	f.Title, f.CVEs = "", nil
+// settle derives title and CVEs of a fix from its entries, and from the CVEs that
+// it names itself. A title that it has stays.
+func settle(f *series.Fix, own []string) {
+	f.CVEs = slices.Clone(own)
 	for _, e := range f.Entries {
 		f.CVEs = append(f.CVEs, e.CVEs...)
 	}
 	slices.Sort(f.CVEs)
 	f.CVEs = slices.Compact(f.CVEs)
 	f.Diff.CVEs = f.CVEs
-	if len(f.Entries) > 0 {
+	if len(f.Entries) > 0 && f.Title == "" {
 		f.Title = f.Entries[0].Subject
 		if n := len(f.Entries); n > 1 {
 			f.Title += fmt.Sprintf(" (and %d more)", n-1)
@@ -121,6 +145,11 @@ func (g *Group) id(taken map[string]bool) string {
 			id += "-" + names[0]
 		}
 	}
+	return unused(id, taken)
+}
+
+// unused makes an id one that nothing has, and takes it.
+func unused(id string, taken map[string]bool) string {
 	unique := id
 	for n := 2; taken[unique]; n++ {
 		unique = fmt.Sprintf("%s-%d", id, n)

@@ -275,6 +275,10 @@ func printedPackages(out string) []string {
 // FetchSource downloads a source package, of a target or of the version with
 // the fixes that it lacks, and returns the directory of its files.
 func (s *Store) FetchSource(ctx context.Context, source, version string, rep progress.Reporter) (string, error) {
+	dir := s.at("sources", buildName(source, version))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil // it is whole, and the archive need not be there any more
+	}
 	a, err := s.archive(ctx, rep)
 	if err != nil {
 		return "", err
