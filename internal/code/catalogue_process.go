@@ -12,13 +12,13 @@ func processes() []Entry {
 		{"TS9604", KindError, "the process's memory cannot be read", "look for file systems that do not answer (NFS, FUSE) among what it maps; it is tried again later. Else update its package and restart it"},
 		{"TS9605", KindError, "another program traces the process", "end the debugger or tracer (gdb, strace, CRIU) that holds it; it is tried again later"},
 		{"TS9606", KindError, "this system forbids to trace any process", "kernel.yama.ptrace_scope=3 holds until the next boot: set it to 2 or less in the sysctl configuration and reboot, or restart the process with an updated package"},
-		{"TS9607", KindError, "this process may not look into that one", "run it as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN, in the first user and pid namespaces; look at what security modules (SELinux, AppArmor) forbid"},
+		{"TS9607", KindError, "this process may not look into that one", "run it as root with CAP_SYS_PTRACE and CAP_SYS_ADMIN, in the first user and pid namespaces; see what a security module (AppArmor, SELinux) or kernel.yama.ptrace_scope forbids"},
 		{"TS9608", KindError, "the program is linked statically, and what it has of libraries cannot be told", "ask who built it; update and restart it if it holds the library that is fixed"},
 		{"TS9609", KindError, "another instance of Tsugi is at work on the process", "wait for its end; it is tried again later"},
 		// TS9610-9619: stopping and injecting. TS9610 and TS9613 said what TS9601 and
 		// TS9605 say.
 		{"TS9611", KindError, "a thread of the process could not be stopped in time", "it is tried again by itself; a thread that waits for a child, a disk or a dead file server for long holds it up until that ends"},
-		{"TS9612", KindError, "the process may not be traced", "run Tsugi as root with CAP_SYS_PTRACE, and see what a security module or kernel.yama.ptrace_scope forbids"},
+		{"TS9612", KindError, "the process may not be traced", "run Tsugi as root with CAP_SYS_PTRACE, and see what a security module (AppArmor, SELinux) or kernel.yama.ptrace_scope forbids"},
 		{"TS9614", KindError, "the process shares its memory with another process", "it is tried again by itself: a child that is about to start a program does so for a moment only"},
 		{"TS9615", KindError, "no thread of the process can make a system call for Tsugi now", "it is tried again by itself when the threads have moved on"},
 		{"TS9616", KindError, "the seccomp filter of the process does not let Tsugi map memory", "restart the program to have the fix, or let its filter allow mmap and rt_sigreturn"},

@@ -5,6 +5,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -24,10 +25,10 @@ func failed(id ID, err error) error {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT):
 		return code.New("TS9601", id.String(), "")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		if yama() == 3 {
+		if Yama() == 3 {
 			return code.New("TS9606", id.String(), "kernel.yama.ptrace_scope is 3").With(err)
 		}
-		return code.New("TS9607", id.String(), "").With(err)
+		return code.New("TS9607", id.String(), Forbids(id.PID)).With(err)
 	case errors.Is(err, unix.EINVAL):
 		// pidfd_open: the number is one of a thread that leads no process
 		return code.New("TS9601", id.String(), "the number is a thread's").With(err)
@@ -60,7 +61,7 @@ func (p *Process) obstacle(ctx context.Context) error {
 		}
 		return code.New("TS9605", p.id.String(), why)
 	}
-	if yama() == 3 {
+	if Yama() == 3 {
 		return code.New("TS9606", p.id.String(), "kernel.yama.ptrace_scope is 3")
 	}
 	seen, err := p.sight(ctx)
@@ -96,8 +97,30 @@ func (p *Process) obstacle(ctx context.Context) error {
 // ran, has ended: nothing to worry about.
 func Gone(err error) bool { return code.Of(err) == "TS9601" }
 
-// yama is the ptrace scope of the Yama security module, 0 where it is not there.
-func yama() int {
+// Forbids names what there is on this system that may forbid this process to look
+// into another, or to trace it: Yama's scope, and what AppArmor and SELinux hold
+// the two for. It is "" when there is none of it.
+func Forbids(pid int) string {
+	var all []string
+	if n := Yama(); n > 0 {
+		all = append(all, "kernel.yama.ptrace_scope is "+strconv.Itoa(n))
+	}
+	label := func(pid, file string) string {
+		text, _ := os.ReadFile("/proc/" + pid + "/attr/" + file)
+		return strings.TrimSpace(strings.TrimRight(string(text), "\x00"))
+	}
+	other := strconv.Itoa(pid)
+	if own := label("self", "apparmor/current"); own != "" && own != "unconfined" {
+		all = append(all, fmt.Sprintf("AppArmor confines Tsugi by the profile %q, the process by %q", own, label(other, "apparmor/current")))
+	}
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		all = append(all, fmt.Sprintf("SELinux has Tsugi in the context %q, the process in %q", label("self", "current"), label(other, "current")))
+	}
+	return strings.Join(all, "; ")
+}
+
+// Yama is the ptrace scope of the Yama security module, 0 where it is not there.
+func Yama() int {
 	text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
 	if err != nil {
 		return 0

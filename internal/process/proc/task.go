@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,36 @@ func TaskStat(pid, tid int) (Stat, bool) {
 		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start,
 		Kernel: s.kernel(), Exiting: s.flags&exiting != 0,
 	}, err == nil
+}
+
+// ioWorker is PF_IO_WORKER of include/linux/sched.h since Linux 5.12; before,
+// the bit was another's, and workers were in no process's list.
+const (
+	ioWorker = 0x10
+	ioName   = "iou-" // what the kernel calls them: iou-wrk-PID, iou-sqp-PID
+)
+
+var ioWorkers = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err := strconv.Atoi(major)
+	b, err1 := strconv.Atoi(strings.TrimRight(minor, "-+~abcdefghijklmnopqrstuvwxyz"))
+	return err == nil && err1 == nil && (a > 5 || a == 5 && b >= 12)
+})
+
+// TaskWorker tells that a thread is a worker of io_uring, which the kernel has
+// added to the process: it never runs the program's code. The name alone could
+// be of the program's choice.
+func TaskWorker(pid, tid int) bool {
+	if pid == tid || !ioWorkers() || !strings.HasPrefix(TaskFile(pid, tid, "comm"), ioName) {
+		return false
+	}
+	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
+	return err == nil && s.flags&ioWorker != 0 && strings.HasPrefix(s.comm, ioName)
 }
 
 // TaskStatus reads a thread's status; false when there is no such thread.

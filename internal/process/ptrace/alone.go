@@ -75,7 +75,7 @@ func (s *Stopped) nobodyElse(before int) error {
 		return s.childless(0)
 	}
 	for pid := before + 1; pid <= after; pid++ {
-		if s.known[pid] == nil && sameMemory(s.order[i].tid, pid) {
+		if s.known[pid] == nil && sameMemory(s.order[i].tid, pid) && !proc.TaskWorker(s.target.PID, pid) {
 			return shared(s.target.PID, pid)
 		}
 	}

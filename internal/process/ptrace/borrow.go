@@ -173,6 +173,9 @@ func (l *Loan) rank() ([]int, error) {
 	type candidate struct{ tid, rank int }
 	var all []candidate
 	for _, tid := range list[:min(len(list), maxRanked)] {
+		if proc.TaskWorker(l.target.PID, tid) {
+			continue
+		}
 		rank := 3
 		st, _ := proc.TaskStat(l.target.PID, tid)
 		switch nr := proc.TaskCall(l.target.PID, tid).Number; {

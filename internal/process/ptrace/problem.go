@@ -97,22 +97,16 @@ func (s *session) seize(pid, tid int, options uintptr) (ok bool, problem *code.P
 			nap(100 * time.Microsecond)
 			continue
 		}
-		return false, forbidden(pid, readLine(yama)).With(err)
+		return false, forbidden(pid).With(err)
 	}
 }
 
-// yama holds who may trace whom, where that security module is.
-const yama = "/proc/sys/kernel/yama/ptrace_scope"
-
-// forbidden is why the kernel does not let a process be traced, by Yama's scope.
-func forbidden(pid int, scope string) *code.Problem {
-	switch scope {
-	case "", "0":
-		return code.New("TS9612", where(pid), "")
-	case "3":
+// forbidden is why the kernel does not let a process be traced.
+func forbidden(pid int) *code.Problem {
+	if proc.Yama() == 3 {
 		return code.New("TS9606", where(pid), "kernel.yama.ptrace_scope is 3")
 	}
-	return code.New("TS9612", where(pid), "kernel.yama.ptrace_scope is "+scope)
+	return code.New("TS9612", where(pid), proc.Forbids(pid))
 }
 
 // readLine reads a small file of the system, "" when it can't be.

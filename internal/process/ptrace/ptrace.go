@@ -110,7 +110,7 @@ type Thread struct {
 	JobStopped bool
 	// Signal is delivered to it when it goes on; 0 for none.
 	Signal unix.Signal
-	// Worker tells that it is the kernel's (io_uring): it runs no user code and
-	// has no user stack.
+	// Worker tells that it is the kernel's (vhost, or io_uring and without a name
+	// yet): it runs no user code and has no user stack.
 	Worker bool
 }

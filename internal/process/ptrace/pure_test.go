@@ -10,7 +10,6 @@ import (
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
 
-	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
@@ -131,14 +130,6 @@ func TestRoomIsTheThreadsOwn(t *testing.T) {
 		{"nowhere", 0x10, 0, false, false},
 	} {
 		qt.Check(t, qt.Equals(room(maps, c.sp, c.fs, maxFrame, c.main), c.want), qt.Commentf("%s", c.name))
-	}
-}
-
-func TestWhatYamaForbids(t *testing.T) {
-	for scope, want := range map[string]code.Code{"": "TS9612", "0": "TS9612", "1": "TS9612", "2": "TS9612", "3": "TS9606"} {
-		p := forbidden(7, scope)
-		qt.Check(t, qt.Equals(p.Code, want))
-		qt.Check(t, qt.Equals(strings.Contains(p.Why, "ptrace_scope is "+scope), scope > "0"))
 	}
 }
 

@@ -53,8 +53,14 @@ func (s *Stopped) seizeAll(ctx context.Context) error {
 	}
 }
 
-// seize traces one thread; nil where there is nothing to trace.
+// seize traces one thread; nil where there is nothing to trace. A worker of
+// io_uring is none: it runs no code of the program and makes no thread that
+// does, and a stop would end the request that it waits for with EINTR, which
+// the program sees.
 func (s *Stopped) seize(tid int) (*tracee, error) {
+	if proc.TaskWorker(s.target.PID, tid) {
+		return nil, nil
+	}
 	ok, problem := s.session.seize(s.target.PID, tid, stopOptions)
 	t := s.known[tid]
 	switch {

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/test/guest/inside"
+)
+
+// starts: the kernel tells of programs that start, and of libraries that are
+// opened later.
+func starts(t *testing.T, m *machine) {
+	t.Run("program", func(t *testing.T) {
+		a := m.ask(t, inside.Request{Engine: inside.Who{}, Do: "watch", Patch: patchOf("ring")})
+		qt.Check(t, qt.Equals(a.Text, "exec true\nopen true\nscan true\n"))
+		for range 3 {
+			p := m.start(t, "ring", nil)
+			f := p.watched()
+			qt.Check(t, qt.Equals(f.Source, "exec"))
+			qt.Check(t, qt.Equals(p.do("call f 3"), 31))
+		}
+	})
+	t.Run("library", func(t *testing.T) {
+		p := m.start(t, "states", nil)
+		m.ask(t, inside.Request{Do: "watch", Patch: patchOf("late.so"), File: "/lib/late.so"})
+		p.do("load /lib/late.so")
+		f := p.watched()
+		qt.Check(t, qt.Equals(f.Source, "open"))
+		qt.Check(t, qt.Equals(p.do("call lib 3"), 504))
+	})
+}
+
+// watched waits until the watcher has patched a program.
+func (p *program) watched() inside.Found {
+	p.t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, f := range p.m.ask(p.t, inside.Request{Do: "watched"}).Found {
+			if f.PID == p.pid {
+				qt.Assert(p.t, qt.Equals(f.Result.State, "applied"), qt.Commentf("%s", f.Result.Why))
+				p.t.Logf("patched %d ms after its start, by %s", f.After, f.Source)
+				return f
+			}
+		}
+	}
+	p.t.Fatal("the watcher has not patched it")
+	return inside.Found{}
+}
