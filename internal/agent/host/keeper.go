@@ -47,13 +47,13 @@ func NewKeeper(dir string) *Keeper {
 func (k *Keeper) Seek(_ context.Context, files map[string][]string) error { return k.k.Seek(files) }
 
 // Give hands a live patch over.
-func (k *Keeper) Give(_ context.Context, file []byte, back bool) (int64, error) {
-	p, err := k.k.Give(file, back)
+func (k *Keeper) Give(ctx context.Context, file []byte, back bool) (int64, error) {
+	p, err := k.k.Give(ctx, file, back)
 	return p.Applied, err
 }
 
 // TakeBack has it taken out.
-func (k *Keeper) TakeBack(_ context.Context, id string) error { return k.k.TakeBack(id) }
+func (k *Keeper) TakeBack(ctx context.Context, id string) error { return k.k.TakeBack(ctx, id) }
 
 // Kept are the live patches that all processes shall have.
 func (k *Keeper) Kept(context.Context) ([]agent.Kept, error) {

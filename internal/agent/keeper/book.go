@@ -38,6 +38,17 @@ type Standings struct {
 	Out       bool                `json:"out,omitempty"`
 	Processes api.Processes       `json:"processes"`
 	Reasons   []api.ProcessReason `json:"reasons,omitempty"` // the most frequent first
+	Waits     []Wait              `json:"waits,omitempty"`   // the longest first
+}
+
+// Wait is a process that is pending, and when it is tried again.
+type Wait struct {
+	PID     int         `json:"pid"`
+	Start   uint64      `json:"start"`
+	Program string      `json:"program"`
+	Problem api.Problem `json:"problem"`
+	Since   int64       `json:"since"`
+	Next    int64       `json:"next"`
 }
 
 // Population is how many processes map a file of a package.
@@ -61,7 +72,8 @@ type Crash struct {
 
 const (
 	mostReasons = 8
-	mostCrashes = 64 // that are remembered
+	mostWaits   = 256 // of a live patch that are written down
+	mostCrashes = 64  // that are remembered
 	lateAfter   = time.Minute
 	oldFault    = time.Hour // a program that crashed without a live patch in this time says nothing by crashing
 )
@@ -166,6 +178,7 @@ func standings(r *Report) []Standings {
 				s.Processes.Protected++
 			case Pending:
 				s.Processes.Pending++
+				s.wait(x)
 			case Unprotected:
 				s.Processes.Unprotected++
 			}
@@ -189,12 +202,20 @@ func standings(r *Report) []Standings {
 			return cmp.Or(-cmp.Compare(x.Processes, y.Processes), cmp.Compare(x.Problem.Code, y.Problem.Code))
 		})
 		s.Reasons = s.Reasons[:min(len(s.Reasons), mostReasons)]
+		slices.SortFunc(s.Waits, func(x, y Wait) int { return cmp.Or(cmp.Compare(x.Since, y.Since), cmp.Compare(x.PID, y.PID)) })
+		s.Waits = s.Waits[:min(len(s.Waits), mostWaits)]
 		if s.Out && s.Processes.Pending+s.Processes.Unprotected == 0 {
 			continue
 		}
 		out = append(out, s)
 	}
 	return out
+}
+
+func (s *Standings) wait(x Process) {
+	if x.Problem != nil && x.Next > 0 {
+		s.Waits = append(s.Waits, Wait{x.PID, x.start, x.Name, *x.Problem, x.Since, x.Next})
+	}
 }
 
 // counted notes how many processes map a file of each package.

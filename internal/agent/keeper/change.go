@@ -6,10 +6,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
@@ -17,9 +17,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
-
-// patience is how long a change waits for another one.
-const patience = 30 * time.Second
 
 // Open reads a live patch of libraries or programs, and what it puts into
 // processes.
@@ -55,7 +52,7 @@ func (k *Keeper) Apply(ctx context.Context, file []byte, only ...proc.ID) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := k.dir.lock(patience)
+	unlock, err := k.turn(ctx, wishName)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +70,7 @@ func (k *Keeper) Apply(ctx context.Context, file []byte, only ...proc.ID) (*Repo
 		}
 		p.Only = scope(all, p, only)
 	}
+	p.meet(all)
 	if err := k.dir.put(p, file); err != nil {
 		return nil, err
 	}
@@ -84,7 +82,13 @@ func (k *Keeper) Apply(ctx context.Context, file []byte, only ...proc.ID) (*Repo
 			}
 		}
 	}
-	return k.bring(ctx, began, p.ID)
+	ctx, stop := k.yielding(ctx, revertName)
+	defer stop()
+	r, err := k.bring(ctx, began, nil, p.ID)
+	if errors.Is(context.Cause(ctx), errYielded) && err != nil {
+		err = code.New("TS9662", p.ID, "a revert came first: tsugi status --processes says what has become of it")
+	}
+	return r, err
 }
 
 // Plan says which processes Apply would change, and changes nothing. Without
@@ -207,7 +211,7 @@ func (k *Keeper) mayApply(all []Patch, p Patch, splices []*splice.File) error {
 // newer one was applied to some processes only, they go back to that.
 func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 	began := k.now()
-	unlock, err := k.dir.lock(patience)
+	unlock, err := k.turn(ctx, revertName)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +236,7 @@ func (k *Keeper) Revert(ctx context.Context, id string) (*Report, error) {
 	if len(ids) == 0 {
 		return nil, code.New("TS9664", id, "")
 	}
-	return k.bring(ctx, began, ids...)
+	return k.bring(ctx, began, nil, ids...)
 }
 
 // keep writes down what of the records follows from others: it must hold when
@@ -246,55 +250,6 @@ func (k *Keeper) keep(all []Patch) error {
 		}
 	}
 	return nil
-}
-
-// bring is one pass over all processes. What was taken out, or replaced, and is
-// nowhere any more is forgotten. The report is about some live patches, or
-// about all without ids.
-func (k *Keeper) bring(ctx context.Context, began time.Time, ids ...string) (*Report, error) {
-	about := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
-	patches, want, broken := k.load()
-	if patches == nil {
-		return nil, broken
-	}
-	if err := k.keep(patches); err != nil {
-		return nil, err
-	}
-	r := &Report{Patches: []Patch{}}
-	ps, err := k.engine.Bring(ctx, want)
-	if err != nil {
-		return nil, err
-	}
-	unclear := map[string]bool{} // files of which a process may have another version
-	for _, p := range ps {
-		if p.Standing == Pending || p.Standing == Unprotected {
-			unclear[p.BuildID] = true
-		}
-		if about(p.Patch) {
-			r.Processes = append(r.Processes, p)
-		}
-	}
-	for _, p := range patches {
-		if about(p.ID) {
-			r.Patches = append(r.Patches, p)
-		}
-		if !p.Out && p.By == "" {
-			continue
-		}
-		splices, err := k.dir.files(p)
-		if err != nil {
-			continue // nobody knows whether a process has it
-		}
-		if !slices.ContainsFunc(splices, func(s *splice.File) bool { return unclear[s.BuildID] }) {
-			if err := k.dir.drop(p.ID); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if len(ids) > 0 {
-		broken = nil // they are others
-	}
-	return k.sum(r, began), broken
 }
 
 func digest(b []byte) string {

@@ -4,6 +4,7 @@ package keeper
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -11,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/google/renameio/v2"
 
@@ -46,6 +45,10 @@ type Patch struct {
 	unwritten bool
 	// Given: the agent gave it, by the signed index of this machine.
 	Given bool `json:"given,omitempty"`
+	// Met: a pass has been through all processes with it. Strangers are those that
+	// could not be looked into then, so that none of them got it.
+	Met       bool      `json:"met,omitempty"`
+	Strangers []proc.ID `json:"strangers,omitempty"`
 }
 
 // directory holds, for each live patch, ID.tsugi as it was given and ID.json, a
@@ -56,7 +59,7 @@ func (d directory) file(id, kind string) string { return filepath.Join(d.path, i
 
 // lock takes the lock of the directory, which is made. It is the directory's
 // own: nobody else can open it.
-func (d directory) lock(patience time.Duration) (unlock func(), err error) {
+func (d directory) lock(ctx context.Context, patience time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, code.New("TS9661", d.path, "").With(err)
 	}
@@ -64,19 +67,11 @@ func (d directory) lock(patience time.Duration) (unlock func(), err error) {
 	if err != nil {
 		return nil, code.New("TS9661", d.path, "").With(err)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
-			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, code.New("TS9662", d.path, "")
-			}
-			return nil, code.New("TS9661", d.path, "").With(err)
-		}
+	if err := flock(ctx, f, patience); err != nil {
+		f.Close()
+		return nil, err
 	}
+	return func() { f.Close() }, nil
 }
 
 // changed is a time that differs after every change.
@@ -116,8 +111,8 @@ func (d directory) list() ([]Patch, error) {
 	return settled(all), nil
 }
 
-// load reads the records and what follows from them: first what is in, then what
-// is out. Of a live patch that was replaced only those files are out that no
+// load reads the records and what follows from them: first what is out, as what
+// is taken out may do harm, then what is in. Of a live patch that was replaced only those files are out that no
 // other one brings to all processes. The error is about live patches that can't
 // be read; the others are there all the same, when the records are.
 func (d directory) load() ([]Patch, []Want, error) {
@@ -166,7 +161,7 @@ func (d directory) load() ([]Patch, []Want, error) {
 			out = append(out, Want{Patch: p.ID, Files: splices, Out: true})
 		}
 	}
-	return all, append(in, out...), errors.Join(broken...)
+	return all, append(out, in...), errors.Join(broken...)
 }
 
 // files are what a live patch is for, by what its record says: enough to take it

@@ -3,6 +3,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"slices"
 )
@@ -10,13 +11,13 @@ import (
 // Give keeps a live patch from now on, as Apply does, for all processes: Run
 // brings them to it. One that is there already stays as it is. back allows it to
 // take the place of a newer version, as a signed recall demands.
-func (k *Keeper) Give(file []byte, back bool) (Patch, error) {
+func (k *Keeper) Give(ctx context.Context, file []byte, back bool) (Patch, error) {
 	p, splices, err := k.read(file)
 	if err != nil {
 		return Patch{}, err
 	}
 	p.Given = true
-	unlock, err := k.dir.lock(patience)
+	unlock, err := k.turn(ctx, wishName)
 	if err != nil {
 		return Patch{}, err
 	}
@@ -41,6 +42,7 @@ func (k *Keeper) Give(file []byte, back bool) (Patch, error) {
 			p.Applied = max(p.Applied, o.Applied+1) // told from the time before
 		}
 	}
+	p.meet(all)
 	if err := k.dir.put(p, file); err != nil {
 		return Patch{}, err
 	}
@@ -59,8 +61,8 @@ func (k *Keeper) Give(file []byte, back bool) (Patch, error) {
 
 // TakeBack has Run take a live patch out of all processes. One that is not there
 // is no error.
-func (k *Keeper) TakeBack(id string) error {
-	unlock, err := k.dir.lock(patience)
+func (k *Keeper) TakeBack(ctx context.Context, id string) error {
+	unlock, err := k.turn(ctx, revertName)
 	if err != nil {
 		return err
 	}

@@ -71,30 +71,30 @@ func inEffect(t *testing.T, k *Keeper) string {
 func TestGive(t *testing.T) {
 	t.Parallel()
 	k := New(filepath.Join(t.TempDir(), "processes"), nil)
-	one, err := k.Give(givenFile(t, 1), false)
+	one, err := k.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(one.Given))
-	again, err := k.Give(givenFile(t, 1), false)
+	again, err := k.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(again.Applied, one.Applied)) // nothing has changed
-	two, err := k.Give(givenFile(t, 2), false)
+	two, err := k.Give(t.Context(), givenFile(t, 2), false)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(inEffect(t, k), two.ID))
 	// A recall leads back, and nothing else does.
-	_, err = k.Give(givenFile(t, 1), false)
+	_, err = k.Give(t.Context(), givenFile(t, 1), false)
 	qt.Check(t, qt.Equals(code.Of(err), code.Code("TS9423")))
-	back, err := k.Give(givenFile(t, 1), true)
+	back, err := k.Give(t.Context(), givenFile(t, 1), true)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(inEffect(t, k), one.ID))
 	qt.Check(t, qt.IsTrue(back.Applied > one.Applied)) // it is told from the first time
-	qt.Assert(t, qt.IsNil(k.TakeBack(one.ID)))
-	qt.Assert(t, qt.IsNil(k.TakeBack(one.ID)))
-	qt.Assert(t, qt.IsNil(k.TakeBack("debian-nothing-v1")))
+	qt.Assert(t, qt.IsNil(k.TakeBack(t.Context(), one.ID)))
+	qt.Assert(t, qt.IsNil(k.TakeBack(t.Context(), one.ID)))
+	qt.Assert(t, qt.IsNil(k.TakeBack(t.Context(), "debian-nothing-v1")))
 	qt.Check(t, qt.Equals(inEffect(t, k), ""))
-	anew, err := k.Give(givenFile(t, 1), true)
+	anew, err := k.Give(t.Context(), givenFile(t, 1), true)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(anew.Applied > back.Applied))
-	_, err = k.Give([]byte("no live patch"), false)
+	_, err = k.Give(t.Context(), []byte("no live patch"), false)
 	qt.Check(t, qt.IsNotNil(err))
 }
 
@@ -209,7 +209,7 @@ func TestServe(t *testing.T) {
 	a := until(t, agent, "processes map it", func(a *Account) bool { return len(a.Mapped) > 0 })
 	qt.Check(t, qt.DeepEquals(a.Mapped, []Population{{"given", 3}}))
 
-	p, err := agent.Give(givenFile(t, 1), false)
+	p, err := agent.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))
 	a = until(t, agent, "it is applied", func(a *Account) bool { return len(a.Patches) == 1 })
 	qt.Check(t, qt.Equals(a.Patches[0].Applied, p.Applied))
@@ -227,7 +227,7 @@ func TestServe(t *testing.T) {
 	qt.Check(t, qt.Equals(a.Crashes[0].Patch, p.ID))
 	qt.Check(t, qt.Equals(a.Crashes[0].Signal, "SIGSEGV"))
 
-	qt.Assert(t, qt.IsNil(agent.TakeBack(p.ID)))
+	qt.Assert(t, qt.IsNil(agent.TakeBack(t.Context(), p.ID)))
 	a = until(t, agent, "it is on its way out", func(a *Account) bool { return len(a.Patches) == 1 && a.Patches[0].Out })
 	qt.Check(t, qt.Equals(a.Patches[0].Processes.Pending, 1))
 	qt.Check(t, qt.HasLen(a.Crashes, 0)) // nothing to be done by them any more

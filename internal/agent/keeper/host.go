@@ -41,7 +41,7 @@ func (h Host) Bring(ctx context.Context, want []Want, pids ...int) ([]Process, e
 	for _, w := range want {
 		seen := map[proc.ID]bool{}
 		// A child of a process that was not patched yet has to be found, too.
-		for range rounds {
+		for round := range rounds {
 			ids, err := candidates(ctx, pids)
 			if err != nil {
 				return nil, err
@@ -57,6 +57,9 @@ func (h Host) Bring(ctx context.Context, want []Want, pids ...int) ([]Process, e
 			if err != nil {
 				return nil, err
 			}
+			if round == rounds-1 {
+				unsettled(rows)
+			}
 			out = append(out, rows...)
 			if len(rows) == 0 || len(pids) > 0 {
 				break
@@ -64,6 +67,16 @@ func (h Host) Bring(ctx context.Context, want []Want, pids ...int) ([]Process, e
 		}
 	}
 	return out, nil
+}
+
+// unsettled says of what was taken out in the last round that there may be more:
+// a process may have begun since that has it.
+func unsettled(rows []Process) {
+	for i := range rows {
+		if rows[i].Standing == Original {
+			rows[i].Standing, rows[i].Problem = Pending, problemRow(code.New("TS9665", "", "it starts processes faster than they can be looked at"))
+		}
+	}
 }
 
 // candidates are the processes to look at.
@@ -94,14 +107,20 @@ func (h Host) bring(ctx context.Context, w Want, ids []proc.ID) ([]Process, erro
 	}
 	var out []Process
 	var mine []proc.ID
-	maps := map[proc.ID][]string{}
+	maps, program := map[proc.ID][]string{}, map[proc.ID]uint64{}
 	for _, f := range found {
 		if f.Problem != nil {
 			out = append(out, row(w, nil, f.ID, Unknown, f.Problem))
 			continue
 		}
+		if w.held != nil {
+			if rows := w.held(f); rows != nil {
+				out = append(out, rows...)
+				continue
+			}
+		}
 		mine = append(mine, f.ID)
-		maps[f.ID] = f.BuildIDs
+		maps[f.ID], program[f.ID] = f.BuildIDs, f.Program
 	}
 	opt := process.Options{Budget: budget, Workers: runtime.NumCPU()}
 	var results []process.Result
@@ -114,7 +133,7 @@ func (h Host) bring(ctx context.Context, w Want, ids []proc.ID) ([]Process, erro
 		return nil, cmp.Or(err, ctx.Err())
 	}
 	for _, r := range results {
-		out = append(out, rows(w, r, maps[r.Process])...)
+		out = append(out, rows(w, r, maps[r.Process], program[r.Process])...)
 	}
 	names(ctx, out)
 	return out, nil
@@ -166,7 +185,7 @@ func problemOf(err error) *code.Problem {
 }
 
 // rows tell a result for each file that the process maps.
-func rows(w Want, r process.Result, maps []string) []Process {
+func rows(w Want, r process.Result, maps []string, program uint64) []Process {
 	s := Unprotected
 	switch r.State {
 	case process.NotAffected, process.Ended:
@@ -185,7 +204,7 @@ func rows(w Want, r process.Result, maps []string) []Process {
 		}
 	}
 	for i := range out {
-		out[i].PauseUS, out[i].Tries = r.Pause.Microseconds(), r.Tries
+		out[i].PauseUS, out[i].Tries, out[i].program = r.Pause.Microseconds(), r.Tries, program
 	}
 	return out
 }
@@ -194,13 +213,17 @@ func row(w Want, f *splice.File, id proc.ID, s Standing, why *code.Problem) Proc
 	f = cmp.Or(f, w.Files[0])
 	p := Process{PID: id.PID, File: f.Name, BuildID: f.BuildID, Patch: w.Patch, Standing: s, start: id.Start}
 	if why != nil && s != Protected && s != Original {
-		text := why.Why
-		if why.Err != nil {
-			text = strings.TrimPrefix(text+": "+why.Err.Error(), ": ")
-		}
-		p.Problem = &api.Problem{Code: why.Code, What: why.What, Where: why.Where, Why: text, Fix: why.Fix}
+		p.Problem = problemRow(why)
 	}
 	return p
+}
+
+func problemRow(p *code.Problem) *api.Problem {
+	text := p.Why
+	if p.Err != nil {
+		text = strings.TrimPrefix(text+": "+p.Err.Error(), ": ")
+	}
+	return &api.Problem{Code: p.Code, What: p.What, Where: p.Where, Why: text, Fix: p.Fix}
 }
 
 // names fills in what the processes call themselves.

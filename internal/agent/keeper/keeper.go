@@ -49,8 +49,14 @@ type Process struct {
 	PauseUS int64        `json:"pause_us,omitempty"`
 	Tries   int          `json:"tries,omitempty"`
 	Problem *api.Problem `json:"problem,omitempty"` // why it is not protected
+	// Since is when tsugi keep first found it pending, Next when it tries again,
+	// in milliseconds since 1970; 0: not known.
+	Since int64 `json:"since,omitempty"`
+	Next  int64 `json:"next,omitempty"`
 
-	start uint64 // with PID, what tells it from a later one
+	start   uint64 // with PID, what tells it from a later one
+	program uint64 // what tells its program's run from the next one, as proc.Finding has it
+	held    bool   // it was not tried in this pass: its time has not come
 }
 
 func (p Process) id() proc.ID { return proc.ID{PID: p.PID, Start: p.start} }
@@ -93,6 +99,9 @@ type Want struct {
 	Only []proc.ID
 	// Except are those that another one is for.
 	Except []proc.ID
+
+	// held says how a process stands that is not to be tried in this pass.
+	held func(f proc.Finding) []Process
 }
 
 // covers reports whether w is for a process.
@@ -119,7 +128,8 @@ type Keeper struct {
 	dir    directory
 	engine Engine
 	now    func() time.Time
-	book   *book // nil: this one does not run
+	book   *book  // nil: this one does not run
+	waits  *waits // nil: the same
 
 	mu     sync.Mutex // of what follows
 	loaded *loaded
@@ -167,7 +177,35 @@ func (k *Keeper) Status(ctx context.Context) (*Report, error) {
 	if r.Processes, r.Outdated, err = k.engine.Look(ctx, want); err != nil {
 		return nil, err
 	}
+	k.explain(r.Processes)
 	return k.sum(r, began), nil
+}
+
+// explain says of processes that are pending what the keeper that runs has met,
+// and when it tries again.
+func (k *Keeper) explain(ps []Process) {
+	if runs, err := k.Running(); err != nil || !runs {
+		return // what it has written is of another time
+	}
+	account, _, err := k.Told(time.Time{})
+	if err != nil || account == nil {
+		return
+	}
+	type key struct {
+		id    proc.ID
+		patch string
+	}
+	met := map[key]Wait{}
+	for _, p := range account.Patches {
+		for _, w := range p.Waits {
+			met[key{proc.ID{PID: w.PID, Start: w.Start}, p.ID}] = w
+		}
+	}
+	for i := range ps {
+		if w, ok := met[key{ps[i].id(), ps[i].Patch}]; ok && ps[i].Standing == Pending {
+			ps[i].Since, ps[i].Next, ps[i].Problem = w.Since, w.Next, &w.Problem
+		}
+	}
 }
 
 // sum fills in what follows from the processes.

@@ -22,7 +22,7 @@ func oneProcess(t *testing.T) (*Keeper, *machine) {
 func TestKilledBetweenTwoRecords(t *testing.T) {
 	t.Parallel()
 	k, m := oneProcess(t)
-	one, err := k.Give(givenFile(t, 1), false)
+	one, err := k.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))
 	two, _, err := k.read(givenFile(t, 2))
 	qt.Assert(t, qt.IsNil(err))
@@ -49,7 +49,7 @@ func TestKilledBetweenTwoRecords(t *testing.T) {
 func TestAFileThatIsGone(t *testing.T) {
 	t.Parallel()
 	k, m := oneProcess(t)
-	p, err := k.Give(givenFile(t, 1), false)
+	p, err := k.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))
 	other := Patch{ID: "debian-other-1-v1", Target: "debian:other=1", Version: 1, Files: []string{"libother.so.1"}, BuildIDs: []string{"cdcdcdcdcdcdcdcd"}}
 	qt.Assert(t, qt.IsNil(k.dir.put(other, nil)))
@@ -82,7 +82,7 @@ func TestAReplacedVersionForbidsNone(t *testing.T) {
 		version int
 		back    bool
 	}{{1, false}, {2, false}, {1, true}, {1, false}} {
-		p, err := k.Give(givenFile(t, give.version), give.back)
+		p, err := k.Give(t.Context(), givenFile(t, give.version), give.back)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(inEffect(t, k), p.ID))
 	}
