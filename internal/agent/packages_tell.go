@@ -30,6 +30,7 @@ type PackageStatus struct {
 	Applied   bool                `json:"applied"`
 	Processes api.Processes       `json:"processes"`
 	Reasons   []api.ProcessReason `json:"reasons,omitempty"`
+	Waits     []ProcessWait       `json:"waits,omitempty"` // of the pending ones, the longest first
 	CVEs      []string            `json:"cves,omitempty"`
 	Fixes     []string            `json:"fixes,omitempty"`
 	Offer     *trust.Offer        `json:"offer,omitempty"` // what the decision waits for
@@ -118,6 +119,21 @@ func reached(m *moment, s *State, ref PackageRef) (api.Processes, []api.ProcessR
 	return api.Processes{Unprotected: m.keeper.Mapped[ref.ID]}, nil
 }
 
+// waits are the processes that the live patch of a package does not reach now, or
+// that the last one still has to leave.
+func waits(m *moment, s PackageState) []ProcessWait {
+	const most = 16
+	p := s.Last
+	if s.Current != nil {
+		p = &s.Current.Patch
+	}
+	if m.keeper == nil || p == nil {
+		return nil
+	}
+	all := m.keeper.Reach[p.ID].Waits
+	return all[:min(len(all), most)]
+}
+
 // keeperProblem is why live patches of packages can't be kept in processes, where
 // there are some.
 func (a *Agent) keeperProblem(s *State) (p *code.Problem) {
@@ -143,6 +159,7 @@ func (a *Agent) packageStatus(s *State, m *moment) []PackageStatus {
 		state := s.Packages[ref.ID]
 		one := PackageStatus{ID: ref.ID, Target: ref.Target, Patch: packageStanding(state, &p), Applied: state.Current != nil}
 		one.Processes, one.Reasons = reached(m, s, ref)
+		one.Waits = waits(m, state)
 		if p.decision != nil {
 			one.Offer = p.decision.Offer
 		}

@@ -171,6 +171,16 @@ type Reach struct {
 	Out       bool  // it is being taken out: Processes.Pending still have it
 	Processes api.Processes
 	Reasons   []api.ProcessReason // the most frequent first
+	Waits     []ProcessWait       // those that are pending, the longest first; not all
+}
+
+// ProcessWait is a process that is pending.
+type ProcessWait struct {
+	PID     int         `json:"pid"`
+	Program string      `json:"program"`
+	Problem api.Problem `json:"problem"`
+	Since   int64       `json:"since"` // milliseconds since 1970
+	Next    int64       `json:"next"`  // when the keeper tries again
 }
 
 // Crash is the end of a process that a live patch was in, by a signal that a

@@ -29,6 +29,12 @@ func packagesText(all []agent.PackageStatus, now time.Time) string {
 		for _, r := range p.Reasons {
 			pairs = append(pairs, [2]string{"", reasonLine(r)})
 		}
+		for _, w := range p.Waits[:min(len(p.Waits), mostWaits)] {
+			pairs = append(pairs, [2]string{"", waitLine(w, now)})
+		}
+		if n := len(p.Waits) - mostWaits; n > 0 {
+			pairs = append(pairs, [2]string{"", "others are pending as well: tsugi status --processes lists them"})
+		}
 		if p.Offer != nil && p.Retry > 0 {
 			pairs = append(pairs, [2]string{"next", p.Offer.ID + "  next try in " + until(now, p.Retry)})
 		}
@@ -55,6 +61,22 @@ func processCounts(n api.Processes) string {
 		return "none maps its files now; those that start later get it"
 	}
 	return strings.Join(words, ", ")
+}
+
+// mostWaits is how many processes that are pending are named.
+const mostWaits = 4
+
+// waitLine tells of a process that is pending.
+func waitLine(w agent.ProcessWait, now time.Time) string {
+	return fmt.Sprintf("%s (pid %d): pending for %s, %s", w.Program, w.PID, ago(now, w.Since), nextTry(now, w.Next))
+}
+
+// nextTry is when a process is tried again.
+func nextTry(now time.Time, next int64) string {
+	if next <= now.UnixMilli() {
+		return "next try now"
+	}
+	return "next try in " + until(now, next)
 }
 
 // reasonLine is why some processes are not protected.

@@ -70,7 +70,7 @@ func (a *app) processes(ctx context.Context, limit time.Duration, kind string, f
 	if err != nil {
 		return err
 	}
-	if err := a.Show(kind, r, func() string { return processesText(kind, r) }); err != nil {
+	if err := a.Show(kind, r, func() string { return processesText(kind, r, time.Now()) }); err != nil {
 		return err
 	}
 	if !r.Whole() {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tsugi-project/tsugi/internal/agent/keeper"
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -17,7 +18,7 @@ import (
 // mostLines is how many processes are listed.
 const mostLines = 12
 
-func processesText(kind string, r *keeper.Report) string {
+func processesText(kind string, r *keeper.Report, now time.Time) string {
 	var b strings.Builder
 	for _, p := range r.Patches {
 		b.WriteString(patchText(kind, r, p))
@@ -28,7 +29,7 @@ func processesText(kind string, r *keeper.Report) string {
 	if kind == kindPlanned {
 		b.WriteString(plannedTable(r.Processes))
 	}
-	b.WriteString(troubled(r.Processes))
+	b.WriteString(troubled(r.Processes, now))
 	b.WriteString(unknownText(r.Processes))
 	b.WriteString(outdatedText(r.Outdated))
 	return b.String()
@@ -168,8 +169,8 @@ func plannedTable(ps []keeper.Process) string {
 }
 
 // troubled lists the processes that are not as they should be, with the reason,
-// and no reason twice.
-func troubled(ps []keeper.Process) string {
+// no reason twice, and when they are tried again.
+func troubled(ps []keeper.Process, now time.Time) string {
 	var b strings.Builder
 	var rows [][]string
 	count := 0
@@ -187,8 +188,12 @@ func troubled(ps []keeper.Process) string {
 				problems = append(problems, explain(p.Problem))
 			}
 		}
+		standing := string(p.Standing)
+		if p.Next > 0 {
+			standing += " for " + ago(now, p.Since) + ", " + nextTry(now, p.Next)
+		}
 		if count++; count <= mostLines {
-			rows = append(rows, []string{fmt.Sprint(p.PID), p.Name, string(p.Standing), p.File, clip(why, 50)})
+			rows = append(rows, []string{fmt.Sprint(p.PID), p.Name, standing, p.File, clip(why, 50)})
 		}
 	}
 	if len(rows) > 0 {

@@ -113,7 +113,11 @@ func told(a *keeper.Account) *agent.KeeperStatus {
 		out.Mapped[m.ID] = m.Processes
 	}
 	for _, s := range a.Patches {
-		out.Reach[s.ID] = agent.Reach{Stamp: s.Applied, Out: s.Out, Processes: s.Processes, Reasons: s.Reasons}
+		r := agent.Reach{Stamp: s.Applied, Out: s.Out, Processes: s.Processes, Reasons: s.Reasons}
+		for _, w := range s.Waits {
+			r.Waits = append(r.Waits, agent.ProcessWait{PID: w.PID, Program: w.Program, Problem: w.Problem, Since: w.Since, Next: w.Next})
+		}
+		out.Reach[s.ID] = r
 	}
 	for _, c := range a.Crashes {
 		out.Crashes = append(out.Crashes, agent.Crash{

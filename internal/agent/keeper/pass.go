@@ -128,10 +128,11 @@ func (k *Keeper) met(p Patch, ps []Process) error {
 	return k.dir.put(p, nil)
 }
 
-// meet has a live patch that is kept anew remember what was met before.
+// meet has a live patch that is kept anew remember what was met before. When it is
+// for more than some processes now, others are met.
 func (p *Patch) meet(all []Patch) {
 	for _, old := range all {
-		if old.ID == p.ID {
+		if old.ID == p.ID && (old.Only == nil || p.Only != nil) {
 			p.Met, p.Strangers = old.Met, old.Strangers
 		}
 	}
