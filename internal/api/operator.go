@@ -51,7 +51,7 @@ const (
 	Outdated    Protection = "outdated"    // a newer one waits
 	Unprotected Protection = "unprotected" // there is one and it has none, or it is reverted
 	NotCovered  Protection = "not-covered" // no live patch for this kernel in its tier
-	Failing     Protection = "failing"     // quarantined or blocked: see Patch.Problem
+	Failing     Protection = "failing"     // the live patch of its kernel or of a package is quarantined, blocked or not kept: see Reason
 	Partly      Protection = "partly"      // of a package: its live patch is there, and some processes run the old code
 	Silent      Protection = "silent"      // it missed three check-ins
 	Gone        Protection = "gone"        // decommissioned

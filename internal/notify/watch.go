@@ -31,6 +31,7 @@ type Facts struct {
 type GroupFacts struct {
 	Group                     string
 	Machines, Silent, Failing int
+	Packages                  []string // targets that some of them fail with
 }
 
 // ExploitedFacts is a vulnerability that is known to be exploited, and open.
@@ -206,9 +207,13 @@ func (f Facts) events(now time.Time) []Event {
 			name, groups = "of group "+g.Group, []string{g.Group}
 		}
 		if g.Failing > 0 {
+			facts := []Fact{{"machines", fmt.Sprintf("%d of %d", g.Failing, g.Machines)}}
+			if len(g.Packages) > 0 {
+				facts = append(facts, Fact{"packages", strings.Join(g.Packages, ", ")})
+			}
 			add(Event{
-				Kind: MachinesFailing, Subject: "group/" + g.Group, Title: fmt.Sprintf("%s %s can't take the live patch", count(g.Failing, "machine"), name), Groups: groups,
-				Facts: []Fact{{"machines", fmt.Sprintf("%d of %d", g.Failing, g.Machines)}}, Path: "/console/machines?protection=failing",
+				Kind: MachinesFailing, Subject: "group/" + g.Group, Title: fmt.Sprintf("%s %s can't take a live patch", count(g.Failing, "machine"), name), Groups: groups,
+				Facts: facts, Path: "/console/machines?protection=failing",
 			})
 		}
 		if float64(g.Silent) > silentShare*float64(g.Machines) {

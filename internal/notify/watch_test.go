@@ -35,13 +35,13 @@ func TestWatch(t *testing.T) {
 		want  string
 	}{
 		"all is well": {facts: Facts{
-			Groups: []GroupFacts{{"", 1000, 50, 0}, {"db", 10, 0, 0}, {"empty", 0, 0, 0}}, Roles: []RoleFacts{{"root", now.Add(365 * day), 730 * day, true}, {"timestamp", now.Add(2*day + 23*time.Hour), day, false}},
+			Groups: []GroupFacts{{"", 1000, 50, 0, nil}, {"db", 10, 0, 0, nil}, {"empty", 0, 0, 0, nil}}, Roles: []RoleFacts{{"root", now.Add(365 * day), 730 * day, true}, {"timestamp", now.Add(2*day + 23*time.Hour), day, false}},
 			Exclusions: []ExclusionFacts{{"p", "CVE-1", "o", now.Add(30 * day), nil}, {"p", "CVE-2", "o", now.Add(-day), nil}}, Exploited: []ExploitedFacts{{"CVE-2026-1", 0, nil}},
 		}, after: 2 * day},
-		"failing for a moment":       {facts: Facts{Groups: []GroupFacts{{"db", 10, 0, 1}}}, after: 14 * time.Minute},
-		"failing":                    {facts: Facts{Groups: []GroupFacts{{"db", 10, 0, 1}}}, after: 15 * time.Minute, want: "warning 1 machine of group db can't take the live patch"},
-		"silent, more than some":     {facts: Facts{Groups: []GroupFacts{{"", 1000, 51, 0}}}, after: 30 * time.Minute, want: "warning 51 machines without a group missed three check-ins"},
-		"one of ten is silent":       {facts: Facts{Groups: []GroupFacts{{"db", 10, 1, 0}}}, after: 30 * time.Minute, want: "warning 1 machine of group db missed three check-ins"},
+		"failing for a moment":       {facts: Facts{Groups: []GroupFacts{{"db", 10, 0, 1, nil}}}, after: 14 * time.Minute},
+		"failing":                    {facts: Facts{Groups: []GroupFacts{{"db", 10, 0, 1, nil}}}, after: 15 * time.Minute, want: "warning 1 machine of group db can't take a live patch"},
+		"silent, more than some":     {facts: Facts{Groups: []GroupFacts{{"", 1000, 51, 0, nil}}}, after: 30 * time.Minute, want: "warning 51 machines without a group missed three check-ins"},
+		"one of ten is silent":       {facts: Facts{Groups: []GroupFacts{{"db", 10, 1, 0, nil}}}, after: 30 * time.Minute, want: "warning 1 machine of group db missed three check-ins"},
 		"exploited":                  {facts: Facts{Exploited: []ExploitedFacts{{"CVE-2026-1", 12, nil}}}, after: time.Hour, want: "warning CVE-2026-1 is exploited, and open on 12 machines"},
 		"a choice that failed":       {facts: Facts{Choices: []ChoiceFacts{{"p", "debian:6.1", "why", nil}}}, want: "warning What policy p chooses for debian:6.1 could not be built"},
 		"an exclusion that ends":     {facts: Facts{Exclusions: []ExclusionFacts{{"p", "CVE-1", "o", now.Add(10 * day), nil}}}, after: 5 * day, want: "info The exclusion of CVE-1 from policy p ends on 2026-12-02"},
@@ -77,7 +77,7 @@ func TestWatch(t *testing.T) {
 
 func TestWhatComesAndGoesIsOneThing(t *testing.T) {
 	t.Parallel()
-	bad := Facts{Groups: []GroupFacts{{"db", 10, 0, 2}}}
+	bad := Facts{Groups: []GroupFacts{{"db", 10, 0, 2, nil}}}
 	var m Memory
 	var all, some []Event
 	for i := range 120 { // it flaps for two hours
@@ -103,7 +103,7 @@ func TestWhatComesAndGoesIsOneThing(t *testing.T) {
 		some, m = Watch(f, m, now.Add(time.Duration(i)*time.Minute))
 		all = append(all, some...)
 	}
-	qt.Check(t, qt.Equals(said(all), "warning 2 machines of group db can't take the live patch"))
+	qt.Check(t, qt.Equals(said(all), "warning 2 machines of group db can't take a live patch"))
 	for i := range 30 {
 		some, m = Watch(Facts{Unknown: []Kind{MachinesFailing}}, m, now.Add(time.Duration(120+i)*time.Minute))
 		qt.Assert(t, qt.HasLen(some, 0), qt.Commentf("nobody knows"))
@@ -112,7 +112,7 @@ func TestWhatComesAndGoesIsOneThing(t *testing.T) {
 		some, m = Watch(Facts{}, m, now.Add(time.Duration(150+i)*time.Minute))
 		all = append(all, some...)
 	}
-	qt.Check(t, qt.Equals(said(all), "warning 2 machines of group db can't take the live patch; over 2 machines of group db can't take the live patch"))
+	qt.Check(t, qt.Equals(said(all), "warning 2 machines of group db can't take a live patch; over 2 machines of group db can't take a live patch"))
 	qt.Check(t, qt.HasLen(m, 0))
 }
 
@@ -155,7 +155,7 @@ func TestWhatBeginsEndsOnce(t *testing.T) {
 			var f Facts
 			for g := range 3 {
 				if n := rapid.IntRange(-3, 3).Draw(rt, "failing"); n > 0 {
-					f.Groups = append(f.Groups, GroupFacts{fmt.Sprint("g", g), 10, n - 1, n})
+					f.Groups = append(f.Groups, GroupFacts{Group: fmt.Sprint("g", g), Machines: 10, Silent: n - 1, Failing: n})
 				}
 			}
 			if rapid.Bool().Draw(rt, "root") {

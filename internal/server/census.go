@@ -95,12 +95,17 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	key := alike{names: names, shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
 	v := j.stands(key, st, shelf)
 	at.should = v.target
+	h := herd{group: st.group, tier: tier, word: v.word, at: at}
 	if st.packages != nil {
-		if at.packages, err = j.ofPackages(ctx, m.id, &st, tier, at.policy); err != nil {
+		packages, err := j.ofPackages(ctx, m.id, &st, tier, at.policy)
+		if err != nil {
 			return herd{}, false, err
 		}
+		h.at.packages = packages.words
+		if packages.failing {
+			h.word = api.Failing
+		}
 	}
-	h := herd{group: st.group, tier: tier, word: v.word, at: at}
 	if j.now.Sub(time.UnixMilli(st.seen)) > j.patience {
 		h.word = api.Silent
 	}

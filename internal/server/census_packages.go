@@ -5,6 +5,8 @@ package server
 import (
 	"context"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/api"
 )
 
 // outfit is all that the packages of machines are judged by, where no rollout
@@ -17,20 +19,20 @@ type outfit struct {
 
 // packagesAt is how the packages of machines stand.
 type packagesAt struct {
-	words string        // of packageSituation
-	marks []packageHerd // by package, without the group
+	words   string        // of packageSituation
+	marks   []packageHerd // by package, without the group
+	failing bool          // one of them is
 }
 
-// ofPackages is the situation of a machine's packages. machine is how it stands
-// itself.
-func (j *judge) ofPackages(ctx context.Context, id string, machine *standing, tier, policy string) (string, error) {
+// ofPackages is how a machine's packages stand. machine is how it stands itself.
+func (j *judge) ofPackages(ctx context.Context, id string, machine *standing, tier, policy string) (*packagesAt, error) {
 	key := outfit{set: machine.packages, tier: tier, policy: policy, hold: machine.hold}
 	at := j.outfits[key]
 	if at == nil {
 		var gated bool
 		var err error
 		if at, gated, err = j.packagesAt(ctx, id, key, machine); err != nil {
-			return "", err
+			return nil, err
 		}
 		if !gated {
 			j.outfits[key] = at
@@ -42,7 +44,7 @@ func (j *judge) ofPackages(ctx context.Context, id string, machine *standing, ti
 			j.packages[mark]++
 		}
 	}
-	return at.words, nil
+	return at, nil
 }
 
 // packagesAt judges packages; gated: as a rollout has it for this machine.
@@ -60,13 +62,14 @@ func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *s
 		var names digest
 		_, names, st.waiting = shelf.admitted(id)
 		v := j.stands(alike{
-			names: names, shelf: shelf, buildID: p.id, patch: p.patch, state: p.state, version: st.version, able: true, hold: st.hold,
+			names: names, shelf: shelf, buildID: p.id, patch: p.patch, state: p.state, version: st.version, able: st.able, hold: st.hold,
 			moved: st.moved, partly: p.partly,
 		}, st, shelf)
 		s := packageSituation{target: shelf.named(p.target), runs: runsNow(p.patch, p.state), should: v.target, partly: p.partly}
 		s.words(&b)
 		if shelf.index != nil { // else the machine may have made it up
 			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word})
+			at.failing = at.failing || v.word == api.Failing
 		}
 	}
 	at.words = b.String()

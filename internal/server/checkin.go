@@ -230,7 +230,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.version, m.able, m.held = int32(row.PatchVersion), row.Able, in.Hold
 	m.policy = words.intern(in.Patch.Policy)
 	m.release, m.modules = words.intern(row.Release), words.intern(moduleWords(in.Replacements))
-	m.packages, m.counts = s.fleet.sets.intern(words, f.Packages), countsOf(f.Packages, m.counts)
+	m.packages, m.counts = s.fleet.sets.intern(words, f), countsOf(f.Packages, m.counts)
 	m.boot, m.booted, m.orderly, m.boots = in.BootID, row.Booted, in.Orderly, m.boots+int32(boots)
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice

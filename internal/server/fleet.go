@@ -211,7 +211,7 @@ func (f *fleet) put(row store.Machine) *member {
 	m.release, m.modules = f.words.intern(row.Release), f.words.intern(moduleWords(saved.Replacements))
 	m.held, m.policy = saved.Hold, f.words.intern(saved.Patch.Policy)
 	if facts := saved.digest(); m.facts != facts || m.packages == nil { // else what it told since is newer
-		m.facts, m.packages, m.counts = facts, f.sets.intern(&f.words, saved.Packages), countsOf(saved.Packages, nil)
+		m.facts, m.packages, m.counts = facts, f.sets.intern(&f.words, saved), countsOf(saved.Packages, nil)
 	}
 	m.recipient = digestOf([]byte(row.Recipient))
 	m.seen = max(m.seen, row.Seen)

@@ -48,7 +48,7 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		situation
 		group string
 	}
-	herds, _, err := s.herds(ctx)
+	herds, packages, err := s.herds(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,12 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 			g.Failing += n
 		}
 		places[place{h.at, h.group}] += n
+	}
+	for h := range packages {
+		if h.word == api.Failing {
+			g := groups[h.group]
+			g.Packages = append(g.Packages, h.target)
+		}
 	}
 	exploited := map[string]*notify.ExploitedFacts{}
 	for at, machines := range places {
@@ -92,6 +98,8 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		}
 	}
 	for _, g := range groups {
+		slices.Sort(g.Packages)
+		g.Packages = slices.Compact(g.Packages) // of several tiers
 		f.Groups = append(f.Groups, *g)
 	}
 	slices.SortFunc(f.Groups, func(a, b notify.GroupFacts) int { return cmp.Compare(a.Group, b.Group) })

@@ -13,10 +13,12 @@ import (
 )
 
 // packagesOf adds the packages of a machine as it named them to what operators
-// see of it, and returns the words of their situation. machine is how it stands
-// itself.
+// see of it, and returns the words of their situation. A machine that fails with
+// one of them is failing, whatever it is with its kernel. machine is how it stands
+// itself, with its packages.
 func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, machine standing, m *api.Machine) (string, error) {
 	said := slices.Clone(f.Packages)
+	machine.packages = &packageSet{unkept: notKept(f.Problems) != nil}
 	if here := s.fleet.byID(row.ID); here != nil {
 		here.packagesNow(said)
 	}
@@ -24,6 +26,9 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 	for _, said := range said {
 		p := packageStateOf(said)
 		st := ofPackage(&p, &machine, m.Policy)
+		if why := notKept(f.Problems); why != nil {
+			st.unable = sentence(*why)
+		}
 		if said.Patch.Problem != nil {
 			st.problem = sentence(*said.Patch.Problem)
 		}
@@ -38,6 +43,9 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		at := packageSituation{target: x.Target, runs: runsNow(p.patch, p.state), should: x.Should, partly: p.partly}
 		at.words(&words)
 		m.Packages = append(m.Packages, x)
+		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
+			m.Protection, m.Reason = api.Failing, x.Target+": "+x.Reason
+		}
 	}
 	return words.String(), nil
 }

@@ -27,7 +27,21 @@ type packageState struct {
 
 // packageSet are the packages of a machine, by target and id. Many machines
 // share one; nobody changes one.
-type packageSet struct{ all []packageState }
+type packageSet struct {
+	all    []packageState
+	unkept bool // what keeps live patches in processes does not run there
+}
+
+// notKept is what a machine says is wrong with what keeps live patches in its
+// processes; nil: nothing.
+func notKept(problems []api.Problem) *api.Problem {
+	for i := range problems {
+		if problems[i].Code == "TS9440" {
+			return &problems[i]
+		}
+	}
+	return nil
+}
 
 // each is the packages of a set, which may be nil.
 func (p *packageSet) each() []packageState {
@@ -90,13 +104,14 @@ type packageSets struct {
 const maxPackageSets = 20_000
 
 // intern is the set of what a machine says; nil: it has named none.
-func (p *packageSets) intern(words *words, said []api.Package) *packageSet {
-	if len(said) == 0 {
+func (p *packageSets) intern(words *words, f facts) *packageSet {
+	if len(f.Packages) == 0 {
 		return nil
 	}
-	all := make([]packageState, len(said))
+	all, unkept := make([]packageState, len(f.Packages)), notKept(f.Problems) != nil
 	var key strings.Builder
-	for i, k := range said {
+	fmt.Fprintf(&key, "%t\n", unkept)
+	for i, k := range f.Packages {
 		all[i] = packageStateOf(k)
 		fmt.Fprintf(&key, "%+v\n", all[i])
 	}
@@ -113,7 +128,7 @@ func (p *packageSets) intern(words *words, said []api.Package) *packageSet {
 		k.id, k.target, k.patch, k.policy = words.intern(k.id), words.intern(k.target), words.intern(k.patch), words.intern(k.policy)
 		k.state = api.State(words.intern(string(k.state)))
 	}
-	set := &packageSet{all}
+	set := &packageSet{all, unkept}
 	p.m[key.String()] = set
 	return set
 }

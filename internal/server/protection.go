@@ -74,6 +74,8 @@ func stands(m standing, x *trust.Index) (word api.Protection, target, reason str
 		return api.Failing, target, either(m.problem, fmt.Sprintf("version %d is %s", m.version, m.state))
 	case d.Action == policy.Revert:
 		return api.Failing, target, d.Reason
+	case current > 0 && m.isPackage && !m.able:
+		return api.Failing, target, either(m.unable, "what keeps it in processes does not run")
 	case current > 0 && d.Action == policy.Keep && m.partly:
 		return api.Partly, target, d.Reason
 	case current > 0 && d.Action == policy.Keep:
@@ -114,10 +116,10 @@ func (m *member) look(book *book) (st standing, tier string, at situation) {
 
 // ofPackage is how a machine stands with a package, but for what rollouts keep
 // from it. That a host can't take live patches for its kernel says nothing of its
-// processes.
+// processes, and what keeps them in processes may not run on one that can.
 func ofPackage(p *packageState, machine *standing, policy string) standing {
 	return standing{
-		buildID: p.id, isPackage: true, group: machine.group, patch: p.patch, state: p.state, version: int(p.version), able: true, hold: machine.hold,
+		buildID: p.id, isPackage: true, group: machine.group, patch: p.patch, state: p.state, version: int(p.version), able: !machine.packages.unkept, hold: machine.hold,
 		seen: machine.seen, gone: machine.gone, moved: p.policy != policy, partly: p.partly,
 	}
 }

@@ -181,6 +181,8 @@ func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time
 		x.Unable = "two machines use its identity"
 	case !m.able && sc.patch.Release != "":
 		x.Unable = "it can't take live patches: see its problems"
+	case m.packages != nil && m.packages.unkept && sc.patch.Release == "":
+		x.Unable = "what keeps live patches in its processes does not run: see its problems"
 	case m.boot == "":
 		x.Unable = "it has not checked in yet"
 	}
