@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -73,11 +72,12 @@ type judge struct {
 	patience time.Duration
 	known    map[alike]verdict
 	outfits  map[outfit]*packagesAt
-	packages map[packageHerd]int // of the machines so far; nil: they are not counted
+	alike    map[string]*packageSituations // by their words
+	packages map[packageHerd]int           // of the machines so far; nil: they are not counted
 }
 
 func (s *Server) judge() *judge {
-	return &judge{server: s, book: s.book.Load(), now: s.now(), patience: patience(s.interval.Load()), known: map[alike]verdict{}, outfits: map[outfit]*packagesAt{}}
+	return &judge{server: s, book: s.book.Load(), now: s.now(), patience: patience(s.interval.Load()), known: map[alike]verdict{}, outfits: map[outfit]*packagesAt{}, alike: map[string]*packageSituations{}}
 }
 
 // of counts a machine to its herd; false when it is enrolled no more.
@@ -101,7 +101,7 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 		if err != nil {
 			return herd{}, false, err
 		}
-		h.at.packages = packages.words
+		h.at.packages = packages.at
 		if packages.failing {
 			h.word = api.Failing
 		}
@@ -173,30 +173,54 @@ type tally struct {
 }
 
 func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) {
-	t := &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}, worst: map[string]int{}}
+	t := newTally()
 	for at, n := range situations(herds, nil) {
-		open, err := s.exposed(ctx, at)
-		if err != nil {
+		if err := s.addTo(ctx, t, at, n); err != nil {
 			return nil, err
 		}
-		t.add(at.policy, open, n)
 	}
 	return t, nil
+}
+
+// addTo counts n machines.
+func (s *Server) addTo(ctx context.Context, t *tally, at situation, n int) error {
+	x, err := s.exposed(ctx, at)
+	if err == nil {
+		t.add(at.policy, x, n)
+	}
+	return err
+}
+
+func newTally() *tally {
+	return &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}, worst: map[string]int{}}
 }
 
 // exposureOf counts the machines of a policy as they are now, of the groups that
 // sees is true for; nil: there are none.
 func (s *Server) exposureOf(ctx context.Context, word string, sees func(group string) bool) (*api.Exposure, error) {
-	herds, _, err := s.herds(ctx)
-	if err != nil {
-		return nil, err
-	}
-	maps.DeleteFunc(herds, func(h herd, _ int) bool {
-		return h.at.policy != word || !sees(h.group)
+	var failed error
+	counted := map[situation]int{}
+	j := s.judge()
+	s.fleet.each(func(m *member) {
+		group := m.groupNow()
+		if j.book.of(group).word != word || !sees(group) {
+			return
+		}
+		switch h, here, err := j.of(ctx, m); {
+		case err != nil:
+			failed = err
+		case here && h.at.policy == word:
+			counted[h.at]++
+		}
 	})
-	t, err := s.tally(ctx, herds)
-	if err != nil {
-		return nil, err
+	if failed != nil {
+		return nil, failed
+	}
+	t := newTally()
+	for at, n := range counted {
+		if err := s.addTo(ctx, t, at, n); err != nil {
+			return nil, err
+		}
 	}
 	return t.policies[word], nil
 }
@@ -214,25 +238,19 @@ func situations(herds map[herd]int, sees func(group string) bool) map[situation]
 }
 
 // add counts n machines.
-func (t *tally) add(policy string, open []api.OpenCVE, n int) {
-	worst := map[api.Need]string{} // open is ordered: the first of a need is its worst
-	first := ""
-	for _, o := range open {
-		if worst[o.Need] == "" {
-			worst[o.Need] = severityWord(o)
-		}
-		if first == "" && o.Need.Counts() {
-			first = severityWord(o)
-		}
+func (t *tally) add(policy string, at exposure, n int) {
+	worst, first := at.worst(), ""
+	if o := at.first(); o != nil {
+		first = severityWord(*o)
 	}
 	x := t.policies[policy]
 	if x == nil {
 		x = &api.Exposure{Needs: map[api.Need]int{}, Worst: map[string]int{}}
 		t.policies[policy] = x
 	}
-	for need, severity := range worst {
+	for need, o := range worst {
 		x.Needs[need] += n
-		t.machines[[2]string{string(need), severity}] += n
+		t.machines[[2]string{string(need), severityWord(o)}] += n
 	}
 	if first != "" {
 		x.Machines += n
@@ -255,24 +273,57 @@ func (s *Server) countOpen(ctx context.Context, c *census, sees func(group strin
 	if c.tally == nil {
 		return nil, nil, errUncounted
 	}
+	at := situations(c.herds, sees)
+	kernels, packages := map[kernelSituation]int{}, map[packageSituation]int{}
+	for x, n := range at {
+		kernels[x.kernelSituation] += n
+		for _, p := range x.packages.each() {
+			packages[p] += n
+		}
+	}
 	open, work := map[openKey]int{}, map[string]int{}
-	for at, n := range situations(c.herds, sees) {
-		all, err := s.exposed(ctx, at)
+	in, shared := map[string]string{}, map[string]bool{} // what a CVE is first found in, and those that are in more
+	add := func(release string, p *openPart, n int) {
+		for _, o := range p.all {
+			open[openKey{o.CVE, release, o.Need}] += n
+			if !o.Need.Counts() {
+				continue
+			}
+			work[o.CVE] += n
+			if where, there := in[o.CVE]; !there {
+				in[o.CVE] = o.Package
+			} else if where != o.Package {
+				shared[o.CVE] = true
+			}
+		}
+	}
+	for k, n := range kernels {
+		x, err := s.exposed(ctx, situation{kernelSituation: k})
 		if err != nil {
 			return nil, nil, err
 		}
-		counted := map[string]bool{} // one machine may have it in its kernel and in packages
-		for _, o := range all {
-			release := at.release
-			if o.Package != "" {
-				release = shortOf(o.Package)
-			}
-			open[openKey{o.CVE, release, o.Need}] += n
-			if o.Need.Counts() && !counted[o.CVE] {
-				work[o.CVE] += n
-				counted[o.CVE] = true
-			}
+		add(k.release, x[0], n)
+	}
+	for p, n := range packages {
+		x, err := s.exposedIn(ctx, p)
+		if err != nil {
+			return nil, nil, err
 		}
+		add(shortOf(p.target), x, n)
+	}
+	if len(shared) == 0 {
+		return open, work, nil
+	}
+	of := map[*openPart][]string{}
+	for x, n := range at {
+		if x.packages == nil {
+			continue
+		}
+		parts, err := s.exposed(ctx, x)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts.again(shared, of, func(cve string, times int) { work[cve] -= n * (times - 1) })
 	}
 	return open, work, nil
 }

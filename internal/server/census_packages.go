@@ -19,7 +19,7 @@ type outfit struct {
 
 // packagesAt is how the packages of machines stand.
 type packagesAt struct {
-	words   string        // of packageSituation
+	at      *packageSituations
 	marks   []packageHerd // by package, without the group
 	failing bool          // one of them is
 }
@@ -51,6 +51,7 @@ func (j *judge) ofPackages(ctx context.Context, id string, machine *standing, ti
 func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *standing) (at *packagesAt, gated bool, err error) {
 	at = &packagesAt{}
 	var b strings.Builder
+	all := make([]packageSituation, 0, len(of.set.each()))
 	for i := range of.set.each() {
 		p := &of.set.all[i]
 		shelf, err := j.server.shelves.ofPackage(ctx, of.tier, p.id, of.policy)
@@ -67,11 +68,16 @@ func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *s
 		}, st, shelf)
 		s := packageSituation{target: shelf.named(p.target), runs: runsNow(p.patch, p.state), should: v.target, partly: p.partly}
 		s.words(&b)
+		all = append(all, s)
 		if shelf.index != nil { // else the machine may have made it up
 			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word})
 			at.failing = at.failing || v.word == api.Failing
 		}
 	}
-	at.words = b.String()
+	words := b.String()
+	if at.at = j.alike[words]; at.at == nil {
+		at.at = &packageSituations{all}
+		j.alike[words] = at.at
+	}
 	return at, gated, nil
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +33,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/series"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
 // What the console is measured with.
@@ -41,6 +44,43 @@ const (
 	benchVersions = 8  // live patches of each target
 	benchAsks     = 20 // of each operation
 )
+
+// benchPackages are what the processes of every machine map files of.
+var benchPackages = []livepatch.TargetRef{
+	openssl, postgres,
+	{Name: "debian:libc6=2.36-9+deb12u7", PackageVersion: "2.36-9+deb12u7", Arch: "x86_64"},
+	{Name: "debian:mariadb-server=1:10.11.18-0+deb12u1", PackageVersion: "1:10.11.18-0+deb12u1", Arch: "x86_64"},
+	{Name: "debian:libgnutls30=3.7.9-2+deb12u7", PackageVersion: "3.7.9-2+deb12u7", Arch: "x86_64"},
+}
+
+const (
+	benchPackageVersions = 2
+	benchPackageFixes    = 30 // of each version more
+)
+
+// benchPackagesOf are the packages of a machine: each stands by itself, most as they should.
+func benchPackagesOf(machine int) []api.Package {
+	x := rand.New(rand.NewPCG(7, uint64(machine)))
+	var out []api.Package
+	for _, of := range benchPackages {
+		p := api.Package{ID: of.ID(), Target: of.Name, Processes: api.Processes{Protected: 1 + x.IntN(200)}}
+		p.Patch = api.Patch{ID: trust.PatchID(of.Name, benchPackageVersions), Name: "tsugi_package", Version: benchPackageVersions, State: api.Healthy, Since: 5}
+		switch n := x.IntN(100); {
+		case n < 6:
+			p.Processes.Pending, p.Processes.Unprotected = x.IntN(3), 1+x.IntN(4)
+			p.Reasons = []api.ProcessReason{{Problem: api.Problem{Code: "TS9608", What: "a seccomp filter forbids mmap"}, Processes: p.Processes.Unprotected, Program: "sshd"}}
+		case n < 11:
+			p.Patch.ID, p.Patch.Version = trust.PatchID(of.Name, 1), 1
+		case n < 14:
+			p.Processes, p.Patch = api.Processes{Unprotected: 5}, api.Patch{}
+		case n < 15:
+			p.Patch.State, p.Processes = api.Quarantined, api.Processes{Unprotected: 5}
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, comparePackages)
+	return out
+}
 
 func benchTarget(n int) string { return "debian:6.1.0-" + fmt.Sprint(50+n) + "-amd64" }
 
@@ -127,7 +167,8 @@ func (s *site) benchPaths() []string {
 	machine := fmt.Sprintf("01900000-0000-7000-8000-%012x", 77_777)
 	middle := fmt.Sprintf("01900000-0000-7000-8000-%012x", 50_000)
 	patch := "debian-6.1.0-50-amd64-v8"
-	cve := benchCVE(4321)
+	cve, cve0 := benchCVE(4321), benchPackageCVE(0, 1)
+	library := trust.PatchID(openssl.Name, benchPackageVersions)
 	return []string{
 		"/v1/whoami", "/v1/overview", "/v1/history?days=30",
 		"/v1/machines?limit=50", "/v1/machines?limit=50&after=" + middle, "/v1/machines?limit=50&q=host-0777", "/v1/machines?limit=50&q=nosuch",
@@ -146,6 +187,9 @@ func (s *site) benchPaths() []string {
 		"/v1/notifications", "/v1/notifications/channels", "/v1/notifications/deliveries?limit=50",
 		`POST:/v1/policies/default/preview:{"exclude":[{"cve":"` + cve + `","reason":"tried","owner":"ann"}]}`,
 		`POST:/v1/policies/slow/preview:{"groups":["group-5"]}`,
+		"/v1/machines?limit=50&q=libssl3", "/v1/machines?limit=50&need=restart", "/v1/machines?limit=50&cve=" + cve0, "/v1/cves/" + cve0,
+		"/v1/cves?limit=50&target=" + url.QueryEscape(openssl.Name), "/v1/livepatches?limit=50&target=" + url.QueryEscape(openssl.Name),
+		"/v1/livepatches/" + library, "/v1/livepatches/" + library + "/contents", `POST:/v1/rollouts/preview:{"livepatch":"` + library + `","tier":"stable"}`,
 	}
 }
 
@@ -165,6 +209,10 @@ func (s *site) benchRollout() []string {
 		"/v1/rollout-settings", "/v1/promotions", `POST:/v1/rollouts/preview:{"livepatch":"` + benchPatch(1, benchVersions, "").ID + `","tier":"stable"}`,
 	}
 }
+
+func benchPackageNumber(n, i int) int { return 1000*n + i }
+
+func benchPackageCVE(n, i int) string { return cve(benchPackageNumber(n, i)) }
 
 func benchCVE(n int) string { return fmt.Sprintf("CVE-2026-%05d", 10_000+n) }
 
@@ -205,6 +253,19 @@ func benchSite(b *testing.B, dsn string) *site {
 		qt.Assert(b, qt.IsNil(err))
 		_, err = s.pub.PushUpdate(ctx, "update", false, p, "ann")
 		qt.Assert(b, qt.IsNil(err))
+	}
+	for n, of := range benchPackages {
+		for v := 1; v <= benchPackageVersions; v++ {
+			var cves []int
+			for i := range benchPackageFixes * v {
+				cves = append(cves, benchPackageNumber(n, i))
+			}
+			p := s.publishPackage(of, v, cves...)
+			for range 3 {
+				_, err := s.pub.Promote(ctx, p.ID, "", "ann")
+				qt.Assert(b, qt.IsNil(err))
+			}
+		}
 	}
 	for _, p := range []api.Policy{
 		{Name: "careful", MinSeverity: "high"},
@@ -313,6 +374,7 @@ func benchMachineRows(b testing.TB, dsn string) {
 		for i := first; i < first+batch; i++ {
 			id, t := fmt.Sprintf("01900000-0000-7000-8000-%012x", i), i%benchTargets
 			c := api.CheckIn{Agent: "1.0.0", BootID: "boot-" + id, Able: true, Kernel: api.Kernel{Release: releaseOf(benchTarget(t)), BuildID: benchBuildID(t), Arch: "x86_64"}}
+			c.Packages = benchPackagesOf(i)
 			heard := now
 			switch i % 50 {
 			case 0: // nothing

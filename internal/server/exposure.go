@@ -19,13 +19,18 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
-// situation is all that a machine's open vulnerabilities depend on. Many
-// machines share one.
+// situation is all that a machine's open vulnerabilities depend on.
 type situation struct {
+	kernelSituation
+	packages *packageSituations // nil: none
+}
+
+// kernelSituation is all that is open in a kernel depends on. Many machines share
+// one.
+type kernelSituation struct {
 	release, policy string // the policy's word
 	runs, should    string // ids of live patches; "": none
 	modules         string // moduleWords
-	packages        string // packageWords
 }
 
 // exposures answers for situations, and remembers until something changes.
@@ -33,7 +38,9 @@ type exposures struct {
 	mu     sync.Mutex
 	covers map[string]*cover                            // by id of a live patch: it never changes
 	pushed map[string]map[string]map[string]api.OpenCVE // by policy, release and CVE
-	known  map[situation][]api.OpenCVE
+
+	kernels  map[kernelSituation]*openPart
+	packages map[packageSituation]*openPart
 }
 
 // How much of it is kept.
@@ -55,7 +62,7 @@ func (s *Server) forget() {
 func (e *exposures) clear() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.pushed, e.known = nil, nil
+	e.pushed, e.kernels, e.packages = nil, nil, nil
 }
 
 // moduleWords is where the fixed modules of a machine stand, in one string
@@ -78,40 +85,48 @@ func readModuleWords(s string) map[string]api.ReplacementState {
 	return out
 }
 
-// exposed lists what is open in a situation. Nobody changes what it returns.
-func (s *Server) exposed(ctx context.Context, at situation) ([]api.OpenCVE, error) {
+// exposed is what is open in a situation.
+func (s *Server) exposed(ctx context.Context, at situation) (exposure, error) {
 	e := &s.exposures
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return s.exposedAt(ctx, at)
-}
-
-// exposedAt is exposed for who holds the lock.
-func (s *Server) exposedAt(ctx context.Context, at situation) ([]api.OpenCVE, error) {
-	e := &s.exposures
-	if got, ok := e.known[at]; ok {
-		return got, nil
-	}
-	got, err := s.exposedKernel(ctx, at)
+	packages := at.packages.each()
+	out := make(exposure, 0, 1+len(packages))
+	p, err := known(ctx, &e.kernels, at.kernelSituation, s.exposedKernel)
 	if err != nil {
 		return nil, err
 	}
-	if at.packages != "" {
-		got = slices.Clone(got)
-		for _, p := range readPackageWords(at.packages) {
-			open, err := s.exposedPackage(ctx, p)
-			if err != nil {
-				return nil, err
-			}
-			got = append(got, open...)
+	out = append(out, p)
+	for _, k := range packages {
+		if p, err = known(ctx, &e.packages, k, s.exposedPackage); err != nil {
+			return nil, err
 		}
-		sortOpen(got)
+		out = append(out, p)
 	}
-	if e.known == nil || len(e.known) >= maxSituations {
-		e.known = map[situation][]api.OpenCVE{}
+	return out, nil
+}
+
+// exposedIn is what is open in the processes of a package.
+func (s *Server) exposedIn(ctx context.Context, p packageSituation) (*openPart, error) {
+	s.exposures.mu.Lock()
+	defer s.exposures.mu.Unlock()
+	return known(ctx, &s.exposures.packages, p, s.exposedPackage)
+}
+
+// known looks up what is remembered, or finds it out. The caller holds the lock.
+func known[K comparable](ctx context.Context, in *map[K]*openPart, at K, find func(context.Context, K) ([]api.OpenCVE, error)) (*openPart, error) {
+	if got := (*in)[at]; got != nil {
+		return got, nil
 	}
-	e.known[at] = got
-	return got, nil
+	all, err := find(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if *in == nil || len(*in) >= maxSituations {
+		*in = map[K]*openPart{}
+	}
+	(*in)[at] = newOpenPart(all)
+	return (*in)[at], nil
 }
 
 // exposedPackage lists what is open in the processes of a package. The caller
@@ -135,12 +150,13 @@ func (s *Server) exposedPackage(ctx context.Context, p packageSituation) ([]api.
 			got[i].Need = api.NeedRestart
 		}
 	}
+	sortOpen(got)
 	return got, nil
 }
 
 // exposedKernel lists what is open in a situation's kernel. The caller holds the
 // lock.
-func (s *Server) exposedKernel(ctx context.Context, at situation) ([]api.OpenCVE, error) {
+func (s *Server) exposedKernel(ctx context.Context, at kernelSituation) ([]api.OpenCVE, error) {
 	runs, err := s.cover(ctx, at.runs)
 	if err != nil {
 		return nil, err
@@ -259,9 +275,9 @@ func needsOf(open []api.OpenCVE) map[api.Need]int {
 }
 
 // alsoOpen says what is open on a machine that has what it should have.
-func alsoOpen(open []api.OpenCVE) string {
+func alsoOpen(needs map[api.Need]int) string {
 	n := 0
-	needs := needsOf(open)
+	needs = maps.Clone(needs)
 	maps.DeleteFunc(needs, func(k api.Need, _ int) bool { return !k.Counts() })
 	for _, k := range needs {
 		n += k

@@ -93,7 +93,6 @@ func (s *Server) find(ctx context.Context, in *machinesInput, sees func(group st
 	words := strings.ToLower(in.Query)
 	judged := in.Protection != "" || in.CVE != "" || in.Need != ""
 	j := s.judge()
-	has := map[situation]bool{} // whether anything of what is asked about is open
 	ids := []string{}
 	for i, m := range all[from:] {
 		if i%4096 == 0 && ctx.Err() != nil {
@@ -111,17 +110,11 @@ func (s *Server) find(ctx context.Context, in *machinesInput, sees func(group st
 				continue
 			}
 			if in.CVE != "" || in.Need != "" {
-				fits, known := has[h.at]
-				if !known {
-					open, err := s.exposed(ctx, h.at)
-					if err != nil {
-						return nil, err
-					}
-					fits = slices.ContainsFunc(open, func(o api.OpenCVE) bool {
-						return (in.CVE == "" || o.CVE == in.CVE) && (in.Need == "" || string(o.Need) == in.Need)
-					})
-					has[h.at] = fits
+				open, err := s.exposed(ctx, h.at)
+				if err != nil {
+					return nil, err
 				}
+				fits := slices.ContainsFunc(open, func(p *openPart) bool { return p.has(in.CVE, in.Need) })
 				if !fits {
 					continue
 				}

@@ -52,6 +52,21 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 	if err != nil {
 		return err
 	}
+	exposes := map[*packageSituations]bool{} // whether anything exploited is open in them
+	alarming := func(p *packageSituations) bool {
+		yes, known := exposes[p]
+		if !known {
+			for _, k := range p.each() {
+				if x, e := s.exposedIn(ctx, k); e != nil {
+					err = e
+				} else {
+					yes = yes || len(x.exploited) > 0
+				}
+			}
+			exposes[p] = yes
+		}
+		return yes
+	}
 	groups, places := map[string]*notify.GroupFacts{}, map[place]int{}
 	for h, n := range herds {
 		g := groups[h.group]
@@ -66,7 +81,13 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		case api.Failing:
 			g.Failing += n
 		}
+		if !alarming(h.at.packages) {
+			h.at.packages = nil
+		}
 		places[place{h.at, h.group}] += n
+	}
+	if err != nil {
+		return err
 	}
 	for h := range packages {
 		if h.word == api.Failing {
@@ -80,16 +101,16 @@ func (s *Server) machineFacts(ctx context.Context, f *notify.Facts) error {
 		if err != nil {
 			return err
 		}
-		counted := map[string]bool{} // a machine may have it in its kernel and in packages
-		for _, o := range open {
-			if !o.Exploited || !o.Need.Counts() || counted[o.CVE] {
-				continue
-			}
-			counted[o.CVE] = true
-			x := exploited[o.CVE]
+		var cves []string // a machine may have one in its kernel and in packages
+		for _, p := range open {
+			cves = append(cves, p.exploited...)
+		}
+		slices.Sort(cves)
+		for _, cve := range slices.Compact(cves) {
+			x := exploited[cve]
 			if x == nil {
-				x = &notify.ExploitedFacts{CVE: o.CVE}
-				exploited[o.CVE] = x
+				x = &notify.ExploitedFacts{CVE: cve}
+				exploited[cve] = x
 			}
 			x.Machines += machines
 			if !slices.Contains(x.Groups, at.group) {

@@ -240,13 +240,7 @@ func (s *Server) standsOn(ctx context.Context, k *knownCVE, at situation) (place
 	if err != nil {
 		return placeUnknown, nil, err
 	}
-	var worst *api.OpenCVE
-	for i := range all {
-		if all[i].CVE == k.name && (worst == nil || graver(all[i], *worst)) {
-			worst = &all[i]
-		}
-	}
-	if worst != nil {
+	if worst := all.of(k.name); worst != nil {
 		return placeOpen, worst, nil
 	}
 	found, err := s.standsAt(ctx, k, at.release, at.runs)
@@ -254,7 +248,7 @@ func (s *Server) standsOn(ctx context.Context, k *knownCVE, at situation) (place
 		return placeUnknown, nil, err
 	}
 	concerned := false
-	for _, p := range readPackageWords(at.packages) {
+	for _, p := range at.packages.each() {
 		if !k.fixable[shortOf(p.target)] {
 			continue
 		}

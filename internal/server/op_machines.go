@@ -63,18 +63,14 @@ func (s *Server) machineOperations(o *operations) {
 
 // fits says whether a machine is one that is asked for, and leaves of what is
 // open on it what is asked about.
-func (in *machinesInput) fits(m *api.Machine, open []api.OpenCVE) bool {
+func (in *machinesInput) fits(m *api.Machine, open exposure) bool {
 	if in.Protection != "" && string(m.Protection) != in.Protection {
 		return false
 	}
 	if in.CVE == "" && in.Need == "" {
 		return true
 	}
-	for _, o := range open {
-		if (in.CVE == "" || o.CVE == in.CVE) && (in.Need == "" || string(o.Need) == in.Need) {
-			m.Open = append(m.Open, o)
-		}
-	}
+	m.Open = open.asked(in.CVE, in.Need)
 	return len(m.Open) > 0
 }
 
@@ -83,11 +79,11 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	if err != nil {
 		return api.Machine{}, missing(err, "machine", id)
 	}
-	m, open, err := s.machineOf(ctx, row)
+	m, exposed, err := s.machineOf(ctx, row)
 	if err != nil {
 		return m, err
 	}
-	open = whyPartly(m.Packages, open)
+	open := whyPartly(m.Packages, exposed.all())
 	if row.Gone == 0 {
 		shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 		if err != nil {
@@ -117,7 +113,7 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 }
 
 // machineOf is a machine as operators see it, and what is open on it.
-func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine, []api.OpenCVE, error) {
+func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine, exposure, error) {
 	f := readFacts(row.JSON)
 	m := api.Machine{
 		ID: row.ID, Hostname: row.Hostname, Tier: row.Tier, Group: row.Group, Token: row.Token, OS: row.OS, Agent: row.Agent,
@@ -147,20 +143,19 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 	}
 	_, _, st.waiting = shelf.admitted(row.ID)
 	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
-	words, err := s.packagesOf(ctx, row, f, st, &m)
+	packages, err := s.packagesOf(ctx, row, f, st, &m)
 	if err != nil {
 		return m, nil, err
 	}
-	open, err := s.exposed(ctx, situation{
+	open, err := s.exposed(ctx, situation{packages: packages, kernelSituation: kernelSituation{
 		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: m.Target, modules: moduleWords(f.Replacements),
-		packages: words,
-	})
+	}})
 	if err != nil || row.Gone != 0 {
 		return m, nil, err
 	}
-	m.Needs = needsOf(open)
+	m.Needs = open.needs()
 	if m.Protection == api.Protected {
-		m.Reason += alsoOpen(open)
+		m.Reason += alsoOpen(m.Needs)
 	}
 	if row.Cloned {
 		m.Reason = "two machines use its identity: enrol both again; " + m.Reason

@@ -6,23 +6,25 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
 // packagesOf adds the packages of a machine as it named them to what operators
-// see of it, and returns the words of their situation. A machine that fails with
+// see of it, and returns their situation. A machine that fails with
 // one of them is failing, whatever it is with its kernel. machine is how it stands
 // itself, with its packages.
-func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, machine standing, m *api.Machine) (string, error) {
+func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, machine standing, m *api.Machine) (*packageSituations, error) {
 	said := slices.Clone(f.Packages)
 	machine.packages = &packageSet{unkept: notKept(f.Problems) != nil}
 	if here := s.fleet.byID(row.ID); here != nil {
 		here.packagesNow(said)
 	}
-	var words strings.Builder
+	if len(said) == 0 {
+		return nil, nil
+	}
+	all := &packageSituations{}
 	for _, said := range said {
 		p := packageStateOf(said)
 		st := ofPackage(&p, &machine, m.Policy)
@@ -34,20 +36,19 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		}
 		shelf, err := s.shelves.ofPackage(ctx, row.Tier, p.id, m.Policy)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		_, _, st.waiting = shelf.admitted(row.ID)
 		x := api.MachinePackage{Package: said}
 		x.Target = shelf.named(p.target)
 		x.Protection, x.Should, x.Reason = stands(st, shelf.index)
-		at := packageSituation{target: x.Target, runs: runsNow(p.patch, p.state), should: x.Should, partly: p.partly}
-		at.words(&words)
+		all.all = append(all.all, packageSituation{target: x.Target, runs: runsNow(p.patch, p.state), should: x.Should, partly: p.partly})
 		m.Packages = append(m.Packages, x)
 		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
 			m.Protection, m.Reason = api.Failing, x.Target+": "+x.Reason
 		}
 	}
-	return words.String(), nil
+	return all, nil
 }
 
 // morePackages adds what is only told of one machine: what is fixed in its

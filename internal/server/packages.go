@@ -255,7 +255,19 @@ type packageSituation struct {
 	partly               bool
 }
 
-// words are it in a line that many machines share.
+// packageSituations are those of a machine. What is told of many machines has one
+// for all that are alike; nobody changes it.
+type packageSituations struct{ all []packageSituation }
+
+// each is the packages of one, which may be nil.
+func (p *packageSituations) each() []packageSituation {
+	if p == nil {
+		return nil
+	}
+	return p.all
+}
+
+// words are it in a line, to find those that are alike.
 func (p *packageSituation) words(b *strings.Builder) {
 	for _, w := range [...]string{p.target, p.runs, p.should} {
 		b.WriteString(w)
@@ -265,16 +277,4 @@ func (p *packageSituation) words(b *strings.Builder) {
 		b.WriteString("partly")
 	}
 	b.WriteByte('\n')
-}
-
-// readPackageWords reads what words wrote, line by line.
-func readPackageWords(s string) []packageSituation {
-	var out []packageSituation
-	for line := range strings.Lines(s) {
-		w := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-		if len(w) == 4 {
-			out = append(out, packageSituation{w[0], w[1], w[2], w[3] != ""})
-		}
-	}
-	return out
 }

@@ -109,7 +109,7 @@ func (m *member) look(book *book) (st standing, tier string, at situation) {
 		hold: m.hold || m.held, seen: m.seen, gone: m.gone,
 		packages: m.packages,
 	}
-	at = situation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}
+	at.kernelSituation = kernelSituation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}
 	st.moved = m.policy != at.policy
 	return st, m.tier, at
 }
