@@ -114,6 +114,8 @@ type machine struct {
 	problem                   *api.Problem
 	unable                    bool
 	reports                   []api.Report
+	packages                  []api.Package
+	problems                  []api.Problem
 }
 
 func (s *server) enroll(tokens map[string]*api.TokenMade, n int, m machine) {
@@ -136,7 +138,7 @@ func (s *server) enroll(tokens map[string]*api.TokenMade, n int, m machine) {
 	now := time.Now()
 	in := api.CheckIn{
 		Agent: "1.0.0", BootID: name("6f1c2e0a-0000-4000-8000-%012x", n), Run: name("%016x", n), Uptime: int64(86_400 + n), Clock: now.UnixMilli(), Kernel: k, Able: !m.unable,
-		ModulesDigest: "",
+		Packages: m.packages, Problems: m.problems,
 	}
 	if m.unable {
 		in.Problems = []api.Problem{{Code: "TS9201", What: "this kernel has no live patching", Why: "CONFIG_LIVEPATCH is not set", Fix: "boot a kernel that has it"}}
@@ -173,6 +175,10 @@ func (s *server) fill() {
 	state := func(p *api.LivePatch, at api.State, ms int64) api.Report {
 		return api.Report{Kind: api.ReportState, Transition: ms, Patch: api.Patch{ID: p.ID, Name: p.Name, Version: p.Version, State: at}}
 	}
+	ssl, db := openssl(), postgres()
+	ssl.publish(s, 1, true)
+	db.publish(s, 1, true)
+	next := ssl.publish(s, 2, false)
 	tokens := map[string]*api.TokenMade{}
 	n := 0
 	add := func(m machine) { s.enroll(tokens, n, m); n++ }
@@ -183,6 +189,21 @@ func (s *server) fill() {
 		}
 		m := machine{host: host, group: group, tier: "stable", kernel: target, patch: current, state: api.Healthy}
 		m.reports = []api.Report{state(current, api.Loading, 0), state(current, api.Applied, 180+int64(i)), state(current, api.Healthy, 0)}
+		switch {
+		case i == 0:
+			m.packages = []api.Package{ssl.partly()}
+		case i == 1:
+			m.packages = []api.Package{ssl.whole()}
+			m.problems = []api.Problem{{Code: "TS9440", What: "what keeps live patches in processes does not run on this machine", Fix: "start it: systemctl enable --now tsugi-keep"}}
+		case i == 2:
+			m.packages = []api.Package{ssl.bare()}
+		case i == 4:
+			m.packages = []api.Package{ssl.crashed()}
+		case group == "db":
+			m.packages = []api.Package{ssl.whole(), db.whole()}
+		default:
+			m.packages = []api.Package{ssl.whole()}
+		}
 		switch {
 		case i%13 == 5:
 			m.patch, m.reports = old, []api.Report{state(old, api.Applied, 420)}
@@ -222,6 +243,8 @@ func (s *server) fill() {
 	qt.Assert(t, qt.IsNil(err))
 	s.work()
 	s.rollOut(beta)
+	_, err = s.admin.CreateRollout(ctx, api.NewRollout{LivePatch: next.ID, Tier: "stable"})
+	qt.Assert(t, qt.IsNil(err))
 }
 
 // rollOut has a live patch on its way through one tier, and halted in another.

@@ -11,6 +11,9 @@ async function pages() {
   const hostileHost = all.find((m) => m.hostname.includes('hostile')) ?? all[0];
   const odd = all.find((m) => m.hostname.startsWith('appliance')) ?? all[0];
   const patches = (await ask('/v1/livepatches')).items;
+  const partly = (await ask('/v1/machines?need=restart')).items[0];
+  const crashed = all.find((m) => m.protection === 'failing' && m.reason.includes('libssl3')) ?? all[0];
+  const library = patches.find((p) => p.target.startsWith('debian:libssl3=') && p.tiers.includes('stable'));
   const jobs = (await ask('/v1/jobs')).items;
   const people = (await ask('/v1/users')).items;
   const rollouts = (await ask('/v1/rollouts')).items;
@@ -23,9 +26,14 @@ async function pages() {
     ['machine-fine', `/machines/${fine.id}`],
     ['machine-hostile', `/machines/${hostileHost.id}`],
     ['machine-odd', `/machines/${odd.id}`],
+    ['machine-partly', `/machines/${partly.id}`],
+    ['machine-crashed', `/machines/${crashed.id}`],
     ['livepatches', '/livepatches'],
-    ['livepatch', `/livepatches/${patches.find((p) => p.version === 2).id}`],
+    ['livepatch', `/livepatches/${patches.find((p) => p.version === 2 && p.kernel.release).id}`],
     ['livepatch-blocked', `/livepatches/${patches.find((p) => p.blocked).id}`],
+    ['livepatch-package', `/livepatches/${library.id}`],
+    ['cve-package', `/cves/${library.cves[0]}`],
+    ['cves-package', `/cves?target=${encodeURIComponent(library.target)}`],
     ['cve-open', '/cves/CVE-2026-31431'],
     ['cve-hostile', '/cves/CVE-2026-28777'],
     ['cve-unknown', '/cves/CVE-2020-0001'],
@@ -52,7 +60,7 @@ async function pages() {
     ['approvals', '/approvals?all=true'],
     ['notifications', '/notifications'],
     ['rollouts', '/rollouts'],
-    ...rollouts.map((r) => [`rollout-${r.phase}`, `/rollouts/${r.id}`]),
+    ...rollouts.map((r) => [`rollout-${r.phase}${r.target.includes('=') ? '-package' : ''}`, `/rollouts/${r.id}`]),
     ['nosuchpage', '/nosuchpage'],
     ['nosuchmachine', '/machines/01900000-0000-7000-8000-000000000000'],
   ];
@@ -91,4 +99,4 @@ export async function gallery() {
 }
 
 // Pages that show what the fleet of test/console wrote to do harm.
-const hostile = ['overview', 'machine-hostile', 'livepatch-blocked', 'cve-hostile', 'cves', 'policy', 'jobs', 'job-failed', 'job-running', 'audit', 'user', 'users', 'rollouts', 'rollout-halted'];
+const hostile = ['overview', 'machine-hostile', 'machine-partly', 'machine-crashed', 'livepatch-package', 'livepatch-blocked', 'cve-hostile', 'cves', 'policy', 'jobs', 'job-failed', 'job-running', 'audit', 'user', 'users', 'rollouts', 'rollout-halted'];

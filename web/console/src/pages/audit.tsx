@@ -11,7 +11,7 @@ import { useLanguage, useT } from '../i18n';
 import { Download } from '../ui/download';
 import { Page } from '../ui/page';
 import { Empty, Failure, Loaded } from '../ui/states';
-import { Pager, Table, usePages } from '../ui/table';
+import { Pager, Table, changing, usePages } from '../ui/table';
 import { say } from '../ui/toast';
 import { Typed } from '../ui/typed';
 import { Mono, Time } from '../ui/words';
@@ -91,10 +91,7 @@ export function Audit() {
   });
   const { after } = search;
   const pages = usePages(after, (a) => void navigate({ search: (s) => ({ ...s, after: a || undefined }) }));
-  const change = (c: Partial<Record<keyof Filter, string>>, replace = false) => {
-    pages.reset();
-    void navigate({ search: (s) => ({ ...s, ...Object.fromEntries(Object.entries(c).map(([k, v]) => [k, v || undefined])), after: undefined }), replace });
-  };
+  const change = changing<keyof Filter>(pages, (c, replace) => void navigate({ search: (s) => ({ ...s, ...c, after: undefined }), replace }));
   const q = useQuery(audit({ ...filter, after, limit: 100 }));
   const filtered = Object.values(filter).some(Boolean);
   const filters = useRef<HTMLDivElement>(null);

@@ -9,7 +9,7 @@ import { useT, word } from '../i18n';
 import { Download } from '../ui/download';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
-import { Pager, usePages } from '../ui/table';
+import { Pager, changing, usePages } from '../ui/table';
 import { Typed } from '../ui/typed';
 import { MachineTable } from './machinetable';
 import { Views } from './views';
@@ -36,10 +36,7 @@ export function Machines() {
   const navigate = here.useNavigate();
   const filter = known(search);
   const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
-  const change = (c: Partial<Record<keyof Filter, string>>, replace = false) => {
-    pages.reset();
-    void navigate({ search: (s) => ({ ...s, ...Object.fromEntries(Object.entries(c).map(([k, v]) => [k, v || undefined])), after: undefined }), replace });
-  };
+  const change = changing<keyof Filter>(pages, (c, replace) => void navigate({ search: (s) => ({ ...s, ...c, after: undefined }), replace }));
   const q = useQuery(machines({ ...filter, after: search.after, limit: size }));
   const filtered = Object.values(filter).some(Boolean);
   return (

@@ -11,6 +11,7 @@ import { Dialog, Help, useMay } from '../ui/act';
 import { Page } from '../ui/page';
 import { Empty, Loaded } from '../ui/states';
 import { Table } from '../ui/table';
+import { Protection } from '../ui/words';
 
 const colors: Record<string, string> = { open: 'teal', ending: 'yellow', over: 'red', ahead: 'gray', none: 'gray' };
 
@@ -47,15 +48,13 @@ export function Targets() {
                 {
                   name: t.livePatch.machines,
                   right: true,
-                  cell: (x) =>
-                    x.release ? (
-                      <Link to="/machines" search={{ q: x.release }} className="link">
-                        {count(x.machines)}
-                      </Link>
-                    ) : (
-                      count(x.machines)
-                    ),
+                  cell: (x) => (
+                    <Link to="/machines" search={{ q: x.release || x.target.slice(x.target.indexOf(':') + 1) }} className="link">
+                      {count(x.machines)}
+                    </Link>
+                  ),
                 },
+                { name: t.machine.protection, cell: (x) => <Standing of={x.protections} /> },
                 {
                   name: t.coverage.newest,
                   cell: (x) =>
@@ -94,6 +93,21 @@ export function Targets() {
   );
 }
 
+// Standing counts the machines of a package by how they stand with it; of a kernel
+// the overview and the table of machines say it.
+function Standing({ of }: { of: Schemas['TargetInfo']['protections'] }) {
+  const some = Object.entries(of ?? {}).filter(([, n]) => n > 0);
+  return some.length === 0 ? (
+    <>–</>
+  ) : (
+    some.map(([word, n]) => (
+      <div key={word} className="nowrap">
+        <Protection of={word} /> {count(n)}
+      </div>
+    ))
+  );
+}
+
 function Window({ x }: { x: Schemas['TargetInfo'] }) {
   const t = useT();
   const w = x.window;
@@ -108,7 +122,7 @@ function Window({ x }: { x: Schemas['TargetInfo'] }) {
           {w.note && <>: {w.note}</>}
         </Text>
       )}
-      {x.standing === 'over' && x.machines > 0 && <Text size="xs">{t.coverage.over(count(x.machines))}</Text>}
+      {x.standing === 'over' && x.machines > 0 && <Text size="xs">{(x.release ? t.coverage.over : t.coverage.overPackage)(count(x.machines))}</Text>}
     </>
   );
 }

@@ -70,6 +70,15 @@ export function usePages(after: string | undefined, go: (after: string | undefin
   };
 }
 
+// changing changes what a list is asked for, from its first page on: what becomes ""
+// is asked about no more. go takes it to where the page is.
+export function changing<K extends string>(pages: ReturnType<typeof usePages>, go: (c: Partial<Record<K, string | undefined>>, replace: boolean) => void) {
+  return (c: Partial<Record<K, string>>, replace = false) => {
+    pages.reset();
+    go(Object.fromEntries(Object.entries<string | undefined>(c).map(([k, v]) => [k, v || undefined])) as Partial<Record<K, string | undefined>>, replace);
+  };
+}
+
 export function Pager({ pages, next, shown }: { pages: ReturnType<typeof usePages>; next?: string | undefined; shown: number }) {
   const t = useT();
   if (pages.first && !next) return null;

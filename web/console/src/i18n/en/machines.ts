@@ -7,7 +7,7 @@ export const machines = {
     about: 'In the order of their enrolment.',
     filters: 'Filters',
     search: 'Search',
-    searchHelp: 'Host name, kernel release or id',
+    searchHelp: 'Host name, kernel release, package or id',
     all: 'All',
     openCve: 'Open CVE',
     need: 'Would be ended by',

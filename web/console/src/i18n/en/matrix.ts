@@ -5,7 +5,7 @@ export const matrix = {
   matrix: {
     nav: 'CVEs',
     title: 'CVEs and targets',
-    about: 'What every known CVE means on every kernel, the gravest first.',
+    about: 'What every known CVE means on every kernel and package, the gravest first.',
     search: 'CVE or title',
     policy: 'Policy',
     target: 'Target',
@@ -57,7 +57,7 @@ export const matrix = {
     patch: 'Live patch',
     openHere: 'Open on',
     ofFleet: (n: string, of: string) => `Open on ${n} of ${many(of, 'machine', 'machines')}`,
-    unknownMachines: (n: string) => `Nothing is known about ${many(n, 'machine', 'machines')}: no live patch is there for the kernel, or for the machine`,
+    unknownMachines: (n: string) => `Nothing is known about ${many(n, 'machine', 'machines')}: no live patch is there for the kernel, or the machine has named no package that it concerns`,
     all: 'All of them',
     proof: 'Proof',
     proven: 'A proof that holds came with it',

@@ -28,7 +28,7 @@ export const policies = {
     itsJob: 'its build',
     left: 'Left out',
     nothingPushed: 'nothing to choose from',
-    nothingPushedHelp: 'No fixes are pushed for any kernel yet: see Updates.',
+    nothingPushedHelp: 'No fixes are pushed for any target yet: see Updates.',
     keeps: (target: string) => `With ${target}, some machines still run`,
     keepsExcluded: (what: string) => `It holds ${what}, which this policy excludes.`,
     omitted: (target: string, n: string) => `Left out by the build for ${target}: ${n}`,
@@ -78,7 +78,7 @@ export const policies = {
   },
   preview: {
     title: 'What would change',
-    noTargets: 'Nothing: no fixes are pushed for any kernel.',
+    noTargets: 'Nothing: no fixes are pushed for any target.',
     machines: (n: string) => `${many(n, 'machine', 'machines')} concerned`,
     open: (n: string) => `${many(n, 'CVE stays', 'CVEs stay')} open.`,
     same: 'Nothing changes.',

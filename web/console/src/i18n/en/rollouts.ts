@@ -142,7 +142,7 @@ export const rollouts = {
   },
   failure: {
     refused: 'would not load it', stalled: 'transition did not end', 'taken-out': 'taken out by a person', silent: 'fell silent', rebooted: 'booted anew',
-    warned: 'kernel complained', quarantined: 'health watch failed', crashed: 'went down',
+    warned: 'health watch warned', quarantined: 'health watch failed', crashed: 'went down',
   },
   bar: {
     had: 'had it already', late: 'were offered it in vain', 'not-needed': 'do not need it', 'out-of-scope': 'not of the tier', 'was-there': 'had it before, and it went badly',

@@ -8,7 +8,7 @@ export const machines: Words<typeof en> = {
     about: '登録順に表示します。',
     filters: '絞り込み',
     search: '検索',
-    searchHelp: 'ホスト名、カーネルのリリース、ID',
+    searchHelp: 'ホスト名、カーネルのリリース、パッケージ、ID',
     all: 'すべて',
     openCve: '未修正の CVE',
     need: '必要な対応',

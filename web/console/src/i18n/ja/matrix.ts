@@ -6,7 +6,7 @@ export const matrix: Words<typeof en> = {
   matrix: {
     nav: 'CVE 一覧',
     title: 'CVE とターゲット',
-    about: '把握しているすべての CVE の、カーネルごとの状況(重大なものから順に)。',
+    about: '把握しているすべての CVE の、カーネル・パッケージごとの状況(重大なものから順に)。',
     search: 'CVE またはタイトル',
     policy: 'ポリシー',
     target: 'ターゲット',
@@ -58,7 +58,7 @@ export const matrix: Words<typeof en> = {
     patch: 'ライブパッチ',
     openHere: '未修正の台数',
     ofFleet: (n, of) => `${of} 台のうち ${n} 台で未修正`,
-    unknownMachines: (n) => `${n} 台については情報がありません(カーネルまたはマシン向けのライブパッチがありません)`,
+    unknownMachines: (n) => `${n} 台については情報がありません(カーネル向けのライブパッチがないか、該当するパッケージがマシンから報告されていません)`,
     all: 'すべて見る',
     proof: '検証',
     proven: '有効な検証結果があります',

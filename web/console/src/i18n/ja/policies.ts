@@ -29,7 +29,7 @@ export const policies: Words<typeof en> = {
     itsJob: 'ビルド',
     left: '含めないもの',
     nothingPushed: '選択対象なし',
-    nothingPushedHelp: 'どのカーネルにも修正が登録されていません。「アップデート」を参照してください。',
+    nothingPushedHelp: 'どのターゲットにも修正が登録されていません。「アップデート」を参照してください。',
     keeps: (target) => `${target} の一部のマシンでは、まだ次が動いています:`,
     keepsExcluded: (what) => `このポリシーが除外する ${what} を含んでいます。`,
     omitted: (target, n) => `${target} のビルドで含められなかったもの: ${n} 件`,
@@ -79,7 +79,7 @@ export const policies: Words<typeof en> = {
   },
   preview: {
     title: '変更の影響',
-    noTargets: '影響なし: どのカーネルにも修正が登録されていません。',
+    noTargets: '影響なし: どのターゲットにも修正が登録されていません。',
     machines: (n) => `対象 ${n} 台`,
     open: (n) => `未修正のまま残る CVE: ${n} 件。`,
     same: '変更はありません。',

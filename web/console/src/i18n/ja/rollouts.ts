@@ -141,7 +141,7 @@ export const rollouts: Words<typeof en> = {
   machineStatus: { offered: '提供中', begun: '読み込み・観察中', well: '正常', failed: '失敗', withdrawn: '提供取り下げ', late: '後回し', left: 'ティアを離脱' },
   failure: {
     refused: '読み込み拒否', stalled: '移行が完了せず', 'taken-out': '人による取り外し', silent: '応答途絶', rebooted: '再起動',
-    warned: 'カーネルの警告', quarantined: '健全性監視の失敗', crashed: 'クラッシュ',
+    warned: '健全性監視の警告', quarantined: '健全性監視の失敗', crashed: 'クラッシュ',
   },
   bar: {
     had: '提供済み', late: '提供したが開始されず', 'not-needed': '不要', 'out-of-scope': 'ティア外', 'was-there': '以前に適用して不調',

@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-C_pqlvs4.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-nc28bW69.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-CiLJ3T7z.js";

@@ -1,1 +1,0 @@
-export{n as Users}from"./users-NvSq6oK4.js";
