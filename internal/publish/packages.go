@@ -9,6 +9,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/trust"
@@ -78,6 +79,42 @@ func (j *job) entry(ctx context.Context, tier, id string) (*trust.Package, error
 					out.Files = append(out.Files, trust.ELFFile{BuildID: file.BuildID, Name: file.Name})
 				}
 				seen[file.BuildID] = true
+			}
+		}
+	}
+}
+
+// share gives a new policy the live patches of packages that were handed in for
+// everybody, and hold nothing that it excludes: no choice is made of these, so
+// that the machines which come to the policy would go without them.
+func (j *job) share(ctx context.Context, p selection.Policy) error {
+	f := store.LivePatchFilter{Bare: true}
+	for {
+		all, err := j.tx.LivePatches(ctx, f)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		f.Before = &all[len(all)-1]
+		for _, row := range all {
+			if !ofPackage(row) || row.Selection != "" || row.Blocked != 0 || !slices.Contains(row.Policies, trust.DefaultPolicy) {
+				continue
+			}
+			if len(p.Exclusions) > 0 { // its manifest is needed
+				if row, err = j.tx.LivePatch(ctx, row.ID); err != nil {
+					return err
+				}
+			}
+			if x, err := j.holds(ctx, row, p); err != nil {
+				return err
+			} else if x != "" {
+				continue
+			}
+			added, err := j.tx.AddToLine(ctx, row.ID, p.Name)
+			if err == nil && added {
+				err = j.audit(ctx, "server", "policy.share", p.Name, row.ID)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}

@@ -277,6 +277,34 @@ func TestExclusionsHoldForLivePatchesOfPackages(t *testing.T) {
 	qt.Check(t, qt.HasLen(indexOf(t, u, "edge", openssl, "").Patches, 0))
 }
 
+func TestANewPolicyHasTheLivePatchesOfPackages(t *testing.T) {
+	p := newPlant(t)
+	row := p.publishPackage(openssl, 1, "libssl.so.3")
+	p.policy("databases", func(*selection.Policy) {})
+	p.policy("careful", without(1, p.now.AddDate(0, 1, 0)))
+	u := p.machine()
+	x := indexOf(t, u, "edge", openssl, "databases")
+	qt.Assert(t, qt.IsNotNil(x))
+	qt.Assert(t, qt.HasLen(x.Patches, 1))
+	qt.Check(t, qt.Equals(x.Patches[0].ID, row.ID))
+	if x = indexOf(t, u, "edge", openssl, "careful"); x != nil {
+		qt.Check(t, qt.HasLen(x.Patches, 0))
+	}
+	got, err := p.db.LivePatch(t.Context(), row.ID)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(got.Policies, []string{"databases", trust.DefaultPolicy}))
+
+	// What was blocked, or handed in for some policies alone, is not everybody's.
+	_, err = p.Block(t.Context(), row.ID, "it crashes", false, "ann")
+	qt.Assert(t, qt.IsNil(err))
+	_, err = p.Publish(t.Context(), PublishRequest{Artifact: packageArtifact(t, openssl, 2, "libssl.so.3"), Policies: []string{"databases"}, Actor: "ann"})
+	qt.Assert(t, qt.IsNil(err))
+	p.policy("late", func(*selection.Policy) {})
+	line, err := p.db.LineOf(t.Context(), "late", openssl.Name)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(line, 0))
+}
+
 func TestABundleCarriesPackages(t *testing.T) {
 	p := newPlant(t)
 	p.publish(1)

@@ -53,6 +53,11 @@ func (s *Service) ChangePolicy(ctx context.Context, name, actor string, f func(o
 		if err := j.audit(ctx, actor, "policy.set", name, why); err != nil {
 			return err
 		}
+		if !there {
+			if err := j.share(ctx, p); err != nil {
+				return err
+			}
+		}
 		// What it excludes is offered to nobody from now on. One that was removed
 		// and is made anew has its old line, and gets indexes for it again.
 		return j.indexesOf(ctx, name)
