@@ -178,7 +178,7 @@ func (s *server) fill() {
 	ssl, db := openssl(), postgres()
 	ssl.publish(s, 1, true)
 	db.publish(s, 1, true)
-	next := ssl.publish(s, 2, false)
+	next := db.publish(s, 2, false)
 	tokens := map[string]*api.TokenMade{}
 	n := 0
 	add := func(m machine) { s.enroll(tokens, n, m); n++ }

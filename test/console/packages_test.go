@@ -5,6 +5,7 @@ package console
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -84,7 +85,7 @@ func (k *library) bare() api.Package {
 // whole is a package whose live patch is in all processes.
 func (k *library) whole() api.Package {
 	x := k.bare()
-	x.Patch = api.Patch{ID: k.patch.ID, Name: k.patch.Name, Version: k.patch.Version, State: api.Healthy, Since: 1}
+	x.Patch = api.Patch{ID: k.patch.ID, Name: k.patch.Name, Version: k.patch.Version, State: api.Healthy, Since: time.Now().Add(-2 * time.Hour).UnixMilli()}
 	x.Processes = api.Processes{Protected: 12}
 	return x
 }

@@ -12,7 +12,7 @@ async function pages() {
   const odd = all.find((m) => m.hostname.startsWith('appliance')) ?? all[0];
   const patches = (await ask('/v1/livepatches')).items;
   const partly = (await ask('/v1/machines?need=restart')).items[0];
-  const crashed = all.find((m) => m.protection === 'failing' && m.reason.includes('libssl3')) ?? all[0];
+  const crashed = all.find((m) => m.protection === 'failing' && m.reason.includes('SIGSEGV')) ?? all[0];
   const library = patches.find((p) => p.target.startsWith('debian:libssl3=') && p.tiers.includes('stable'));
   const jobs = (await ask('/v1/jobs')).items;
   const people = (await ask('/v1/users')).items;
@@ -33,7 +33,6 @@ async function pages() {
     ['livepatch-blocked', `/livepatches/${patches.find((p) => p.blocked).id}`],
     ['livepatch-package', `/livepatches/${library.id}`],
     ['cve-package', `/cves/${library.cves[0]}`],
-    ['cves-package', `/cves?target=${encodeURIComponent(library.target)}`],
     ['cve-open', '/cves/CVE-2026-31431'],
     ['cve-hostile', '/cves/CVE-2026-28777'],
     ['cve-unknown', '/cves/CVE-2020-0001'],
