@@ -17,7 +17,7 @@ func proofText(p *proof.Proof, path string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s on %s  %s\n", proofVerdict(p.Verdict), ui.Bold(p.Patch.Name), p.Target.Name,
 		ui.Dim(fmt.Sprintf("%s, %s, %s", p.Machine.Accelerator, ui.Count(p.Machine.CPUs, "cpu"), ui.Span(millis(p.Elapsed)))))
-	b.WriteString(ui.Indent(checkTable(p.Checks), 2))
+	b.WriteString(ui.Indent(checkTable(p.Checks, p.Package != nil), 2))
 	for _, problem := range p.Problems {
 		b.WriteString(ui.Indent(ui.Explain(problem)+"\n", 2))
 	}
@@ -32,6 +32,29 @@ func proofVerdict(v proof.Verdict) string {
 		return ui.Good("● proved")
 	}
 	return ui.Bad("● " + string(v))
+}
+
+// packageTitle is checkTitle where a package's says something else.
+func packageTitle(id string) string {
+	switch id {
+	case proof.CheckKernel:
+		return "a kernel boots"
+	case proof.CheckPrograms:
+		return "programs run that map the files"
+	case proof.CheckLoad:
+		return "the patch goes into the running processes"
+	case proof.CheckFunctions:
+		return "exactly its functions are replaced in them"
+	case proof.CheckStarted:
+		return "programs that start later have it too"
+	case proof.CheckRevert:
+		return "the patch is taken out of them"
+	case proof.CheckAlive:
+		return "no program ended"
+	case proof.CheckLog:
+		return "the kernel tells of no fault"
+	}
+	return checkTitle(id)
 }
 
 // checkTitle says what each check means when it passes.
@@ -67,7 +90,11 @@ func checkTitle(id string) string {
 	return id
 }
 
-func checkTable(checks []proof.Check) string {
+func checkTable(checks []proof.Check, ofPackage bool) string {
+	titleOf := checkTitle
+	if ofPackage {
+		titleOf = packageTitle
+	}
 	var rows [][]string
 	for _, c := range checks {
 		if c.Status == proof.Skip && c.Detail == "none asked for" {
@@ -84,7 +111,7 @@ func checkTable(checks []proof.Check) string {
 		if c.MS > 0 {
 			took = ui.Span(millis(c.MS))
 		}
-		rows = append(rows, []string{mark, checkTitle(c.ID), took, ui.Dim(clip(checkDetail(c), 72))})
+		rows = append(rows, []string{mark, titleOf(c.ID), took, ui.Dim(clip(checkDetail(c), 72))})
 	}
 	return ui.Table(nil, rows, 2)
 }
@@ -99,6 +126,8 @@ func checkDetail(c proof.Check) string {
 	case c.Status != proof.Pass:
 	case c.ID == proof.CheckKernel:
 		detail, _, _ = strings.Cut(detail, ",")
+	case c.ID == proof.CheckPrograms:
+		detail += " running"
 	case c.ID == proof.CheckFunctions:
 		if n, err := strconv.Atoi(detail); err == nil {
 			detail = ui.Count(n, "function")

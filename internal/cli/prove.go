@@ -34,13 +34,14 @@ type proveOptions struct {
 	accel           string
 	stays           bool
 	output          string
+	kernel          string // that a package's machines run
 }
 
 func newProveCommand(a *app) *cobra.Command {
 	var o proveOptions
 	cmd := &cobra.Command{
 		Use:   "prove PATCH",
-		Short: "Prove a live patch in its exact kernel, in a virtual machine",
+		Short: "Prove a live patch in its exact target, in a virtual machine",
 		Long: `prove boots the unmodified kernel that a live patch is for, twice. Without the
 patch the reproducer must fail. With the patch, loaded while the system runs,
 the transition must end, the kernel must show exactly the functions of the
@@ -57,6 +58,21 @@ What they need can stand in their comments:
   # tsugi: late-module nf_tables    modules to load after it
   # tsugi: program tune2fs          programs of this machine
   # tsugi: memory 1024              MiB
+
+The live patch of a package is proven in the processes of such a machine. It
+runs a kernel that is prepared, the newest or --kernel, and holds the package's
+own files and the libraries that it was built with. Programs run while the live
+patch comes and goes: for each library a stock program that loads it, and those
+that the reproducer names. In each of them exactly the functions of the manifest
+must be replaced; the reproducer must pass in the programs that ran before, and
+in those that were started later; and no program may end.
+
+  # tsugi: serve postgres -D data   a program to start first, by its command line
+  # tsugi: talk show                one that answers each line on its standard
+                                    input: ask LINE in scripts asks it
+  # tsugi: ready pg_isready         what has to pass before anything else
+  # tsugi: c show -lcrypto          a C program that the script holds, between
+                                    the lines : <<'show.c' and show.c
 
 The record is written to PATCH.proof.json, whether the proof holds or not.`,
 		Example: "  tsugictl prove ext4.tsugi --reproducer demo/ext4-mballoc.sh --cycles 5",
@@ -79,6 +95,7 @@ The record is written to PATCH.proof.json, whether the proof holds or not.`,
 	f.DurationVar(&o.transitionLimit, "transition-limit", 0, "limit of each transition (default 1m)")
 	f.BoolVar(&o.sequential, "sequential", false, "one machine after the other")
 	f.BoolVar(&o.stays, "fix-stays", false, "do not expect the bug to be back after the revert")
+	f.StringVar(&o.kernel, "kernel", "", "kernel that the machines run, for the live patch of a package (default the newest that is prepared)")
 	f.StringVar(&o.accel, "accel", "", "kvm or tcg (default what works)")
 	f.StringVarP(&o.output, "output", "o", "", "file for the record")
 	return cmd
@@ -99,11 +116,7 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err != nil {
 		return err
 	}
-	t, err := store.Get(patch.Manifest.Target.Name)
-	if err != nil {
-		return err
-	}
-	req, err := proof.FromPatch(patch, proofTarget(t))
+	req, err := a.proofRequest(patch, store, o.kernel)
 	if err != nil {
 		return err
 	}
@@ -128,6 +141,34 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 		return command.Outcome(command.Failed)
 	}
 	return nil
+}
+
+// proofRequest starts a request for a live patch and its prepared target.
+func (a *app) proofRequest(patch *livepatch.Patch, store *kernel.Store, boot string) (proof.Request, error) {
+	name := patch.Manifest.Target.Name
+	if !patch.Manifest.Userland() {
+		if boot != "" {
+			return proof.Request{}, command.Usage(program+" prove", "--kernel is for live patches of packages: this one is for "+name)
+		}
+		t, err := store.Get(name)
+		if err != nil {
+			return proof.Request{}, err
+		}
+		return proof.FromPatch(patch, proofTarget(t))
+	}
+	packages, err := a.packages()
+	if err != nil {
+		return proof.Request{}, err
+	}
+	t, err := packages.Get(name)
+	if err != nil {
+		return proof.Request{}, err
+	}
+	k, err := proof.Bootable(store, boot)
+	if err != nil {
+		return proof.Request{}, err
+	}
+	return proof.FromPackage(patch, t, k)
 }
 
 // proofPath is where the record of a live patch lies unless asked otherwise.

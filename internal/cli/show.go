@@ -106,13 +106,13 @@ func manifestText(r showResult) string {
 	if len(m.Risks) > 0 {
 		b.WriteString("\n" + riskText(m.Risks))
 	}
-	switch {
-	case m.Userland():
-		b.WriteString("\n  " + ui.Dim("○ put it into the processes of a machine: tsugi apply --local "+r.File) + "\n")
-	case r.Proof != nil:
+	if r.Proof != nil {
 		b.WriteString("\n" + ui.Indent(proofText(r.Proof, ""), 2))
-	default:
+	} else {
 		b.WriteString("\n  " + ui.Dim("○ not proven yet: tsugictl prove "+r.File) + "\n")
+	}
+	if m.Userland() {
+		b.WriteString("  " + ui.Dim("○ put it into the processes of a machine: tsugi apply --local "+r.File) + "\n")
 	}
 	return b.String()
 }

@@ -37,5 +37,6 @@ func userland() []Entry {
 		{"TS3538", KindError, "a build root can't be entered here", "run as root, or allow unprivileged user namespaces and overlayfs in them"},
 		{"TS3539", KindError, "the package ships no file that can be patched", "name the package that holds the library or the program: files with a build-id"},
 		{"TS3540", KindError, "the symbols of a file can't be read", "remove the target (tsugictl target rm) and add it again"},
+		{"TS3541", KindError, "a package of the target is not on this machine any more", "prepare it again: tsugictl target rm and target add"},
 	}
 }

@@ -79,7 +79,7 @@ func allowed() map[string][]string {
 		"catalogue":  below("fix", "series", "update", "kernel", "userland"),
 		"cumulative": append(below(domain...), "userland", "builder"),
 		"survey":     append(below(domain...), "builder", "cumulative"),
-		"proof":      below("vm", "livepatch", "kernel", "kload"),
+		"proof":      below("vm", "livepatch", "kernel", "kload", "trust", "splice", "process", "userland", "agent"), // agent: the keeper of processes
 		"api":        {"code"},
 		"store":      {"code"},
 		"people":     {"code", "authz", "api", "store"},

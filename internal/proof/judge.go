@@ -39,6 +39,19 @@ func Judge(ev Evidence) *Proof {
 	}
 	j.p.Before, j.p.After = run(r, ev.Before), run(r, ev.After)
 	j.p.Log = judgeLog(r, ev.Before, ev.After)
+	if r.Package != nil {
+		j.ofPackage()
+	} else {
+		j.ofKernel()
+	}
+	j.p.Verdict = Proved
+	if len(j.p.Problems) > 0 {
+		j.p.Verdict = Failed
+	}
+	return j.p
+}
+
+func (j *judge) ofKernel() {
 	j.kernel()
 	j.before()
 	j.load()
@@ -52,11 +65,6 @@ func Judge(ev Evidence) *Proof {
 	j.cycles()
 	j.shown()
 	j.log()
-	j.p.Verdict = Proved
-	if len(j.p.Problems) > 0 {
-		j.p.Verdict = Failed
-	}
-	return j.p
 }
 
 type judge struct {

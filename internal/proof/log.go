@@ -33,6 +33,10 @@ var complaints = regexp.MustCompile(strings.Join([]string{
 // oopsed are the complaints after which a task does not come back.
 var oopsed = regexp.MustCompile(`^(?:BUG: (?:unable to handle|kernel NULL pointer|stack guard page)|kernel BUG at |Oops: |general protection fault|invalid opcode: |stack segment: |double fault)`)
 
+// faults are what a kernel says of a process that a signal of the processor has
+// ended (arch/x86/kernel/traps.c, mm/fault.c).
+var faults = regexp.MustCompile(`^(?:traps: )?[^ ].*\[\d+\]:? (?:segfault at |general protection fault|trap |bad frame in )`)
+
 // maxNotes bounds what is only good to know.
 const maxNotes = 200
 
@@ -87,7 +91,7 @@ func judgeLog(r *Request, before, after *vm.Outcome) Log {
 	if after == nil {
 		return l
 	}
-	want := expectedForm(r.Patch.Name, r.Previous.Name)
+	want, ofPackage := expectedForm(r.Patch.Name, r.Previous.Name), r.Package != nil
 	for _, r := range after.Log {
 		if r.Step == "" || r.Step == stepDisks || r.Step == stepModules || r.Step == stepChanged {
 			known[generic(r.Text)], excused[generic(r.Text)] = true, true
@@ -101,7 +105,7 @@ func judgeLog(r *Request, before, after *vm.Outcome) Log {
 			if !slices.Contains(l.Expected, r.Text) {
 				l.Expected = append(l.Expected, r.Text)
 			}
-		case complaints.MatchString(r.Text):
+		case complaints.MatchString(r.Text), ofPackage && faults.MatchString(r.Text):
 			if !excused[generic(r.Text)] {
 				l.New = append(l.New, r.Text)
 			}

@@ -22,6 +22,13 @@ type Needs struct {
 	Disks                                  []vm.Disk
 	Modules, LateModules, Stored, Programs []string
 	Memory                                 int // MiB
+
+	// Of a package's: programs that run while the live patch comes and goes, as
+	// command lines; one that answers lines; what has to pass first; and C
+	// programs that the script holds.
+	Serve, Ready []string
+	Talk         string
+	C            []CProgram
 }
 
 // Read adds what the comments of a script say. Flags that were given before
@@ -38,14 +45,14 @@ func (n *Needs) Read(name, script string) error {
 		if !ok {
 			continue
 		}
-		if err := n.add(strings.Fields(rest)); err != nil {
+		if err := n.add(strings.Fields(rest), script); err != nil {
 			return code.New("TS1905", fmt.Sprintf("%s:%d", name, line), err.Error())
 		}
 	}
 	return nil
 }
 
-func (n *Needs) add(words []string) error {
+func (n *Needs) add(words []string, script string) error {
 	if len(words) < 2 {
 		return errors.New("a word and its values are expected")
 	}
@@ -75,8 +82,23 @@ func (n *Needs) add(words []string) error {
 		if n.Memory == 0 {
 			n.Memory = m
 		}
+	case "serve":
+		n.Serve = append(n.Serve, strings.Join(values, " "))
+	case "ready":
+		n.Ready = append(n.Ready, strings.Join(values, " "))
+	case "talk":
+		if n.Talk != "" {
+			return errors.New("only one program can answer lines")
+		}
+		n.Talk = strings.Join(values, " ")
+	case "c":
+		c, err := cProgram(script, values[0], values[1:])
+		if err != nil {
+			return err
+		}
+		n.C = append(n.C, c)
 	default:
-		return fmt.Errorf("%q is none of disk, module, late-module, stored-module, program, memory", words[0])
+		return fmt.Errorf("%q is none of disk, module, late-module, stored-module, program, memory, serve, talk, ready, c", words[0])
 	}
 	return nil
 }
@@ -116,4 +138,7 @@ func parseSize(s string) (int64, error) {
 func (n *Needs) Apply(r *Request) {
 	r.Modules, r.LateModules, r.Stored = n.Modules, n.LateModules, n.Stored
 	r.Programs, r.Disks, r.Memory = n.Programs, n.Disks, n.Memory
+	if p := r.Package; p != nil {
+		p.Serve, p.Talk, p.Ready, p.C = n.Serve, n.Talk, n.Ready, n.C
+	}
 }

@@ -42,6 +42,9 @@ const (
 // plans returns what the machine without the patch does, nil when there is
 // nothing to reproduce, and what the machine with it does.
 func plans(r *Request) (before, after *wire.Plan) {
+	if r.Package != nil {
+		return packagePlans(r)
+	}
 	patch := guest.Patch{Name: r.Patch.Name, Path: patchPath, LimitMS: r.TransitionLimit.Milliseconds()}
 	// Loading and reverting each have a transition, and a reversal after it.
 	limit := wire.Duration(2*r.TransitionLimit + 30*time.Second + r.loading())

@@ -8,6 +8,10 @@
 // has to leave again, as often as asked, after which the reproducer has to
 // fail as before; a probe has to pass all the while; and the kernel must not complain about anything new.
 //
+// A live patch of a package is proved in the processes of a machine in the same
+// way: FromPackage makes its request, and the machine, which may run any kernel,
+// has the package's own files in it.
+//
 // Prove is the edge: it boots. What the events mean is judged by a pure
 // function. A Proof is written as proof.json; a proof that does not hold is
 // a value with the verdict failed and its problems, not an error.
@@ -19,6 +23,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -89,6 +94,10 @@ type Request struct {
 	Files    []vm.File
 	Programs []string // of the host, for the reproducer
 
+	// Package is set for the live patch of a package: then Target is just the
+	// kernel that the machines run, and there is no Module.
+	Package *Package
+
 	TransitionLimit time.Duration // 0: one minute
 	Cycles          int           // of loading and reverting after the proof itself
 	SkipRevertShown bool          // do not run the reproducer again after the revert
@@ -134,31 +143,38 @@ func (r Request) withDefaults() Request {
 	if r.CPUs == 0 {
 		r.CPUs = 2
 	}
-	r.Patch.describe(r.Module)
-	if r.Previous.Name != "" {
+	if r.Package == nil {
+		r.Patch.describe(r.Module)
+	}
+	if r.Package == nil && r.Previous.Name != "" {
 		r.Previous.describe(r.PreviousModule)
 	}
 	changed := livepatch.Manifest{Functions: r.Functions, Callbacks: r.Callbacks}
 	r.changed = nil
 	for _, o := range changed.Objects() {
-		if o != livepatch.Vmlinux && !slices.Contains(r.LateModules, o) && !slices.Contains(r.Modules, o) {
+		if r.Package == nil && o != livepatch.Vmlinux && !slices.Contains(r.LateModules, o) && !slices.Contains(r.Modules, o) {
 			r.changed = append(r.changed, o)
 		}
 	}
 	if r.Memory == 0 {
-		r.Memory = 768 + moduleMemory*max(len(r.changed)-fewModules, 0)
+		r.Memory = fewMemory + moduleMemory*max(len(r.changed)-fewModules, 0)
 	}
 	return r
 }
 
 // Modules, with what they depend on, lie in memory twice: in the initramfs and
 // in the kernel.
-const fewModules, moduleMemory = 8, 14
+const fewMemory, fewModules, moduleMemory = 768, 8, 14
 
 // loading is how long the kernel may take, under emulation, to find all that a
 // live patch refers to: before Linux 6.2 it reads whole symbol tables for each
 // reference.
-func (r *Request) loading() time.Duration { return time.Duration(len(r.Functions)) * time.Second }
+func (r *Request) loading() time.Duration {
+	if r.Package != nil {
+		return 0
+	}
+	return time.Duration(len(r.Functions)) * time.Second
+}
 
 func (p *PatchRef) describe(module []byte) {
 	sum := sha256.Sum256(module)
@@ -169,6 +185,9 @@ func (p *PatchRef) describe(module []byte) {
 // the same target.
 func (r *Request) Supersedes(old *livepatch.Patch) error {
 	m := old.Manifest
+	if r.Package != nil {
+		return r.supersedesPackage(old)
+	}
 	if m.Target.BuildID != r.Target.BuildID {
 		return code.New("TS6101", r.Target.Name, "the older live patch is for build-id "+m.Target.BuildID)
 	}
@@ -194,6 +213,16 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 		ModuleSource: r.Target.Modules, Programs: r.Programs, Files: r.Files, Disks: r.Disks,
 		Memory: r.Memory, CPUs: r.CPUs, Timeout: r.Timeout, CacheDir: r.CacheDir, Accel: r.Accel,
 	}
+	if r.Package != nil {
+		dir, err := os.MkdirTemp("", "tsugi-proof-*")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		if err := r.equip(ctx, &cfg, dir); err != nil {
+			return nil, kernel.OrInterrupted(ctx, err)
+		}
+	}
 	if cfg.Accel == "" {
 		var err error
 		if cfg.Accel, err = vm.Probe(ctx, cfg); err != nil {
@@ -215,8 +244,10 @@ func Prove(ctx context.Context, req Request, rep progress.Reporter) (*Proof, err
 	}
 	group.Go(func() (err error) {
 		patched := cfg
-		patched.Files = append(slices.Clone(cfg.Files), vm.File{Path: patchPath, Data: r.Module})
-		if r.Previous.Name != "" {
+		if r.Package == nil {
+			patched.Files = append(slices.Clone(cfg.Files), vm.File{Path: patchPath, Data: r.Module})
+		}
+		if r.Package == nil && r.Previous.Name != "" {
 			patched.Files = append(patched.Files, vm.File{Path: previousPath, Data: r.PreviousModule})
 		}
 		ev.After, err = runMachine(gctx, patched, with, rep, "with the patch")

@@ -55,6 +55,8 @@ type Proof struct {
 	Traced *guest.Traced `json:"traced,omitempty"` // which of its functions ran
 
 	Objects []guest.Object `json:"objects,omitempty"` // as the kernel showed them
+	// Package is what was seen of a package's processes.
+	Package *PackageRecord `json:"package,omitempty"`
 	// Unloaded are modules of the patch that this machine cannot load, so that
 	// nothing was shown of them but that the kernel takes the patch.
 	Unloaded []vmguest.Refused `json:"unloaded,omitempty"`
@@ -95,6 +97,9 @@ const (
 	CheckAfter       = "after"        // the reproducer passes with the patch
 	CheckRan         = "ran"          // reproducer or probe ran functions of the patch
 	CheckRevert      = "revert"       // the patch leaves
+	CheckPrograms    = "programs"     // of a package: programs run that map its changed files
+	CheckStarted     = "started"      // of a package: processes that start later are patched, and the reproducer passes there
+	CheckAlive       = "alive"        // of a package: no program ended
 	CheckCycles      = "cycles"       // loading and reverting again and again
 	CheckRevertShown = "revert-shown" // the reproducer fails again after the revert
 	CheckLog         = "log"          // the kernel complained about nothing new
@@ -104,9 +109,9 @@ const (
 type PatchRef struct {
 	Name         string `json:"name"`
 	Version      int    `json:"version,omitempty"`
-	Digest       string `json:"sha256,omitempty"` // of the .tsugi file
-	ModuleDigest string `json:"module_sha256"`
-	ModuleSize   int64  `json:"module_size"`
+	Digest       string `json:"sha256,omitempty"`        // of the .tsugi file
+	ModuleDigest string `json:"module_sha256,omitempty"` // of a kernel's
+	ModuleSize   int64  `json:"module_size,omitempty"`
 }
 
 // Machine is what the proof ran on.

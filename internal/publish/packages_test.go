@@ -237,7 +237,10 @@ func TestALivePatchThatNoProcessWouldTakeIsRefused(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	before, err := p.db.TUFGeneration(t.Context())
 	qt.Assert(t, qt.IsNil(err))
-	proof := fmt.Appendf(nil, `{"format":1,"verdict":"proved","patch":{"sha256":%q},"kernel":{}}`, digest(good))
+	proof := packageProof(good, openssl.Name, "libssl.so.3")
+	lacking := packageProof(good, openssl.Name, "libcrypto.so.3")
+	foreign := packageProof(good, "debian:libssl3=3.0.19-1", "libssl.so.3")
+	bare := fmt.Appendf(nil, `{"format":1,"verdict":"proved","patch":{"sha256":%q},"kernel":{}}`, digest(good))
 	for name, c := range map[string]struct {
 		q    PublishRequest
 		want code.Code
@@ -246,7 +249,11 @@ func TestALivePatchThatNoProcessWouldTakeIsRefused(t *testing.T) {
 		"a payload of another file":  {PublishRequest{Artifact: other}, "TS7003"},
 		"a lower version":            {PublishRequest{Artifact: packageArtifact(t, openssl, 1, "libssl.so.3")}, "TS7706"},
 		"other bytes for a version":  {PublishRequest{Artifact: packageArtifact(t, openssl, 2, "libcrypto.so.3")}, "TS7702"},
-		"a proof, which none can be": {PublishRequest{Artifact: good, Proof: proof}, "TS7704"},
+		"a proof of another":         {PublishRequest{Artifact: good, Proof: packageProof(other, openssl.Name, "libssl.so.3")}, "TS7704"},
+		"a proof that failed":        {PublishRequest{Artifact: good, Proof: bytes.Replace(proof, []byte(`"proved"`), []byte(`"failed"`), 1)}, "TS7704"},
+		"a proof of other files":     {PublishRequest{Artifact: good, Proof: lacking}, "TS7704"},
+		"a proof in another package": {PublishRequest{Artifact: good, Proof: foreign}, "TS7704"},
+		"a proof of no processes":    {PublishRequest{Artifact: good, Proof: bare}, "TS7704"},
 		"an unknown tier":            {PublishRequest{Artifact: good, Tier: "gamma"}, "TS7703"},
 	} {
 		_, err := p.Publish(t.Context(), c.q)
@@ -255,6 +262,20 @@ func TestALivePatchThatNoProcessWouldTakeIsRefused(t *testing.T) {
 	after, err := p.db.TUFGeneration(t.Context())
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(after, before))
+	row, err := p.Publish(t.Context(), PublishRequest{Artifact: good, Proof: proof})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(row.Proven))
+	qt.Check(t, qt.Equals(row.ProofDigest, digest(proof)))
+}
+
+// packageProof is the record of a proof, as much of it as publishing reads.
+func packageProof(artifact []byte, target string, files ...string) []byte {
+	var list []string
+	for _, f := range files {
+		list = append(list, fmt.Sprintf(`{"build_id":%q}`, elf(f)))
+	}
+	return fmt.Appendf(nil, `{"format":1,"verdict":"proved","patch":{"sha256":%q},"kernel":{"build_id":"11"},"target":{"name":%q,"arch":"x86_64"},"package":{"files":[%s]}}`,
+		digest(artifact), target, strings.Join(list, ","))
 }
 
 func TestExclusionsHoldForLivePatchesOfPackages(t *testing.T) {

@@ -5,6 +5,7 @@ package publish
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -26,6 +27,34 @@ type proofRecord struct {
 	Kernel struct {
 		BuildID string `json:"build_id"`
 	} `json:"kernel"`
+	Target  livepatch.TargetRef `json:"target"`
+	Package *struct {
+		Files []provenFile `json:"files"`
+	} `json:"package"`
+}
+
+type provenFile struct {
+	BuildID string `json:"build_id"`
+}
+
+// about tells what keeps a record from being about a live patch.
+func (p *proofRecord) about(artifact string, m *livepatch.Manifest) string {
+	switch {
+	case p.Patch.Digest != "" && p.Patch.Digest != artifact, p.Patch.ModuleDigest != m.Module.Digest:
+		return "it is about another live patch"
+	case !m.Userland() && p.Kernel.BuildID != "" && p.Kernel.BuildID != m.Target.BuildID:
+		return "it ran on another kernel"
+	case !m.Userland():
+		return ""
+	case p.Patch.Digest == "" || p.Package == nil || p.Target.ID() != m.Target.ID():
+		return "it is not about this package" // whose live patch has no module to know it by
+	}
+	for _, f := range m.Files {
+		if !slices.Contains(p.Package.Files, provenFile{f.BuildID}) {
+			return "it shows nothing of " + f.Name
+		}
+	}
+	return ""
 }
 
 // checkProof says whether a proof came and holds for this very artifact. One
@@ -33,9 +62,6 @@ type proofRecord struct {
 func checkProof(b []byte, artifact string, m *livepatch.Manifest) (bool, error) {
 	if b == nil {
 		return false, nil
-	}
-	if m.Userland() {
-		return false, code.New("TS7704", "", "a live patch of a package is proved by nothing yet").WithFix("publish it without --proof")
 	}
 	if len(b) > maxReport {
 		return false, code.New("TS7704", "", fmt.Sprintf("%d bytes, more than %d", len(b), maxReport))
@@ -49,10 +75,9 @@ func checkProof(b []byte, artifact string, m *livepatch.Manifest) (bool, error) 
 		return false, code.New("TS7704", "", fmt.Sprintf("format %d, this program knows 1", p.Format))
 	case p.Verdict != "proved":
 		return false, code.New("TS7704", "", "its verdict is "+strconv.Quote(p.Verdict))
-	case p.Patch.Digest != "" && p.Patch.Digest != artifact, p.Patch.ModuleDigest != m.Module.Digest:
-		return false, code.New("TS7704", "", "it is about another live patch")
-	case p.Kernel.BuildID != "" && p.Kernel.BuildID != m.Target.BuildID:
-		return false, code.New("TS7704", "", "it ran on another kernel")
+	}
+	if why := p.about(artifact, m); why != "" {
+		return false, code.New("TS7704", "", why)
 	}
 	return true, nil
 }

@@ -70,6 +70,9 @@ func buildImage(ctx context.Context, cfg *Config, plan *wire.Plan) (*image, erro
 	for _, f := range cfg.Files {
 		m.add(f)
 	}
+	for at, to := range cfg.Links {
+		m.links[path.Clean("/"+at)] = to
+	}
 	return m, nil
 }
 

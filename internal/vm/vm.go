@@ -45,6 +45,7 @@ type Config struct {
 	ModuleSource ModuleSource
 	Programs     []string // programs of the host, stored with their libraries
 	Files        []File
+	Links        map[string]string // symbolic links by path; a file of the same path wins
 	Disks        []Disk
 	Net          *Net      // nil: no network card
 	Clock        time.Time // what the machine's clock shows at its start; zero is the host's time

@@ -3,7 +3,9 @@
 // Package guest is the part of a proof that runs inside the virtual machine:
 // the verbs that load a live patch, watch its transition, read what the
 // kernel shows of it and take it out again. Package kload does all of that, as
-// it does on the machines that the live patch is for.
+// it does on the machines that the live patch is for. For live patches of
+// packages there are verbs that start programs and bring the processes to it;
+// that is the work of packages process and agent/keeper, as it is there.
 package guest
 
 import (
@@ -12,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -19,11 +22,19 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/kload"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
+	"github.com/tsugi-project/tsugi/internal/vm/wire"
 )
 
 // Main turns this process into the guest of a proof when it was started as
 // one, and then does not return. Programs call it before anything else.
-func Main() { vmguest.Main(verbs()) }
+func Main() {
+	if _, err := os.Lstat(wire.PlanPath); err == nil && os.Args[0] == engineName {
+		os.Exit(engineMain(os.Args[1:]))
+	}
+	all := verbs()
+	maps.Copy(all, (&stage{}).verbs())
+	vmguest.Main(all)
+}
 
 func verbs() map[string]vmguest.Verb {
 	t := &tracer{}
@@ -53,8 +64,8 @@ func verb[R any](f func(context.Context, Patch) (R, error)) vmguest.Verb {
 
 // Patch is the argument of all verbs.
 type Patch struct {
-	Name string `json:"name"` // of the directory in /sys/kernel/livepatch
-	Path string `json:"path"` // of the .ko file
+	Name string `json:"name"` // of the directory in /sys/kernel/livepatch; of a package's, its id
+	Path string `json:"path"` // of the .ko file; of a package's, the .tsugi file
 	// Limit bounds each transition; 0 means one minute. A transition that is
 	// still running then is reversed.
 	LimitMS int64 `json:"limit_ms"`
