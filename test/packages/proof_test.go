@@ -38,7 +38,7 @@ func proved(t *testing.T, of *userland.Target, patch, older *livepatch.Patch, sc
 	var n proof.Needs
 	qt.Assert(t, qt.IsNil(n.Read(script, string(text))))
 	n.Apply(&r)
-	r.Reproducer, r.Cycles = string(text), 2
+	r.Reproducer, r.Probe, r.Cycles = string(text), `test "$(ask nonces)" != broken`, 2
 	r.Init, err = buildInit()
 	qt.Assert(t, qt.IsNil(err))
 	p, err := proof.Prove(t.Context(), r, progress.Discard)
