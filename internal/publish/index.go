@@ -53,7 +53,7 @@ func (j *job) index(ctx context.Context, tier, buildID, policy string, anew bool
 	if x.Sequence, err = j.tx.NextSequence(ctx, tier, buildID, policy); err != nil {
 		return err
 	}
-	base, err := sequenceBase(ctx, j.tx.Reader)
+	base, err := numberSetting(ctx, j.tx.Reader, baseSetting)
 	if err != nil {
 		return err
 	}
@@ -374,20 +374,20 @@ func (j *job) revert(ctx context.Context, tier, buildID, policy string, to int, 
 	return j.index(ctx, tier, buildID, policy, false)
 }
 
-// sequenceBase is what Advance has lifted all sequence numbers by.
-func sequenceBase(ctx context.Context, r store.Reader) (int64, error) {
-	value, err := r.Setting(ctx, baseSetting)
+// numberSetting is a setting that holds a number: 0 until it is set.
+func numberSetting(ctx context.Context, r store.Reader, name string) (int64, error) {
+	value, err := r.Setting(ctx, name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && value == "" {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	base, err := strconv.ParseInt(value, 10, 64)
+	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("setting %s: %w", baseSetting, err)
+		return 0, fmt.Errorf("setting %s: %w", name, err)
 	}
-	return base, nil
+	return n, nil
 }
 
 // Index is the newest index of a tier for a kernel and a policy, as machines

@@ -3,9 +3,11 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
@@ -32,21 +34,47 @@ func (j *job) listed(ctx context.Context, tier, id string) error {
 		return err
 	}
 	if x == nil {
-		x = &trust.Packages{Format: trust.PackagesFormat, Tier: tier}
+		if entry == nil {
+			return nil
+		}
+		x = &trust.Packages{Format: trust.PackagesFormat, Tier: tier, Packages: []trust.Package{}}
+	}
+	old, err := x.Bytes()
+	if err != nil {
+		return err
 	}
 	x.Packages = slices.DeleteFunc(x.Packages, func(p trust.Package) bool { return p.ID == id })
 	if entry != nil {
 		x.Packages = append(x.Packages, *entry)
 	}
-	if len(x.Packages) == 0 {
-		j.repo.RemoveTarget(tier, trust.PackagesPath(tier))
-		return nil
+	now, err := x.Bytes()
+	if err != nil || x.Sequence > 0 && bytes.Equal(now, old) {
+		return err
 	}
+	return j.signPackages(ctx, x)
+}
+
+// signPackages gives a list the next number of its tier. An empty one is not
+// taken away: machines have to tell it from one that is kept from them.
+func (j *job) signPackages(ctx context.Context, x *trust.Packages) error {
+	name := packagesSetting + x.Tier
+	last, err := numberSetting(ctx, j.tx.Reader, name)
+	if err != nil {
+		return err
+	}
+	if err := j.tx.SetSetting(ctx, name, strconv.FormatInt(last+1, 10)); err != nil {
+		return err
+	}
+	base, err := numberSetting(ctx, j.tx.Reader, baseSetting)
+	if err != nil {
+		return err
+	}
+	x.Sequence = base + last + 1
 	b, err := x.Bytes()
 	if err != nil {
 		return err
 	}
-	return j.target(ctx, tier, trust.PackagesPath(tier), b)
+	return j.target(ctx, x.Tier, trust.PackagesPath(x.Tier), b)
 }
 
 // entry is a package in the list of a tier, with the files of all its live

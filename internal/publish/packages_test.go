@@ -208,7 +208,9 @@ func TestARecalledPackageIsFoundInEveryTier(t *testing.T) {
 	for _, tier := range []string{"stable", "night"} {
 		x, err := u.Packages(t.Context(), tier)
 		qt.Assert(t, qt.IsNil(err))
-		qt.Check(t, qt.IsNil(x), qt.Commentf(tier))
+		qt.Assert(t, qt.IsNotNil(x), qt.Commentf(tier)) // machines tell it from one that is kept from them
+		qt.Check(t, qt.HasLen(x.Packages, 0), qt.Commentf(tier))
+		qt.Check(t, qt.Equals(x.Sequence, 2), qt.Commentf(tier))
 	}
 	qt.Assert(t, qt.IsNil(p.DeleteTier(t.Context(), "night", "ann")))
 }
@@ -380,7 +382,14 @@ func TestTheListOfPackagesOutlivesKeysAndOldFiles(t *testing.T) {
 	qt.Check(t, qt.HasLen(files, 1))
 	fresh := p.machineAt(t.TempDir(), updater.FSSource{FS: os.DirFS(filepath.Join(p.dir, "blobs", "tuf"))})
 	qt.Check(t, qt.DeepEquals(listed(t, fresh, "edge", openssl), []string{"libssl.so.3"}))
+	was, _, err := p.Packages(t.Context(), "edge")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(was.Sequence, 2))
 	qt.Assert(t, qt.IsNil(p.Advance(t.Context(), "ann")))
+	now, _, err := p.Packages(t.Context(), "edge")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(now.Sequence > p.now.Unix()))
+	qt.Check(t, qt.DeepEquals(now.Packages, was.Packages))
 	qt.Check(t, qt.DeepEquals(listed(t, u, "edge", postgres), []string{"postgres"}))
 	qt.Check(t, qt.DeepEquals(versions(indexOf(t, u, "edge", openssl, "")), []int{row.Version}))
 }

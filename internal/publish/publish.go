@@ -43,9 +43,13 @@ const (
 // made after the installation, each sealed to the server's own identity.
 const keySetting = "trust.key."
 
-// baseSetting holds the number that all sequence numbers of indexes start
-// from: see Advance.
+// baseSetting holds the number that all sequence numbers of indexes and lists
+// start from: see Advance.
 const baseSetting = "trust.sequence-base"
+
+// packagesSetting is the prefix of the settings that hold how many lists of
+// packages each tier has had, also one that was removed.
+const packagesSetting = "trust.packages-sequence."
 
 // Options of a service.
 type Options struct {

@@ -116,6 +116,18 @@ func (s *Service) Advance(ctx context.Context, actor string) error {
 				return err
 			}
 		}
+		for _, tier := range j.repo.Tiers() {
+			x, err := j.s.signedPackages(ctx, j.repo, tier)
+			if err != nil {
+				return err
+			}
+			if x == nil {
+				continue
+			}
+			if err := j.signPackages(ctx, x); err != nil {
+				return err
+			}
+		}
 		return j.audit(ctx, actor, "trust.advance", "", "")
 	})
 }

@@ -24,8 +24,11 @@ const maxPackages = 16 << 20
 // A machine sees build-ids in its processes; by this it knows whose index to
 // ask for.
 type Packages struct {
-	Format   int       `json:"format"`
-	Tier     string    `json:"tier"`
+	Format int    `json:"format"`
+	Tier   string `json:"tier"`
+	// Sequence grows with each list of this tier, as an index's does: a machine
+	// takes none below one that it has seen. 0 is a list from before it was there.
+	Sequence int64     `json:"sequence,omitempty"`
 	Packages []Package `json:"packages"` // ordered by target
 }
 
@@ -54,6 +57,10 @@ func (p *Packages) Check() error {
 		return badPackages("format %d, this program knows %d", p.Format, PackagesFormat)
 	case !TierName(p.Tier):
 		return badPackages("tier %q", p.Tier)
+	case p.Packages == nil:
+		return badPackages("it has no list")
+	case p.Sequence < 0:
+		return badPackages("sequence %d: less than 0", p.Sequence)
 	}
 	ids := map[string]bool{}
 	for i, k := range p.Packages {

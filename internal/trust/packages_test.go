@@ -40,6 +40,8 @@ func TestAListOfPackagesIsWrittenInOneFormAndRead(t *testing.T) {
 func TestAListOfPackagesThatBreaksARuleIsRefused(t *testing.T) {
 	for name, change := range map[string]func(p *Packages){
 		"a later format":          func(p *Packages) { p.Format = 2 },
+		"no list":                 func(p *Packages) { p.Packages = nil },
+		"a number below 0":        func(p *Packages) { p.Sequence = -1 },
 		"no tier":                 func(p *Packages) { p.Tier = "" },
 		"no target":               func(p *Packages) { p.Packages[0].Target = "" },
 		"no architecture":         func(p *Packages) { p.Packages[0].Arch = "" },

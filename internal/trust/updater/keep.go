@@ -92,7 +92,8 @@ const (
 	maxCached   = maxKernels + maxPackages
 )
 
-// floor is the number below which an index is not taken any more.
+// floor is the number below which an index, or a list of packages, is not taken
+// any more.
 type floor struct {
 	Sequence int64    `json:"sequence"`
 	Keys     []string `json:"keys"` // ids of the tier's keys then

@@ -22,8 +22,10 @@ import (
 // packageID is that of a package of tests.
 func packageID(n int) string { return fmt.Sprintf("%064x", n+1) }
 
-func (w *world) makePackages(tier string, count int) []byte {
-	p := &trust.Packages{Format: trust.PackagesFormat, Tier: tier}
+func (w *world) makePackages(tier string, count int) []byte { return w.listed(tier, count, 0) }
+
+func (w *world) listed(tier string, count int, sequence int64) []byte {
+	p := &trust.Packages{Format: trust.PackagesFormat, Tier: tier, Sequence: sequence, Packages: []trust.Package{}}
 	for n := range count {
 		p.Packages = append(p.Packages, trust.Package{
 			Target: fmt.Sprintf("debian:lib%d=1", n), Arch: "x86_64", ID: packageID(n),
@@ -33,6 +35,13 @@ func (w *world) makePackages(tier string, count int) []byte {
 	b, err := p.Bytes()
 	qt.Assert(w.t, qt.IsNil(err))
 	return b
+}
+
+// list publishes a list of packages with a number, and refreshes.
+func (w *world) list(count int, sequence int64) {
+	w.put("edge", trust.PackagesPath("edge"), w.listed("edge", count, sequence))
+	w.publish()
+	qt.Assert(w.t, qt.IsNil(w.machine.Refresh(w.t.Context())))
 }
 
 // packages publishes a list of packages and an index for each.
@@ -158,6 +167,25 @@ func TestAttacksOnTheListOfPackages(t *testing.T) {
 				return nil, nil
 			}
 		}, "TS7115"},
+		"an older one, by who has the tier's key": {func(w *world) {
+			w.list(2, 7)
+			_, err := w.machine.Packages(w.t.Context(), "edge")
+			qt.Assert(w.t, qt.IsNil(err))
+			w.list(1, 6)
+		}, "TS7118"},
+		"one without a number, by who has the tier's key": {func(w *world) {
+			w.list(2, 7)
+			_, err := w.machine.Packages(w.t.Context(), "edge")
+			qt.Assert(w.t, qt.IsNil(err))
+			w.list(1, 0)
+		}, "TS7118"},
+		"one taken away, by who has the tier's key": {func(w *world) {
+			w.list(2, 7)
+			_, err := w.machine.Packages(w.t.Context(), "edge")
+			qt.Assert(w.t, qt.IsNil(err))
+			w.repo.RemoveTarget("edge", trust.PackagesPath("edge"))
+			w.publish()
+		}, "TS7118"},
 		"another tier's, signed by the tier": {func(w *world) {
 			w.put("edge", trust.PackagesPath("edge"), w.makePackages("stable", 3))
 			w.publish()
@@ -216,6 +244,25 @@ func TestAttacksOnTheListOfPackages(t *testing.T) {
 		_, err := w.machine.Index(t.Context(), "edge", packageID(0), "")
 		qt.Check(t, qt.Equals(code.Of(err), "TS7115"))
 	})
+}
+
+// TestAListOfPackagesGrows: a list with a higher number is taken, also an empty
+// one, and the machine remembers it.
+func TestAListOfPackagesGrows(t *testing.T) {
+	w := withPackages(t, 2)
+	for _, sequence := range []int64{3, 3, 9} {
+		w.list(1, sequence)
+		p, err := w.machine.Packages(t.Context(), "edge")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(p.Sequence, sequence))
+	}
+	w.list(0, 10) // the last package is gone
+	p, err := w.machine.Packages(t.Context(), "edge")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(p.Packages, 0))
+	w.list(1, 9)
+	_, err = w.newMachine(w.dir).Packages(t.Context(), "edge") // after a start of the agent
+	qt.Check(t, qt.Equals(code.Of(err), "TS7118"))
 }
 
 func TestManyPackagesCostADiskLittle(t *testing.T) {

@@ -32,17 +32,26 @@ func (u *Updater) Index(ctx context.Context, tier, buildID, policy string) (_ *t
 		return nil, err
 	}
 	if body == nil {
-		return nil, u.keep(at, role, nil, nil)
+		return nil, u.keep(at, role, nil, 0)
 	}
 	x, err := parseIndex(body, at)
 	if err != nil {
 		return nil, err
 	}
-	floor, ok := u.kept.Floors[at.path()]
-	if ok && x.Sequence < floor.Sequence && sameKeys(floor.Keys, role.keys) {
-		return nil, code.New("TS7118", at.path(), fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor.Sequence))
+	if floor := u.floor(at, role); x.Sequence < floor {
+		return nil, code.New("TS7118", at.path(), fmt.Sprintf("it has number %d, and this machine has seen %d", x.Sequence, floor))
 	}
-	return x, u.keep(at, role, body, x)
+	return x, u.keep(at, role, body, x.Sequence)
+}
+
+// floor is the number below which nothing is taken at a place; 0 when none was
+// seen there, or by a key of the tier that it has no more.
+func (u *Updater) floor(at place, r *role) int64 {
+	f, ok := u.kept.Floors[at.path()]
+	if !ok || !sameKeys(f.Keys, r.keys) {
+		return 0
+	}
+	return f.Sequence
 }
 
 // Packages returns the tier's list of packages as of the last Refresh, and keeps
@@ -56,14 +65,22 @@ func (u *Updater) Packages(ctx context.Context, tier string) (_ *trust.Packages,
 	if err != nil || role == nil {
 		return nil, err
 	}
+	floor := u.floor(at, role)
 	if body == nil {
-		return nil, u.keep(at, role, nil, nil)
+		// A tier that has no package any more says so in a list.
+		if floor > 0 {
+			return nil, code.New("TS7118", at.path(), fmt.Sprintf("it is not there any more, and this machine has seen number %d", floor))
+		}
+		return nil, u.keep(at, role, nil, 0)
 	}
 	p, err := parsePackages(body, tier)
 	if err != nil {
 		return nil, err
 	}
-	return p, u.keep(at, role, body, nil)
+	if p.Sequence < floor {
+		return nil, code.New("TS7118", at.path(), fmt.Sprintf("it has number %d, and this machine has seen %d", p.Sequence, floor))
+	}
+	return p, u.keep(at, role, body, p.Sequence)
 }
 
 // Cached returns the index that was verified last, without a network and
@@ -273,14 +290,14 @@ func (u *Updater) fetch(ctx context.Context, path string, target *metadata.Targe
 	return b, nil
 }
 
-// keep writes down what the tier holds now. Of an index, x, no older one is
-// taken any more.
-func (u *Updater) keep(at place, r *role, body []byte, x *trust.Index) error {
+// keep writes down what the tier holds now. None with a number below its own is
+// taken there any more; 0: it has none.
+func (u *Updater) keep(at place, r *role, body []byte, sequence int64) error {
 	c := cachedState{topLevel: u.kept.newest, role: r.bytes, index: body, place: at, Refreshed: u.kept.Refreshed}
 	next := u.kept.with(c).carry(c, r.meta.Signed.Targets)
-	if x != nil {
+	if sequence > 0 {
 		next.Floors = maps.Clone(u.kept.Floors)
-		next.Floors[at.path()] = floor{Sequence: x.Sequence, Keys: r.keys}
+		next.Floors[at.path()] = floor{Sequence: sequence, Keys: r.keys}
 	}
 	have, _ := u.load()
 	if err := u.save(have, next); err != nil {
