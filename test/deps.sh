@@ -18,8 +18,8 @@ packages=(
 	rpm curl
 	# what our view of a stack is compared with
 	gdb
-	# the compiler of AppArmor's profiles, which tests load in a virtual machine
-	apparmor
+	# the compilers of policies that tests load in virtual machines
+	apparmor secilc
 	# the server of TLS that is patched under load
 	openssl
 )

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
@@ -114,6 +115,9 @@ func (w *work) mapArea(l *ptrace.Loan, u *unit) error {
 		}
 		if _, err := l.Syscall(unix.SYS_MMAP, uintptr(j.base+part.Offset), uintptr(part.Size), prot, partFlags, none, 0); err != nil {
 			_, _ = l.Syscall(unix.SYS_MUNMAP, at, size)
+			if part.Exec && errors.Is(err, unix.EACCES) {
+				return w.refused(u, "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
+			}
 			return w.refused(u, "mmap", err)
 		}
 		w.step("mapped")

@@ -172,3 +172,12 @@ func TestTaskOfOurOwn(t *testing.T) {
 	_, ok = TaskStatus(pid, 1<<30)
 	qt.Check(t, qt.IsFalse(ok))
 }
+
+func TestKernelsThatMarkWorkers(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.10.0-28-amd64": false, "5.12": true, "5.12-rc4": true, "5.4.0": false, "6.1.0-55-amd64": true, "6.12.115+deb12-amd64": true,
+		"4.18.0-553.el8": false, "10.0": true, "": false, "next": false,
+	} {
+		qt.Check(t, qt.Equals(marksWorkers(release), want), qt.Commentf("%s", release))
+	}
+}

@@ -4,6 +4,7 @@ package proc
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -51,15 +52,15 @@ const (
 
 var ioWorkers = sync.OnceValue(func() bool {
 	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err := strconv.Atoi(major)
-	b, err1 := strconv.Atoi(strings.TrimRight(minor, "-+~abcdefghijklmnopqrstuvwxyz"))
-	return err == nil && err1 == nil && (a > 5 || a == 5 && b >= 12)
+	return unix.Uname(&u) == nil && marksWorkers(unix.ByteSliceToString(u.Release[:]))
 })
+
+// marksWorkers tells whether a kernel of this release has the bit.
+func marksWorkers(release string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return n == 2 && (major > 5 || major == 5 && minor >= 12)
+}
 
 // TaskWorker tells that a thread is a worker of io_uring, which the kernel has
 // added to the process: it never runs the program's code. The name alone could
