@@ -72,7 +72,8 @@ in those that were started later; and no program may end.
                                     input: ask LINE in scripts asks it
   # tsugi: ready pg_isready         what has to pass before anything else
   # tsugi: c show -lcrypto          a C program that the script holds, between
-                                    the lines : <<'show.c' and show.c
+                                    the lines : <<'show.c' and show.c; compiled
+                                    where the package's source is
 
 The record is written to PATCH.proof.json, whether the proof holds or not.`,
 		Example: "  tsugictl prove ext4.tsugi --reproducer demo/ext4-mballoc.sh --cycles 5",

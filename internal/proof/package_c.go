@@ -4,6 +4,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
@@ -46,7 +48,7 @@ func cProgram(script, name string, flags []string) (CProgram, error) {
 }
 
 // compile makes a program of a reproducer: in the root that the package was
-// built in, against its headers and the libraries as they were shipped.
+// built in, where its source is, against the libraries as they were shipped.
 func (p *Package) compile(ctx context.Context, c CProgram, dir string) (string, error) {
 	out := filepath.Join(dir, "c-"+c.Name)
 	if err := os.Mkdir(out, 0o755); err != nil {
@@ -62,19 +64,25 @@ func (p *Package) compile(ctx context.Context, c CProgram, dir string) (string, 
 	args := []string{"-O1"}
 	if p.Target != nil {
 		inside = "/tsugi/out"
-		args = append(args, "-I"+p.Target.BuildPath, "-I"+p.Target.BuildPath+"/include")
 	}
 	args = append(args, "-o", inside+"/"+c.Name, inside+"/"+c.Name+".c", "-L"+inside, "-Wl,-rpath-link,"+inside)
 	args = append(args, c.Flags...)
 	var said []byte
 	var err error
 	if p.Target != nil {
-		said, err = p.Target.Run(ctx, userland.Run{Argv: append([]string{"gcc"}, args...), Dir: "/", Out: out})
+		said, err = p.Target.Run(ctx, userland.Run{Argv: append([]string{"gcc"}, args...), Out: out})
 	} else {
 		said, err = exec.CommandContext(ctx, "gcc", args...).CombinedOutput()
 	}
 	if err != nil {
+		if failed, ok := errors.AsType[*kernel.ExitError](err); ok {
+			said = failed.Output
+		}
 		return "", code.New("TS6127", c.Name, strings.TrimSpace(string(said))).With(err)
+	}
+	// The compiler is told what to do by whoever wrote the reproducer.
+	if st, err := os.Lstat(bin); err != nil || !st.Mode().IsRegular() {
+		return "", code.New("TS6127", c.Name, "the compiler made no program").With(err)
 	}
 	return bin, nil
 }

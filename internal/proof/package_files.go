@@ -35,7 +35,7 @@ func (r *Request) equip(ctx context.Context, cfg *vm.Config, dir string) error {
 		return err
 	}
 	for _, f := range r.Package.Files {
-		if err := e.needs(e.files[f.Path].From); err != nil {
+		if err := e.needs(e.files[f.Path].From, false); err != nil {
 			return code.New("TS6122", f.Path, "").With(err)
 		}
 	}
@@ -43,7 +43,7 @@ func (r *Request) equip(ctx context.Context, cfg *vm.Config, dir string) error {
 	// is not needed to build the package.
 	for _, p := range own {
 		if dir := path.Base(path.Dir(p)); dir == "bin" || dir == "sbin" {
-			_ = e.needs(e.files[p].From)
+			_ = e.needs(e.files[p].From, false)
 		}
 	}
 	for _, name := range append([]string{"sleep"}, cfg.Programs...) {
@@ -56,13 +56,13 @@ func (r *Request) equip(ctx context.Context, cfg *vm.Config, dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := e.needs(bin); err != nil {
+		if err := e.needs(bin, false); err != nil {
 			return code.New("TS6122", c.Name, "").With(err)
 		}
 		e.put("/bin/"+c.Name, bin, 0o755)
 	}
 	// What the loader opens late, for cancellation and exceptions.
-	if p, ok := e.find("libgcc_s.so.1", nil); ok {
+	if p, ok := e.find("libgcc_s.so.1", nil, false); ok {
 		e.put("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1", p, 0o755)
 	}
 	for _, f := range []string{"/etc/passwd", "/etc/group"} {
@@ -163,13 +163,13 @@ func (e *equipment) program(name string) error {
 	}
 	for _, p := range at {
 		if f, ok := e.files[p]; ok {
-			return e.needs(f.From)
+			return e.needs(f.From, false)
 		}
 	}
 	for _, p := range at {
 		if from, ok := e.inRoot(p); ok {
 			e.put(p, from, 0o755)
-			return e.needs(from)
+			return e.needs(from, false)
 		}
 	}
 	from, err := exec.LookPath(name)
@@ -180,12 +180,13 @@ func (e *equipment) program(name string) error {
 		return err
 	}
 	e.put(path.Join("/bin", filepath.Base(name)), from, 0o755)
-	return e.needs(from)
+	return e.needs(from, true)
 }
 
 // needs puts the loader and the libraries of an ELF file into the machine. Other
-// files need nothing.
-func (e *equipment) needs(file string) error {
+// files need nothing. Only a program of this machine may take libraries from
+// here: what others name is not to be believed.
+func (e *equipment) needs(file string, here bool) error {
 	if e.looked[file] {
 		return nil
 	}
@@ -199,7 +200,7 @@ func (e *equipment) needs(file string) error {
 	}
 	defer f.Close()
 	if interp := interpreter(f); interp != "" {
-		from, ok := e.find(path.Base(interp), nil)
+		from, ok := e.find(path.Base(interp), nil, here)
 		if !ok {
 			return fmt.Errorf("%s: its loader %s is not there", file, interp)
 		}
@@ -220,14 +221,14 @@ func (e *equipment) needs(file string) error {
 		}
 	}
 	for _, l := range libs {
-		from, ok := e.find(l, dirs)
+		from, ok := e.find(l, dirs, here)
 		if !ok {
 			return fmt.Errorf("%s: library %s is not there", file, l)
 		}
 		if !e.has(l, from) {
 			e.put("/usr/lib/x86_64-linux-gnu/"+l, from, 0o755)
 		}
-		if err := e.needs(from); err != nil {
+		if err := e.needs(from, here); err != nil {
 			return err
 		}
 	}
@@ -244,9 +245,12 @@ func (e *equipment) has(name, from string) bool {
 	return false
 }
 
-// find finds a library on this machine: the package's own goes before that of
-// the system beside it, and that before this machine's.
-func (e *equipment) find(name string, dirs []string) (string, bool) {
+// find finds a library: the package's own goes before that of the system beside
+// it, and that, here, before this machine's.
+func (e *equipment) find(name string, dirs []string, here bool) (string, bool) {
+	if name != path.Base(name) {
+		return "", false
+	}
 	dirs = append(slices.Clone(dirs), libraryDirs...)
 	for _, d := range dirs {
 		at := path.Join(d, name)
@@ -268,8 +272,8 @@ func (e *equipment) find(name string, dirs []string) (string, bool) {
 			return p, true
 		}
 	}
-	if e.root != "/" {
-		return (&equipment{root: "/"}).find(name, dirs)
+	if e.root != "/" && here {
+		return (&equipment{root: "/"}).find(name, dirs, here)
 	}
 	return "", false
 }

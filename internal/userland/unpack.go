@@ -16,6 +16,9 @@ import (
 // Unpack writes all that the target's binary packages install below a directory,
 // but what only people read.
 func (t *Target) Unpack(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return kernel.DiskError(dir, err)
+	}
 	for _, p := range t.Packages {
 		if !strings.HasSuffix(p.Name, ".deb") || strings.Contains(p.Name, "-dbg_") {
 			continue
