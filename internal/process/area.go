@@ -12,6 +12,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
+	"github.com/tsugi-project/tsugi/internal/splice"
 )
 
 const (
@@ -34,15 +35,11 @@ func (w *work) stage(ctx context.Context, units []*unit, unused []*area) error {
 					return err
 				}
 			}
-			for _, u := range units {
-				if u.fresh && !u.mapped {
-					if err := w.mapArea(l, u); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
+			return w.mapAreas(l, units)
 		}); err != nil {
+			return err
+		}
+		if err := w.confirm(ctx, units); err != nil {
 			return err
 		}
 	}
@@ -86,14 +83,55 @@ func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
 	return err
 }
 
-// mapArea reserves the place with a page on either side, and then gives each
+// mapAreas reserves the places with a page on either side, and then gives each
 // part the rights that it keeps: no page is ever writable and executable, nor
-// changes its rights.
-func (w *work) mapArea(l *ptrace.Loan, u *unit) error {
-	j := u.journal
-	at, size := uintptr(j.base-guard), uintptr(j.size+2*guard)
+// changes its rights. What is reserved is ours alone, so the parts are mapped
+// without a stop for each where that can be done; confirm looks after them.
+func (w *work) mapAreas(l *ptrace.Loan, units []*unit) error {
 	none := ^uintptr(0) // no file
-	got, err := l.Syscall(unix.SYS_MMAP, at, size, unix.PROT_NONE, reserveFlags, none, 0)
+	var parts []ptrace.Call
+	var of []*unit
+	for _, u := range units {
+		if !u.fresh || u.mapped {
+			continue
+		}
+		if err := w.reserve(l, u); err != nil {
+			return err
+		}
+		for _, part := range u.layout.Parts {
+			parts = append(parts, ptrace.Call{Number: unix.SYS_MMAP, Args: [6]uintptr{
+				uintptr(u.journal.base + part.Offset), uintptr(part.Size), rights(part), partFlags, none, 0,
+			}})
+			of = append(of, u)
+		}
+	}
+	if !w.oneByOne && len(parts) > 0 {
+		made, err := l.Chain(parts)
+		if err != nil {
+			return w.refused(of[0], "mmap", err)
+		}
+		if made {
+			w.step("mapped")
+			return nil
+		}
+	}
+	for i, c := range parts {
+		if _, err := l.Syscall(c.Number, c.Args[:]...); err != nil {
+			if c.Args[2]&unix.PROT_EXEC != 0 && errors.Is(err, unix.EACCES) {
+				return w.refused(of[i], "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
+			}
+			return w.refused(of[i], "mmap", err)
+		}
+		w.step("mapped")
+	}
+	return nil
+}
+
+// reserve takes the place of an area. What is reserved is given back where it
+// comes to nothing.
+func (w *work) reserve(l *ptrace.Loan, u *unit) error {
+	at, size := uintptr(u.journal.base-guard), uintptr(u.journal.size+2*guard)
+	got, err := l.Syscall(unix.SYS_MMAP, at, size, unix.PROT_NONE, reserveFlags, ^uintptr(0), 0)
 	if errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("%w: the place for the new code was taken", errChanged)
 	}
@@ -104,25 +142,44 @@ func (w *work) mapArea(l *ptrace.Loan, u *unit) error {
 		_, err := l.Syscall(unix.SYS_MUNMAP, got, size)
 		return errors.Join(fmt.Errorf("%w: the place for the new code was taken", errChanged), err)
 	}
-	w.step("reserved")
-	for _, part := range u.layout.Parts {
-		prot := uintptr(unix.PROT_READ)
-		if part.Write {
-			prot |= unix.PROT_WRITE
-		}
-		if part.Exec {
-			prot |= unix.PROT_EXEC
-		}
-		if _, err := l.Syscall(unix.SYS_MMAP, uintptr(j.base+part.Offset), uintptr(part.Size), prot, partFlags, none, 0); err != nil {
-			_, _ = l.Syscall(unix.SYS_MUNMAP, at, size)
-			if part.Exec && errors.Is(err, unix.EACCES) {
-				return w.refused(u, "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
-			}
-			return w.refused(u, "mmap", err)
-		}
-		w.step("mapped")
-	}
 	u.mapped = true
+	w.step("reserved")
+	return nil
+}
+
+func rights(part splice.Part) uintptr {
+	prot := uintptr(unix.PROT_READ)
+	if part.Write {
+		prot |= unix.PROT_WRITE
+	}
+	if part.Exec {
+		prot |= unix.PROT_EXEC
+	}
+	return prot
+}
+
+// confirm looks whether new areas have all their parts. Where one is missing all
+// is looked at anew, and the next try is told by the call what is wrong.
+func (w *work) confirm(ctx context.Context, units []*unit) error {
+	if w.oneByOne {
+		return nil
+	}
+	var s sight
+	for _, u := range units {
+		if !u.fresh {
+			continue
+		}
+		if s.maps == nil {
+			var err error
+			if s.maps, err = w.p.Mappings(ctx); err != nil {
+				return err
+			}
+		}
+		if !s.hasParts(u, u.journal.base) {
+			w.oneByOne = true
+			return fmt.Errorf("%w: %s: not all of the new pages are there", errAgain, u.object.Name)
+		}
+	}
 	return nil
 }
 

@@ -280,19 +280,27 @@ func (u *unit) lay(base uint64, res *resolved) error {
 	return nil
 }
 
+// hasParts tells whether all parts of the unit's area are mapped at a place.
+func (s *sight) hasParts(u *unit, base uint64) bool {
+	for _, part := range u.layout.Parts {
+		kind := func(m proc.Mapping) bool {
+			return m.Read && m.Write == part.Write && m.Exec == part.Exec && !m.Shared && !m.File()
+		}
+		if !s.covers(span{base + part.Offset, base + part.Offset + part.Size}, kind) {
+			return false
+		}
+	}
+	return true
+}
+
 // isThere tells whether an old area holds what this one would: constants and
 // code to the byte, and data of its own life.
 func (u *unit) isThere(s *sight, old *area) (bool, error) {
 	if old.size != u.layout.Size || old.text != u.layout.Text || old.data != u.layout.Data || old.textSize != uint64(len(u.file.Text)) {
 		return false, nil
 	}
-	for _, part := range u.layout.Parts {
-		kind := func(m proc.Mapping) bool {
-			return m.Read && m.Write == part.Write && m.Exec == part.Exec && !m.Shared && !m.File()
-		}
-		if !s.covers(span{old.base + part.Offset, old.base + part.Offset + part.Size}, kind) {
-			return false, nil
-		}
+	if !s.hasParts(u, old.base) {
+		return false, nil
 	}
 	for _, c := range u.chunks() {
 		if c.writable {

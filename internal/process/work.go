@@ -25,6 +25,8 @@ type work struct {
 	began  time.Time
 	waits  int
 	doubts int // looks that showed something that can't be
+	// oneByOne tells that areas are mapped by calls with a result each.
+	oneByOne bool
 }
 
 // deed is what shall be done.

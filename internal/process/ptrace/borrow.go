@@ -38,7 +38,9 @@ type Loan struct {
 	suspend bool   // filters do not run while we trace
 	filters [][]instruction
 	at      uint64 // of the frame
+	fpAt    uint64 // of the vector registers in it
 	healing bool   // its registers lead over the frame
+	spent   bool   // it has gone on since the frame was written
 	began   time.Time
 	pause   time.Duration
 	over    bool
@@ -267,6 +269,7 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	} else if st.State.Ended() {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	}
+	l.session.hurry()
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}
@@ -316,25 +319,6 @@ func (l *Loan) judge() (grade, error) {
 
 // maxFrame is the room that the frame takes at most, with 11 KiB of XSAVE area.
 const maxFrame = 16 << 10
-
-// notRestartable refuses a thread in a restartable sequence (rseq): the kernel
-// must find it there to abort it. Outside system calls only.
-func (l *Loan) notRestartable() error {
-	t := &l.thread
-	config, err := getRseq(t.tid)
-	if err != nil {
-		return unsuitable(t.tid, "the kernel does not tell its restartable sequences")
-	}
-	if config.Pointer == 0 {
-		return nil
-	}
-	var inside bool
-	err = l.within(func() { inside = inSequence(l.mem, config.Pointer, t.regs.Rip) })
-	if err == nil && inside {
-		err = unsuitable(t.tid, "it is in a restartable sequence")
-	}
-	return err
-}
 
 // Return lets the thread go on exactly as it would have, and ends the tracing.
 // It returns for how long the thread was kept. A second call does nothing.

@@ -3,8 +3,10 @@
 package ptrace_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,36 @@ func TestACallIsMadeInTheProcess(t *testing.T) {
 				qt.Check(t, qt.ErrorIs(err, error(unix.EINVAL)))
 				_, err = l.Syscall(unix.SYS_MUNMAP, at, 4096)
 				qt.Check(t, qt.IsNil(err))
+				pause, err := l.Return()
+				qt.Assert(t, qt.IsNil(err))
+				t.Logf("pause %v", pause)
+				p.untraced()
+			}
+			p.finish()
+		})
+	}
+}
+
+func TestCallsAreMadeInOneGo(t *testing.T) {
+	for args, suits := range map[string]bool{"single": true, "idle 10": true, "compute 3": true, "signals": true, "storm 3": true, "calls": true, "sleep 300": false} {
+		t.Run(args, func(t *testing.T) {
+			p := start(t, strings.Fields(args)...)
+			for range 5 {
+				l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+				qt.Assert(t, qt.IsNil(err))
+				for range 2 {
+					made, err := l.Chain(chain(1 << 34))
+					qt.Assert(t, qt.IsNil(err))
+					if suits {
+						qt.Check(t, qt.IsTrue(made))
+					}
+					maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.pid()))
+					qt.Assert(t, qt.IsNil(err))
+					qt.Check(t, qt.Equals(made, strings.Contains(string(maps), "400000000-400001000 r--p")))
+					qt.Check(t, qt.Equals(made, strings.Contains(string(maps), "400001000-400002000 r-xp")))
+					_, err = l.Syscall(unix.SYS_MUNMAP, 1<<34, 8192)
+					qt.Assert(t, qt.IsNil(err))
+				}
 				pause, err := l.Return()
 				qt.Assert(t, qt.IsNil(err))
 				t.Logf("pause %v", pause)

@@ -39,18 +39,29 @@ const (
 var errXstate = errors.New("floating point state of an unknown form")
 
 // frame lays a frame out below the stack that regs has. It returns its address
-// and bytes. Regs are those to go on with, see resumed.
-func frame(regs *unix.PtraceRegs, mask, restorer uint64, xstate []byte) (uint64, []byte, error) {
+// and that of its XSAVE area, and the bytes. Regs are those to go on with, see
+// resumed.
+func frame(regs *unix.PtraceRegs, mask, restorer uint64, xstate []byte) (at, fpAt uint64, b []byte, err error) {
 	fp, err := fpFrame(xstate)
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	if regs.Rsp < redZone+uint64(len(fp))+frameSize+128 {
-		return 0, nil, fmt.Errorf("stack pointer %#x", regs.Rsp)
+		return 0, 0, nil, fmt.Errorf("stack pointer %#x", regs.Rsp)
 	}
-	fpAt := (regs.Rsp - redZone - uint64(len(fp))) &^ 63
-	at := (fpAt-frameSize)&^15 - 8
-	b := make([]byte, 0, fpAt-at+uint64(len(fp)))
+	fpAt = (regs.Rsp - redZone - uint64(len(fp))) &^ 63
+	at = (fpAt-frameSize)&^15 - 8
+	b = make([]byte, 0, fpAt-at+uint64(len(fp)))
+	b = sigContext(b, regs, mask, restorer, fpAt)
+	if len(b) != 8+ucontextSize {
+		return 0, 0, nil, fmt.Errorf("a signal frame of %d bytes", len(b))
+	}
+	b = append(b, make([]byte, fpAt-at-uint64(len(b)))...)
+	return at, fpAt, append(b, fp...), nil
+}
+
+// sigContext appends a frame as far as its signal mask: what rt_sigreturn reads.
+func sigContext(b []byte, regs *unix.PtraceRegs, mask, restorer, fpAt uint64) []byte {
 	put := func(words ...uint64) {
 		for _, w := range words {
 			b = binary.LittleEndian.AppendUint64(b, w)
@@ -66,11 +77,7 @@ func frame(regs *unix.PtraceRegs, mask, restorer uint64, xstate []byte) (uint64,
 	put(fpAt)
 	put(make([]uint64, 8)...)
 	put(mask)
-	if len(b) != 8+ucontextSize {
-		return 0, nil, fmt.Errorf("a signal frame of %d bytes", len(b))
-	}
-	b = append(b, make([]byte, fpAt-at-uint64(len(b)))...)
-	return at, append(b, fp...), nil
+	return b
 }
 
 // fpFrame makes of what PTRACE_GETREGSET gives (NT_X86_XSTATE) what rt_sigreturn

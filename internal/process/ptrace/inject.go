@@ -4,9 +4,7 @@ package ptrace
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,14 +36,14 @@ func (l *Loan) setUp() error {
 		return code.New("TS9617", where(pid), "its vector registers can't be read").With(err)
 	}
 	regs := resumed(t.regs)
-	at, bytes, err := frame(&regs, l.mask, l.code.sigreturn, xstate)
+	at, fpAt, bytes, err := frame(&regs, l.mask, l.code.sigreturn, xstate)
 	if err != nil {
 		return code.New("TS9617", where(pid), "").With(err)
 	}
 	if t.regs.Rsp-at > maxFrame {
 		return unsuitable(t.tid, "its vector registers take too much room")
 	}
-	l.at = at
+	l.at, l.fpAt = at, fpAt
 	// The program may be another one since its code was searched. From here on
 	// it can't become one without ending this thread.
 	if err := l.openMemory(t.tid); err != nil {
@@ -156,7 +154,7 @@ func (l *Loan) call(nr uintptr, args []uintptr) (uintptr, error) {
 	if t.state == gone && !l.over {
 		return 0, ended(l.target.PID, "")
 	}
-	if l.over || t.state != halted {
+	if l.over || l.spent || t.state != halted {
 		return 0, l.lost("the thread is not held")
 	}
 	var a [6]uint64
@@ -166,24 +164,14 @@ func (l *Loan) call(nr uintptr, args []uintptr) (uintptr, error) {
 	if err := l.permitted(nr, a); err != nil {
 		return 0, err
 	}
-	r := t.regs
-	r.Rip, r.Rsp, r.Rax, r.Orig_rax = l.code.syscall, l.at, uint64(nr), ^uint64(0)
-	r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9 = a[0], a[1], a[2], a[3], a[4], a[5]
-	const stepping, backwards, aligned = 1 << 8, 1 << 10, 1 << 18
-	r.Eflags &^= stepping | backwards | aligned
+	r := l.aimed(nr, a, l.at)
 	// Registers before the mask: a thread whose signals are blocked is on the
 	// way that gives it its own mask again.
 	if err := setRegs(t.tid, &r); err != nil {
 		return 0, ended(l.target.PID, "")
 	}
-	first := !l.healing
-	l.healing = true
-	l.opt.step(Aimed)
-	if first {
-		if err := setSigmask(t.tid, ^uint64(0)); err != nil {
-			return 0, ended(l.target.PID, "")
-		}
-		l.opt.step(Masked)
+	if err := l.heed(); err != nil {
+		return 0, err
 	}
 	if err := l.advance(Entered); err != nil {
 		return 0, err
@@ -202,6 +190,32 @@ func (l *Loan) call(nr uintptr, args []uintptr) (uintptr, error) {
 		return uintptr(after.Rax), unix.Errno(no)
 	}
 	return uintptr(after.Rax), nil
+}
+
+// heed notes that the thread's registers lead over the frame, and makes its
+// signals wait.
+func (l *Loan) heed() error {
+	first := !l.healing
+	l.healing = true
+	l.opt.step(Aimed)
+	if first {
+		if err := setSigmask(l.thread.tid, ^uint64(0)); err != nil {
+			return ended(l.target.PID, "")
+		}
+		l.opt.step(Masked)
+	}
+	return nil
+}
+
+// aimed are registers that lead to a system call, and from it over the frame at
+// sp.
+func (l *Loan) aimed(nr uintptr, a [6]uint64, sp uint64) unix.PtraceRegs {
+	r := l.thread.regs
+	r.Rip, r.Rsp, r.Rax, r.Orig_rax = l.code.syscall, sp, uint64(nr), ^uint64(0)
+	r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9 = a[0], a[1], a[2], a[3], a[4], a[5]
+	const stepping, backwards, aligned = 1 << 8, 1 << 10, 1 << 18
+	r.Eflags &^= stepping | backwards | aligned
+	return r
 }
 
 func (l *Loan) lost(why string) error { return code.New("TS9618", where(l.target.PID), why) }
@@ -298,7 +312,7 @@ func (l *Loan) rest(ctx context.Context) error {
 
 // reinstate puts the thread back to where it was: in the kind of stop that it
 // was in, so that the kernel goes on with its interrupted call as it would
-// have. The mask comes before the registers, see call.
+// have.
 func (l *Loan) reinstate() error {
 	t := &l.thread
 	switch t.state {
@@ -318,6 +332,13 @@ func (l *Loan) reinstate() error {
 		return err
 	}
 	l.opt.step(Resting)
+	return l.restore()
+}
+
+// restore gives the thread what it had. The mask comes before the registers,
+// see call.
+func (l *Loan) restore() error {
+	t := &l.thread
 	if err := setSigmask(t.tid, l.mask); err != nil {
 		return ended(l.target.PID, "")
 	}
@@ -328,23 +349,4 @@ func (l *Loan) reinstate() error {
 	l.healing = false
 	l.opt.step(Reinstate)
 	return nil
-}
-
-// inSequence tells whether an address lies in the restartable sequence that a
-// thread has announced (struct rseq_cs).
-func inSequence(mem io.ReaderAt, rseq, rip uint64) bool {
-	var p [8]byte
-	if _, err := mem.ReadAt(p[:], int64(rseq+8)); err != nil {
-		return true // not known: not outside
-	}
-	at := binary.LittleEndian.Uint64(p[:])
-	if at == 0 {
-		return false
-	}
-	var cs [32]byte
-	if _, err := mem.ReadAt(cs[:], int64(at)); err != nil {
-		return true
-	}
-	start, length := binary.LittleEndian.Uint64(cs[8:]), binary.LittleEndian.Uint64(cs[16:])
-	return rip-start < length
 }

@@ -32,7 +32,7 @@ func tracer(t *testing.T, how string, p *target, step int) bool {
 // The process lives and computes what it would have, whatever step the tracer
 // is killed at.
 func TestATracerThatIsKilledLeavesNoTrace(t *testing.T) {
-	for _, how := range []string{"call", "stop"} {
+	for _, how := range []string{"call", "chain", "stop"} {
 		for _, args := range [][]string{{"single"}, {"compute", "1"}, {"signals"}, {"calls", "1"}, {"idle", "3"}} {
 			t.Run(how+" "+args[0], func(t *testing.T) {
 				p := start(t, args...)
@@ -59,7 +59,7 @@ func TestATracerThatIsKilledAtAnyMomentLeavesNoTrace(t *testing.T) {
 			p := start(t, args...)
 			for i := range times {
 				cmd := exec.Command(os.Args[0])
-				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d 0", suicide, []string{"call", "stop"}[i%2], p.pid()))
+				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d 0", suicide, []string{"call", "stop", "chain"}[i%3], p.pid()))
 				qt.Assert(t, qt.IsNil(cmd.Start()))
 				time.Sleep(time.Duration(rand.IntN(12000)) * time.Microsecond)
 				_ = cmd.Process.Kill()

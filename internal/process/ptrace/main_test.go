@@ -32,6 +32,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// chain maps two pages side by side, each by a call.
+func chain(at uintptr) []ptrace.Call {
+	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED
+	return []ptrace.Call{
+		{Number: unix.SYS_MMAP, Args: [6]uintptr{at, 4096, unix.PROT_READ, flags, ^uintptr(0)}},
+		{Number: unix.SYS_GETPID},
+		{Number: unix.SYS_MMAP, Args: [6]uintptr{at + 4096, 4096, unix.PROT_READ | unix.PROT_EXEC, flags, ^uintptr(0)}},
+	}
+}
+
 // die makes system calls in a process, or stops it, and dies at a step. It ends
 // with 0 when it got to the end alive.
 func die(job string) {
@@ -68,6 +78,17 @@ func die(job string) {
 			at, err := l.Syscall(unix.SYS_MMAP, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
 			fail(err)
 			_, err = l.Syscall(unix.SYS_MUNMAP, at, 4096)
+			fail(err)
+		}
+		_, err = l.Return()
+		fail(err)
+	case "chain":
+		l, err := ptrace.Borrow(context.Background(), t, opt)
+		fail(err)
+		for range 2 {
+			_, err = l.Chain(chain(1 << 34))
+			fail(err)
+			_, err = l.Syscall(unix.SYS_MUNMAP, 1<<34, 8192)
 			fail(err)
 		}
 		_, err = l.Return()

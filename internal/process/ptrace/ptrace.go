@@ -89,6 +89,7 @@ const (
 	Framed    Step = "framed"    // what heals the thread lies below its stack
 	Aimed     Step = "aimed"     // its registers lead to the system call
 	Masked    Step = "masked"    // its signals wait
+	Chained   Step = "chained"   // it makes several calls, one after the other
 	Entered   Step = "entered"   // it is about to make the call
 	Left      Step = "left"      // the call is made
 	Recalled  Step = "recalled"  // it has been told to stop behind the call

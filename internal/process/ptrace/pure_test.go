@@ -89,7 +89,7 @@ func TestTheFloatingPointFrameHasTheSizeThatTheKernelWants(t *testing.T) {
 
 func TestTheFrameLiesBelowTheRedZone(t *testing.T) {
 	for sp := uint64(0x7fff00000000); sp < 0x7fff00000080; sp++ {
-		at, b, err := frame(&unix.PtraceRegs{Rsp: sp, Rip: 0x1234}, 0, 0x4000, xsave(2696, 0x2e7, 0x2e7))
+		at, _, b, err := frame(&unix.PtraceRegs{Rsp: sp, Rip: 0x1234}, 0, 0x4000, xsave(2696, 0x2e7, 0x2e7))
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.IsTrue(at+uint64(len(b)) <= sp-128))
 		qt.Check(t, qt.Equals(at%16, 8))
@@ -99,7 +99,7 @@ func TestTheFrameLiesBelowTheRedZone(t *testing.T) {
 		qt.Check(t, qt.Equals(binary.LittleEndian.Uint64(b[168:]), sp)) // in the ucontext
 		qt.Check(t, qt.IsTrue(sp-at <= maxFrame))
 	}
-	_, _, err := frame(&unix.PtraceRegs{Rsp: 100}, 0, 0, xsave(832, 7, 7))
+	_, _, _, err := frame(&unix.PtraceRegs{Rsp: 100}, 0, 0, xsave(832, 7, 7))
 	qt.Check(t, qt.IsNotNil(err))
 }
 
