@@ -107,6 +107,13 @@ func (w *work) mapAreas(l *ptrace.Loan, units []*unit) error {
 	}
 	if !w.oneByOne && len(parts) > 0 {
 		made, err := l.Chain(parts)
+		if made && err != nil {
+			// The thread may make the calls yet, wherever it is held up. What was
+			// reserved for them stays so, for good.
+			for _, u := range of {
+				u.mapped = false
+			}
+		}
 		if err != nil {
 			return w.refused(of[0], "mmap", err)
 		}

@@ -45,6 +45,7 @@ const (
 // gives: what has become of them is to be looked up in the process. Each must do
 // no harm where an earlier one has failed. Where the thread does not suit for it
 // none is made, and false is returned: [Loan.Syscall] can make them one by one.
+// After true with an error they are made some time, or not at all.
 func (l *Loan) Chain(calls []Call) (bool, error) {
 	var made bool
 	var err error
@@ -100,10 +101,10 @@ func (l *Loan) chain(calls []Call) (bool, error) {
 		return false, ended(l.target.PID, "")
 	}
 	if err := l.heed(); err != nil {
-		return false, err
+		return true, err
 	}
 	if err := l.goThrough(marker, secret); err != nil {
-		return false, err
+		return true, err
 	}
 	return true, l.leaveChain(secret)
 }
