@@ -22,7 +22,7 @@ type Control interface {
 	Hold(ctx context.Context, on bool) error
 	Clear(ctx context.Context, what string) ([]string, error)
 	ApplyFile(ctx context.Context, file []byte, local bool) (*api.Patch, error)
-	ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error)
+	ApplyBundle(ctx context.Context, file []byte) ([]api.Patch, error)
 }
 
 // Enrolled is what a person may see of an enrolment.
@@ -85,6 +85,6 @@ func (d Direct) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 }
 
 // ApplyBundle applies an offline bundle.
-func (d Direct) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error) {
+func (d Direct) ApplyBundle(ctx context.Context, file []byte) ([]api.Patch, error) {
 	return d.A.ApplyBundle(ctx, file)
 }

@@ -75,6 +75,6 @@ func (l *Local) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 }
 
 // ApplyBundle has the agent apply an offline bundle.
-func (l *Local) ApplyBundle(ctx context.Context, file []byte) (*api.Patch, error) {
-	return do[*api.Patch](ctx, l, "POST", "/v1/bundle", bytes.NewReader(file))
+func (l *Local) ApplyBundle(ctx context.Context, file []byte) ([]api.Patch, error) {
+	return do[[]api.Patch](ctx, l, "POST", "/v1/bundle", bytes.NewReader(file))
 }

@@ -214,7 +214,7 @@ func (k memKeeper) Status(context.Context) (*KeeperStatus, error) {
 	w := k.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	st := &KeeperStatus{Mapped: map[string]int{}, Reach: map[string]Reach{}, Crashes: slices.Clone(w.crashes)}
+	st := &KeeperStatus{Mapped: map[string]int{}, Reach: map[string]Reach{}, Counted: true, Crashes: slices.Clone(w.crashes)}
 	if w.absent {
 		st.Absent, st.Problem = true, code.New("TS9440", "", "")
 		return st, nil

@@ -30,7 +30,7 @@ func TestABundleFollowsThePolicy(t *testing.T) {
 			p, err = a.ApplyBundle(t.Context(), []byte("bundle"))
 		}
 		qt.Assert(t, qt.IsNil(err))
-		qt.Assert(t, qt.IsTrue(p != nil && p.Version == 2), qt.Commentf("%+v", p))
+		qt.Assert(t, qt.IsTrue(len(p) == 1 && p[0].Version == 2), qt.Commentf("%+v", p))
 		s, _ := a.journal.view()
 		qt.Check(t, qt.Equals(s.Current.Patch.Policy, "db"))
 		x, err := trust.ParseIndex(w.files[indexName])

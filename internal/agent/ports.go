@@ -156,6 +156,8 @@ type KeeperStatus struct {
 	Problem *code.Problem
 	// Deaf is why it can't see that a program crashes.
 	Deaf *code.Problem
+	// Counted: Mapped is about the files of the last Seek.
+	Counted bool
 	// Mapped counts the processes that map a file of those of Seek, by the id of
 	// the package; it has no others.
 	Mapped map[string]int

@@ -74,6 +74,7 @@ type world struct {
 	others  []*trust.Index    // of other tiers and policies
 	policy  string            // that the server assigns
 	bundled string            // policy that a bundle has for this machine
+	noIndex error             // of the kernel's index
 	poison  string            // id of a report that the server does not take
 	forged  map[string]error  // what their provenance ends in
 	files2  map[string][]byte // encrypted live patches by id
@@ -511,6 +512,8 @@ func (s memServer) Index(_ context.Context, tier, id, policy string) (*trust.Ind
 		found = x
 	} else if id == packageRef().ID {
 		return nil, s.ask()
+	} else if s.w.noIndex != nil {
+		return nil, s.w.noIndex
 	}
 	if found == nil {
 		return nil, s.ask()

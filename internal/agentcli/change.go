@@ -86,22 +86,34 @@ named ones do. The same command without --process brings it to all.`,
 }
 
 func (a *app) apply(ctx context.Context, c agent.Control, b []byte, local bool) error {
-	var p *api.Patch
-	var err error
 	if trust.IsBundle(b) {
-		p, err = c.ApplyBundle(ctx, b)
-	} else {
-		p, err = c.ApplyFile(ctx, b, local)
+		all, err := c.ApplyBundle(ctx, b)
+		if err != nil {
+			return err
+		}
+		if len(all) == 0 {
+			return a.show(ctx, c)
+		}
+		return a.Show("applied", all, func() string { return appliedText(all...) })
 	}
+	p, err := c.ApplyFile(ctx, b, local)
 	if err != nil {
 		return err
 	}
-	if p == nil {
-		return a.show(ctx, c)
+	return a.Show("applied", p, func() string { return appliedText(*p) })
+}
+
+func appliedText(all ...api.Patch) string {
+	var b strings.Builder
+	watched := false
+	for _, p := range all {
+		b.WriteString(ui.Good("✓") + " " + ui.Bold(p.ID) + " is applied\n")
+		watched = watched || p.State != api.Healthy
 	}
-	return a.Show("applied", p, func() string {
-		return ui.Good("✓") + " " + ui.Bold(p.ID) + " is applied\n  " + ui.Dim("○ it is watched for a while before it counts as healthy: tsugi status") + "\n"
-	})
+	if watched {
+		b.WriteString("  " + ui.Dim("○ it is watched for a while before it counts as healthy: tsugi status") + "\n")
+	}
+	return b.String()
 }
 
 func newRevertCommand(a *app) *cobra.Command {

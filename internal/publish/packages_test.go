@@ -5,6 +5,7 @@ package publish
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -366,6 +367,7 @@ func TestABundleCarriesPackages(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(listed(t, u, "edge", postgres), []string{"postgres"}))
 	_, err = u.Index(t.Context(), "edge", openssl.ID(), "")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7115"))
+	qt.Check(t, qt.ErrorIs(err, fs.ErrNotExist)) // by this an agent knows that it was made for others
 }
 
 func TestTheListOfPackagesOutlivesKeysAndOldFiles(t *testing.T) {

@@ -36,6 +36,8 @@ type Keeper struct {
 	began time.Time // when the keeper was first seen to run without a word
 	at    time.Time // of account
 	last  *keeper.Account
+
+	sought string // see KeeperStatus.Counted
 }
 
 // NewKeeper has the keeper of a state's directory.
@@ -44,7 +46,12 @@ func NewKeeper(dir string) *Keeper {
 }
 
 // Seek says which files the processes are counted of.
-func (k *Keeper) Seek(_ context.Context, files map[string][]string) error { return k.k.Seek(files) }
+func (k *Keeper) Seek(_ context.Context, files map[string][]string) error {
+	k.mu.Lock()
+	k.sought = keeper.Sought(files)
+	k.mu.Unlock()
+	return k.k.Seek(files)
+}
 
 // Give hands a live patch over.
 func (k *Keeper) Give(ctx context.Context, file []byte, back bool) (int64, error) {
@@ -83,6 +90,7 @@ func (k *Keeper) Status(context.Context) (*agent.KeeperStatus, error) {
 		k.last, k.at = nil, time.Time{}
 	}
 	out := told(k.last)
+	out.Counted = k.last != nil && k.last.Sought == k.sought
 	switch {
 	case !runs:
 		out.Problem = code.New("TS9440", "", "")

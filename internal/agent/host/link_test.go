@@ -240,7 +240,8 @@ func TestFromWordToLivePatchOverTLS(t *testing.T) {
 	s.web.Listener.Close()
 	p, err := a.ApplyBundle(t.Context(), b)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Check(t, qt.Equals(p.ID, second.ID))
+	qt.Assert(t, qt.HasLen(p, 1))
+	qt.Check(t, qt.Equals(p[0].ID, second.ID))
 	// A byte of it changed is refused, whichever it is.
 	for _, at := range []int{600, len(b) / 3, len(b) / 2, len(b) * 3 / 4} {
 		bad := bytes.Clone(b)

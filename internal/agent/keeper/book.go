@@ -25,7 +25,9 @@ type Account struct {
 	Passed  int64        `json:"passed"` // end of the last pass over all processes
 	Patches []Standings  `json:"patches"`
 	Mapped  []Population `json:"mapped"` // of packages that the agent asked about
-	Crashes []Crash      `json:"crashes,omitempty"`
+	// Sought is the digest of what it asked, for Mapped.
+	Sought  string  `json:"sought,omitempty"`
+	Crashes []Crash `json:"crashes,omitempty"`
 	// Deaf is why crashes can't be seen.
 	Deaf *api.Problem `json:"deaf,omitempty"`
 }
@@ -219,10 +221,10 @@ func (s *Standings) wait(x Process) {
 }
 
 // counted notes how many processes map a file of each package.
-func (b *book) counted(mapped map[string]int) {
+func (b *book) counted(mapped map[string]int, sought string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.account.Mapped = []Population{}
+	b.account.Mapped, b.account.Sought = []Population{}, sought
 	for _, id := range slices.Sorted(maps.Keys(mapped)) {
 		b.account.Mapped = append(b.account.Mapped, Population{id, mapped[id]})
 	}

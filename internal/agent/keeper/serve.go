@@ -126,7 +126,7 @@ func (k *Keeper) census(ctx context.Context, log *slog.Logger, senses Senses) {
 		now := k.now()
 		if at := changedAt(path); !at.Equal(asked) || !now.Before(next) {
 			asked = at
-			mapped, err := k.count(ctx, path, senses)
+			mapped, sought, err := k.count(ctx, path, senses)
 			took := k.now().Sub(now)
 			next = now.Add(max(countEvery, countShare*took))
 			switch {
@@ -135,7 +135,7 @@ func (k *Keeper) census(ctx context.Context, log *slog.Logger, senses Senses) {
 			case err != nil:
 				log.Warn("processes are not counted", "err", err)
 			default:
-				k.book.counted(mapped)
+				k.book.counted(mapped, sought)
 			}
 		}
 		select {
@@ -153,12 +153,14 @@ func changedAt(path string) time.Time {
 	return s.ModTime()
 }
 
-// count counts the processes of each package that the agent asks about.
-func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[string]int, error) {
+// count counts the processes of each package that the agent asks about, and
+// returns the digest of what it asked.
+func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[string]int, string, error) {
 	files, err := readSide[map[string][]string](path)
 	if err != nil || len(files) == 0 {
-		return nil, err
+		return nil, Sought(files), err
 	}
+	sought := Sought(files)
 	of := map[string][]string{} // packages by build-id
 	for id, builds := range files {
 		for _, b := range builds {
@@ -167,7 +169,7 @@ func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[str
 	}
 	found, err := senses.Mapped(ctx, func(b string) bool { return len(of[b]) > 0 })
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	out := map[string]int{}
 	for _, builds := range found {
@@ -181,7 +183,16 @@ func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[str
 			}
 		}
 	}
-	return out, nil
+	return out, sought, nil
+}
+
+// Sought is the digest by which an account tells what it counts.
+func Sought(files map[string][]string) string {
+	b, err := json.Marshal(files)
+	if err != nil {
+		return ""
+	}
+	return digest(b)
 }
 
 func (k *Keeper) side() string { return filepath.Join(k.dir.path, sideName) }

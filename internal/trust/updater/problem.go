@@ -92,13 +92,20 @@ func (u *Updater) expired(file string, at time.Time) error {
 // own could not be reached.
 func (u *Updater) fetchProblem(name string, err error) error {
 	if errors.Is(err, ErrNotFound) {
-		return code.New("TS7115", name, "the server does not have it")
+		return code.New("TS7115", name, "").With(absent{})
 	}
 	if code.Of(err) != "" || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return code.New("TS7120", name, "").With(err)
 }
+
+// absent is why a file that is signed for can't be had. Who reads a bundle that
+// was made for some packages alone looks for it.
+type absent struct{}
+
+func (absent) Error() string        { return "it is not there" }
+func (absent) Is(target error) bool { return target == ErrNotFound }
 
 func malformed(file, why string) error { return code.New("TS7121", file, why) }
 
