@@ -22,8 +22,12 @@ type packageBuildResult struct {
 // buildForPackage makes a live patch for the processes of a package.
 func (a *app) buildForPackage(ctx context.Context, paths []string, o buildOptions) error {
 	switch {
-	case o.server, o.prove, o.publish, o.reproducer != "":
-		return command.Usage(program+" build", "live patches of packages are built here, without --server")
+	case o.server && o.entryOnly:
+		return command.Usage(program+" build", "--entry-only is for builds here: jobs of the server let no thread be in a function that changes")
+	case o.server:
+		return a.buildOnServer(ctx, paths, o)
+	case o.prove, o.publish, o.reproducer != "":
+		return command.Usage(program+" build", "--prove, --publish and --reproducer need --server; here, tsugictl prove comes next")
 	case o.choice.fixedModules:
 		return command.Usage(program+" build", "a package has no modules to replace")
 	case o.module != "", o.key != "", o.cert != "":

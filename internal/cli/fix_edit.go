@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -114,18 +113,11 @@ func (a *app) correct(cmd *cobra.Command, c fixChoice, e editFlags, cat *catalog
 	if err != nil {
 		return err
 	}
-	if err := a.checkCorrected(ctx, cat, store, from, to); err != nil {
+	if _, _, err := a.chosenUpdate(ctx, c, cat, store); err != nil { // a correction that can't be applied shows now
 		return err
 	}
 	a.Term.Say("%s kept in %s", ui.Good("✓"), cat.Dir())
 	return a.fixShow(ctx, c, id, false)
-}
-
-// checkCorrected computes the update again, so that a correction that can't be
-// applied shows now.
-func (a *app) checkCorrected(ctx context.Context, cat *catalogue.Catalogue, store *kernel.Store, from, to string) error {
-	_, err := cat.Update(ctx, store, from, to, a.Progress())
-	return err
 }
 
 func (e *editFlags) correction(cmd *cobra.Command, f *changes.Correction) {

@@ -16,6 +16,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/ui"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 func newJobCommand(a *app) *cobra.Command {
@@ -38,7 +39,7 @@ func newJobLsCommand(a *app) *cobra.Command {
 			}, func(all []api.Job) string {
 				rows := make([][]string, len(all))
 				for i, j := range all {
-					rows[i] = []string{j.ID, j.Target, j.Title, jobState(&j), j.Verdict, j.Stage, j.Worker, when(j.Created)}
+					rows[i] = []string{j.ID, j.Target, j.Title, jobState(&j), jobVerdict(&j), j.Stage, j.Worker, when(j.Created)}
 				}
 				return ui.Table([]string{"job", "target", "title", "state", "verdict", "stage", "worker", "created"}, rows)
 			})
@@ -70,6 +71,15 @@ func jobState(j *api.Job) string {
 	return string(j.State)
 }
 
+// jobVerdict is the verdict in the words of what the job is for: no reboot helps a
+// package, and none is needed.
+func jobVerdict(j *api.Job) string {
+	if j.Verdict == verdictReboot && userland.IsName(j.Target) {
+		return "restart needed"
+	}
+	return j.Verdict
+}
+
 func jobText(j *api.Job) string {
 	attempt := ""
 	if j.Attempt > 1 {
@@ -85,7 +95,7 @@ func jobText(j *api.Job) string {
 		[2]string{"title", j.Title},
 		[2]string{"state", jobState(j)},
 		[2]string{"stage", j.Stage},
-		[2]string{"verdict", j.Verdict},
+		[2]string{"verdict", jobVerdict(j)},
 		[2]string{"attempt", attempt},
 		[2]string{"worker", j.Worker},
 		[2]string{"created", when(j.Created)},

@@ -20,6 +20,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // PipelineOptions make a Pipeline.
@@ -32,9 +33,10 @@ type PipelineOptions struct {
 
 // Pipeline is the Executor that builds and proves.
 type Pipeline struct {
-	opt   PipelineOptions
-	store *kernel.Store
-	key   [][]byte
+	opt      PipelineOptions
+	store    *kernel.Store
+	packages *userland.Store
+	key      [][]byte
 }
 
 // NewPipeline opens the home of the targets.
@@ -43,7 +45,11 @@ func NewPipeline(o PipelineOptions) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{opt: o, store: s}
+	packages, err := userland.OpenStore(o.Home)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pipeline{opt: o, store: s, packages: packages}
 	for _, f := range o.SignKey {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -54,6 +60,17 @@ func NewPipeline(o PipelineOptions) (*Pipeline, error) {
 	return p, nil
 }
 
+// made is what came of a build, of a kernel or a package.
+type made struct {
+	verdict  string
+	report   any
+	artifact *livepatch.Patch // of a live one
+	omitted  []api.LeftFix
+	tell     func(*Log)
+	// proof begins a proof of the artifact.
+	proof func() (proof.Request, error)
+}
+
 // Execute prepares the target, builds the live patch and, if asked, proves it.
 func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backend) (*Outcome, error) {
 	fixes, err := parseFixes(l.Spec.Fixes)
@@ -62,43 +79,39 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	}
 	if l.Update != nil {
 		if _, err := choose(ctx, l.Update, l.Spec.Target, b); err != nil {
-			return nil, err // before a kernel is prepared for minutes
+			return nil, err // before a target is prepared for minutes
 		}
-	}
-	t, err := p.target(ctx, l.Spec.Target, log)
-	if err != nil {
-		return nil, err
 	}
 	old, err := previous(ctx, l, b)
 	if err != nil {
 		return nil, err
 	}
-	out := &Outcome{}
-	var r *builder.Report
-	if l.Update != nil {
-		r, out.Omitted, err = p.buildUpdate(ctx, l, t, old, log, b)
-	} else {
+	if l.Update == nil {
 		warnOfLostFixes(old, fixes, log)
-		r, err = p.build(ctx, l, t, fixes, log, b)
 	}
+	work := p.makeForKernel
+	if userland.IsName(l.Spec.Target) {
+		work = p.makeForPackage
+	}
+	m, err := work(ctx, l, fixes, old, log, b)
 	if err != nil {
 		return nil, err
 	}
-	out.Verdict = string(r.Verdict)
-	if out.Report, err = json.Marshal(r); err != nil {
+	out := &Outcome{Verdict: m.verdict, Omitted: m.omitted}
+	if out.Report, err = json.Marshal(m.report); err != nil {
 		return out, err
 	}
-	tellVerdict(r, log)
-	if r.Verdict != builder.Live {
+	m.tell(log)
+	if m.artifact == nil {
 		return out, nil
 	}
-	if out.Artifact, err = r.Artifact.Bytes(); err != nil {
+	if out.Artifact, err = m.artifact.Bytes(); err != nil {
 		return out, err
 	}
 	if !l.Spec.Prove {
 		return out, nil
 	}
-	record, err := p.prove(ctx, l, t, r.Artifact, old, log)
+	record, err := p.prove(ctx, l, m, log)
 	if err != nil {
 		return out, err
 	}
@@ -114,6 +127,40 @@ func (p *Pipeline) Execute(ctx context.Context, l *api.Lease, log *Log, b Backen
 	}
 	log.Printf("the proof holds")
 	return out, nil
+}
+
+// makeForKernel builds for a kernel.
+func (p *Pipeline) makeForKernel(ctx context.Context, l *api.Lease, fixes []*fix.Fix, old *livepatch.Patch, log *Log, b Backend) (*made, error) {
+	t, err := p.target(ctx, l.Spec.Target, log)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && old.Manifest.Target.BuildID != t.BuildID {
+		old = nil // a live patch of an older build of this kernel is not what this one replaces
+	}
+	m := &made{}
+	var r *builder.Report
+	if l.Update != nil {
+		r, m.omitted, err = p.buildUpdate(ctx, l, t, old, log, b)
+	} else {
+		r, err = p.build(ctx, l, t, fixes, log, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.verdict, m.report = string(r.Verdict), r
+	if r.Verdict == builder.Live {
+		m.artifact = r.Artifact
+	}
+	m.tell = func(log *Log) { tellVerdict(r, log) }
+	m.proof = func() (proof.Request, error) {
+		req, err := proof.FromPatch(r.Artifact, proof.ForKernel(t))
+		if err == nil && old != nil {
+			err = req.Supersedes(old)
+		}
+		return req, err
+	}
+	return m, nil
 }
 
 // console is what a machine wrote; nil if it ran not or wrote more than is kept.
@@ -195,16 +242,10 @@ func tellVerdict(r *builder.Report, log *Log) {
 	}
 }
 
-func (p *Pipeline) prove(ctx context.Context, l *api.Lease, t *kernel.Target, patch, old *livepatch.Patch, log *Log) (*proof.Proof, error) {
-	req, err := proof.FromPatch(patch, proof.ForKernel(t))
+func (p *Pipeline) prove(ctx context.Context, l *api.Lease, m *made, log *Log) (*proof.Proof, error) {
+	req, err := m.proof()
 	if err != nil {
 		return nil, err
-	}
-	// A live patch of an older build of this kernel is not what this one replaces.
-	if old != nil && old.Manifest.Target.BuildID == t.BuildID {
-		if err := req.Supersedes(old); err != nil {
-			return nil, err
-		}
 	}
 	var needs proof.Needs
 	if err := needs.Read("reproducer", l.Spec.Repro); err != nil {

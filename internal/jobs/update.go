@@ -187,15 +187,20 @@ func choose(ctx context.Context, u *api.JobUpdate, target string, b Backend) (*s
 	return c, nil
 }
 
-// omitted is what of a choice a build left out.
-func omitted(c *selection.Chosen, r *cumulative.Result) []api.LeftFix {
+// omitted is what of a choice a build left out, which the log tells.
+func omitted(c *selection.Chosen, built *selection.Selection, log *Log) []api.LeftFix {
 	var out []api.LeftFix
-	for _, l := range r.Selection.Left {
+	for _, l := range built.Left {
 		if slices.ContainsFunc(c.Selection.Fixes, func(f *series.Fix) bool { return f.ID == l.ID }) {
 			out = append(out, LeftWire(l))
+			log.Printf("left out: %s %s: %s", l.ID, l.Kind, l.Why)
 		}
 	}
 	return out
+}
+
+func tellChoice(c *selection.Chosen, log *Log) {
+	log.Printf("%d of %d fixes, as policy %s chooses them", len(c.Selection.Fixes), len(c.Series.Fixes), c.Selection.Policy)
 }
 
 // buildUpdate builds the live patch of a choice.
@@ -204,12 +209,12 @@ func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Targ
 	if err != nil {
 		return nil, nil, err
 	}
-	log.Printf("%d of %d fixes, as policy %s chooses them", len(c.Selection.Fixes), len(c.Series.Fixes), c.Selection.Policy)
+	tellChoice(c, log)
 	req := cumulative.Request{
 		Target: t, Series: c.Series, Policy: PolicyOf(l.Update.Policy), Verdicts: c.Facts, Version: l.Version, Now: time.UnixMilli(l.Update.At),
 		Builder: p.opt.Builder, Jobs: p.opt.Jobs, Shared: shared{b}, Replacements: true,
 	}
-	if old != nil && old.Manifest.Target.BuildID == t.BuildID {
+	if old != nil {
 		req.Previous = &old.Manifest
 	}
 	if len(p.key) > 0 {
@@ -221,10 +226,6 @@ func (p *Pipeline) buildUpdate(ctx context.Context, l *api.Lease, t *kernel.Targ
 	if err != nil {
 		return nil, nil, err
 	}
-	left := omitted(c, r)
-	for _, f := range left {
-		log.Printf("left out: %s %s: %s", f.ID, f.Kind, f.Why)
-	}
 	r.Report.Artifact = r.Artifact
-	return r.Report, left, nil
+	return r.Report, omitted(c, r.Selection, log), nil
 }

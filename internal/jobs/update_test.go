@@ -24,7 +24,9 @@ import (
 )
 
 // pushes pushes fixes named fix-N with CVEs.
-func (s *site) pushes(n int) {
+func (s *site) pushes(n int) { s.pushesFor(target, n) }
+
+func (s *site) pushesFor(target string, n int) {
 	s.t.Helper()
 	all := &series.Series{To: "6.1.192-1"}
 	for i := range n {
@@ -104,6 +106,44 @@ func TestSelectionsAreBuiltSideBySide(t *testing.T) {
 	})
 }
 
+// TestAPolicyThatExcludesACVEHasItsOwnLivePatchOfAPackage: it is built, published
+// proven and signed for that policy alone, as for kernels.
+func TestAPolicyThatExcludesACVEHasItsOwnLivePatchOfAPackage(t *testing.T) {
+	t.Parallel()
+	const libx = "debian:libx1=1.0-1"
+	s := newSite(t, "sqlite:"+t.TempDir()+"/db")
+	s.pushesFor(libx, 3)
+	s.excludes("careful", "CVE-2026-1002")
+	s.excludes("same", "CVE-2026-1002")
+	qt.Assert(t, qt.Equals(s.chooses(), 2))
+	s.work(selects(), s.queue)
+	all, err := s.queue.Jobs(t.Context(), store.JobFilter{})
+	qt.Assert(t, qt.IsNil(err))
+	got := map[string]string{}
+	for _, j := range all {
+		j = s.ended(j.ID)
+		qt.Assert(t, qt.Equals(j.State, api.JobDone), qt.Commentf("%+v", j.Problem))
+		row, err := s.db.LivePatch(t.Context(), j.Patch)
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.IsTrue(row.Proven))
+		qt.Check(t, qt.Equals(row.Release, ""))
+		qt.Check(t, qt.DeepEquals(row.Policies, j.Policies))
+		for _, p := range row.Policies {
+			x, err := s.pub.Index(t.Context(), "edge", row.BuildID, p)
+			qt.Assert(t, qt.IsNil(err))
+			for _, e := range x.Patches {
+				got[p] += fmt.Sprint(e.ID, e.CVEs)
+			}
+		}
+	}
+	id := func(policy string) string { return strings.SplitN(got[policy], "[", 2)[0] }
+	qt.Check(t, qt.Equals(got["same"], got["careful"]))
+	qt.Check(t, qt.Not(qt.Equals(id("default"), id("careful"))))
+	qt.Check(t, qt.Equals(got["default"], id("default")+"[CVE-2026-1001 CVE-2026-1002 CVE-2026-1003]"))
+	qt.Check(t, qt.Equals(got["careful"], id("careful")+"[CVE-2026-1001 CVE-2026-1003]"))
+	qt.Check(t, qt.Equals(s.chooses(), 0))
+}
+
 // selects is an executor that makes the live patch of a choice as far as a
 // server can tell.
 func selects() executor {
@@ -120,7 +160,10 @@ func selects() executor {
 		if key := selection.Key(sel.Sharing(), l.Update.Again); key != l.Update.Selection {
 			return nil, fmt.Errorf("another choice: %s", key)
 		}
-		l.Spec.Fixes = []api.JobDiff{{ID: sel.Fixes[0].ID, Diff: string(sel.Fixes[0].Diff.Raw)}}
+		l.Spec.Fixes = nil
+		for _, f := range sel.Fixes {
+			l.Spec.Fixes = append(l.Spec.Fixes, api.JobDiff{ID: f.ID, CVEs: f.CVEs, Diff: string(f.Diff.Raw)})
+		}
 		out, err := live(l)
 		if err == nil {
 			out.Omitted = []api.LeftFix{{ID: "fix-3", Kind: "reboot", Code: "TS5103", Why: "as a test"}}

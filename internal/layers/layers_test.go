@@ -85,7 +85,7 @@ func allowed() map[string][]string {
 		"people":     {"code", "authz", "api", "store"},
 		"console":    nil, // files that are built in; the server mounts them
 		"publish":    below("livepatch", "splice", "trust", "policy", "fix", "series", "selection", "store"),
-		"jobs":       below("livepatch", "kernel", "kbuild", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
+		"jobs":       below("livepatch", "kernel", "kbuild", "userland", "fix", "series", "selection", "store", "api", "builder", "cumulative", "proof"),
 		"server":     below("livepatch", "trust", "policy", "fix", "series", "selection", "store", "api", "publish", "jobs", "console", "authz", "people", "rollout", "notify", "courier"),
 		"agent":      below("livepatch", "trust", "policy", "preflight", "kload", "api", "splice", "process"),
 		"fleetfile":  below("fix", "series", "selection", "trust", "api", "notify", "rollout"), // what a fleet shall be, in the API's words (pure)

@@ -12,6 +12,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/proof"
+	"github.com/tsugi-project/tsugi/internal/proof/guest"
 	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/userland"
 	"github.com/tsugi-project/tsugi/internal/userland/build"
@@ -22,7 +23,10 @@ var (
 	buildInit = testenv.Static(&initDir, "../../internal/proof/testdata/init")
 )
 
-func TestMain(m *testing.M) { testenv.Main(m, &initDir) }
+func TestMain(m *testing.M) {
+	guest.Main() // a job's worker proves with its own program as process 1
+	testenv.Main(m, &initDir)
+}
 
 // proved proves a live patch of a library by a reproducer of testdata.
 func proved(t *testing.T, of *userland.Target, patch, older *livepatch.Patch, script string) *proof.Proof {
