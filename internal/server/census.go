@@ -94,7 +94,7 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	_, names, st.waiting = shelf.admitted(m.id)
 	key := alike{names: names, shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
 	v := j.stands(key, st, shelf)
-	at.should = v.target
+	at.should = shouldHave(v.target, st.patch, st.state)
 	h := herd{group: st.group, tier: tier, word: v.word, at: at}
 	if st.packages != nil {
 		packages, err := j.ofPackages(ctx, m.id, &st, tier, at.policy)

@@ -262,6 +262,15 @@ func runsNow(patch string, state api.State) string {
 	return ""
 }
 
+// shouldHave is the live patch whose fixes a machine lacks: the one that it should
+// have, and if there is none, the one that it had and lost, or refuses.
+func shouldHave(should, patch string, state api.State) string {
+	if should == "" && (state == api.Quarantined || state == api.Blocked || state == api.Reverted) {
+		return patch
+	}
+	return should
+}
+
 // needsOf counts what is open by need.
 func needsOf(open []api.OpenCVE) map[api.Need]int {
 	if len(open) == 0 {

@@ -148,7 +148,7 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 		return m, nil, err
 	}
 	open, err := s.exposed(ctx, situation{packages: packages, kernelSituation: kernelSituation{
-		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: m.Target, modules: moduleWords(f.Replacements),
+		release: row.Release, policy: m.Policy, runs: runsNow(row.Patch, st.state), should: shouldHave(m.Target, row.Patch, st.state), modules: moduleWords(f.Replacements),
 	}})
 	if err != nil || row.Gone != 0 {
 		return m, nil, err

@@ -62,6 +62,12 @@ func TestAMachineThatFailsWithAPackageFails(t *testing.T) {
 		qt.Check(t, qt.Equals(m.Reason, reason))
 		qt.Check(t, qt.Equals(m.Packages[0].Protection, api.Failing))
 	}
+	// What it had fixed is open again, though nothing else is there for it.
+	d := read[api.CVEDetail](s, "/v1/cves/"+cve(1))
+	qt.Check(t, qt.DeepEquals(d.Open, map[api.Need]int{api.NeedLivePatch: 2}))
+	m, err := s.admin.Machine(ctx, hosts["crashed"].enrolled.Machine)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(m.Needs, map[api.Need]int{api.NeedLivePatch: 1}))
 	list, err := s.admin.Machines(ctx, client.MachineFilter{Protection: api.Failing})
 	qt.Assert(t, qt.IsNil(err))
 	var names []string
@@ -110,7 +116,7 @@ func TestAMachineThatFailsWithAPackageFails(t *testing.T) {
 	// The problem ends, and the word with it.
 	hosts["unkept"].report.Problems, hosts["unkept"].report.Packages = nil, []api.Package{unpatched(openssl)}
 	hosts["unkept"].checkIn(t)
-	m, err := s.admin.Machine(ctx, hosts["unkept"].enrolled.Machine)
+	m, err = s.admin.Machine(ctx, hosts["unkept"].enrolled.Machine)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(m.Protection, api.Protected))
 }
