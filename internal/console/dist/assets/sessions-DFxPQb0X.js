@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-CUdL7S9g.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-CiLJ3T7z.js";

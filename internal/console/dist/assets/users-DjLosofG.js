@@ -1,0 +1,1 @@
+export{n as Users}from"./users-C3GZH7Je.js";
