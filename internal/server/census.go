@@ -173,22 +173,15 @@ type tally struct {
 }
 
 func (s *Server) tally(ctx context.Context, herds map[herd]int) (*tally, error) {
-	t := newTally()
-	for at, n := range situations(herds, nil) {
-		if err := s.addTo(ctx, t, at, n); err != nil {
+	t, graves := newTally(), s.graves()
+	for h, n := range herds {
+		g, err := graves.of(ctx, h.at)
+		if err != nil {
 			return nil, err
 		}
+		t.add(h.at.policy, g, n)
 	}
 	return t, nil
-}
-
-// addTo counts n machines.
-func (s *Server) addTo(ctx context.Context, t *tally, at situation, n int) error {
-	x, err := s.exposed(ctx, at)
-	if err == nil {
-		t.add(at.policy, x, n)
-	}
-	return err
 }
 
 func newTally() *tally {
@@ -199,28 +192,29 @@ func newTally() *tally {
 // sees is true for; nil: there are none.
 func (s *Server) exposureOf(ctx context.Context, word string, sees func(group string) bool) (*api.Exposure, error) {
 	var failed error
-	counted := map[situation]int{}
-	j := s.judge()
+	counted := map[grave]int{}
+	j, graves := s.judge(), s.graves()
 	s.fleet.each(func(m *member) {
 		group := m.groupNow()
 		if j.book.of(group).word != word || !sees(group) {
 			return
 		}
-		switch h, here, err := j.of(ctx, m); {
-		case err != nil:
+		h, here, err := j.of(ctx, m)
+		if err == nil && here && h.at.policy == word {
+			var g grave
+			g, err = graves.of(ctx, h.at)
+			counted[g]++
+		}
+		if err != nil {
 			failed = err
-		case here && h.at.policy == word:
-			counted[h.at]++
 		}
 	})
 	if failed != nil {
 		return nil, failed
 	}
 	t := newTally()
-	for at, n := range counted {
-		if err := s.addTo(ctx, t, at, n); err != nil {
-			return nil, err
-		}
+	for g, n := range counted {
+		t.add(word, g, n)
 	}
 	return t.policies[word], nil
 }
@@ -238,19 +232,18 @@ func situations(herds map[herd]int, sees func(group string) bool) map[situation]
 }
 
 // add counts n machines.
-func (t *tally) add(policy string, at exposure, n int) {
-	worst, first := at.worst(), ""
-	if o := at.first(); o != nil {
-		first = severityWord(*o)
-	}
+func (t *tally) add(policy string, at grave, n int) {
+	first := severityWords[at[len(at)-1]]
 	x := t.policies[policy]
 	if x == nil {
 		x = &api.Exposure{Needs: map[api.Need]int{}, Worst: map[string]int{}}
 		t.policies[policy] = x
 	}
-	for need, o := range worst {
-		x.Needs[need] += n
-		t.machines[[2]string{string(need), severityWord(o)}] += n
+	for i, need := range api.Needs() {
+		if word := severityWords[at[i]]; word != "" {
+			x.Needs[need] += n
+			t.machines[[2]string{string(need), word}] += n
+		}
 	}
 	if first != "" {
 		x.Machines += n

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -14,27 +15,43 @@ import (
 type openPart struct {
 	all       []api.OpenCVE // the gravest first
 	by        map[string]int
-	needs     map[api.Need]int         // how many
-	worst     map[api.Need]api.OpenCVE // the gravest of each
-	first     *api.OpenCVE             // the gravest that somebody should do something about
-	exploited []string                 // somebody should, and it is known to be exploited
+	needs     map[api.Need]int // how many
+	grave     grave
+	exploited []string // somebody should do something about it, and it is known to be exploited
+}
+
+// severityWords are the classes that vulnerabilities are counted in, the gravest
+// last.
+var severityWords = [...]string{"", "unknown", "low", "medium", "high", "critical", "exploited"}
+
+// grave is how bad the worst is that is open, in places of severityWords: for each
+// of api.Needs, and last of what somebody should do something about.
+type grave [9]int8
+
+// worse is the worse of both in all.
+func (g grave) worse(h grave) grave {
+	for i := range g {
+		g[i] = max(g[i], h[i])
+	}
+	return g
+}
+
+func (g *grave) add(o api.OpenCVE) {
+	class := int8(max(1, slices.Index(severityWords[:], severityWord(o))))
+	i := slices.Index(api.Needs(), o.Need)
+	g[i] = max(g[i], class)
+	if o.Need.Counts() {
+		g[len(g)-1] = max(g[len(g)-1], class)
+	}
 }
 
 // newOpenPart takes what is open, in order.
 func newOpenPart(all []api.OpenCVE) *openPart {
-	p := &openPart{all: all, by: make(map[string]int, len(all)), needs: needsOf(all), worst: map[api.Need]api.OpenCVE{}}
+	p := &openPart{all: all, by: make(map[string]int, len(all)), needs: needsOf(all)}
 	for i, o := range all {
 		p.by[o.CVE] = i
-		if _, there := p.worst[o.Need]; !there {
-			p.worst[o.Need] = o
-		}
-		if !o.Need.Counts() {
-			continue
-		}
-		if p.first == nil {
-			p.first = &all[i]
-		}
-		if o.Exploited {
+		p.grave.add(o)
+		if o.Exploited && o.Need.Counts() {
 			p.exploited = append(p.exploited, o.CVE)
 		}
 	}
@@ -119,31 +136,76 @@ func (x exposure) of(cve string) *api.OpenCVE {
 	return worst
 }
 
-// worst is the gravest of each need.
-func (x exposure) worst() map[api.Need]api.OpenCVE {
-	if len(x) == 1 {
-		return x[0].worst
-	}
-	out := make(map[api.Need]api.OpenCVE, 8)
-	for _, p := range x {
-		for need, o := range p.worst {
-			if old, there := out[need]; !there || weight(o) > weight(old) {
-				out[need] = o
-			}
-		}
-	}
-	return out
+// graves says how bad the worst is in situations, and remembers for a while: many
+// share a kernel's, or a package's.
+type graves struct {
+	server   *Server
+	kernels  map[kernelSituation]grave
+	packages map[*packageSituations]grave
 }
 
-// first is the gravest that somebody should do something about; nil: nothing is.
-func (x exposure) first() *api.OpenCVE {
-	var first *api.OpenCVE
-	for _, p := range x {
-		if p.first != nil && (first == nil || weight(*p.first) > weight(*first)) {
-			first = p.first
+func (s *Server) graves() *graves {
+	return &graves{server: s, kernels: map[kernelSituation]grave{}, packages: map[*packageSituations]grave{}}
+}
+
+func (g *graves) of(ctx context.Context, at situation) (grave, error) {
+	kernel, known := g.kernels[at.kernelSituation]
+	if !known {
+		x, err := g.server.exposed(ctx, situation{kernelSituation: at.kernelSituation})
+		if err != nil {
+			return grave{}, err
 		}
+		kernel = x[0].grave
+		g.kernels[at.kernelSituation] = kernel
 	}
-	return first
+	packages, known := g.packages[at.packages]
+	if !known {
+		for _, k := range at.packages.each() {
+			x, err := g.server.exposedIn(ctx, k)
+			if err != nil {
+				return grave{}, err
+			}
+			packages = packages.worse(x.grave)
+		}
+		g.packages[at.packages] = packages
+	}
+	return kernel.worse(packages), nil
+}
+
+// holder says of situations whether anything is open that is asked for, and
+// remembers as graves does.
+type holder struct {
+	server    *Server
+	cve, need string
+	kernels   map[kernelSituation]bool
+	packages  map[*packageSituations]bool
+}
+
+func (h *holder) of(ctx context.Context, at situation) (bool, error) {
+	yes, known := h.kernels[at.kernelSituation]
+	if !known {
+		x, err := h.server.exposed(ctx, situation{kernelSituation: at.kernelSituation})
+		if err != nil {
+			return false, err
+		}
+		yes = x[0].has(h.cve, h.need)
+		h.kernels[at.kernelSituation] = yes
+	}
+	if yes || at.packages == nil {
+		return yes, nil
+	}
+	if yes, known = h.packages[at.packages]; known {
+		return yes, nil
+	}
+	for _, k := range at.packages.each() {
+		x, err := h.server.exposedIn(ctx, k)
+		if err != nil {
+			return false, err
+		}
+		yes = yes || x.has(h.cve, h.need)
+	}
+	h.packages[at.packages] = yes
+	return yes, nil
 }
 
 // again visits the vulnerabilities that count in more than one part, of those that

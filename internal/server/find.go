@@ -93,6 +93,7 @@ func (s *Server) find(ctx context.Context, in *machinesInput, sees func(group st
 	words := strings.ToLower(in.Query)
 	judged := in.Protection != "" || in.CVE != "" || in.Need != ""
 	j := s.judge()
+	has := &holder{server: s, cve: in.CVE, need: in.Need, kernels: map[kernelSituation]bool{}, packages: map[*packageSituations]bool{}}
 	ids := []string{}
 	for i, m := range all[from:] {
 		if i%4096 == 0 && ctx.Err() != nil {
@@ -110,11 +111,10 @@ func (s *Server) find(ctx context.Context, in *machinesInput, sees func(group st
 				continue
 			}
 			if in.CVE != "" || in.Need != "" {
-				open, err := s.exposed(ctx, h.at)
+				fits, err := has.of(ctx, h.at)
 				if err != nil {
 					return nil, err
 				}
-				fits := slices.ContainsFunc(open, func(p *openPart) bool { return p.has(in.CVE, in.Need) })
 				if !fits {
 					continue
 				}
