@@ -125,31 +125,41 @@ func request(op, number uint32) []byte {
 	return b
 }
 
+// What filters in the kernel are made of.
+const (
+	bpfLoad     = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	bpfLoadByte = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
+	bpfIs       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	bpfSame     = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_X
+	bpfHas      = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
+	bpfKeep     = unix.BPF_MISC | unix.BPF_TAX
+	bpfReturn   = unix.BPF_RET | unix.BPF_K
+)
+
+// host is a number of a message as a filter loads it: loads are big-endian, the
+// message is not.
+func host(n uint32) uint32 { return bits.ReverseBytes32(n) }
+
+func filter(prog []unix.SockFilter) *unix.SockFprog {
+	return &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+}
+
 // onlyProcesses is a filter in the kernel: execs, forks of whole processes, and
 // the answer to the request pass. A storm of threads, or of exits, costs us
 // nothing then.
 func onlyProcesses() *unix.SockFprog {
-	const (
-		load = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		is   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		same = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_X
-		keep = unix.BPF_MISC | unix.BPF_TAX
-		pass = unix.BPF_RET | unix.BPF_K
-	)
-	host := bits.ReverseBytes32 // loads are big-endian, the message is not
-	prog := []unix.SockFilter{
-		0: {Code: load, K: eventStart},
-		1: {Code: is, K: host(procExec), Jt: 6},
-		2: {Code: is, K: host(procNone), Jt: 5},
-		3: {Code: is, K: host(procFork), Jf: 5},
-		4: {Code: load, K: eventData + 8}, // the child's number
-		5: {Code: keep},
-		6: {Code: load, K: eventData + 12}, // and its process's
-		7: {Code: same, Jf: 1},
-		8: {Code: pass, K: 0xffff},
-		9: {Code: pass, K: 0},
-	}
-	return &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	return filter([]unix.SockFilter{
+		0: {Code: bpfLoad, K: eventStart},
+		1: {Code: bpfIs, K: host(procExec), Jt: 6},
+		2: {Code: bpfIs, K: host(procNone), Jt: 5},
+		3: {Code: bpfIs, K: host(procFork), Jf: 5},
+		4: {Code: bpfLoad, K: eventData + 8}, // the child's number
+		5: {Code: bpfKeep},
+		6: {Code: bpfLoad, K: eventData + 12}, // and its process's
+		7: {Code: bpfSame, Jf: 1},
+		8: {Code: bpfReturn, K: 0xffff},
+		9: {Code: bpfReturn, K: 0},
+	})
 }
 
 // receive waits for one message of the kernel. unix.ENOBUFS tells that some

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"math/bits"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,29 +74,18 @@ func parseCrash(b []byte) (Crash, bool) {
 // onlyCrashes is a filter in the kernel: ends by a signal of first threads pass,
 // and the answer to the request.
 func onlyCrashes() *unix.SockFprog {
-	const (
-		load = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		low  = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
-		is   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		same = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_X
-		set  = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
-		keep = unix.BPF_MISC | unix.BPF_TAX
-		pass = unix.BPF_RET | unix.BPF_K
-	)
-	host := bits.ReverseBytes32 // loads are big-endian, the message is not
-	prog := []unix.SockFilter{
-		0: {Code: load, K: eventStart},
-		1: {Code: is, K: host(procNone), Jt: 8},
-		2: {Code: is, K: host(procExit), Jf: 6},
-		3: {Code: load, K: eventData}, // the thread's number
-		4: {Code: keep},
-		5: {Code: load, K: eventData + 4}, // and its process's
-		6: {Code: same, Jf: 2},
-		7: {Code: low, K: eventData + 8}, // the lowest byte of how it ended
+	return filter([]unix.SockFilter{
+		0: {Code: bpfLoad, K: eventStart},
+		1: {Code: bpfIs, K: host(procNone), Jt: 8},
+		2: {Code: bpfIs, K: host(procExit), Jf: 6},
+		3: {Code: bpfLoad, K: eventData}, // the thread's number
+		4: {Code: bpfKeep},
+		5: {Code: bpfLoad, K: eventData + 4}, // and its process's
+		6: {Code: bpfSame, Jf: 2},
+		7: {Code: bpfLoadByte, K: eventData + 8}, // the lowest byte of how it ended
 		// Only one that was killed has one of these bits.
-		8:  {Code: set, K: 0x7f, Jt: 1},
-		9:  {Code: pass, K: 0},
-		10: {Code: pass, K: 0xffff},
-	}
-	return &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+		8:  {Code: bpfHas, K: 0x7f, Jt: 1},
+		9:  {Code: bpfReturn, K: 0},
+		10: {Code: bpfReturn, K: 0xffff},
+	})
 }
