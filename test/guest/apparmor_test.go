@@ -76,7 +76,7 @@ func apparmor(t *testing.T, m *machine) {
 	} {
 		t.Run(c.engine+" and "+c.program, func(t *testing.T) {
 			p := m.start(t, "states", func(r *inside.Request) { r.Label = c.program })
-			r := p.by(inside.Who{Label: c.engine}, "apply", 200)
+			r := p.by(inside.Who{Label: c.engine}, "apply")
 			if c.works {
 				qt.Check(t, qt.Equals(r.State, "applied"))
 				return

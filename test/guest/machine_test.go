@@ -141,11 +141,11 @@ func (p *program) do(format string, args ...any) int {
 const within = 10_000
 
 // change applies or reverts, by the engine of root.
-func (p *program) change(do string) *inside.Result { return p.by(inside.Who{}, do, within) }
+func (p *program) change(do string) *inside.Result { return p.by(inside.Who{}, do) }
 
-func (p *program) by(w inside.Who, do string, budget int) *inside.Result {
+func (p *program) by(w inside.Who, do string) *inside.Result {
 	p.t.Helper()
-	a := p.m.ask(p.t, inside.Request{Engine: w, Do: do, PID: p.pid, Patch: p.patch, Budget: budget})
+	a := p.m.ask(p.t, inside.Request{Engine: w, Do: do, PID: p.pid, Patch: p.patch, Budget: within})
 	p.t.Logf("%s: %+v", do, *a.Result)
 	return a.Result
 }
@@ -166,7 +166,7 @@ func (p *program) roundTrip() {
 // came to no harm.
 func (p *program) refused(state, code string) *inside.Result {
 	p.t.Helper()
-	r := p.by(inside.Who{}, "apply", 200)
+	r := p.by(inside.Who{}, "apply")
 	qt.Check(p.t, qt.Equals(r.State+" "+r.Code, state+" "+code), qt.Commentf("%s", r.Why))
 	qt.Check(p.t, qt.IsTrue(r.Took < 10_000), qt.Commentf("%d ms", r.Took))
 	return r

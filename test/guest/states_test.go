@@ -98,7 +98,7 @@ func notDumpable(t *testing.T, m *machine) {
 	qt.Assert(t, qt.Equals(p.do("call dumpable 0"), 0))
 	p.roundTrip()
 	// Its own user may not.
-	r := p.by(inside.Who{User: 1000}, "apply", 200)
+	r := p.by(inside.Who{User: 1000}, "apply")
 	qt.Check(t, qt.Equals(r.State+" "+r.Code, "pending TS9607"), qt.Commentf("%s", r.Why))
 }
 
@@ -108,7 +108,7 @@ func setuid(t *testing.T, m *machine) {
 	p := m.start(t, "raised", func(r *inside.Request) { r.User = 1000 }).named("states")
 	qt.Check(t, qt.Equals(p.do("call user 0"), 0))
 	p.roundTrip()
-	r := p.by(inside.Who{User: 1000}, "apply", 200)
+	r := p.by(inside.Who{User: 1000}, "apply")
 	qt.Check(t, qt.Equals(r.State+" "+r.Code, "pending TS9607"), qt.Commentf("%s", r.Why))
 	// One that gives its rights away.
 	q := m.start(t, "states", nil)

@@ -21,7 +21,7 @@ func yama(t *testing.T, m *machine) {
 		m.write(t, scope, s)
 		m.start(t, "states", nil).roundTrip()
 		p := m.start(t, "states", func(r *inside.Request) { r.User = 1000 })
-		r := p.by(user, "apply", 200)
+		r := p.by(user, "apply")
 		if s == "0" {
 			qt.Check(t, qt.Equals(r.State, "applied"), qt.Commentf("%s", r.Why))
 			continue
@@ -44,7 +44,7 @@ func yamaForbids(t *testing.T, m *machine) {
 	qt.Check(t, qt.Equals(plain.do("call f 3"), 4))
 	// What is patched stays so, and can be looked at.
 	qt.Check(t, qt.Equals(patched.do("call f 3"), 31))
-	r = patched.by(inside.Who{}, "revert", 200)
+	r = patched.by(inside.Who{}, "revert")
 	qt.Check(t, qt.Equals(r.State+" "+r.Code, "pending TS9606"))
 	qt.Check(t, qt.Equals(patched.do("call f 3"), 31))
 }
