@@ -4,6 +4,10 @@
 # and finds nothing more: it runs without, and its small tests with it too. make
 # race runs all of it so all the same. test/kernels.sh has prepared the kernels,
 # and go vet is lint's.
+#
+# Three rows of tests run side by side, for none of them keeps two processors
+# busy: a virtual machine works on one, servers wait for disks, browsers for
+# servers. What the second and third say is shown at their end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,14 +22,14 @@ kernels=(
 	./internal/modsig ./internal/proof ./internal/vm
 )
 # Commands meet in the packages below them, and these two compute.
-plain='/internal/(agentcli|servercli|objdiff|people)$'
+plain='/internal/(agentcli|cli|servercli|objdiff|people)$'
 # meets: whether a package has goroutines, or its tests have.
 meets() { grep -qsE '(^|[^A-Za-z])go (func|[A-Za-z.]+\()|\.Go\(|"sync["/]|/errgroup"' "$1"/*.go; }
 quick=() racing=() others=()
 mapfile -t on_kernels < <("$go" list "${kernels[@]}" | grep -v '/test/console$\|/test/scenarios$')
 while read -r dir package; do
 	if printf '%s\n' "${on_kernels[@]}" | grep -qxF "$package"; then
-		if [[ $package == */internal/* ]] && meets "$dir"; then racing+=("$package"); fi
+		if [[ $package == */internal/* ]] && meets "$dir" && ! [[ $package =~ $plain ]]; then racing+=("$package"); fi
 	elif meets "$dir" && ! [[ $package =~ $plain ]]; then
 		others+=("$package")
 	else
@@ -38,8 +42,11 @@ of_server='^TestARealJobSurvivesItsServer$|^TestScripts$/^(init|serve)$'
 many='^TestEveryOperationAsEveryCaller$|^TestMutatedRequestsAreRefusedClearly$|^TestPowerLoss|^TestTheAgentIsKilled' # one after the other
 export TSUGI_TEST_DEBS=$store/debs
 
-# What waits more than it works runs beside the others: browsers, and jobs that
-# survive their server.
+# Whole kernels, with the patience that they have: the rest goes first.
+on_kernels() {
+	TSUGI_TEST_KERNELS=1 CGO_ENABLED=0 nice -n 5 "$go" test -vet=off -p 2 -timeout 40m "${on_kernels[@]}"
+}
+# Browsers, and jobs that survive their server.
 waiting() {
 	local failed=0
 	export TSUGI_TEST_KERNELS=1 CGO_ENABLED=0
@@ -47,19 +54,20 @@ waiting() {
 	"$go" test -vet=off -run "$of_server|$many" ./internal/servercli ./internal/server ./internal/agent || failed=1
 	return $failed
 }
-said=$(mktemp)
-set -m # a group of its own, which can be ended as one
-waiting >"$said" 2>&1 &
+said=$(mktemp -d)
+set -m # groups of their own, which can be ended as one
+on_kernels >"$said/on_kernels" 2>&1 &
+beside=($!)
+waiting >"$said/waiting" 2>&1 &
+beside+=($!)
 set +m
-beside=$!
-trap 'kill -INT -- -$beside 2>/dev/null || true; rm -f "$said"' EXIT
+trap 'kill -INT -- "${beside[@]/#/-}" 2>/dev/null || true; rm -rf "$said"' EXIT
 
 failed=0
-CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -short -p 2 -skip '^TestFleetScripts$|^TestEveryOperationHasACommand$|^TestScripts$/^key$' "${racing[@]}" || failed=1
+CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -short -p 2 "${racing[@]}" || failed=1
 export TSUGI_TEST_KERNELS=1
 CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -p 2 -timeout 25m -skip "$of_server|$many" "${others[@]}" || failed=1
 CGO_ENABLED=0 "$go" test -vet=off -p 2 -timeout 25m -skip "$of_server|$many" "${quick[@]}" || failed=1
-CGO_ENABLED=0 "$go" test -vet=off -p 2 -timeout 25m "${on_kernels[@]}" || failed=1
-wait $beside || failed=1
-cat "$said"
+for pid in "${beside[@]}"; do wait "$pid" || failed=1; done
+cat "$said/on_kernels" "$said/waiting"
 exit $failed

@@ -154,7 +154,8 @@ func (m *machine) run() {
 	bin, err := buildInit()
 	qt.Assert(m.t, qt.IsNil(err))
 	cfg := vm.Config{
-		Kernel: m.k.Vmlinuz, Init: bin, ModuleSource: m.k, Memory: 768, CacheDir: m.k.Home(),
+		// unpacked, which takes most of a boot under emulation
+		Kernel: m.k.Vmlinux, Init: bin, ModuleSource: m.k, Memory: 768, CacheDir: m.k.Home(),
 		Files: slices.Collect(maps.Values(m.files)), Modules: []string{"em_text"},
 	}
 	m.out, err = vm.Run(m.t.Context(), cfg, &wire.Plan{Format: wire.Format, LogLevel: 6, Steps: m.steps})

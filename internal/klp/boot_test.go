@@ -68,7 +68,7 @@ if dmesg | grep -E 'WARNING:|BUG:|Oops|invalid relocation|livepatch: failed|refu
 			out, err := cmd.CombinedOutput()
 			qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
 			machine := vm.Config{
-				Kernel: r.kernel.Vmlinuz, ModuleSource: r.kernel, Init: init,
+				Kernel: r.kernel.Vmlinux, ModuleSource: r.kernel, Init: init,
 				Modules: []string{"nf_tables"}, Files: []vm.File{{Path: "/patch.ko", Data: m.KO}},
 			}
 			o, err := vm.Run(t.Context(), machine, &wire.Plan{Steps: []wire.Step{

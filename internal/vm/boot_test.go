@@ -29,10 +29,12 @@ var buildInit = testenv.Static(&initDir, "./testdata/init")
 
 func TestMain(m *testing.M) { testenv.Main(m, &initDir) }
 
+// config boots the unpacked kernel: to unpack it takes most of a boot under
+// emulation. TestTheAcceleratorIsTheOneThatBoots has it as it is shipped.
 func config(t testing.TB, k *kernel.Target) vm.Config {
 	bin, err := buildInit()
 	qt.Assert(t, qt.IsNil(err))
-	return vm.Config{Kernel: k.Vmlinuz, ModuleSource: k, Init: bin, Accel: vm.TCG}
+	return vm.Config{Kernel: k.Vmlinux, ModuleSource: k, Init: bin, Accel: vm.TCG}
 }
 
 func each(t *testing.T, f func(t *testing.T, k *kernel.Target)) {
@@ -123,8 +125,9 @@ func TestACrashIsToldApartFromAHang(t *testing.T) {
 // Where /dev/kvm is missing, aborts or hangs, this takes the emulator; where
 // it works, the hypervisor. Either way the machine has to boot.
 func TestTheAcceleratorIsTheOneThatBoots(t *testing.T) {
-	cfg := config(t, testenv.Kernel(t, testenv.Demo))
-	cfg.Accel, cfg.CacheDir = "", t.TempDir()
+	k := testenv.Kernel(t, testenv.Demo)
+	cfg := config(t, k)
+	cfg.Kernel, cfg.Accel, cfg.CacheDir = k.Vmlinuz, "", t.TempDir()
 	out, err := vm.Run(t.Context(), cfg, &wire.Plan{})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(out.End, vm.Finished), qt.Commentf("%s", out.Console))

@@ -62,6 +62,10 @@ mkdir -p /var/lib/tsugi /run/tsugi
 mount -t ext4 /dev/tsugi/state /var/lib/tsugi
 chmod 700 /var/lib/tsugi`
 
+// asShipped has a machine unpack its kernel, and KASLR move it: several seconds
+// under emulation.
+func (m *machine) asShipped(c *vm.Config) { c.Kernel = m.kernel.Vmlinuz }
+
 // boot starts the machine and mounts its state. Nothing of the agent runs yet
 // and there is no network. change may be nil.
 func (m *machine) boot(t testing.TB, change func(*vm.Config)) *running {
@@ -69,7 +73,7 @@ func (m *machine) boot(t testing.TB, change func(*vm.Config)) *running {
 	id := sha256.Sum256([]byte(m.name))
 	r := &running{t: t, m: m}
 	cfg := vm.Config{
-		Kernel: m.kernel.Vmlinuz, ModuleSource: m.kernel, CacheDir: m.kernel.Home(),
+		Kernel: m.kernel.Vmlinux, ModuleSource: m.kernel, CacheDir: m.kernel.Home(),
 		Init: program(t, buildInit), Modules: []string{"ext4"}, Memory: 768, Timeout: 10 * time.Minute, Net: m.net,
 		Disks: []vm.Disk{{Name: "state", Size: 128 << 20, FS: "ext4", File: m.disk, Loss: 1}},
 		Files: []vm.File{

@@ -49,7 +49,7 @@ func TestFromTokenToRevert(t *testing.T) {
 	lp := s.publish(first, "stable")
 	m := newMachine(t, k, s, "web-1")
 
-	r := m.boot(t, nil)
+	r := m.boot(t, m.asShipped)
 	e := r.early()
 	qt.Check(t, qt.Equals(e.Exit, 0), qt.Commentf("%s", e.Output))
 	qt.Check(t, qt.HasLen(r.loaded(), 0))
@@ -66,7 +66,7 @@ func TestFromTokenToRevert(t *testing.T) {
 	qt.Check(t, qt.Equals(seen.Kernel.BuildID, k.BuildID))
 	r.shutdown()
 
-	r = m.boot(t, nil)
+	r = m.boot(t, m.asShipped)
 	e = r.early()
 	qt.Check(t, qt.Equals(e.Exit, 0), qt.Commentf("%s", e.Output))
 	qt.Check(t, qt.DeepEquals(r.loaded(), []string{first.name}))

@@ -224,7 +224,7 @@ func TestALivePatchOfAnotherTargetIsNotProven(t *testing.T) {
 	_, err := proof.FromPatch(r.Artifact, proof.ForKernel(other))
 	qt.Check(t, qt.Equals(code.Of(err), "TS6101"))
 	p := tryProof(t, k, r, func(q *proof.Request) {
-		q.Target.Kernel, q.Target.Modules = other.Vmlinuz, other
+		q.Target.Kernel, q.Target.Modules = other.Vmlinux, other
 	})
 	qt.Check(t, qt.Equals(p.Verdict, proof.Failed))
 	qt.Assert(t, qt.IsTrue(len(p.Problems) > 0))

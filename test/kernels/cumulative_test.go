@@ -202,7 +202,7 @@ func bootWith(t testing.TB, k *kernel.Target, patches map[string]*cumulative.Res
 	t.Helper()
 	m := &machine{t: t, names: map[string]string{}}
 	cfg := vm.Config{
-		Kernel: cmp.Or(k.Vmlinuz, k.Vmlinux), ModuleSource: k, CacheDir: k.Home(), Init: tsugictl(t),
+		Kernel: k.Vmlinux, ModuleSource: k, CacheDir: k.Home(), Init: tsugictl(t),
 		Modules: modules, Memory: 768, Timeout: 10 * time.Minute,
 	}
 	for name, r := range patches {

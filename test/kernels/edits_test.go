@@ -275,6 +275,7 @@ func TestTheLiveEditsAreProven(t *testing.T) {
 	)
 	qt.Check(t, qt.DeepEquals(r.Artifact.Manifest.Callbacks, []string{"vmlinux"}))
 	p := prove(t, k, r, func(q *proof.Request) {
+		q.Target.Kernel = k.Vmlinuz // as it is shipped, and moved by KASLR
 		q.Disks = []vm.Disk{{Name: "scratch", Size: 16 << 20}}
 		q.Reproducer = `dmesg -c >/dev/null
 t=/sys/kernel/tracing

@@ -102,6 +102,7 @@ func TestTheFixesOfAKernelWithIBTAreProven(t *testing.T) {
 	program, err := buildReproducer()
 	qt.Assert(t, qt.IsNil(err))
 	p := prove(t, k, r, func(q *proof.Request) {
+		q.Target.Kernel = k.Vmlinuz // as it is shipped, and moved by KASLR
 		q.Reproducer, q.Programs = "reproduce", []string{program}
 		q.Disks = []vm.Disk{{Name: "scratch", Size: 64 << 20, FS: "ext4"}}
 		q.Probe = `mkdir -p /mnt && mount -t ext4 /dev/tsugi/scratch /mnt && mkdir -p /mnt/a /mnt/b && touch /mnt/a/x &&

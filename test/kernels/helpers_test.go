@@ -191,6 +191,8 @@ func tryProof(t testing.TB, k *kernel.Target, r *builder.Report, change func(*pr
 	req, err := proof.FromPatch(r.Artifact, proof.ForKernel(k))
 	qt.Assert(t, qt.IsNil(err))
 	req.Init, req.CacheDir = tsugictl(t), k.Home()
+	// To unpack it takes most of a boot under emulation.
+	req.Target.Kernel = k.Vmlinux
 	if change != nil {
 		change(&req)
 	}

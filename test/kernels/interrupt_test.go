@@ -108,7 +108,7 @@ func TestInterruptsLeaveNothing(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		q.Init, q.CacheDir = program, k.Home()
+		q.Init, q.CacheDir, q.Target.Kernel = program, k.Home(), k.Vmlinux
 		_, err = proof.Prove(ctx, q, rep)
 		return err
 	}
