@@ -4,6 +4,8 @@
 # OUT. The same commit and Go give the same bytes: all times are the commit's.
 #
 #   packaging/build.sh OUT [PROGRAM...]
+#
+# COMPRESSION, xz unless it is set, is for tests: it takes most of the time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:?usage: packaging/build.sh OUT [PROGRAM...]}")
@@ -34,8 +36,9 @@ for p in "${programs[@]}"; do
 	for shell in bash zsh fish; do
 		"$dir/bin/$p" completion "$shell" >"$dir/$shell"
 	done
+	sed "s/compression: xz/compression: ${COMPRESSION:-xz}/" "packaging/$p.yaml" >"$dir/nfpm.yaml"
 	for kind in deb rpm; do
-		go tool -modfile=tools/nfpm.mod nfpm package -f "packaging/$p.yaml" -p "$kind" -t "$out" >/dev/null
+		go tool -modfile=tools/nfpm.mod nfpm package -f "$dir/nfpm.yaml" -p "$kind" -t "$out" >/dev/null
 	done
 done
 printf "%s\n" "$out"/*"$VERSION"*

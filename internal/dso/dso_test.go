@@ -16,6 +16,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/dso"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 const libc = "/lib/x86_64-linux-gnu/libc.so.6"
@@ -45,9 +46,7 @@ func open(t testing.TB, path string) *dso.File {
 // readelf is the second opinion.
 func readelf(t *testing.T, path string, args ...string) *bufio.Scanner {
 	t.Helper()
-	if _, err := exec.LookPath("readelf"); err != nil {
-		t.Skip("no readelf")
-	}
+	need.Program(t, "readelf")
 	cmd := exec.CommandContext(t.Context(), "readelf", append(append([]string{"-W"}, args...), path)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.Output()
@@ -60,9 +59,7 @@ func readelf(t *testing.T, path string, args ...string) *bufio.Scanner {
 // compile makes a library or program of C text.
 func compile(t testing.TB, source string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("no gcc")
-	}
+	need.Program(t, "gcc")
 	out := filepath.Join(t.TempDir(), "libx.so")
 	cmd := exec.CommandContext(t.Context(), "gcc", append(append([]string{"-xc", "-"}, args...), "-o", out)...)
 	cmd.Stdin = strings.NewReader(source)
@@ -319,9 +316,10 @@ func TestLocalSymbolsKnowTheirSource(t *testing.T) {
 	for _, name := range []string{"a.c", "b.c"} {
 		qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(dir, name), []byte("static int v = 1; int *"+name[:1]+"(void) { return &v; }"), 0o600)))
 	}
+	need.Program(t, "gcc")
 	out := filepath.Join(dir, "x.so")
 	if text, err := exec.CommandContext(t.Context(), "gcc", "-shared", "-fPIC", filepath.Join(dir, "a.c"), filepath.Join(dir, "b.c"), "-o", out).CombinedOutput(); err != nil {
-		t.Skipf("gcc: %v: %s", err, text)
+		t.Fatalf("gcc: %v: %s", err, text)
 	}
 	list, err := open(t, out).Symbols()
 	qt.Assert(t, qt.IsNil(err))

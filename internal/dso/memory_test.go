@@ -17,16 +17,14 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/dso"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // TestAProcessShowsWhatTheFileHas: what is read of a running program's memory,
 // and of a library's in it, is what their files have.
 func TestAProcessShowsWhatTheFileHas(t *testing.T) {
 	t.Parallel()
-	path, err := exec.LookPath("cat")
-	if err != nil {
-		t.Skip("no cat")
-	}
+	path := need.Program(t, "cat")
 	cmd := exec.Command(path)
 	in, err := cmd.StdinPipe()
 	qt.Assert(t, qt.IsNil(err))
@@ -41,7 +39,7 @@ func TestAProcessShowsWhatTheFileHas(t *testing.T) {
 
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", cmd.Process.Pid))
 	if err != nil {
-		t.Skipf("no look into a child's memory: %v", err)
+		need.Allowed(t, "no look into a child's memory: ", err)
 	}
 	defer mem.Close()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", cmd.Process.Pid))

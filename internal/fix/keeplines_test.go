@@ -14,6 +14,8 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"pgregory.net/rapid"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func TestKeepLinesPutsDirectivesAtSafeBoundaries(t *testing.T) {
@@ -108,10 +110,7 @@ func editedBlocks(t *rapid.T) (old, new []string) {
 // of every line. Only lines between a change and the next safe boundary that
 // the preprocessor reads may have another than before.
 func TestUnchangedLinesKeepTheirNumbers(t *testing.T) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no gcc: apt-get install gcc")
-	}
+	gcc := need.Program(t, "gcc")
 	compared := 0
 	rapid.Check(t, func(t *rapid.T) {
 		old, new := editedBlocks(t)

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // listed is one instruction as objdump shows it.
@@ -30,10 +32,7 @@ type listed struct {
 // objdump runs binutils' disassembler and calls visit for each instruction.
 func objdump(t testing.TB, visit func(listed), args ...string) {
 	t.Helper()
-	tool, err := exec.LookPath("objdump")
-	if err != nil {
-		t.Skip("objdump (binutils) is not installed")
-	}
+	tool := need.Program(t, "objdump")
 	cmd := exec.CommandContext(t.Context(), tool, append([]string{"-w", "-z"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -234,10 +233,7 @@ func TestEveryOpcodeAgreesWithObjdump(t *testing.T) {
 // and an assembler file of rare instructions.
 func TestCompiledCodeAgreesWithObjdump(t *testing.T) {
 	t.Parallel()
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("gcc is not installed")
-	}
+	gcc := need.Program(t, "gcc")
 	for _, c := range []struct{ name, file, flags string }{
 		{"plain C as the kernel compiles it", "code.c", "-O2 -mcmodel=kernel -mno-sse -mno-avx -fno-pic"},
 		{"with branch tracking and retpolines", "code.c", "-O2 -fcf-protection=branch -mindirect-branch=thunk-extern -mfunction-return=thunk-extern -fpatchable-function-entry=16,16"},

@@ -25,6 +25,7 @@ import (
 	"github.com/go-quicktest/qt"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/pkgfile/debtest"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 var module = append([]byte("\x7fELF\x02\x01\x01"), bytes.Repeat([]byte("a module's bytes\n"), 1000)...)
@@ -239,9 +240,7 @@ func run(t *testing.T, dir, name string, args ...string) {
 
 func needOpenSSL(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("the reference for CMS messages, openssl, is not installed")
-	}
+	need.Program(t, "openssl")
 }
 
 func TestRSAMessageIsByteForByteThatOfOpenSSL(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // The test vector of the Standard Webhooks specification's own libraries.
@@ -40,9 +41,7 @@ func TestTheSpecificationsVector(t *testing.T) {
 
 func TestOpenSSLMakesTheSameSignature(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip(err)
-	}
+	need.Program(t, "openssl")
 	s := NewSecret()
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(string(s), "whsec_"))
 	qt.Assert(t, qt.IsNil(err))
@@ -59,10 +58,7 @@ func TestOpenSSLMakesTheSameSignature(t *testing.T) {
 // TestTheDocumentedReceiver runs the receiver of docs/notifications.md.
 func TestTheDocumentedReceiver(t *testing.T) {
 	t.Parallel()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip(err)
-	}
+	python := need.Program(t, "python3")
 	page, err := os.ReadFile("../../docs/notifications.md")
 	qt.Assert(t, qt.IsNil(err))
 	_, rest, ok := strings.Cut(string(page), "    import base64")

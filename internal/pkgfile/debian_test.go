@@ -14,13 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tsugi-project/tsugi/internal/pkgfile"
 	"github.com/tsugi-project/tsugi/internal/pkgfile/debtest"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // The reference is dpkg-deb: the same names, contents, modes and times.
 func TestDebianPackageUnpacksAsDpkgDebUnpacksIt(t *testing.T) {
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		t.Skip("dpkg-deb, the reference, is not installed")
-	}
+	need.Program(t, "dpkg-deb")
 	for _, name := range []string{"linux-headers-6.1.0-55-amd64", "linux-kbuild-6.1"} {
 		t.Run(name, func(t *testing.T) {
 			deb := debtest.Find(t, name)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/stack"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
@@ -27,12 +28,13 @@ func TestChangeOfStacks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("it is run as root, as the engine is")
 	}
+	need.Program(t, "gcc")
 	for name, flags := range map[string][]string{"dynamic": {"-pie", "-fPIE"}, "static": {"-static"}} {
 		t.Run(name, func(t *testing.T) {
 			program := filepath.Join(t.TempDir(), "switch")
 			args := append([]string{"-O2", "-fno-inline", "-o", program, "testdata/switch.c"}, flags...)
 			if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-				t.Skipf("gcc: %v\n%s", err, out)
+				t.Fatalf("gcc: %v\n%s", err, out)
 			}
 			runtime.LockOSThread() // it is the tracer
 			defer runtime.UnlockOSThread()

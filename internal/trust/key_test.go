@@ -20,6 +20,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func ask(s string) func() ([]byte, error) { return func() ([]byte, error) { return []byte(s), nil } }
@@ -136,10 +137,7 @@ func TestTheIDOfAKeyIsTUFs(t *testing.T) {
 }
 
 func TestOpenSSLReadsTheKeyFiles(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("no openssl")
-	}
+	openssl := need.Program(t, "openssl")
 	k := key(t)
 	dir := t.TempDir()
 	private, message, sig := filepath.Join(dir, "k.pem"), filepath.Join(dir, "m"), filepath.Join(dir, "s")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/progress"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // hostRoom is a room with this machine's /usr in it, and with the recorder in
@@ -22,9 +23,7 @@ import (
 func hostRoom(t *testing.T) room {
 	t.Helper()
 	for _, tool := range []string{"unshare", "gcc", "ar", "make", "dpkg-source", "dpkg-parsechangelog", "dpkg-buildflags"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not here", tool)
-		}
+		need.Program(t, tool)
 	}
 	dir := t.TempDir()
 	root, scratch := filepath.Join(dir, "root"), filepath.Join(dir, "usr")
@@ -39,7 +38,7 @@ func hostRoom(t *testing.T) room {
 	compilers, err := filepath.Glob("/usr/bin/x86_64-linux-gnu-gcc-[0-9]*")
 	qt.Assert(t, qt.IsNil(err))
 	if len(compilers) == 0 {
-		t.Skip("no compiler of Debian's names is here")
+		need.Allowed(t, "no compiler of Debian's names is here")
 	}
 	for _, c := range append(compilers, "/usr/bin/x86_64-linux-gnu-ar") {
 		copyFile(t, c, filepath.Join(bin, filepath.Base(c)))
@@ -49,7 +48,7 @@ func hostRoom(t *testing.T) room {
 	rm.env = []string{"PATH=/usr/bin"}
 	if out, err := rm.run(t.Context(), "/", []string{"gcc", "--version"}, nil, nil); err != nil {
 		if code.Of(err) == "TS3538" {
-			t.Skipf("no build root can be entered here: %v", err)
+			need.Allowed(t, "no build root can be entered here: ", err)
 		}
 		t.Fatalf("%v: %s", err, out)
 	}

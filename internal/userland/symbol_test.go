@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func TestSymbolListsAreReadAsNmPrintsThem(t *testing.T) {
@@ -57,10 +59,7 @@ int get(void) { return indirect(answer) + per_thread; }
 // library compiles a shared library with symbols, and copies it stripped.
 func library(t *testing.T, dir, source string) (full, stripped string) {
 	t.Helper()
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no gcc")
-	}
+	gcc := need.Program(t, "gcc")
 	c := filepath.Join(dir, "lib.c")
 	full, stripped = filepath.Join(dir, "full.so"), filepath.Join(dir, "stripped.so")
 	qt.Assert(t, qt.IsNil(os.WriteFile(c, []byte(source), 0o644)))

@@ -15,6 +15,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func TestConsole(t *testing.T) {
@@ -45,13 +46,11 @@ func needBrowser(t *testing.T) (web string) {
 	}
 	web, err := filepath.Abs("../../web/console")
 	qt.Assert(t, qt.IsNil(err))
-	for _, need := range []string{"node", "chromium"} {
-		if _, err := exec.LookPath(need); err != nil {
-			t.Skipf("%s is not installed", need)
-		}
+	for _, program := range []string{"node", "chromium"} {
+		need.Program(t, program)
 	}
 	if _, err := os.Stat(filepath.Join(web, "node_modules", "playwright-core")); err != nil {
-		t.Skip("the modules of web/console are not installed: cd web/console && npm ci")
+		need.Allowed(t, "the modules of web/console are not installed: cd web/console && npm ci")
 	}
 	return web
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // What the console computes without a browser: words of both languages,
@@ -21,7 +23,7 @@ func TestWords(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	vitest := filepath.Join(web, "node_modules", "vitest", "vitest.mjs")
 	if _, err := os.Stat(vitest); err != nil {
-		t.Skip("the modules of web/console are not installed: cd web/console && npm ci")
+		need.Allowed(t, "the modules of web/console are not installed: cd web/console && npm ci")
 	}
 	cmd := exec.CommandContext(t.Context(), "node", vitest, "run", "--reporter=dot")
 	cmd.Dir = web

@@ -4,7 +4,6 @@ package scenarios
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 	"github.com/tsugi-project/tsugi/internal/splice"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/userland/local"
 )
 
@@ -21,9 +21,7 @@ import (
 func needs(t *testing.T) {
 	t.Helper()
 	for _, tool := range []string{"gcc", "g++", "strip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("it needs %s", tool)
-		}
+		need.Program(t, tool)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 const rel = "6.1.0-55-amd64"
@@ -47,9 +48,7 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	if _, err := exec.LookPath("/usr/sbin/depmod"); err != nil {
-		t.Skip("no depmod: apt-get install kmod")
-	}
+	need.Program(t, "/usr/sbin/depmod")
 	m := &machine{t: t}
 	m.Root = t.TempDir()
 	m.Run = func(ctx context.Context, argv ...string) error {

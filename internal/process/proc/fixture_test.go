@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // cc compiles one program or library of testdata, once for all tests.
@@ -41,9 +43,7 @@ var (
 
 func cc(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("needs gcc")
-	}
+	need.Program(t, "gcc")
 	dir, err := fixtureDir()
 	qt.Assert(t, qt.IsNil(err))
 	key := name + " " + strings.Join(args, " ")

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // target is a running testdata/target.c.
@@ -38,10 +39,7 @@ var compiled struct {
 // program compiles the C program, once per set of flags.
 func program(t testing.TB, flags ...string) string {
 	t.Helper()
-	cc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no C compiler")
-	}
+	cc := need.Program(t, "gcc")
 	compiled.Lock()
 	defer compiled.Unlock()
 	key := strings.Join(flags, " ")
@@ -52,7 +50,7 @@ func program(t testing.TB, flags ...string) string {
 	args := append([]string{"-O1", "-Wall", "-pthread", "-o", path, "testdata/target.c"}, flags...)
 	out, err := exec.CommandContext(t.Context(), cc, args...).CombinedOutput()
 	if err != nil && len(flags) > 0 {
-		t.Skipf("%s: %s", key, out)
+		need.Allowed(t, key, ": ", string(out))
 	}
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
 	compiled.all[key] = path

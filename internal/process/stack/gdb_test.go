@@ -26,6 +26,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
@@ -61,10 +62,7 @@ type answer struct {
 // attach starts gdb on a process that the test has started.
 func attach(t *testing.T, pid int) *debugger {
 	t.Helper()
-	gdb, err := exec.LookPath("gdb")
-	if err != nil {
-		t.Skip("gdb is not installed (apt-get install gdb)")
-	}
+	gdb := need.Program(t, "gdb")
 	theirs, commands, err := os.Pipe()
 	qt.Assert(t, qt.IsNil(err))
 	answers, back, err := os.Pipe()
@@ -90,7 +88,7 @@ func attach(t *testing.T, pid int) *debugger {
 		}
 	})
 	if _, err := d.answer(); err != nil {
-		t.Skipf("gdb does not attach or has no Python: %v\n%s", err, said.String())
+		need.Allowed(t, "gdb does not attach or has no Python: ", err, "\n", said.String())
 	}
 	return d
 }
@@ -255,7 +253,7 @@ func run(t testing.TB, name string, args ...string) int {
 	}()
 	if err := <-started; err != nil {
 		close(end)
-		t.Skip(err)
+		need.Allowed(t, err)
 	}
 	t.Cleanup(func() {
 		qt.Check(t, qt.IsNil(cmd.Process.Kill()))
@@ -270,9 +268,7 @@ func fixture(t testing.TB, name string, flags ...string) string {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc-12")
 	if err != nil {
-		if gcc, err = exec.LookPath("gcc"); err != nil {
-			t.Skip("no C compiler")
-		}
+		gcc = need.Program(t, "gcc")
 	}
 	out := filepath.Join(t.TempDir(), strings.TrimSuffix(name, ".c"))
 	cmd := exec.Command(gcc, append(append([]string{"-pthread", "-o", out}, flags...), "testdata/"+name, "-lm")...)

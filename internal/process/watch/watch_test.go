@@ -18,6 +18,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/process/proc"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 // fixture is a small library, and programs that use it.
@@ -81,9 +82,7 @@ int main(int n, char **v) {
 
 func build(t *testing.T) fixture {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("needs gcc")
-	}
+	need.Program(t, "gcc")
 	f, err := built()
 	qt.Assert(t, qt.IsNil(err))
 	return f
@@ -135,7 +134,7 @@ func needs(t *testing.T, w *Watcher, s Source) {
 	t.Helper()
 	for _, state := range w.Sources() {
 		if state.Source == s && !state.Works {
-			t.Skip(state.Problem)
+			need.Allowed(t, state.Problem)
 		}
 	}
 }
@@ -206,7 +205,7 @@ func TestTheSameProgramExecutedAgainIsToldAgain(t *testing.T) {
 	needs(t, w, Exec)
 	// Without address space randomisation, where a program's memory lies the same.
 	if err := exec.Command("setarch", "-R", "true").Run(); err != nil {
-		t.Skipf("setarch: %v", err)
+		need.Allowed(t, "setarch: ", err)
 	}
 	cmd, step := run(t, "setarch", "-R", f.linked, "again")
 	wait(t, w, cmd.Process.Pid, 10*time.Second)

@@ -19,6 +19,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/objdiff"
 	"github.com/tsugi-project/tsugi/internal/splice"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/userland/pack"
 )
 
@@ -37,9 +38,7 @@ func compiler(t *testing.T, source string, args ...string) {
 	if strings.HasSuffix(source, ".cc") {
 		cc = "g++"
 	}
-	if _, err := exec.LookPath(cc); err != nil {
-		t.Skip("no " + cc)
-	}
+	need.Program(t, cc)
 	out, err := exec.CommandContext(t.Context(), cc, args...).CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
 }
