@@ -269,7 +269,6 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	} else if st.State.Ended() {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	}
-	l.session.hurry()
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}

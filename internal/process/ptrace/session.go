@@ -19,10 +19,9 @@ import (
 // something may be left, and no other goroutine has it afterwards. One that
 // traces nothing may serve again, see [Tracers].
 type session struct {
-	tid     int
-	work    chan func()
-	xstate  []byte // room for a thread's vector registers
-	hurried bool   // see hurry
+	tid    int
+	work   chan func()
+	xstate []byte // room for a thread's vector registers
 }
 
 // niceness of the tracing thread: the target waits for it.
@@ -70,7 +69,7 @@ func (s *session) do(f func()) {
 		return
 	}
 	done := make(chan struct{})
-	s.work <- func() { defer close(done); defer s.relax(); f() }
+	s.work <- func() { defer close(done); f() }
 	<-done
 }
 

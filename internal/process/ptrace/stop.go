@@ -154,7 +154,6 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	}
 	s.threads = make([]Thread, 0, len(s.order)+2) // not in the stop
 	n := 0
-	s.session.hurry()
 	s.began = time.Now()
 	for _, t := range s.order {
 		if t.state == running {
