@@ -67,7 +67,7 @@ that the reproducer names. In each of them exactly the functions of the manifest
 must be replaced; the reproducer must pass in the programs that ran before, and
 in those that were started later; and no program may end.
 
-  # tsugi: serve postgres -D data   a program to start first, by its command line
+  # tsugi: serve postgres -D data   a program to start first: its command line
   # tsugi: talk show                one that answers each line on its standard
                                     input: ask LINE in scripts asks it
   # tsugi: ready pg_isready         what has to pass before anything else
