@@ -6,7 +6,7 @@ import { getRouteApi, Link } from '@tanstack/react-router';
 import type { Schemas } from '../api/client';
 import { cve as cveQuery } from '../api/data';
 import { machines } from '../api/queries';
-import { cveOf, needs } from '../cve';
+import { cveOf, needs, verdictOf } from '../cve';
 import { count } from '../format';
 import { useT, word } from '../i18n';
 import { Diff } from '../ui/diff';
@@ -131,7 +131,7 @@ function Fix({ f, open }: { f: Schemas['CVEFix']; open: boolean }) {
             ['ID', <Mono>{f.id}</Mono>],
             [t.cve.severity, <Severity of={f.severity} exploited={f.exploited} />],
             ['CVSS', f.cvss],
-            [t.cveDetail.verdict, f.verdict ? word(t.verdict, f.verdict) : t.cveDetail.unknownVerdict],
+            [t.cveDetail.verdict, f.verdict ? word(t.verdict, verdictOf(f.verdict, f.target)) : t.cveDetail.unknownVerdict],
             [t.cveDetail.why, f.why && <span lang="en">{f.code} {f.why}</span>],
             [t.cveDetail.confidence, word(t.confidence, f.confidence)],
             [t.cveDetail.entry, f.entry && <span lang="en">{f.entry}</span>],

@@ -5,6 +5,7 @@ import { getRouteApi, Link } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
 import { api, ask, Fault, type Schemas } from '../api/client';
 import { job, jobEnded } from '../api/queries';
+import { verdictOf } from '../cve';
 import { download } from '../download';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
@@ -59,7 +60,7 @@ export function Job() {
                 of={[
                   [t.job.state, <JobState of={j} />],
                   [t.job.stage, !jobEnded(j.state) && j.stage],
-                  [t.job.outcome, j.verdict && word(t.verdict, j.verdict)],
+                  [t.job.outcome, j.verdict && word(t.verdict, verdictOf(j.verdict, j.target))],
                   [t.job.target, j.target],
                   [
                     t.job.patch,

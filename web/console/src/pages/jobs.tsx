@@ -5,7 +5,7 @@ import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { api, ask } from '../api/client';
 import { jobs, type JobQuery } from '../api/queries';
-import { cveOf } from '../cve';
+import { cveOf, verdictOf } from '../cve';
 import { useT, word } from '../i18n';
 import { Dialog, Help, useMay } from '../ui/act';
 import { Page } from '../ui/page';
@@ -57,7 +57,7 @@ export function Jobs() {
                   },
                   { name: t.job.target, cell: (j) => j.target },
                   { name: t.job.state, cell: (j) => <JobState of={j} /> },
-                  { name: t.job.outcome, cell: (j) => (j.verdict ? word(t.verdict, j.verdict) : j.state === 'running' ? (j.stage ?? '–') : '–') },
+                  { name: t.job.outcome, cell: (j) => (j.verdict ? word(t.verdict, verdictOf(j.verdict, j.target)) : j.state === 'running' ? (j.stage ?? '–') : '–') },
                   { name: t.job.policies, cell: (j) => j.policies?.join(', ') || '–' },
                   { name: t.job.took, right: true, cell: (j) => (j.started ? <Took from={j.started} to={j.ended} /> : '–') },
                   { name: t.job.created, cell: (j) => <Time at={j.created} /> },

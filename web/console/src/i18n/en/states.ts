@@ -26,7 +26,7 @@ export const states = {
     waiting: 'waiting',
   },
   jobState: { queued: 'Queued', running: 'Running', done: 'Done', failed: 'Failed', cancelled: 'Cancelled', cancelling: 'Being cancelled' },
-  verdict: { live: 'live', reboot: 'needs a reboot', 'not-affected': 'not affected' },
+  verdict: { live: 'live', reboot: 'needs a reboot', restart: 'programs must restart', 'not-affected': 'not affected' },
   choiceState: {
     published: 'Published',
     building: 'Building',

@@ -28,7 +28,7 @@ export const states: Words<typeof en> = {
     waiting: '待機中',
   },
   jobState: { queued: '待機中', running: '実行中', done: '完了', failed: '失敗', cancelled: 'キャンセル済み', cancelling: 'キャンセル中' },
-  verdict: { live: 'ライブ適用可', reboot: '再起動が必要', 'not-affected': '影響なし' },
+  verdict: { live: 'ライブ適用可', reboot: '再起動が必要', restart: 'プログラムの再起動が必要', 'not-affected': '影響なし' },
   choiceState: {
     published: '公開済み',
     building: 'ビルド中',

@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-CCKS25g1.js";

@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-D6M14CE-.js";

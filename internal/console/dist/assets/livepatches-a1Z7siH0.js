@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-D-x8tg7N.js";

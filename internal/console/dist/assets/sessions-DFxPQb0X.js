@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-CUdL7S9g.js";

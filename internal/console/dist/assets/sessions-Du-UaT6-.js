@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-B8qBsv6s.js";
