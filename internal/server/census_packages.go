@@ -66,7 +66,7 @@ func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *s
 			names: names, shelf: shelf, buildID: p.id, patch: p.patch, state: p.state, version: st.version, able: st.able, hold: st.hold,
 			moved: st.moved, partly: p.partly,
 		}, st, shelf)
-		s := packageSituation{target: shelf.named(p.target), runs: runsNow(p.patch, p.state), should: shouldHave(v.target, p.patch, p.state), partly: p.partly}
+		s := packageSituation{target: shelf.named(p.target), policy: of.policy, runs: runsNow(p.patch, p.state), should: shouldHave(v.target, p.patch, p.state), partly: p.partly}
 		s.words(&b)
 		all = append(all, s)
 		if shelf.index != nil { // else the machine may have made it up

@@ -37,7 +37,7 @@ type kernelSituation struct {
 type exposures struct {
 	mu     sync.Mutex
 	covers map[string]*cover                            // by id of a live patch: it never changes
-	pushed map[string]map[string]map[string]api.OpenCVE // by policy, release and CVE
+	pushed map[string]map[string]map[string]api.OpenCVE // by policy, release or package, and CVE
 
 	kernels  map[kernelSituation]*openPart
 	packages map[packageSituation]*openPart
@@ -140,7 +140,11 @@ func (s *Server) exposedPackage(ctx context.Context, p packageSituation) ([]api.
 	if err != nil {
 		return nil, err
 	}
-	got := exposed(runs, should, nil, nil)
+	pushed, err := s.pushedFor(ctx, p.policy)
+	if err != nil {
+		return nil, err
+	}
+	got := exposed(runs, should, pushed[p.target], nil)
 	if p.partly && runs != nil {
 		got = append(got, runs.unreached(got)...)
 	}
@@ -207,8 +211,8 @@ func (s *Server) coverOf(ctx context.Context, id string) (*cover, error) {
 	return s.cover(ctx, id)
 }
 
-// pushedFor is what a policy chooses of what is pushed, by kernel release. The
-// caller holds the lock.
+// pushedFor is what a policy chooses of what is pushed, by kernel release and by
+// the name of a package. The caller holds the lock.
 func (s *Server) pushedFor(ctx context.Context, word string) (map[string]map[string]api.OpenCVE, error) {
 	e := &s.exposures
 	if got, ok := e.pushed[word]; ok {
@@ -227,7 +231,7 @@ func (s *Server) pushedFor(ctx context.Context, word string) (map[string]map[str
 		}
 		for _, sel := range selected {
 			if sel.Err == nil { // what can't be chosen is told by Choose
-				got[releaseOf(sel.Target)] = chosen(sel.Selection)
+				got[cmp.Or(releaseOf(sel.Target), sel.Target)] = chosen(sel.Selection)
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		x := api.MachinePackage{Package: said}
 		x.Target = shelf.named(p.target)
 		x.Protection, x.Should, x.Reason = stands(st, shelf.index)
-		all.all = append(all.all, packageSituation{target: x.Target, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
+		all.all = append(all.all, packageSituation{target: x.Target, policy: m.Policy, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
 		m.Packages = append(m.Packages, x)
 		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
 			m.Protection, m.Reason = api.Failing, x.Target+": "+x.Reason

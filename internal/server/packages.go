@@ -251,8 +251,8 @@ func (s *shelf) named(said string) string {
 
 // packageSituation is all that is open in the processes of a package depends on.
 type packageSituation struct {
-	target, runs, should string
-	partly               bool
+	target, policy, runs, should string // policy: its word
+	partly                       bool
 }
 
 // packageSituations are those of a machine. What is told of many machines has one
@@ -269,7 +269,7 @@ func (p *packageSituations) each() []packageSituation {
 
 // words are it in a line, to find those that are alike.
 func (p *packageSituation) words(b *strings.Builder) {
-	for _, w := range [...]string{p.target, p.runs, p.should} {
+	for _, w := range [...]string{p.target, p.policy, p.runs, p.should} {
 		b.WriteString(w)
 		b.WriteByte(' ')
 	}

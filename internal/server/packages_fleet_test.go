@@ -14,6 +14,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api/client"
 	"github.com/tsugi-project/tsugi/internal/notify"
 	"github.com/tsugi-project/tsugi/internal/publish"
+	"github.com/tsugi-project/tsugi/internal/selection"
 	"github.com/tsugi-project/tsugi/internal/store"
 )
 
@@ -119,6 +120,35 @@ func TestAMachineThatFailsWithAPackageFails(t *testing.T) {
 	m, err = s.admin.Machine(ctx, hosts["unkept"].enrolled.Machine)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(m.Protection, api.Protected))
+}
+
+// TestWhatIsPushedForAPackageIsOpen: until a live patch has it, and for those alone
+// whose processes map the package.
+func TestWhatIsPushedForAPackageIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx := t.Context()
+	p := s.publishPackage(openssl, 1, 1)
+	token := s.token().Secret
+	has, lacks := s.enroll(token, "has"), s.enroll(token, "lacks")
+	has.report.Packages = []api.Package{with(openssl, p, api.Processes{Protected: 1})}
+	has.checkIn(t)
+	lacks.checkIn(t)
+	update, err := selection.Push(openssl.Name, numbered(t, 1, 7), nil).Bytes()
+	qt.Assert(t, qt.IsNil(err))
+	_, err = s.pub.PushUpdate(ctx, "openssl", false, update, "ann")
+	qt.Assert(t, qt.IsNil(err))
+	needs := func(h *host) map[api.Need]int {
+		m, err := s.admin.Machine(ctx, h.enrolled.Machine)
+		qt.Assert(t, qt.IsNil(err))
+		return m.Needs
+	}
+	eventually(t, "the update is known", func() bool { return len(needs(has)) > 0 })
+	qt.Check(t, qt.DeepEquals(needs(has), map[api.Need]int{api.NeedBuild: 1}))
+	qt.Check(t, qt.HasLen(needs(lacks), 0))
+	s.recount()
+	d := read[api.CVEDetail](s, "/v1/cves/"+cve(7))
+	qt.Check(t, qt.DeepEquals(d.Open, map[api.Need]int{api.NeedBuild: 1}))
 }
 
 // TestTargetsOfPackages: a package is listed while anything is there for it or
