@@ -224,13 +224,11 @@ func (j *judge) inProcesses() {
 // started judges the programs that were started while the live patch was kept
 // on the machine.
 func (j *judge) started() {
-	if e, ok := j.ev.After.Step(stepKeep); ok && e.Error != "" {
-		j.fail(CheckStarted, "TS6119", j.p.Patch.Name, e.Error)
-		return
-	}
-	if e, ok := j.ev.After.Step(stepRestart); ok && e.Error != "" {
-		j.fail(CheckStarted, "TS6119", j.p.Patch.Name, e.Error)
-		return
+	for _, step := range []string{stepKeep, stepRestart} {
+		if e, ok := j.ev.After.Step(step); ok && e.Error != "" {
+			j.fail(CheckStarted, "TS6119", j.p.Patch.Name, e.Error)
+			return
+		}
 	}
 	s, why, ok := j.processes(stepSettled)
 	if !ok {

@@ -87,9 +87,7 @@ func packagePlans(r *Request) (before, after *wire.Plan) {
 	if r.Cycles > 0 {
 		c := patch
 		c.Count, c.Load = r.Cycles, r.Probe
-		s := wire.NewStep(stepCycles, "process-cycle", c)
-		s.Timeout = wire.Duration(min(time.Duration(r.Cycles)*(2*time.Duration(limit)), r.Timeout))
-		add(s)
+		add(r.cycles("process-cycle", c, limit))
 	}
 	if r.Probe != "" {
 		add(script(stepProbeAgain, r.Probe))

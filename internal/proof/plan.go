@@ -118,9 +118,7 @@ func plans(r *Request) (before, after *wire.Plan) {
 	if r.Cycles > 0 {
 		c := patch
 		c.Count, c.Load = r.Cycles, r.Probe
-		s := wire.NewStep(stepCycles, "livepatch-cycle", c)
-		s.Timeout = wire.Duration(min(time.Duration(r.Cycles)*(2*time.Duration(limit)), r.Timeout))
-		add(s)
+		add(r.cycles("livepatch-cycle", c, limit))
 	}
 	if r.Probe != "" {
 		add(script(stepProbeAgain, r.Probe))
@@ -129,6 +127,14 @@ func plans(r *Request) (before, after *wire.Plan) {
 		add(script(stepShown, r.Reproducer))
 	}
 	return before, after
+}
+
+// cycles is the step that loads and reverts again and again; limit is of one of
+// both.
+func (r *Request) cycles(verb string, what any, limit wire.Duration) wire.Step {
+	s := wire.NewStep(stepCycles, verb, what)
+	s.Timeout = wire.Duration(min(time.Duration(r.Cycles)*(2*time.Duration(limit)), r.Timeout))
+	return s
 }
 
 // logLevel leaves out what only debugging wants.
