@@ -199,7 +199,7 @@ func (e *equipment) needs(file string, here bool) error {
 		return err
 	}
 	defer f.Close()
-	if interp := interpreter(f); interp != "" {
+	if interp := vm.Interpreter(f); interp != "" {
 		from, ok := e.find(path.Base(interp), nil, here)
 		if !ok {
 			return fmt.Errorf("%s: its loader %s is not there", file, interp)
@@ -305,18 +305,6 @@ func (e *equipment) inRoot(name string) (string, bool) {
 	p := filepath.Join(e.root, at)
 	st, err := os.Stat(p)
 	return p, err == nil && st.Mode().IsRegular()
-}
-
-func interpreter(f *elf.File) string {
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP && p.Filesz > 0 && p.Filesz <= 4096 {
-			b := make([]byte, p.Filesz)
-			if _, err := p.ReadAt(b, 0); err == nil {
-				return strings.TrimRight(string(b), "\x00")
-			}
-		}
-	}
-	return ""
 }
 
 // libraries are the changed files that a stock program can load: programs are

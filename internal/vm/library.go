@@ -23,7 +23,7 @@ func sharedLibraries(bin string) ([]library, error) {
 		return nil, err
 	}
 	defer f.Close()
-	interp := interpreter(f)
+	interp := Interpreter(f)
 	if interp == "" {
 		return nil, nil
 	}
@@ -53,7 +53,9 @@ func sharedLibraries(bin string) ([]library, error) {
 	return libs, nil
 }
 
-func interpreter(f *elf.File) string {
+// Interpreter is the dynamic loader that an ELF file asks for (PT_INTERP), "" where
+// it asks for none.
+func Interpreter(f *elf.File) string {
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_INTERP || p.Filesz == 0 || p.Filesz > 4096 {
 			continue
@@ -131,7 +133,7 @@ func initProgram(bin string) (string, error) {
 		return "", problem("TS6004", bin, "").With(err)
 	}
 	defer f.Close()
-	if ip := interpreter(f); ip != "" {
+	if ip := Interpreter(f); ip != "" {
 		return "", problem("TS6004", bin, "it needs the dynamic loader "+ip)
 	}
 	return bin, nil
