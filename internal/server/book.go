@@ -53,6 +53,8 @@ func (b *book) has(word string) bool {
 
 // readBook takes over what the store says of policies.
 func (s *Server) readBook(ctx context.Context) error {
+	s.bookMu.Lock() // what was read first does not come last
+	defer s.bookMu.Unlock()
 	policies, err := publish.Policies(ctx, s.store.Reader)
 	if err != nil {
 		return err

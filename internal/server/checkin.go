@@ -56,14 +56,18 @@ func (s *Server) unknown(r *http.Request, credential string, hash []byte) (*memb
 		return nil, tooMany("too many credentials from here that nobody has")
 	}
 	row, err := s.store.MachineByCredential(r.Context(), hash)
-	if errors.Is(err, store.ErrNotFound) {
+	if err == nil {
+		_, err = s.fleet.refresh(r.Context(), s.store, row.ID)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	m := s.fleet.byCredential(hash)
+	if m == nil {
 		s.failures.failed(addr, s.now())
 		return nil, refuse("TS7623", "", "it was removed, or enrolled again with another credential")
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s.fleet.put(row), nil
+	return m, nil
 }
 
 func tooMany(why string) error {

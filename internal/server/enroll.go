@@ -52,7 +52,10 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.proven.add(hash)
-	s.fleet.put(e.Machine)
+	if _, err := s.fleet.refresh(r.Context(), s.store, e.ID); err != nil {
+		s.writeFault(w, r, err)
+		return
+	}
 	s.metrics.enrolled.done.Inc()
 	action := "machine.enroll"
 	if e.Again {
@@ -99,8 +102,8 @@ func (s *Server) unenroll(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// decommission ends an enrolment: with it in the store, nothing is answered to
-// its credential any more.
+// decommission ends an enrolment. When it returns, nothing is answered to the
+// machine's credential any more, on this server; on others the change feed ends it.
 func (s *Server) decommission(ctx context.Context, id, actor string) error {
 	if err := s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.Decommission(ctx, id); err != nil {

@@ -28,6 +28,15 @@ func (s *Server) kick() {
 	s.teller.kick()
 }
 
+// settle brings what this server has just written into its memory, so that who
+// is answered after that, and asks again, is not told what was before.
+func (s *Server) settle(ctx context.Context) {
+	if err := s.catchUp(ctx); err != nil {
+		poke(s.kicked) // who follows the feed tries again, and says why it fails
+	}
+	s.teller.kick()
+}
+
 // follow reads the change feed until the context ends.
 func (s *Server) follow(ctx context.Context) error {
 	ticker := time.NewTicker(feedInterval)

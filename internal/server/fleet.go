@@ -36,6 +36,9 @@ type fleet struct {
 
 // idShard finds members by id.
 type idShard struct {
+	// turn is held from before a row is read until memory is as it says: what
+	// was read before a change must not come into memory after it.
+	turn    sync.Mutex
 	mu      sync.RWMutex
 	members map[string]*member
 }
@@ -198,7 +201,8 @@ func (f *fleet) byOrder() []*member {
 	return all
 }
 
-// put takes over what the store says about a machine.
+// put takes over what the store says about a machine. Who has read that beside
+// others has the turn.
 func (f *fleet) put(row store.Machine) *member {
 	m := f.entry(row.ID)
 	saved := readFacts(row.Facts.JSON)
@@ -256,6 +260,14 @@ func (f *fleet) forget(credential []byte, m *member) {
 
 // remove forgets a machine that the store does not have any more.
 func (f *fleet) remove(id string) {
+	ids := f.idsOf(id)
+	ids.turn.Lock()
+	defer ids.turn.Unlock()
+	f.drop(id)
+}
+
+// drop is remove for who has the turn.
+func (f *fleet) drop(id string) {
 	m := f.byID(id)
 	if m == nil {
 		return
@@ -281,9 +293,12 @@ func (f *fleet) load(ctx context.Context, st *store.Store) error {
 
 // refresh reads one machine again.
 func (f *fleet) refresh(ctx context.Context, st *store.Store, id string) (*member, error) {
+	ids := f.idsOf(id)
+	ids.turn.Lock()
+	defer ids.turn.Unlock()
 	row, err := st.Machine(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		f.remove(id)
+		f.drop(id)
 		return nil, nil
 	}
 	if err != nil {

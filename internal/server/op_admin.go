@@ -166,7 +166,7 @@ func (s *Server) importRoot(w http.ResponseWriter, r *http.Request, who operator
 	}
 	defer release()
 	err = s.publish.ImportRoot(r.Context(), append([]byte(nil), b...), who.name, s.approvalCheck(who, wantedRoot(sha256Hex(b)), r.URL.Query().Get("approval")))
-	s.kick()
+	s.settle(r.Context())
 	if err != nil {
 		return err
 	}

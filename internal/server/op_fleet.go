@@ -193,7 +193,7 @@ func (s *Server) changeSettings(ctx context.Context, who operator, in api.Settin
 		return nil
 	})
 	if err == nil {
-		err = s.readSettings(ctx)
+		err = s.catchUp(ctx)
 	}
 	if err != nil {
 		return api.Settings{}, err

@@ -170,7 +170,7 @@ func (s *Server) publishLivePatch(w http.ResponseWriter, r *http.Request, who op
 			return s.mayPublishInto(ctx, tx.Reader, who, tier)
 		}},
 	})
-	s.kick()
+	s.settle(r.Context())
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (s *Server) pushUpdate(w http.ResponseWriter, r *http.Request, who operator
 	}
 	q := r.URL.Query()
 	u, err := s.publish.PushUpdate(r.Context(), q.Get("name"), q.Get("extra") == "true", b, who.name)
-	s.kick()
+	s.settle(r.Context())
 	if err != nil {
 		return err
 	}

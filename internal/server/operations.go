@@ -103,12 +103,12 @@ func tagOf(p permission) string {
 }
 
 // answer registers an operation with a body in its answer. What changes
-// something has the change feed read at once.
+// something is in this server's memory before it is answered.
 func answer[I, O any](o *operations, line op, h func(context.Context, operator, *I) (O, error)) {
 	huma.Register(o.api, line.operation(), func(ctx context.Context, in *I) (*body[O], error) {
 		out, err := h(ctx, who(ctx), in)
 		if line.may == change {
-			o.server.kick()
+			o.server.settle(ctx)
 		}
 		if err != nil {
 			return nil, o.server.fail(ctx, line, err)
@@ -123,7 +123,7 @@ func quiet[I any](o *operations, line op, h func(context.Context, operator, *I) 
 	huma.Register(o.api, line.operation(), func(ctx context.Context, in *I) (*struct{}, error) {
 		err := h(ctx, who(ctx), in)
 		if line.may == change {
-			o.server.kick()
+			o.server.settle(ctx)
 		}
 		if err != nil {
 			return nil, o.server.fail(ctx, line, err)

@@ -112,6 +112,7 @@ type Server struct {
 	}
 	started  time.Time
 	book     atomic.Pointer[book]
+	bookMu   sync.Mutex // held by who reads it
 	modules  knownModules
 	waiters  waiters
 	streams  *streams
