@@ -60,8 +60,9 @@ What they need can stand in their comments:
   # tsugi: memory 1024              MiB
 
 The live patch of a package is proven in the processes of such a machine. It
-runs a kernel that is prepared, the newest or --kernel, and holds the package's
-own files and the libraries that it was built with. Programs run while the live
+runs a kernel that is prepared, the newest or --kernel (where none is, Debian's
+newest is fetched), and holds the package's own files and the libraries that it
+was built with. Programs run while the live
 patch comes and goes: for each library a stock program that loads it, and those
 that the reproducer names. In each of them exactly the functions of the manifest
 must be replaced; the reproducer must pass in the programs that ran before, and
@@ -117,7 +118,7 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 	if err != nil {
 		return err
 	}
-	req, err := a.proofRequest(patch, store, o.kernel)
+	req, err := a.proofRequest(ctx, patch, store, o.kernel)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (a *app) prove(ctx context.Context, path string, o proveOptions) error {
 }
 
 // proofRequest starts a request for a live patch and its prepared target.
-func (a *app) proofRequest(patch *livepatch.Patch, store *kernel.Store, boot string) (proof.Request, error) {
+func (a *app) proofRequest(ctx context.Context, patch *livepatch.Patch, store *kernel.Store, boot string) (proof.Request, error) {
 	name := patch.Manifest.Target.Name
 	if !patch.Manifest.Userland() {
 		if boot != "" {
@@ -165,7 +166,7 @@ func (a *app) proofRequest(patch *livepatch.Patch, store *kernel.Store, boot str
 	if err != nil {
 		return proof.Request{}, err
 	}
-	k, err := proof.Bootable(store, boot)
+	k, err := proof.Bootable(ctx, store, packages, boot, a.Progress())
 	if err != nil {
 		return proof.Request{}, err
 	}

@@ -151,7 +151,7 @@ func engine() []Entry {
 		{"TS6120", KindError, "a program ended that the live patch came to", "do not apply this live patch anywhere; see how the program ended"},
 		{"TS6121", KindError, "no program runs that maps the files which the live patch changes", "say in the reproducer how to start one: # tsugi: serve COMMAND"},
 		{"TS6122", KindError, "the package can't be put into the virtual machine", "name what is missing, or leave the program out that needs it"},
-		{"TS6123", KindError, "there is no kernel for the virtual machine", "prepare one: tsugictl target add debian:RELEASE"},
+		{"TS6123", KindError, "there is no kernel for the virtual machine, and none could be fetched", "let apt reach an archive with linux-image-amd64, or prepare a kernel: tsugictl target add debian:RELEASE"},
 		{"TS6124", KindError, "a process did not take the live patch", "see why; start the program in a way that leaves its functions now and then, or fix the live patch"},
 		{"TS6125", KindError, "what is in the processes is not what the live patch says", "do not apply this live patch anywhere; this is a defect of the build or of the engine"},
 		{"TS6126", KindError, "the live patch could not be taken out of a process", "see why; a process that it came to needs a restart to be rid of it"},

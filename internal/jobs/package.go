@@ -23,7 +23,7 @@ func (p *Pipeline) makeForPackage(ctx context.Context, l *api.Lease, fixes []*fi
 	var k *kernel.Target // that the virtual machine of the proof runs
 	var err error
 	if l.Spec.Prove { // before a package is prepared for minutes
-		if k, err = proof.Bootable(p.store, ""); err != nil {
+		if k, err = proof.Bootable(ctx, p.store, p.packages, "", log); err != nil {
 			return nil, err
 		}
 	}

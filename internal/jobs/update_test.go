@@ -5,6 +5,8 @@ package jobs_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -274,4 +276,22 @@ func TestServersThatChooseAtOnceMakeOneJob(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.HasLen(all, 1))
 	})
+}
+
+// TestAJobOfAPackageLooksForItsKernelFirst: a worker that has none and can't
+// fetch one says so before it prepares a package for minutes.
+func TestAJobOfAPackageLooksForItsKernelFirst(t *testing.T) {
+	bin := t.TempDir()
+	qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(bin, "apt-get"), []byte("#!/bin/sh\necho 'E: no network here' >&2; exit 100\n"), 0o755)))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	p, err := jobs.NewPipeline(jobs.PipelineOptions{Home: t.TempDir(), Builder: "tsugi test"})
+	qt.Assert(t, qt.IsNil(err))
+	s := newSite(t, "sqlite:"+filepath.Join(t.TempDir(), "db"))
+	id := s.submit(func(n *api.NewJob) { n.Target = "debian:libx1=1.0-1" })
+	s.work(p, s.queue)
+	j := s.ended(id)
+	qt.Assert(t, qt.Equals(j.State, api.JobFailed))
+	qt.Check(t, qt.Equals(j.Problem.Code, "TS6123"))
+	qt.Check(t, qt.StringContains(s.log(id), "no network here"))
+	qt.Check(t, qt.Not(qt.StringContains(s.log(id), "is prepared")))
 }

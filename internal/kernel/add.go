@@ -265,7 +265,7 @@ func unpackHeaders(ctx context.Context, deb, dir, release string, rep progress.R
 }
 
 // unpackImage unpacks the image package into dir: vmlinuz, vmlinux and
-// modules/, all decompressed. It sets what is known from them in t.
+// modules/, all decompressed, and the configuration as config. It sets what is known from them in t.
 func unpackImage(ctx context.Context, deb, dir string, t *Target, rep progress.Reporter) error {
 	t.Vmlinuz, t.Vmlinux = filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "vmlinux")
 	t.ModuleRoot = filepath.Join(dir, "modules")
@@ -273,8 +273,11 @@ func unpackImage(ctx context.Context, deb, dir string, t *Target, rep progress.R
 		boot, modules := "boot/vmlinuz-"+t.Release, "lib/modules/"+t.Release+"/"
 		err := UnpackDeb(ctx, deb, tmp, func(name string) string {
 			name = strings.TrimPrefix(name, "usr/")
-			if name == boot {
+			switch name {
+			case boot:
 				return "vmlinuz"
+			case "boot/config-" + t.Release:
+				return "config"
 			}
 			if file, ok := strings.CutPrefix(name, modules); ok {
 				return "modules/" + file

@@ -45,6 +45,7 @@ type Deb struct {
 	Name, Version, Arch string
 	SourceName          string // source package that the code comes from
 	SourceVersion       string
+	Depends             string // as the package says it
 	Size                int64
 	SHA256              string
 	File                string // its name on disk, as apt-get download chooses it
@@ -79,7 +80,7 @@ func parseStanzas(b []byte) ([]Deb, error) {
 		}
 		p := Deb{
 			Name: fields["Package"], Version: fields["Version"], Arch: fields["Architecture"],
-			SHA256: strings.ToLower(fields["SHA256"]),
+			SHA256: strings.ToLower(fields["SHA256"]), Depends: fields["Depends"],
 		}
 		var err error
 		if p.Size, err = strconv.ParseInt(fields["Size"], 10, 64); err != nil || p.Size <= 0 {

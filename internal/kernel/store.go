@@ -34,6 +34,7 @@ func Home() (string, error) {
 //	sources/VERSION/ unpacked source, shared by the targets of that version
 //	targets/NAME/    target.json (written last: a target with it is whole),
 //	                 image/ (vmlinuz, vmlinux, modules), headers/, build/
+//	boot/NAME/       target.json and image/ of a kernel that is only booted: see Boot
 //	locks/           one lock file per source and target
 type Store struct{ home string }
 

@@ -64,8 +64,12 @@ func (t *Target) load() error {
 	if t.config, err = ParseConfig(b); err != nil {
 		return err
 	}
-	t.modules, err = findModules(t.ModuleRoot)
-	if err != nil {
+	return t.loadModules()
+}
+
+func (t *Target) loadModules() error {
+	var err error
+	if t.modules, err = findModules(t.ModuleRoot); err != nil {
 		return err
 	}
 	t.byName = make(map[string]int, len(t.modules))

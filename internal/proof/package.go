@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/pkgfile"
+	"github.com/tsugi-project/tsugi/internal/progress"
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/userland"
@@ -146,26 +148,33 @@ func (r *Request) supersedesPackage(old *livepatch.Patch) error {
 }
 
 // Bootable is the kernel that the machines of a package's proof run: that of a
-// name, or the newest of a distribution that is prepared.
-func Bootable(s *kernel.Store, name string) (*kernel.Target, error) {
+// name, or the newest of a distribution that is prepared. Where none is, the
+// distribution's newest is fetched, by the apt of packages.
+func Bootable(ctx context.Context, kernels *kernel.Store, packages *userland.Store, name string, rep progress.Reporter) (*kernel.Target, error) {
 	if name != "" {
-		return s.Get(name)
+		return kernels.Get(name)
 	}
-	all, err := s.List()
+	all, err := kernels.List()
 	if err != nil {
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(t *kernel.Target) bool {
 		return t.Foreign || t.Vmlinuz == "" || strings.Contains(t.Release, "-rt-")
 	})
-	if len(all) == 0 {
-		return nil, code.New("TS6123", s.Home(), "")
+	if len(all) > 0 {
+		return slices.MaxFunc(all, newer), nil
 	}
-	return slices.MaxFunc(all, func(a, b *kernel.Target) int {
-		c, err := pkgfile.CompareVersions(a.PackageVersion, b.PackageVersion)
-		if err != nil {
-			return strings.Compare(a.PackageVersion, b.PackageVersion)
-		}
-		return c
-	}), nil
+	k, err := kernels.Boot(ctx, func(ctx context.Context) (kernel.Apt, error) { return packages.Apt(ctx, rep) }, rep)
+	if err != nil && code.Of(err) != "TS9102" { // interrupted
+		return nil, code.New("TS6123", kernels.Home(), err.Error())
+	}
+	return k, err
+}
+
+func newer(a, b *kernel.Target) int {
+	c, err := pkgfile.CompareVersions(a.PackageVersion, b.PackageVersion)
+	if err != nil {
+		return strings.Compare(a.PackageVersion, b.PackageVersion)
+	}
+	return c
 }

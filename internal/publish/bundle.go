@@ -34,7 +34,8 @@ type Recipient struct {
 // Bundle makes a file that carries live patches to machines of a tier that
 // have no network: the TUF metadata with long-lived snapshot and timestamp,
 // the indexes, the encrypted files and, for each machine, the wrapped keys.
-// With no ids it holds the newest live patch for each kernel and package; with
+// With no ids it holds the newest live patch for each kernel and package, or only
+// that all of them are blocked; with
 // some, those for their kernels and packages alone, where an older one that is
 // named comes beside the newest, because machines choose by the index.
 func (s *Service) Bundle(ctx context.Context, ids []string, tier string, recipients []Recipient, actor string) ([]byte, error) {
@@ -153,6 +154,7 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 		}
 	}
 	take(trust.PackagesPath(tier)) // small, and a machine asks for it first
+	told := false                  // that a live patch is blocked is news as well
 	for buildID := range kernels {
 		for _, name := range policies {
 			path := trust.IndexPath(tier, buildID, name)
@@ -161,6 +163,7 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 				return nil, nil, err
 			}
 			take(path)
+			told = told || x != nil && len(x.Patches)+len(x.Blocked) > 0
 			if id := newestOf(x); id != "" {
 				if wanted[id], err = j.livePatch(ctx, id); err != nil {
 					return nil, nil, err
@@ -174,7 +177,7 @@ func (j *job) selection(ctx context.Context, ids []string, tier string, policies
 		take(trust.PatchPath(tier, id))
 		take(trust.ProvenancePath(tier, id))
 	}
-	if len(patches) == 0 {
+	if !told {
 		return nil, nil, code.New("TS7718", tier, "nothing is published there")
 	}
 	return patches, paths, nil

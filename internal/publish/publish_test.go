@@ -525,6 +525,19 @@ func TestABundleServesAMachineWithoutANetwork(t *testing.T) {
 	qt.Check(t, qt.Equals(code.Of(err), "TS7113"))
 	_, err = p.Bundle(t.Context(), nil, "stable", []Recipient{{Key: id.Recipient(), Policy: "default"}}, "ann")
 	qt.Check(t, qt.Equals(code.Of(err), "TS7718"))
+
+	// That nothing is left to load is news, too.
+	for v := range 2 {
+		_, err = p.Block(t.Context(), trust.PatchID(target, v+1), "x", true, "ann")
+		qt.Assert(t, qt.IsNil(err))
+	}
+	file, err = p.Bundle(t.Context(), nil, "edge", []Recipient{{Key: id.Recipient(), Policy: "default"}}, "ann")
+	qt.Assert(t, qt.IsNil(err))
+	b, err = trust.ReadBundle(file)
+	qt.Assert(t, qt.IsNil(err))
+	x := index(t, p.machineAt(t.TempDir(), b), b.Info.Tier)
+	qt.Check(t, qt.HasLen(x.Patches, 0))
+	qt.Check(t, qt.HasLen(x.Blocked, 2))
 }
 
 func TestARestoredServerIsFollowedAfterItHasAdvanced(t *testing.T) {

@@ -34,6 +34,12 @@ type archive struct {
 // listsAge is how old apt's lists may be before they are fetched again.
 const listsAge = 12 * time.Hour
 
+// Apt is the apt that targets are fetched by, with fresh lists of packages.
+func (s *Store) Apt(ctx context.Context, rep progress.Reporter) (kernel.Apt, error) {
+	a, err := s.archive(ctx, rep)
+	return a.Apt, err
+}
+
 // archive prepares apt's configuration in the store, and fetches the lists of
 // packages when they are missing, old, or of other package sources.
 func (s *Store) archive(ctx context.Context, rep progress.Reporter) (_ archive, err error) {

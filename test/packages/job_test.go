@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,9 +26,19 @@ import (
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
 
+// workersHome has the prepared packages of a home and no kernel.
+func workersHome(t *testing.T, of string) string {
+	home := t.TempDir()
+	qt.Assert(t, qt.IsNil(os.Mkdir(filepath.Join(home, "userland"), 0o755)))
+	for _, d := range []string{"debs", "objects", "userland/debs", "userland/objects", "userland/sources", "userland/roots", "userland/builds", "userland/targets"} {
+		qt.Assert(t, qt.IsNil(os.Symlink(filepath.Join(of, d), filepath.Join(home, d))))
+	}
+	return home
+}
+
 // TestJobsOfAPackage: the fixes of an update are pushed to a server, one policy
-// excludes a CVE, and the server's worker builds, proves in a virtual machine
-// and publishes a live patch for each choice.
+// excludes a CVE, and the server's worker builds, proves in a virtual machine,
+// whose kernel it fetches, and publishes a live patch for each choice.
 func TestJobsOfAPackage(t *testing.T) {
 	of := target(t, "debian:libc6=2.36-9+deb12u7")
 	ctx, dir := t.Context(), t.TempDir()
@@ -73,7 +84,7 @@ func TestJobsOfAPackage(t *testing.T) {
 		qt.Assert(t, qt.IsTrue(made))
 	}
 
-	executor, err := jobs.NewPipeline(jobs.PipelineOptions{Home: of.Home(), Builder: "tsugi test"})
+	executor, err := jobs.NewPipeline(jobs.PipelineOptions{Home: workersHome(t, of.Home()), Builder: "tsugi test"})
 	qt.Assert(t, qt.IsNil(err))
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -33,8 +33,8 @@ import (
 	"github.com/tsugi-project/tsugi/internal/userland/local"
 )
 
-// site is a server with one operator, behind TLS.
-func site(t *testing.T) (admin *client.Client, word string) {
+// site is a server with one operator, behind TLS, and how it is unplugged.
+func site(t *testing.T) (admin *client.Client, word string, unplug func()) {
 	t.Helper()
 	dir := t.TempDir()
 	set, err := publish.NewKeySet(publish.KeySetOptions{
@@ -75,7 +75,45 @@ func site(t *testing.T) (admin *client.Client, word string) {
 	qt.Assert(t, qt.IsNil(err))
 	made, err := admin.CreateToken(t.Context(), api.NewToken{Name: "t", Tier: "edge"})
 	qt.Assert(t, qt.IsNil(err))
-	return admin, made.Enroll
+	return admin, made.Enroll, func() {
+		web.CloseClientConnections()
+		web.Listener.Close()
+	}
+}
+
+// machine is an agent with the real link and keys, enrolled, and the keeper that
+// serves it until ctx ends.
+func machine(t *testing.T, ctx context.Context, wg *sync.WaitGroup, word string) *agent.Agent {
+	t.Helper()
+	dir := t.TempDir()
+	k := keeper.Host{Engine: engine()}
+	wg.Go(func() {
+		qt.Check(t, qt.IsNil(keeper.New(filepath.Join(dir, host.ProcessesDir), k).Serve(ctx, slog.New(slog.DiscardHandler), k)))
+	})
+	cfg := agent.DefaultConfig()
+	cfg.Health.Watch = agent.Duration(2 * time.Second)
+	a, err := agent.Open(t.Context(), agent.Options{
+		Dir: dir, Config: cfg, System: bare{}, Crypt: host.Crypt{}, Version: "1", Keeper: host.NewKeeper(dir),
+		Link: host.Link{Dir: filepath.Join(dir, "tuf"), Proxy: "direct"},
+	})
+	qt.Assert(t, qt.IsNil(err))
+	e, err := agent.ParseEnrollment(word)
+	qt.Assert(t, qt.IsNil(err))
+	_, err = a.Enroll(t.Context(), e)
+	qt.Assert(t, qt.IsNil(err))
+	comes(t, "the keeper runs", func() bool {
+		st, err := host.NewKeeper(dir).Status(t.Context())
+		return err == nil && st.Problem == nil
+	})
+	return a
+}
+
+// ownProgram is one that no other test has processes of: the keeper takes every
+// process of a build.
+func ownProgram(name string) build {
+	own := program1(name, local.PIE, "busy.c")
+	own.ldflags = append(own.ldflags, fmt.Sprintf("-Wl,--build-id=0x%016x%016x", os.Getpid(), time.Now().UnixNano()))
+	return own
 }
 
 // comes waits for what goes through the server, the agent and the keeper, each
@@ -112,42 +150,19 @@ func TestFromTheServerIntoProcesses(t *testing.T) {
 		t.Skip("processes of others are for root")
 	}
 	t.Parallel()
-	// The keeper takes every process of a build: this one is this test's alone.
-	own := program1("served", local.PIE, "busy.c")
-	own.ldflags = append(own.ldflags, fmt.Sprintf("-Wl,--build-id=0x%016x%016x", os.Getpid(), time.Now().UnixNano()))
-	m := own.make(t, 1)
+	m := ownProgram("served").make(t, 1)
 	first := start(t, m.ELF)
 	first.do("release")
 	qt.Assert(t, qt.Equals(first.do("call held 5"), 6))
 
-	admin, word := site(t)
-	dir := t.TempDir()
+	admin, word, _ := site(t)
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	quiet := slog.New(slog.DiscardHandler)
-	k := keeper.Host{Engine: engine()}
-	wg.Go(func() {
-		qt.Check(t, qt.IsNil(keeper.New(filepath.Join(dir, host.ProcessesDir), k).Serve(ctx, quiet, k)))
-	})
-	cfg := agent.DefaultConfig()
-	cfg.Health.Watch = agent.Duration(2 * time.Second)
-	a, err := agent.Open(t.Context(), agent.Options{
-		Dir: dir, Config: cfg, System: bare{}, Crypt: host.Crypt{}, Version: "1", Keeper: host.NewKeeper(dir),
-		Link: host.Link{Dir: filepath.Join(dir, "tuf"), Proxy: "direct"},
-	})
-	qt.Assert(t, qt.IsNil(err))
+	a := machine(t, ctx, &wg, word)
 	defer a.Close()
-	e, err := agent.ParseEnrollment(word)
-	qt.Assert(t, qt.IsNil(err))
-	_, err = a.Enroll(t.Context(), e)
-	qt.Assert(t, qt.IsNil(err))
 	wg.Go(func() { qt.Check(t, qt.IsNil(a.Run(ctx))) })
-	comes(t, "the keeper runs", func() bool {
-		st, err := host.NewKeeper(dir).Status(t.Context())
-		return err == nil && st.Problem == nil
-	})
 
 	lp, err := admin.Publish(t.Context(), client.Publication{Artifact: artifact(t, 1, m.Splice)})
 	qt.Assert(t, qt.IsNil(err))

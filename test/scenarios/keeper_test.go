@@ -4,12 +4,10 @@ package scenarios
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/splice"
-	"github.com/tsugi-project/tsugi/internal/userland/local"
 )
 
 // artifact packs a splice as a live patch of a package.
@@ -49,10 +46,7 @@ func TestKeeper(t *testing.T) {
 		t.Skip("processes of others are for root")
 	}
 	t.Parallel()
-	// The keeper takes every process of a build: this one is this test's alone.
-	own := program1("kept", local.PIE, "busy.c")
-	own.ldflags = append(own.ldflags, fmt.Sprintf("-Wl,--build-id=0x%016x%016x", os.Getpid(), time.Now().UnixNano()))
-	m := own.make(t, 1)
+	m := ownProgram("kept").make(t, 1)
 	v3 := m.level(t, 3)
 	dir := t.TempDir()
 	k := keeper.New(dir+"/processes", keeper.Host{Engine: engine()})
