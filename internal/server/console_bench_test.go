@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -89,15 +90,21 @@ func benchBuildID(n int) string { return strings.Repeat(fmt.Sprintf("%02x", 0xa0
 // BenchmarkConsole asks everything that the console's pages ask, of a server
 // with 100,000 machines and 5,000 CVEs, and writes what 95 of 100 answers took at
 // most into the file that TSUGI_BENCH_CONSOLE names: test/bench-console.sh.
+// TSUGI_BENCH_ENGINE is for one engine only, TSUGI_BENCH_PATH for the operations
+// that it fits, a regular expression.
 func BenchmarkConsole(b *testing.B) {
 	file := os.Getenv("TSUGI_BENCH_CONSOLE")
 	if file == "" {
 		b.Skip("test/bench-console.sh runs it")
 	}
+	only := regexp.MustCompile(os.Getenv("TSUGI_BENCH_PATH"))
 	out, err := os.Create(file)
 	qt.Assert(b, qt.IsNil(err))
 	defer out.Close()
 	for _, engine := range []string{"sqlite", "postgresql"} {
+		if !strings.Contains(engine, os.Getenv("TSUGI_BENCH_ENGINE")) {
+			continue
+		}
 		b.Run(engine, func(b *testing.B) {
 			dsn := "sqlite:" + filepath.Join(b.TempDir(), "db")
 			if engine == "postgresql" {
@@ -110,7 +117,7 @@ func BenchmarkConsole(b *testing.B) {
 			go s.metrics.fleet.keep(kept) // as a server that runs does
 			b.Logf("filled in %s", time.Since(begun).Round(time.Second))
 			for _, path := range append(s.benchPaths(), s.benchRollout()...) {
-				if !strings.Contains(path, os.Getenv("TSUGI_BENCH_PATH")) {
+				if !only.MatchString(path) {
 					continue
 				}
 				before := processor()

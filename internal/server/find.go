@@ -4,7 +4,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -26,12 +25,13 @@ func (s *Server) machines(ctx context.Context, in *machinesInput, sees func(grou
 	if err != nil {
 		return list, err
 	}
-	for _, id := range ids {
-		row, err := s.store.Machine(ctx, id)
-		if errors.Is(err, store.ErrNotFound) || err == nil && row.Gone != 0 {
+	rows, err := s.store.MachinesByIDs(ctx, ids)
+	if err != nil {
+		return list, err
+	}
+	for _, row := range rows {
+		if row.Gone != 0 {
 			continue // since it was found
-		} else if err != nil {
-			return list, err
 		}
 		if err := s.listed(ctx, in, row, &list); err != nil {
 			return list, err

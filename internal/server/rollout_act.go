@@ -242,7 +242,8 @@ func (s *Server) previewRollout(ctx context.Context, in api.NewRollout) (api.Rol
 	}
 	now := s.now()
 	state := rollout.New("preview", &plan, now)
-	f := s.rolloutFacts(sc, state, &sightings{}, now, nil)
+	f, done := s.factsToday(sc, state, now)
+	defer done()
 	st := standingFrom(&plan, state, f, now)
 	out.Plan, out.Machines, out.Waves, out.Promotes = planOut(&plan), st.Health.Machines, st.Waves, !sc.published
 	bars := rollout.Bars(state, f, now)

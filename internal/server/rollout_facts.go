@@ -132,6 +132,21 @@ func (s *Server) rolloutFacts(sc *scope, state *rollout.State, seen *sightings, 
 	return f
 }
 
+// factsToday are rolloutFacts for those who only look, without what was reported.
+// done gives back the memory that they are in: for 50,000 machines it is a dozen
+// MB, and several times as much to grow there.
+func (s *Server) factsToday(sc *scope, state *rollout.State, now time.Time) (f *rollout.Facts, done func()) {
+	list, _ := s.rolling.lists.Get().(*[]rollout.Machine)
+	if list == nil {
+		list = new([]rollout.Machine)
+	}
+	f = s.rolloutFacts(sc, state, &sightings{}, now, *list)
+	return f, func() {
+		*list = f.Machines
+		s.rolling.lists.Put(list)
+	}
+}
+
 // onOtherWays are the machines that are on their way in other rollouts, with
 // what these are about.
 func (s *Server) onOtherWays(patch, tier string) map[string]string {
@@ -160,6 +175,9 @@ func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time
 	word := book.of(m.group).word
 	x := rollout.Machine{ID: m.id}
 	on, here := m.on(sc.patch.BuildID)
+	if in := !m.gone && m.tier == sc.tier && here && sc.policies[word]; !in && rec == nil {
+		return x, false // of most machines of a fleet; nobody asks why
+	}
 	switch {
 	case m.gone:
 		x.Gone = true
@@ -171,9 +189,6 @@ func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time
 		x.Out = "no process of it maps a file of " + sc.patch.Target
 	case !sc.policies[word]:
 		x.Out = "its policy does not have this live patch"
-	}
-	if x.Out != "" && rec == nil {
-		return x, false
 	}
 	x.Held = m.hold || m.held
 	switch {

@@ -44,6 +44,7 @@ type rolling struct {
 	until    atomic.Int64 // of the lease, if this server has it
 	stepped  atomic.Int64 // when the last look ended, or the lease was taken, if this server leads
 	scratch  []rollout.Machine
+	lists    sync.Pool // *[]rollout.Machine of who only looks
 	slow     time.Time
 	saying   sync.Mutex
 	said     map[string]string // last error by rollout, so that it is said once

@@ -50,7 +50,8 @@ func (s *Server) rolloutStanding(ctx context.Context, r *moving) (*standingOf, e
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	f := s.rolloutFacts(sc, r.state, &sightings{}, now, nil)
+	f, done := s.factsToday(sc, r.state, now)
+	defer done()
 	st := standingFrom(&r.plan, r.state, f, now)
 	r.counted, r.countedAt, r.countedOf = st, now, r.row.Revision
 	return st, nil
@@ -71,7 +72,9 @@ func (s *Server) summary(ctx context.Context, r *moving, head rollout.State, cha
 	}
 	maps.Copy(head.Records, changed)
 	now := s.now()
-	b, err := json.Marshal(standingFrom(&r.plan, &head, s.rolloutFacts(sc, &head, &sightings{}, now, nil), now))
+	f, done := s.factsToday(sc, &head, now)
+	defer done()
+	b, err := json.Marshal(standingFrom(&r.plan, &head, f, now))
 	if err != nil {
 		return nil
 	}
@@ -227,7 +230,8 @@ func (s *Server) explain(ctx context.Context, r *moving, machine string) (api.Ro
 		head.Records = map[string]*rollout.Record{machine: own}
 		state = &head
 	}
-	f := s.rolloutFacts(sc, state, &sightings{}, now, nil)
+	f, done := s.factsToday(sc, state, now)
+	defer done()
 	x := rollout.Explain(&r.plan, state, f, machine, now)
 	return api.RolloutWord{
 		Rollout: r.id, LivePatch: r.patch, Machine: machine, Word: string(x.Word), Why: x.Why, Until: millis(x.Until), Wave: x.Wave,

@@ -5,9 +5,11 @@ package store
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tsugi-project/tsugi/internal/store/query"
 )
@@ -23,6 +25,34 @@ func (r Reader) MachineByCredential(ctx context.Context, hash []byte) (Machine, 
 func (r Reader) Machine(ctx context.Context, id string) (Machine, error) {
 	row, err := r.q.MachineByID(ctx, id)
 	return machine(row.Machine, row.Seen, row.Silences), named(r.s.translate(err), "machine %s", id)
+}
+
+// MachinesByIDs returns those of the machines that there are, in the order of the
+// ids, also when they are decommissioned.
+func (r Reader) MachinesByIDs(ctx context.Context, ids []string) ([]Machine, error) {
+	const atOnce = 100 // an engine finds an id by walking over those before it
+	all := make([]Machine, 0, len(ids))
+	for some := range slices.Chunk(slices.Sorted(slices.Values(ids)), atOnce) {
+		p := query.MachinesByIDsParams{AskedFor: int32(len(some))}
+		for _, id := range some {
+			p.Width = max(p.Width, int32(utf8.RuneCountInString(id)))
+		}
+		var b strings.Builder
+		for _, id := range some {
+			fmt.Fprintf(&b, "%-*s", p.Width, id)
+		}
+		p.Ids = b.String()
+		found, err := r.q.MachinesByIDs(ctx, p)
+		if err != nil {
+			return nil, r.s.translate(err)
+		}
+		first := len(all)
+		for _, row := range found {
+			all = append(all, machine(row.Machine, row.Seen, row.Silences))
+		}
+		slices.SortFunc(all[first:], func(a, b Machine) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	return all, nil
 }
 
 // Machines lists machines in the order of their ids.

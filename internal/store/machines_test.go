@@ -484,6 +484,33 @@ func TestAllMachinesGoesOverPages(t *testing.T) {
 	})
 }
 
+// Those that are asked for come in the order of the ids, over pages, whatever else
+// is asked for.
+func TestMachinesByIDs(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store, _ *clock) {
+		unlimited(t, s)
+		ids := populate(t, s, newToken(t, s, Token{Name: "t"}), 251)
+		qt.Assert(t, qt.IsNil(s.Decommission(t.Context(), ids[7])))
+		ask := []string{"", "nobody", "ж%_ 'x", ids[0] + "0", ids[0][:35]}
+		ask = append(ask, ids...)
+		slices.Reverse(ask)
+		found, err := s.MachinesByIDs(t.Context(), ask)
+		qt.Assert(t, qt.IsNil(err))
+		var got []string
+		for _, m := range found {
+			got = append(got, m.ID)
+			one, err := s.Machine(t.Context(), m.ID)
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.DeepEquals(m, one))
+		}
+		qt.Check(t, qt.DeepEquals(got, slices.Sorted(slices.Values(ids))))
+		none, err := s.MachinesByIDs(t.Context(), nil)
+		qt.Check(t, qt.IsNil(err))
+		qt.Check(t, qt.HasLen(none, 0))
+	})
+}
+
 // populate enrolls many machines in few transactions.
 func populate(t testing.TB, s *Store, token Token, n int) (ids []string) {
 	t.Helper()

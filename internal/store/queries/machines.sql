@@ -22,6 +22,18 @@ SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machi
 JOIN machine_seen ON machine_seen.machine = machines.id
 WHERE machines.id = sqlc.arg(id);
 
+-- name: MachinesByIDs :many
+-- The ids stand one after the other in one text, each filled up with blanks to a width: no list of arguments
+-- is the same to both engines.
+WITH RECURSIVE asked (n) AS (
+    SELECT 0 UNION ALL SELECT n + 1 FROM asked WHERE n + 1 < CAST(sqlc.arg(asked_for) AS INTEGER)
+)
+SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM asked
+CROSS JOIN machines
+CROSS JOIN machine_seen
+WHERE machines.id = rtrim(substr(CAST(sqlc.arg(ids) AS TEXT), asked.n * CAST(sqlc.arg(width) AS INTEGER) + 1, CAST(sqlc.arg(width) AS INTEGER)))
+  AND machine_seen.machine = machines.id;
+
 -- name: MachineByCredential :one
 SELECT sqlc.embed(machines), machine_seen.seen, machine_seen.silences FROM machines
 JOIN machine_seen ON machine_seen.machine = machines.id

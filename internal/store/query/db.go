@@ -350,6 +350,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.machinesStmt, err = db.PrepareContext(ctx, machines); err != nil {
 		return nil, fmt.Errorf("error preparing query Machines: %w", err)
 	}
+	if q.machinesByIDsStmt, err = db.PrepareContext(ctx, machinesByIDs); err != nil {
+		return nil, fmt.Errorf("error preparing query MachinesByIDs: %w", err)
+	}
 	if q.machinesByMachineIDStmt, err = db.PrepareContext(ctx, machinesByMachineID); err != nil {
 		return nil, fmt.Errorf("error preparing query MachinesByMachineID: %w", err)
 	}
@@ -1198,6 +1201,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing machinesStmt: %w", cerr)
 		}
 	}
+	if q.machinesByIDsStmt != nil {
+		if cerr := q.machinesByIDsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing machinesByIDsStmt: %w", cerr)
+		}
+	}
 	if q.machinesByMachineIDStmt != nil {
 		if cerr := q.machinesByMachineIDStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing machinesByMachineIDStmt: %w", cerr)
@@ -1850,6 +1858,7 @@ type Queries struct {
 	machineByCredentialStmt     *sql.Stmt
 	machineByIDStmt             *sql.Stmt
 	machinesStmt                *sql.Stmt
+	machinesByIDsStmt           *sql.Stmt
 	machinesByMachineIDStmt     *sql.Stmt
 	moveTiersDownStmt           *sql.Stmt
 	moveTiersUpStmt             *sql.Stmt
@@ -2065,6 +2074,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		machineByCredentialStmt:     q.machineByCredentialStmt,
 		machineByIDStmt:             q.machineByIDStmt,
 		machinesStmt:                q.machinesStmt,
+		machinesByIDsStmt:           q.machinesByIDsStmt,
 		machinesByMachineIDStmt:     q.machinesByMachineIDStmt,
 		moveTiersDownStmt:           q.moveTiersDownStmt,
 		moveTiersUpStmt:             q.moveTiersUpStmt,

@@ -408,6 +408,79 @@ func (q *Queries) Machines(ctx context.Context, arg MachinesParams) ([]MachinesR
 	return items, nil
 }
 
+const machinesByIDs = `-- name: MachinesByIDs :many
+WITH RECURSIVE asked (n) AS (
+    SELECT 0 UNION ALL SELECT n + 1 FROM asked WHERE n + 1 < CAST($3 AS INTEGER)
+)
+SELECT machines.id, machines.machine_id, machines.credential, machines.recipient, machines.hostname, machines.tier, machines.machine_group, machines.token, machines.os, machines.agent, machines.kernel, machines.build_id, machines.arch, machines.patch, machines.patch_version, machines.patch_state, machines.able, machines.hold, machines.cloned, machines.facts, machines.enrolled, machines.booted, machines.gone, machines.boots, machine_seen.seen, machine_seen.silences FROM asked
+CROSS JOIN machines
+CROSS JOIN machine_seen
+WHERE machines.id = rtrim(substr(CAST($1 AS TEXT), asked.n * CAST($2 AS INTEGER) + 1, CAST($2 AS INTEGER)))
+  AND machine_seen.machine = machines.id
+`
+
+type MachinesByIDsParams struct {
+	Ids      string
+	Width    int32
+	AskedFor int32
+}
+
+type MachinesByIDsRow struct {
+	Machine  Machine
+	Seen     int64
+	Silences int64
+}
+
+func (q *Queries) MachinesByIDs(ctx context.Context, arg MachinesByIDsParams) ([]MachinesByIDsRow, error) {
+	rows, err := q.query(ctx, q.machinesByIDsStmt, machinesByIDs, arg.Ids, arg.Width, arg.AskedFor)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MachinesByIDsRow
+	for rows.Next() {
+		var i MachinesByIDsRow
+		if err := rows.Scan(
+			&i.Machine.ID,
+			&i.Machine.MachineID,
+			&i.Machine.Credential,
+			&i.Machine.Recipient,
+			&i.Machine.Hostname,
+			&i.Machine.Tier,
+			&i.Machine.MachineGroup,
+			&i.Machine.Token,
+			&i.Machine.Os,
+			&i.Machine.Agent,
+			&i.Machine.Kernel,
+			&i.Machine.BuildID,
+			&i.Machine.Arch,
+			&i.Machine.Patch,
+			&i.Machine.PatchVersion,
+			&i.Machine.PatchState,
+			&i.Machine.Able,
+			&i.Machine.Hold,
+			&i.Machine.Cloned,
+			&i.Machine.Facts,
+			&i.Machine.Enrolled,
+			&i.Machine.Booted,
+			&i.Machine.Gone,
+			&i.Machine.Boots,
+			&i.Seen,
+			&i.Silences,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const machinesByMachineID = `-- name: MachinesByMachineID :many
 SELECT id FROM machines
 WHERE machine_id = $1 AND token = $2 AND gone = 0
