@@ -431,6 +431,8 @@ type MachinesByIDsRow struct {
 	Silences int64
 }
 
+// The ids stand one after the other in one text, each filled up with blanks to a width: no list of arguments
+// is the same to both engines.
 func (q *Queries) MachinesByIDs(ctx context.Context, arg MachinesByIDsParams) ([]MachinesByIDsRow, error) {
 	rows, err := q.query(ctx, q.machinesByIDsStmt, machinesByIDs, arg.Ids, arg.Width, arg.AskedFor)
 	if err != nil {
