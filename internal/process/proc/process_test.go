@@ -160,6 +160,24 @@ func TestAFirstThreadThatHasEndedIsNotTheProcess(t *testing.T) {
 	qt.Check(t, qt.IsNil(p.Obstacle(t.Context())))
 }
 
+// What a fault has ended is told from what runs, also while it writes its core.
+func TestAProcessThatASignalEndsIsSaidToBeOne(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	qt.Assert(t, qt.IsNil(cmd.Start()))
+	defer func() { _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	st, ok := TaskStat(pid, pid)
+	qt.Check(t, qt.IsTrue(ok && !st.Killed))
+	qt.Assert(t, qt.IsNil(cmd.Process.Signal(unix.SIGTERM)))
+	for range 1000 {
+		if st, ok = TaskStat(pid, pid); !ok || st.Killed {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	qt.Check(t, qt.IsTrue(ok && st.Killed))
+}
+
 func TestAKernelThreadIsNone(t *testing.T) {
 	s, err := statOf(2)
 	if err != nil || !s.kernel() {

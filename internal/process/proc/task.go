@@ -25,21 +25,27 @@ type Stat struct {
 	Parent  int
 	Kernel  bool
 	Exiting bool
+	// Killed tells that a signal ends it, its process with it: it may be writing a
+	// core dump, which a stop would cut short.
+	Killed bool
 	Start   uint64 // of the thread, clock ticks since boot
 }
 
 // Ended tells that the thread has ended, though its number may still be there.
 func (s State) Ended() bool { return s == Zombie || s == Dead || s == 'x' }
 
-// exiting is PF_EXITING of include/linux/sched.h.
-const exiting = 0x4
+// PF_EXITING and PF_SIGNALED of include/linux/sched.h.
+const (
+	exiting  = 0x4
+	signaled = 0x400
+)
 
 // TaskStat reads a thread's stat; false when there is no such thread.
 func TaskStat(pid, tid int) (Stat, bool) {
 	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
 	return Stat{
 		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start,
-		Kernel: s.kernel(), Exiting: s.flags&exiting != 0,
+		Kernel: s.kernel(), Exiting: s.flags&exiting != 0, Killed: s.flags&signaled != 0,
 	}, err == nil
 }
 

@@ -39,6 +39,9 @@ func (s *Stopped) childless(parent int) error {
 	one := 0 // a living thread: a dead one has no memory, as little as a dead child
 	for _, tid := range s.listed {
 		if st, ok := proc.TaskStat(pid, tid); ok && !st.State.Ended() {
+			if st.Killed {
+				return ended(pid, "a signal ends it")
+			}
 			one = tid
 			break
 		}

@@ -266,8 +266,8 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	} else if main, ok := proc.TaskStat(pid, pid); l.target.Start != 0 && (!ok || main.Start != l.target.Start) {
 		return unfit, ended(pid, "its number is another process's now")
-	} else if st.State.Ended() {
-		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
+	} else if st.State.Ended() || st.Killed {
+		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead or dying")
 	}
 	if l.began.IsZero() {
 		l.began = time.Now()
@@ -304,6 +304,9 @@ func (l *Loan) judge() (grade, error) {
 		return unfit, unsuitable(t.tid, "it handles its system calls itself")
 	case !room(l.maps, r.Rsp, r.Fs_base, maxFrame, t.tid == l.target.PID):
 		return unfit, unsuitable(t.tid, "there is no room on its stack, or it runs on a stack of its own making")
+	}
+	if err := l.notNested(stackEnd(l.maps, r.Rsp, r.Fs_base)); err != nil {
+		return unfit, err
 	}
 	switch nr := inSyscall(r); {
 	case nr >= 0 && int64(r.Rax) == restartBlock && nr == sysRestart:

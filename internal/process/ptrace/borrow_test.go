@@ -128,6 +128,28 @@ func TestAThreadOnAnotherStackIsLeftAlone(t *testing.T) {
 	p.finish()
 }
 
+// An alternate stack may be a part of the thread's own: a small one has no room
+// for a frame of ours, and below lies what the thread works with.
+func TestAHandlerOnASmallStackIsLeftAlone(t *testing.T) {
+	for _, main := range []string{"0", "1"} {
+		p := start(t, "nested", main)
+		time.Sleep(5 * time.Millisecond)
+		for range 2 {
+			l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+			if err != nil {
+				qt.Check(t, qt.Equals(code.Of(err), "TS9615"), qt.Commentf("%v", err))
+				continue
+			}
+			_, err = l.Chain(chain(1 << 34))
+			qt.Assert(t, qt.IsNil(err))
+			p.mmap(l)
+			_, err = l.Return()
+			qt.Assert(t, qt.IsNil(err))
+		}
+		p.finish()
+	}
+}
+
 func TestASetuidProgramWillDo(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root")

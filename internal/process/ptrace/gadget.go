@@ -101,15 +101,7 @@ func search(mem io.ReaderAt, maps []proc.Mapping) gadgets {
 // child of a fork, and then there is a guard below. Coroutine stacks and
 // alternate signal stacks are neither, and what lies below them is unknown.
 func room(maps []proc.Mapping, sp, fs, size uint64, main bool) bool {
-	i, ok := slices.BinarySearchFunc(maps, sp, func(m proc.Mapping, at uint64) int {
-		switch {
-		case m.End <= at:
-			return -1
-		case m.Start > at:
-			return 1
-		}
-		return 0
-	})
+	i, ok := mappingOf(maps, sp)
 	if !ok {
 		return false
 	}
@@ -122,6 +114,31 @@ func room(maps []proc.Mapping, sp, fs, size uint64, main bool) bool {
 		return true
 	}
 	return fs > sp && fs < m.End && (guarded || !main)
+}
+
+func mappingOf(maps []proc.Mapping, at uint64) (int, bool) {
+	return slices.BinarySearchFunc(maps, at, func(m proc.Mapping, at uint64) int {
+		switch {
+		case m.End <= at:
+			return -1
+		case m.Start > at:
+			return 1
+		}
+		return 0
+	})
+}
+
+// stackEnd is the end of a stack that has room: the thread's block, or the end of
+// the mapping.
+func stackEnd(maps []proc.Mapping, sp, fs uint64) uint64 {
+	i, ok := mappingOf(maps, sp)
+	switch {
+	case !ok:
+		return 0
+	case fs > sp && fs < maps[i].End:
+		return fs
+	}
+	return maps[i].End
 }
 
 // below tells whether a mapping is a guard right below another one.

@@ -43,7 +43,7 @@ func wouldRestart(r *unix.PtraceRegs) bool {
 // without the stop. It tells whether it changed anything. Calls with a timeout
 // of their own begin it anew.
 func keepWaiting(r *unix.PtraceRegs) bool {
-	if int64(r.Rax) != interrupted {
+	if int64(r.Rax) != interrupted || r.Cs != userCodeSelect { // 32-bit code counts its calls otherwise
 		return false
 	}
 	switch inSyscall(r) {
@@ -55,7 +55,7 @@ func keepWaiting(r *unix.PtraceRegs) bool {
 		unix.SYS_READ, unix.SYS_READV, unix.SYS_WRITE, unix.SYS_WRITEV,
 		unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_RECVMMSG,
 		unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG,
-		unix.SYS_ACCEPT, unix.SYS_ACCEPT4:
+		unix.SYS_ACCEPT, unix.SYS_ACCEPT4, unix.SYS_CONNECT:
 	default:
 		return false
 	}

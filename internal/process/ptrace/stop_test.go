@@ -253,4 +253,26 @@ func TestTheProcessMayStartAnotherProgramOrEnd(t *testing.T) {
 	}
 }
 
+// A program that a fault ends is not interrupted: its core dump, which may go
+// through a pipe, would be cut short.
+func TestAProcessThatWritesItsCoreIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, "dump", "16", dir)
+	opt := patient
+	opt.Hook = func(s ptrace.Step) { qt.Check(t, qt.Equals(s, ptrace.Seized)) }
+	for {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+		if err != nil || strings.Contains(string(b), "State:\tZ") {
+			break
+		}
+		if !strings.Contains(string(b), "CoreDumping:\t1") {
+			continue // it will, or there is no place for a core here
+		}
+		_, err = ptrace.Stop(t.Context(), p.target(), opt)
+		qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
+		_, err = ptrace.Borrow(t.Context(), p.target(), opt)
+		qt.Check(t, qt.Equals(code.Of(err), "TS9601"), qt.Commentf("%v", err))
+	}
+}
+
 func mayNot(err error) bool { return os.Getuid() != 0 && code.Of(err) == "TS9612" }

@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -260,8 +261,15 @@ static void *timedfutexes(void *arg)
 	}
 	return arg;
 }
-static struct sockaddr_un address = {.sun_family = AF_UNIX};
-static socklen_t address_size;
+static struct sockaddr_un address = {.sun_family = AF_UNIX}, full = {.sun_family = AF_UNIX};
+static socklen_t address_size, full_size; // full: connections wait until one is taken
+static socklen_t listens(int s, struct sockaddr_un *a, const char *name, int backlog)
+{
+	socklen_t n = offsetof(struct sockaddr_un, sun_path) + 1 + snprintf(a->sun_path + 1, 60, "tsugi-test-%s%d", name, getpid());
+	if (bind(s, (void *)a, n) || listen(s, backlog))
+		bad("listen", errno, 0);
+	return n;
+}
 static void *accepts(void *arg)
 {
 	int s = *(int *)arg;
@@ -284,6 +292,17 @@ static void *recvs(void *arg)
 		woken("recv with a timeout", recv(pair[0], &c, 1, 0), 1);
 	return arg;
 }
+static void *connects(void *arg)
+{
+	struct timeval t = {60, 0};
+	while (!over) {
+		int c = socket(AF_UNIX, SOCK_STREAM, 0);
+		setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+		woken("connect with a timeout", connect(c, (void *)&full, full_size), 0);
+		close(c);
+	}
+	return arg;
+}
 static void *sigwaits(void *arg)
 {
 	sigset_t set;
@@ -303,12 +322,14 @@ static void calls(void)
 	for (int i = 0; i < 4; i++)
 		if (pipe(pipes[i]))
 			bad("pipe", errno, 0);
-	int s = socket(AF_UNIX, SOCK_STREAM, 0), pair[2];
-	address_size = offsetof(struct sockaddr_un, sun_path) + 1 + snprintf(address.sun_path + 1, 60, "tsugi-test-%d", getpid());
-	if (bind(s, (void *)&address, address_size) || listen(s, 8) || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		bad("set up", errno, 0);
+	int s = socket(AF_UNIX, SOCK_STREAM, 0), slow = socket(AF_UNIX, SOCK_STREAM, 0), pair[2];
+	address_size = listens(s, &address, "", 8);
+	full_size = listens(slow, &full, "full-", 0);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		bad("socketpair", errno, 0);
 	thread(sleeps, NULL), thread(reads, NULL), thread(polls, NULL), thread(epolls, NULL);
 	thread(futexes, NULL), thread(timedfutexes, NULL), thread(accepts, &s), thread(recvs, pair);
+	thread(connects, NULL);
 	pthread_t w = thread(sigwaits, NULL);
 	say("ready");
 	while (!over) {
@@ -322,6 +343,7 @@ static void calls(void)
 		if (connect(c, (void *)&address, address_size))
 			bad("connect", errno, 0);
 		close(c);
+		close(accept4(slow, NULL, NULL, 0));
 		if (send(pair[1], "x", 1, 0) != 1)
 			bad("send", errno, 0);
 		pthread_kill(w, SIGUSR2);
@@ -369,6 +391,26 @@ static void on_alternate(int sig)
 	(void)sig;
 	if (write(1, "ready\n", 6) != 6 || read(0, &c, 1) < 0)
 		bad("on the alternate stack", errno, 0);
+}
+
+// --- nested: a handler runs on an alternate stack that is a part of the
+// thread's own; what lies below it is the thread's
+static void *nested(void *arg)
+{
+	enum { below = 16 << 10 };
+	size_t size = sysconf(_SC_MINSIGSTKSZ) + 4096; // the loader may come into it
+	volatile unsigned char both[below + 64 + size];
+	for (size_t i = 0; i < below; i++)
+		both[i] = 0x5a;
+	stack_t ss = {.ss_sp = (void *)(both + below), .ss_size = size};
+	struct sigaction sa = {.sa_handler = on_alternate, .sa_flags = SA_ONSTACK};
+	if (sigaltstack(&ss, NULL) || sigaction(SIGUSR1, &sa, NULL))
+		bad("sigaltstack", errno, 0);
+	raise(SIGUSR1);
+	for (size_t i = 0; i < below; i++)
+		if (both[i] != 0x5a)
+			bad("below the alternate stack", i, both[i]);
+	return arg;
 }
 
 // --- vfork S: the main thread waits S seconds for its child
@@ -478,6 +520,24 @@ int main(int argc, char **argv)
 		say("execd");
 		char c;
 		return read(0, &c, 1) < 0;
+	}
+	if (!strcmp(what, "dump")) { // ends by a fault, n MiB to be dumped
+		struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+		volatile char *p = malloc((size_t)n << 20);
+		for (size_t i = 0; i < (size_t)n << 20; i += 512)
+			p[i] = 1;
+		if (chdir(argv[3]) || setrlimit(RLIMIT_CORE, &all))
+			bad("setrlimit", errno, 0);
+		say("ready");
+		abort();
+	}
+	if (!strcmp(what, "nested")) { // n: of the main thread
+		if (n)
+			nested(NULL);
+		else
+			pthread_join(thread(nested, NULL), NULL);
+		say("done 1");
+		return 0;
 	}
 	thread(reader, NULL);
 	if (!strcmp(what, "calls")) {
