@@ -281,6 +281,14 @@ func (j *journal) check() error {
 	return nil
 }
 
+// functionBytes is how much code the functions have.
+func (j *journal) functionBytes() (n uint64) {
+	for i := range j.records {
+		n += uint64(j.records[i].size)
+	}
+	return n
+}
+
 // inText tells whether an address lies in the new code.
 func (j *journal) inText(addr uint64) bool {
 	return addr >= j.base+j.text && addr < j.base+j.text+j.textSize

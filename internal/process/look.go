@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	maxAreas        = 4096
-	maxJournalBytes = 16 << 20 // of all journals of a process
+	// Of all journals of a process. What a process forges beyond is not looked at.
+	maxAreas         = 4096
+	maxJournalBytes  = 16 << 20
+	maxFunctionBytes = 64 << 20 // of code that they say to have replaced
 )
 
 // sight is what a process looked like at one time.
@@ -35,6 +37,9 @@ type area struct {
 	// orphan tells that its jumps have gone with an object that was unloaded and
 	// loaded again in the same place. It counts as taken out.
 	orphan bool
+	// superseded tells that a later area in effect says that it replaces this one:
+	// the patcher was killed before it could note that here.
+	superseded bool
 }
 
 // look reads what the process maps, and finds the areas in it.
@@ -53,7 +58,7 @@ func look(ctx context.Context, p *proc.Process) (*sight, error) {
 // findAreas looks for journals where one can be: at the start of private
 // anonymous R-- pages. What is not wholly right is none.
 func (s *sight) findAreas() error {
-	total := 0
+	total, functions := 0, uint64(0)
 	for _, m := range s.maps {
 		if m.File() || !m.Read || m.Write || m.Exec || m.Shared || m.Path != "" && !strings.HasPrefix(m.Path, "[anon") {
 			continue
@@ -82,6 +87,9 @@ func (s *sight) findAreas() error {
 			continue
 		}
 		a := &area{journal: j, state: state, raw: raw}
+		if functions += j.functionBytes(); functions > maxFunctionBytes {
+			break
+		}
 		if !s.belongs(a) {
 			continue
 		}
@@ -93,7 +101,25 @@ func (s *sight) findAreas() error {
 		}
 		s.areas = append(s.areas, a)
 	}
+	s.supersede()
 	return nil
+}
+
+// supersede finds the areas of which later ones say that they replace them.
+func (s *sight) supersede() {
+	type place struct {
+		object *proc.Object
+		base   uint64
+	}
+	latest := map[place]uint64{}
+	for _, a := range s.areas {
+		if p := (place{a.object, a.prior}); a.state == InEffect && a.prior != 0 {
+			latest[p] = max(latest[p], a.generation)
+		}
+	}
+	for _, a := range s.areas {
+		a.superseded = latest[place{a.object, a.base}] > a.generation
+	}
 }
 
 // orphaned tells whether an area says that it is in effect, and all its
@@ -126,7 +152,7 @@ func (s *sight) belongs(a *area) bool {
 	}
 	a.object = &s.objects[i]
 	text := span{a.base + a.text, a.base + a.text + a.textSize}
-	if !s.covers(text, func(m proc.Mapping) bool { return m.Exec && !m.Write && !m.Shared }) {
+	if !s.covers(text, func(m proc.Mapping) bool { return isCode(m) && !m.File() }) {
 		return false
 	}
 	for i := range a.records {
@@ -143,14 +169,30 @@ func (s *sight) belongs(a *area) bool {
 // its own copy of them then.
 func isCode(m proc.Mapping) bool { return m.Exec && !m.Write && !m.Shared }
 
-// covers tells whether all of a span lies in mappings of some kind.
-func (s *sight) covers(what span, kind func(proc.Mapping) bool) bool {
-	i, _ := slices.BinarySearchFunc(s.maps, what.start, func(m proc.Mapping, at uint64) int {
+// behind is the index of the first mapping that ends behind an address.
+func (s *sight) behind(at uint64) int {
+	i, _ := slices.BinarySearchFunc(s.maps, at, func(m proc.Mapping, at uint64) int {
 		if m.End <= at {
 			return -1
 		}
 		return 1
 	})
+	return i
+}
+
+// within are the mappings that lie in a span, if only in part.
+func (s *sight) within(what span) []proc.Mapping {
+	i := s.behind(what.start)
+	n := i
+	for n < len(s.maps) && s.maps[n].Start < what.end {
+		n++
+	}
+	return s.maps[i:n]
+}
+
+// covers tells whether all of a span lies in mappings of some kind.
+func (s *sight) covers(what span, kind func(proc.Mapping) bool) bool {
+	i := s.behind(what.start)
 	for at := what.start; at < what.end; i++ {
 		if i >= len(s.maps) || s.maps[i].Start > at || !kind(s.maps[i]) {
 			return false
@@ -166,9 +208,7 @@ func (s *sight) covers(what span, kind func(proc.Mapping) bool) bool {
 func (s *sight) inEffect(o *proc.Object) []*area {
 	var found []*area
 	for _, a := range s.areas {
-		if a.state == InEffect && a.object == o && !slices.ContainsFunc(s.areas, func(b *area) bool {
-			return b.state == InEffect && b.object == o && b.prior == a.base && b.generation > a.generation
-		}) {
+		if a.state == InEffect && a.object == o && !a.superseded {
 			found = append(found, a)
 		}
 	}
@@ -253,7 +293,7 @@ func (s *sight) installed(a *area) Installed {
 		}
 	}
 	state := a.state
-	if state == InEffect && !slices.Contains(s.inEffect(a.object), a) {
+	if state == InEffect && a.superseded {
 		state = Replaced
 	}
 	return Installed{

@@ -4,6 +4,7 @@ package process
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 
@@ -31,7 +32,8 @@ var (
 
 const (
 	maxScanned  = 256 << 20 // bytes of code of one process that are searched
-	maxRemember = 65536     // build-ids
+	placeCost   = 64 << 10  // what each place counts for: no library has many
+	maxRemember = 65536     // files
 	switchLoad  = 7         // bytes of the instruction that loads the stack pointer
 	maxSwitch   = 1 << 10   // bytes that a change of stacks may take
 )
@@ -44,10 +46,22 @@ type special struct {
 
 // specialCache remembers it, so that it is not searched for in every process. A
 // process may lie about what it maps: what is remembered is compared with its
-// memory, and searched for when it is not there.
+// memory, and searched for when it is not there. That a file has none of it
+// can't be compared: so what one user's processes show is for that user's alone.
 type specialCache struct {
 	mu    sync.Mutex
-	known map[string]special // by build-id
+	known map[fileOf]special
+}
+
+// fileOf is a file as processes of one user map it.
+type fileOf struct {
+	owner      uint32
+	dev, inode uint64
+	buildID    string
+}
+
+func (w *work) fileOf(o *proc.Object) fileOf {
+	return fileOf{w.p.Owner(), o.Dev, o.Inode, o.BuildID}
 }
 
 // specialCode finds the addresses that signal handlers return to, and where
@@ -61,10 +75,13 @@ func (w *work) specialCode() (returns []uint64, changes []stack.Range, err error
 			return nil, nil, err
 		}
 		if !ok {
-			if found, err = w.search(o, &left); err != nil {
+			var whole bool
+			if found, whole, err = w.search(o, &left); err != nil {
 				return nil, nil, err
 			}
-			w.e.special.remember(o.BuildID, found)
+			if whole {
+				w.e.special.remember(w.fileOf(o), found)
+			}
 		}
 		for _, vaddr := range found.returns {
 			returns = append(returns, vaddr+o.Bias)
@@ -82,7 +99,7 @@ func (w *work) remembered(o *proc.Object) (special, bool, error) {
 	}
 	c := &w.e.special
 	c.mu.Lock()
-	found, ok := c.known[o.BuildID]
+	found, ok := c.known[w.fileOf(o)]
 	c.mu.Unlock()
 	for _, vaddr := range found.returns {
 		if same, err := w.holdsOne(vaddr+o.Bias, trampolines[:]); err != nil || !same {
@@ -111,47 +128,74 @@ func (w *work) holdsOne(at uint64, codes [][]byte) (bool, error) {
 	return false, nil
 }
 
-func (c *specialCache) remember(buildID string, found special) {
-	if buildID == "" {
+func (c *specialCache) remember(file fileOf, found special) {
+	if file.buildID == "" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil || len(c.known) >= maxRemember {
-		c.known = map[string]special{}
+		c.known = map[fileOf]special{}
 	}
-	if _, ok := c.known[buildID]; !ok {
-		c.known[buildID] = found
+	if _, ok := c.known[file]; !ok {
+		c.known[file] = found
 	}
 }
 
-// search goes through the code of an object.
-func (w *work) search(o *proc.Object, left *uint64) (special, error) {
+// search goes through the code of an object, and tells whether it saw all of it.
+// A thread that is in code which was not seen counts as one that changes stacks.
+func (w *work) search(o *proc.Object, left *uint64) (found special, whole bool, err error) {
 	const piece, overlap = 1 << 20, 16
-	var found special
-	for _, m := range w.s.maps {
+	whole = true
+	unseen := func(from, to uint64) {
+		whole = false
+		found.switches = append(found.switches, stack.Range{Start: from - o.Bias, End: to - o.Bias})
+	}
+	for _, m := range w.s.within(span{o.Base, o.End}) {
 		code := span{max(m.Start, o.Base), min(m.End, o.End)}
 		if !m.Exec || code.start >= code.end {
 			continue
 		}
-		for at := code.start; at < code.end && *left > 0; at += piece {
+		for at := code.start; at < code.end; at += piece {
 			size := min(piece+overlap, code.end-at)
-			*left -= min(*left, size)
-			b, err := read(w.s.mem, at, size)
-			if unreadable(err) {
+			var b []byte
+			err := errUnread
+			if *left >= size {
+				b, err = read(w.s.mem, at, size)
+			}
+			if errors.Is(err, errUnread) || unreadable(err) {
+				unseen(at, code.end)
 				break
 			}
 			if err != nil {
-				return special{}, err
+				return special{}, false, err
+			}
+			*left -= size
+			full := false
+			room := func() bool {
+				full = full || *left < placeCost
+				*left -= min(*left, placeCost)
+				return !full
 			}
 			for _, code := range trampolines {
-				each(b, code, func(off int) { found.returns = append(found.returns, at+uint64(off)-o.Bias) })
+				each(b, code, func(off int) {
+					if room() {
+						found.returns = append(found.returns, at+uint64(off)-o.Bias)
+					}
+				})
 			}
 			for _, load := range switches {
 				each(b, load, func(off int) {
+					if !room() {
+						return
+					}
 					from := at + uint64(off) + switchLoad
 					found.switches = append(found.switches, stack.Range{Start: from - o.Bias, End: w.switched(from, code.end) - o.Bias})
 				})
+			}
+			if full {
+				unseen(at, code.end)
+				break
 			}
 		}
 	}
@@ -159,8 +203,11 @@ func (w *work) search(o *proc.Object, left *uint64) (special, error) {
 	found.returns = slices.Compact(found.returns)
 	slices.SortFunc(found.switches, func(a, b stack.Range) int { return int(int64(a.Start - b.Start)) })
 	found.switches = slices.Compact(found.switches)
-	return found, nil
+	return found, whole, nil
 }
+
+// errUnread says that code is not read, since there is too much of it.
+var errUnread = errors.New("too much code")
 
 func each(b, code []byte, f func(off int)) {
 	for from := 0; ; from++ {

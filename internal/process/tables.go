@@ -3,8 +3,10 @@
 package process
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -27,8 +29,18 @@ func (w *work) layout(tables bool) (stack.Layout, error) {
 		}
 	}
 	var err error
-	if l.SignalReturns, l.Switches, err = w.specialCode(); err != nil || !tables {
+	if l.SignalReturns, l.Switches, err = w.specialCode(); err != nil {
 		return l, err
+	}
+	for _, m := range w.s.maps {
+		if m.Path == "[uprobes]" && m.Exec {
+			// What returns to the start of it is watched by a probe: the kernel alone
+			// knows where it goes on. As with a signal the words don't tell.
+			l.SignalReturns = append(l.SignalReturns, m.Start)
+		}
+	}
+	if !tables {
+		return l, nil
 	}
 	for i := range w.s.objects {
 		o := &w.s.objects[i]
@@ -64,17 +76,15 @@ func (w *work) layout(tables bool) (stack.Layout, error) {
 
 // addCode adds the executable mappings of a span that are not there yet.
 func (w *work) addCode(l *stack.Layout, name string, of span, bias uint64, table *unwind.Table) {
-	for _, m := range w.s.maps {
+	for _, m := range w.s.within(of) {
 		code := span{max(m.Start, of.start), min(m.End, of.end)}
 		if !m.Exec || code.start >= code.end {
 			continue
 		}
-		free := true
-		for _, o := range l.Objects {
-			free = free && !code.overlaps(span{o.Start, o.End})
-		}
-		if free {
-			l.Objects = append(l.Objects, stack.Object{Name: name, Start: code.start, End: code.end, Bias: bias, Table: table})
+		// They are in order, and do not overlap.
+		i, there := slices.BinarySearchFunc(l.Objects, code.start, func(o stack.Object, at uint64) int { return cmp.Compare(o.Start, at) })
+		if !there && (i == 0 || l.Objects[i-1].End <= code.start) && (i == len(l.Objects) || code.end <= l.Objects[i].Start) {
+			l.Objects = slices.Insert(l.Objects, i, stack.Object{Name: name, Start: code.start, End: code.end, Bias: bias, Table: table})
 		}
 	}
 }
@@ -123,7 +133,10 @@ type tableCache struct {
 	size  int
 }
 
-const maxCached = 256 << 20 // bytes of .eh_frame
+const (
+	maxCached = 64 << 20 // bytes of .eh_frame
+	maxTables = 4096
+)
 
 func (c *tableCache) parse(header []byte, headerAt uint64, frame []byte, at uint64) (*unwind.Table, error) {
 	h := sha256.New()
@@ -150,7 +163,7 @@ func (c *tableCache) parse(header []byte, headerAt uint64, frame []byte, at uint
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known == nil || c.size+len(frame) > maxCached {
+	if c.known == nil || c.size+len(frame) > maxCached || len(c.known) >= maxTables {
 		c.known, c.size = map[[32]byte]*unwind.Table{}, 0
 	}
 	c.known[key] = table

@@ -209,10 +209,12 @@ func (win *window) unchanged() error {
 // check ends by itself.
 func (win *window) quiet(reader int) error {
 	win.still.Absent = false
-	verdicts := win.room.checker.CheckAll(win.still, win.room.threads, 1)
+	verdicts := win.room.checker.CheckAll(win.still, win.room.threads, 1, win.deadline)
 	if len(verdicts) > 0 && win.still.Absent {
 		done := make(chan []stack.Verdict, 1)
-		go func() { done <- win.room.checker.CheckAll(stack.Memory{PID: reader}, win.room.threads, 1) }()
+		go func() {
+			done <- win.room.checker.CheckAll(stack.Memory{PID: reader}, win.room.threads, 1, win.deadline)
+		}()
 		select {
 		case verdicts = <-done:
 		case <-win.limited().Done():

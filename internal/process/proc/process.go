@@ -134,6 +134,10 @@ func (p *Process) ID() ID { return p.id }
 // can only have gone to another process if this one has ended meanwhile.
 func (p *Process) PID() int { return p.id.PID }
 
+// Owner is who owns the process: its effective user, or root where it is not
+// dumpable.
+func (p *Process) Owner() uint32 { return p.uid }
+
 // PIDFD is the descriptor of the whole thread group, for as long as the
 // process is not closed. It is readable when all its threads have ended.
 func (p *Process) PIDFD() int { return int(p.pidfd.Fd()) }

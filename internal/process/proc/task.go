@@ -28,7 +28,7 @@ type Stat struct {
 	// Killed tells that a signal ends it, its process with it: it may be writing a
 	// core dump, which a stop would cut short.
 	Killed bool
-	Start   uint64 // of the thread, clock ticks since boot
+	Start  uint64 // of the thread, clock ticks since boot
 }
 
 // Ended tells that the thread has ended, though its number may still be there.

@@ -39,9 +39,17 @@ func TestInterruptedCallsGoOn(t *testing.T) {
 func TestWaitingCallsAreKeptWaiting(t *testing.T) {
 	for _, c := range []struct {
 		nr, rax int64
+		cs      uint64
 		want    bool
-	}{{unix.SYS_EPOLL_WAIT, -4, true}, {unix.SYS_EPOLL_WAIT, 1, false}, {unix.SYS_CLOSE, -4, false}, {-1, -4, false}} {
-		r := unix.PtraceRegs{Rax: uint64(c.rax), Orig_rax: uint64(c.nr)}
+	}{
+		{unix.SYS_EPOLL_WAIT, -4, 0x33, true},
+		{unix.SYS_CONNECT, -4, 0x33, true},
+		{unix.SYS_EPOLL_WAIT, 1, 0x33, false},
+		{unix.SYS_CLOSE, -4, 0x33, false},
+		{-1, -4, 0x33, false},
+		{unix.SYS_EPOLL_WAIT, -4, 0x23, false},
+	} {
+		r := unix.PtraceRegs{Rax: uint64(c.rax), Orig_rax: uint64(c.nr), Cs: c.cs}
 		qt.Check(t, qt.Equals(keepWaiting(&r), c.want))
 		if c.want {
 			qt.Check(t, qt.Equals(int64(r.Rax), -514))

@@ -15,6 +15,8 @@ const (
 	interrupted    = -int64(unix.EINTR)
 	syscallLength  = 2 // of the instruction
 	userCodeSelect = 0x33
+
+	compatCodeSelect = 0x23 // of 32-bit code, which counts its calls otherwise
 )
 
 // inSyscall is the number of the system call that a stopped thread is in.
@@ -43,7 +45,7 @@ func wouldRestart(r *unix.PtraceRegs) bool {
 // without the stop. It tells whether it changed anything. Calls with a timeout
 // of their own begin it anew.
 func keepWaiting(r *unix.PtraceRegs) bool {
-	if int64(r.Rax) != interrupted || r.Cs != userCodeSelect { // 32-bit code counts its calls otherwise
+	if int64(r.Rax) != interrupted || r.Cs == compatCodeSelect {
 		return false
 	}
 	switch inSyscall(r) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -318,8 +319,12 @@ func TestCheckAllTellsWhatBlocks(t *testing.T) {
 			threads[i].Regs.Value[unwind.RIP] = plainFn + 8
 		}
 	}
-	qt.Check(t, qt.HasLen(c.CheckAll(m, threads[:1], 0), 0))
-	qt.Check(t, qt.HasLen(c.CheckAll(m, threads, 2), 2))
-	all := c.CheckAll(m, threads, 0)
+	qt.Check(t, qt.HasLen(c.CheckAll(m, threads[:1], 0, time.Time{}), 0))
+	qt.Check(t, qt.HasLen(c.CheckAll(m, threads, 2, time.Now().Add(time.Hour)), 2))
+	all := c.CheckAll(m, threads, 0, time.Time{})
 	qt.Check(t, qt.Equals(all[0].TID, tid+1))
+	late := c.CheckAll(m, threads[:1], 0, time.Now().Add(-time.Second))
+	qt.Assert(t, qt.HasLen(late, 1))
+	qt.Check(t, qt.Equals(late[0].State, Unproven))
+	qt.Check(t, qt.ErrorIs(late[0].Why, errLate))
 }
