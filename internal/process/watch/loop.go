@@ -57,8 +57,10 @@ func (w *Watcher) run(ctx context.Context) {
 		lastEnd  time.Time
 		lastTook time.Duration
 		timer    = time.NewTimer(0)
-		missed   bool       // something was, while a look at all was under way
-		soon     = func() { // a look at all, but not all the time
+		// Something was missed while a look at all was under way; at the first one
+		// it is what began before us and has not loaded its libraries yet.
+		missed = true
+		soon   = func() { // a look at all, but not all the time
 			missed = scanning
 			if at := lastEnd.Add(max(time.Second, 10*lastTook)); at.Before(nextScan) {
 				nextScan = at
@@ -256,6 +258,12 @@ func (w *Watcher) scan(ctx context.Context) result {
 		if p, err := proc.OpenID(ctx, f.ID); err == nil {
 			w.mark(ctx, p, f)
 			p.Close()
+			if w.marks.unknown(f.ID.PID, f.BuildIDs) { // it may just be loading
+				select {
+				case w.happenings <- happening{what: Mapped, pid: f.ID.PID, at: time.Now()}:
+				case <-ctx.Done():
+				}
+			}
 		}
 	}
 	return r

@@ -4,9 +4,12 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
@@ -37,23 +40,20 @@ func (m *marks) unknown(pid int, buildIDs []string) bool {
 	return false
 }
 
-// note remembers, and tells whether that is new.
-func (m *marks) note(pid int, buildID string) bool {
+// note remembers a file.
+func (m *marks) note(pid int, buildID string) {
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
-		return false
+		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.seen == nil {
 		m.seen = map[string]bool{}
 	}
-	key := ns + " " + buildID
-	if m.seen[key] || len(m.seen) >= marksAtMost {
-		return false
+	if len(m.seen) < marksAtMost {
+		m.seen[ns+" "+buildID] = true
 	}
-	m.seen[key] = true
-	return true
 }
 
 // mark marks the wanted files of a process, so that others that open them are
@@ -71,13 +71,19 @@ func (w *Watcher) mark(ctx context.Context, p *proc.Process, f proc.Finding) {
 		return
 	}
 	for _, o := range objects {
-		if o.BuildID == "" || !w.opt.Wanted(o.BuildID) || !w.marks.note(p.PID(), o.BuildID) {
+		if o.BuildID == "" || !w.opt.Wanted(o.BuildID) || !w.marks.unknown(p.PID(), []string{o.BuildID}) {
 			continue
 		}
 		for _, m := range maps {
-			if m.Start == o.Base && p.Check(ctx) == nil {
-				// Some file systems take no marks; the other sources are there.
-				_ = w.opens.mark(fmt.Sprintf("/proc/%d/map_files/%x-%x", p.PID(), m.Start, m.End))
+			if m.Start != o.Base || p.Check(ctx) != nil {
+				continue
+			}
+			// Some file systems take no marks; the other sources are there. A
+			// mapping that is another by now is one that is just being loaded:
+			// the next look at the process will do.
+			err := w.opens.mark(fmt.Sprintf("/proc/%d/map_files/%x-%x", p.PID(), m.Start, m.End))
+			if !errors.Is(err, unix.ENOENT) {
+				w.marks.note(p.PID(), o.BuildID)
 			}
 		}
 	}
