@@ -78,7 +78,7 @@ func (w *work) unwritable(u *unit, err error) error {
 
 // borrow runs f with a thread that makes system calls.
 func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
-	pause, err := w.opt.tracers.Borrow(ctx, w.target(), w.e.config.Ptrace, f)
+	pause, err := w.opt.tracers.Borrow(ctx, w.target(), w.opt.ptrace, f)
 	w.paused(pause)
 	return err
 }
@@ -124,6 +124,9 @@ func (w *work) mapAreas(l *ptrace.Loan, units []*unit) error {
 	}
 	for i, c := range parts {
 		if _, err := l.Syscall(c.Number, c.Args[:]...); err != nil {
+			if c := code.Of(err); c != "" && c != "TS9616" {
+				of[i].mapped = false // the same: it may be made yet
+			}
 			if c.Args[2]&unix.PROT_EXEC != 0 && errors.Is(err, unix.EACCES) {
 				return w.refused(of[i], "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
 			}
