@@ -59,6 +59,7 @@ type Options struct {
 	Workers int
 
 	tracers *ptrace.Tracers // nil for some of its own
+	ptrace  ptrace.Options  // the engine's, for this process
 }
 
 // State is what has become of a process.

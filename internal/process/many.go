@@ -27,6 +27,7 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	tracers := &ptrace.Tracers{}
 	defer tracers.Close()
 	opt.tracers = tracers
+	e.tidy()
 	results := make([]Result, len(ids))
 	next := make(chan int)
 	var all sync.WaitGroup

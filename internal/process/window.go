@@ -121,7 +121,7 @@ func (win *window) close() {
 // and lets it run on. Whatever it returns, the process runs.
 func (win *window) commit(ctx context.Context) (err error) {
 	defer win.close()
-	win.work.opt.tracers.Do(win.work.e.config.Ptrace, func(opt ptrace.Options) { err = win.stop(ctx, opt) })
+	win.work.opt.tracers.Do(win.work.opt.ptrace, func(opt ptrace.Options) { err = win.stop(ctx, opt) })
 	return err
 }
 

@@ -61,7 +61,9 @@ func (e *Engine) do(ctx context.Context, p *proc.Process, opt Options, d deed) (
 	if opt.tracers == nil {
 		opt.tracers = &ptrace.Tracers{}
 		defer opt.tracers.Close()
+		e.tidy()
 	}
+	opt.ptrace = e.config.Ptrace
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	defer cancel()
@@ -91,6 +93,8 @@ func (w *work) locked(ctx context.Context, d deed) error {
 		return err
 	}
 	defer lock.Release()
+	w.e.lower(w.target(), lock)
+	w.opt.ptrace.Note = lock.Note
 	return w.run(ctx, d)
 }
 

@@ -16,15 +16,17 @@ func TestStatIsRead(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		comm       string
+		cpu        int
 		bad        bool
 	}{
-		{"plain", "12 (sh)" + tail, "sh", false},
-		{"a name that looks like more", "12 (a) R 1 (b)" + tail, "a) R 1 (b", false},
-		{"a name with a newline", "12 (a\nb)" + tail, "a\nb", false},
-		{"empty", "", "", true},
-		{"no name", "12 sh S 1", "", true},
-		{"cut off", "12 (sh) S 7 8", "", true},
-		{"no numbers", "12 (sh)" + strings.ReplaceAll(tail, "4242", "x"), "", true},
+		{"plain", "12 (sh)" + tail, "sh", 1, false},
+		{"a name that looks like more", "12 (a) R 1 (b)" + tail, "a) R 1 (b", 1, false},
+		{"a name with a newline", "12 (a\nb)" + tail, "a\nb", 1, false},
+		{"of an old kernel", "12 (sh)" + tail[:strings.Index(tail, " 17 1 ")], "sh", -1, false},
+		{"empty", "", "", 0, true},
+		{"no name", "12 sh S 1", "", 0, true},
+		{"cut off", "12 (sh) S 7 8", "", 0, true},
+		{"no numbers", "12 (sh)" + strings.ReplaceAll(tail, "4242", "x"), "", 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := parseStat([]byte(c.text))
@@ -34,7 +36,7 @@ func TestStatIsRead(t *testing.T) {
 			}
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.Equals(s, stat{
-				comm: c.comm, state: 'S', parent: 7, flags: 2097472, start: 4242,
+				comm: c.comm, state: 'S', parent: 7, flags: 2097472, start: 4242, cpu: c.cpu,
 				image: image{code: 400, stack: 600},
 			}))
 			qt.Check(t, qt.IsTrue(s.kernel()))

@@ -3,11 +3,13 @@
 package proc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -426,4 +428,29 @@ func TestAnsweredWaitsForWhatWasGivenUp(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, func() { close(release) })
 	qt.Assert(t, qt.IsNil(p.Answered(t.Context())))
 	qt.Assert(t, qt.IsTrue(written))
+}
+
+func TestANoteOutlivesItsLock(t *testing.T) {
+	dir := t.TempDir()
+	qt.Check(t, qt.HasLen(Abandoned(filepath.Join(dir, "none")), 0))
+	id := ID{PID: 7, Start: 8}
+	l, err := TakeLock(dir, id)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(l.Left(), ""))
+	qt.Check(t, qt.HasLen(Abandoned(dir), 0))
+	qt.Assert(t, qt.IsNil(l.Note("a long one")))
+	qt.Assert(t, qt.IsNil(l.Note("short")))
+	qt.Check(t, qt.DeepEquals(Abandoned(dir), []ID{id}))
+	qt.Assert(t, qt.IsNil(l.file.Close())) // as the kernel does when the holder dies
+	l, err = TakeLock(dir, id)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(l.Left(), "short"))
+	qt.Assert(t, qt.IsNil(l.Release()))
+	qt.Check(t, qt.HasLen(Abandoned(dir), 0))
+	// What is no note of ours is none.
+	qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(dir, "7-8"), bytes.Repeat([]byte("x"), maxNote+1), 0o600)))
+	l, err = TakeLock(dir, id)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(l.Left(), ""))
+	qt.Check(t, qt.IsNil(l.Release()))
 }

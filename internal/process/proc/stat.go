@@ -20,6 +20,7 @@ type stat struct {
 	parent int
 	flags  uint64
 	start  uint64 // clock ticks since boot
+	cpu    int    // that it ran on last, -1 where that isn't told
 	image  image
 }
 
@@ -75,6 +76,10 @@ func parseStat(text []byte) (stat, error) {
 	s.flags = num(9)
 	s.start = num(22)
 	s.image = image{code: num(26), stack: num(28)}
+	s.cpu = -1
+	if len(fields) > 39-first {
+		s.cpu = int(num(39))
+	}
 	if bad {
 		return stat{}, errStat
 	}

@@ -29,6 +29,7 @@ type Stat struct {
 	// core dump, which a stop would cut short.
 	Killed bool
 	Start  uint64 // of the thread, clock ticks since boot
+	CPU    int    // the processor that it ran on last, -1 where that isn't known
 }
 
 // Ended tells that the thread has ended, though its number may still be there.
@@ -44,7 +45,7 @@ const (
 func TaskStat(pid, tid int) (Stat, bool) {
 	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
 	return Stat{
-		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start,
+		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start, CPU: s.cpu,
 		Kernel: s.kernel(), Exiting: s.flags&exiting != 0, Killed: s.flags&signaled != 0,
 	}, err == nil
 }

@@ -3,13 +3,11 @@
 package ptrace
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +39,7 @@ type Loan struct {
 	fpAt    uint64 // of the vector registers in it
 	healing bool   // its registers lead over the frame
 	spent   bool   // it has gone on since the frame was written
+	raised  raised // it, while it is ours
 	began   time.Time
 	pause   time.Duration
 	over    bool
@@ -61,6 +60,7 @@ const (
 	maxCandidates = 8
 	maxRanked     = 64
 	memoryTime    = 2 * time.Second
+	pageSize      = 4096
 )
 
 // Borrow stops one thread that can make system calls. When it returns an error
@@ -165,91 +165,6 @@ func (l *Loan) within(f func()) error {
 	}
 }
 
-// rank orders the threads by how likely they suit, from what they do while
-// they run.
-func (l *Loan) rank() ([]int, error) {
-	list, err := threads(l.target.PID, nil)
-	if err != nil {
-		return nil, ended(l.target.PID, "")
-	}
-	type candidate struct{ tid, rank int }
-	var all []candidate
-	for _, tid := range list[:min(len(list), maxRanked)] {
-		if proc.TaskWorker(l.target.PID, tid) {
-			continue
-		}
-		rank := 3
-		st, _ := proc.TaskStat(l.target.PID, tid)
-		switch nr := proc.TaskCall(l.target.PID, tid).Number; {
-		case st.State == proc.Waiting, makesProcess(nr):
-			rank = 9 // may not stop soon
-		case nr == sysRestart:
-			rank = 5
-		case nr == unix.SYS_NANOSLEEP, nr == unix.SYS_CLOCK_NANOSLEEP, nr == unix.SYS_POLL:
-			rank = 4
-		case nr == unix.SYS_FUTEX:
-			rank = 1 // has a timeout or not
-		case nr >= 0:
-			rank = 0
-		}
-		all = append(all, candidate{tid, rank})
-	}
-	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
-	var tids []int
-	for _, c := range all[:min(len(all), maxCandidates)] {
-		tids = append(tids, c.tid)
-	}
-	return tids, nil
-}
-
-// choose stops candidates until one suits; when all have something to say
-// against them it takes the one with the least.
-func (l *Loan) choose(ctx context.Context, candidates []int) error {
-	best, bestGrade := 0, unfit
-	var why error
-	for i, tid := range candidates {
-		g, err := l.try(ctx, tid)
-		if err != nil {
-			l.letGo()
-			if why = err; !retry(err) {
-				return err
-			}
-			continue
-		}
-		if g <= computing || i == len(candidates)-1 && g <= bestGrade {
-			return l.setUp()
-		}
-		if g < bestGrade {
-			best, bestGrade = tid, g
-		}
-		l.letGo()
-	}
-	if best != 0 {
-		if _, err := l.try(ctx, best); err != nil {
-			return err
-		}
-		return l.setUp()
-	}
-	if why != nil {
-		return why
-	}
-	return code.New("TS9615", where(l.target.PID), "")
-}
-
-// retry tells whether another thread may be better off. After one that does not
-// stop none is tried: it stays traced until the session ends.
-func retry(err error) bool {
-	switch code.Of(err) {
-	case "TS9615", "TS9601":
-		return true
-	}
-	return false
-}
-
-func unsuitable(tid int, why string) error {
-	return code.New("TS9615", fmt.Sprintf("thread %d", tid), why)
-}
-
 // try stops one thread and looks whether it suits.
 func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	pid := l.target.PID
@@ -262,7 +177,8 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	}
 	l.thread = tracee{tid: tid}
 	l.opt.step(Seized)
-	if st, ok := proc.TaskStat(pid, tid); !ok {
+	st, ok := proc.TaskStat(pid, tid)
+	if !ok {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead")
 	} else if main, ok := proc.TaskStat(pid, pid); l.target.Start != 0 && (!ok || main.Start != l.target.Start) {
 		return unfit, ended(pid, "its number is another process's now")
@@ -272,6 +188,9 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}
+	if st.State == proc.Sleeping {
+		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
+	}
 	if err := request(unix.PTRACE_INTERRUPT, tid, 0, 0); err != nil {
 		return unfit, ended(pid, "")
 	}
@@ -280,6 +199,9 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 		return unfit, err
 	}
 	l.opt.step(Halted)
+	if l.raised.tid == 0 {
+		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
+	}
 	return l.judge()
 }
 
@@ -352,6 +274,7 @@ func (l *Loan) Return() (time.Duration, error) {
 // of the session does, and the thread heals itself.
 func (l *Loan) letGo() {
 	t := &l.thread
+	l.raised.lower()
 	if t.tid != 0 && t.state == halted && !l.healing {
 		_ = request(unix.PTRACE_DETACH, t.tid, 0, uintptr(t.signal))
 		l.opt.step(Released)

@@ -42,6 +42,10 @@ type Options struct {
 	// Hook is told each step before the next one is taken. It is for tests of
 	// what a tracer that dies there leaves behind.
 	Hook func(Step)
+	// Note keeps a few words where the next tracer of the process finds them, for
+	// [Lower], also when this one is killed. Without it threads are stopped as the
+	// scheduler finds time for it.
+	Note func(string) error
 
 	// session is the thread that Tracers.Do has given, nil for one of its own.
 	session *session

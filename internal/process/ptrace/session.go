@@ -21,14 +21,16 @@ import (
 type session struct {
 	tid    int
 	work   chan func()
-	xstate []byte // room for a thread's vector registers
+	xstate []byte      // room for a thread's vector registers
+	all    unix.CPUSet // the processors that it may run on
+	cpu    int         // the one that it is on, -1 for any
 }
 
 // niceness of the tracing thread: the target waits for it.
 const niceness = -20
 
 func newSession() *session {
-	s := &session{work: make(chan func()), xstate: make([]byte, maxXstate)}
+	s := &session{cpu: -1, work: make(chan func()), xstate: make([]byte, maxXstate)}
 	ready := make(chan struct{})
 	go s.loop(ready)
 	<-ready
@@ -48,6 +50,7 @@ func (s *session) loop(ready chan struct{}) {
 	s.tid = unix.Gettid()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, s.tid, niceness) // no matter when not allowed
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)       // naps are as short as they say
+	_ = unix.SchedGetaffinity(0, &s.all)                     // without it there is no processor to move to
 	quiet()
 	close(ready)
 	for f := range s.work {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
 // Stopped is a process of which all threads are stopped. It must be resumed.
@@ -23,7 +24,8 @@ type Stopped struct {
 	known   map[int]*tracee // by tid; all that was seen
 	order   []*tracee
 	threads []Thread
-	listed  []int // room for lists of threads
+	listed  []int  // room for lists of threads
+	raised  raised // the only thread
 	began   time.Time
 	pause   time.Duration
 	over    bool
@@ -135,6 +137,7 @@ func (s *Stopped) Resume() (time.Duration, error) {
 // lets go: the thread that waits for its vfork child, the thread in a dead file
 // system.
 func (s *Stopped) release() {
+	s.raised.lower()
 	for _, t := range s.order {
 		if t.state == halted {
 			// It fails for a thread that was killed in the meantime.
@@ -153,6 +156,7 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 		return err
 	}
 	s.threads = make([]Thread, 0, len(s.order)+2) // not in the stop
+	s.raise()
 	n := 0
 	s.began = time.Now()
 	for _, t := range s.order {
@@ -190,6 +194,19 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	}
 	s.opt.step(Halted)
 	return nil
+}
+
+// raise raises the thread of a process that has no other. Where there are more,
+// they are stopped by all processors.
+func (s *Stopped) raise() {
+	s.session.near(-1)
+	if len(s.order) != 1 {
+		return
+	}
+	tid := s.order[0].tid
+	if st, ok := proc.TaskStat(s.target.PID, tid); ok && st.State == proc.Sleeping {
+		s.raised = s.session.raise(tid, st.CPU, s.opt.Note)
+	}
 }
 
 // newcomers seizes what has come since the last list: threads that were born
