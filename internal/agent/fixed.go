@@ -34,6 +34,9 @@ type FixedPackage struct {
 	Names   []string  `json:"names"` // of the binary packages
 	Patch   api.Patch `json:"patch"`
 	Fixes   []Fix     `json:"fixes"`
+	// Open are what the live patch does not fix, or not all of: it may hold one
+	// fix of a vulnerability and lack another.
+	Open []OpenVulnerability `json:"open,omitempty"`
 	// Processes are those that map its files. While some of them are not protected
 	// the machine is not either.
 	Processes api.Processes       `json:"processes"`

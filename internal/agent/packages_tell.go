@@ -168,7 +168,7 @@ func (a *Agent) packageStatus(s *State, m *moment) []PackageStatus {
 		}
 		if state.Current != nil {
 			if card, err := a.card(state.Current.Patch.ID); err == nil && card != nil {
-				one.CVEs = fixedCVEs(card, &Coverage{})
+				one.CVEs = fixedCVEs(card, coverage(card, nil))
 				for _, f := range card.Fixes {
 					one.Fixes = append(one.Fixes, cmp.Or(f.Title, f.ID))
 				}
@@ -241,7 +241,7 @@ func (a *Agent) fixedPackages(s *State, m *moment) []FixedPackage {
 		if err != nil || card == nil {
 			continue // status tells
 		}
-		p := FixedPackage{Target: ref.Target, Version: card.Target.PackageVersion, Arch: card.Target.Arch, Names: card.Packages, Patch: c.Patch, Fixes: []Fix{}}
+		p := FixedPackage{Target: ref.Target, Version: card.Target.PackageVersion, Arch: card.Target.Arch, Names: card.Packages, Patch: c.Patch, Fixes: []Fix{}, Open: coverage(card, nil).Open}
 		p.Processes, p.Reasons = reached(m, s, ref)
 		if m.keeper == nil {
 			p.Problem = wire(code.New("TS9440", "", ""))

@@ -48,7 +48,8 @@ func kernelWare(f *agent.Fixed) ware {
 }
 
 // packageVerdicts: a package is fixed when all processes that map its files have
-// the live patch. As long as one has not, the machine is affected.
+// the live patch. As long as one has not, the machine is affected, and so it is
+// where the live patch has one fix of a vulnerability and not another.
 func packageVerdicts(f *agent.Fixed, p *agent.FixedPackage) []verdict {
 	var out []verdict
 	titles := map[string][]string{}
@@ -64,10 +65,25 @@ func packageVerdicts(f *agent.Fixed, p *agent.FixedPackage) []verdict {
 			sure[cve] = sure[cve] || !slices.Contains(fix.Possible, cve)
 		}
 	}
+	open := map[string]agent.OpenVulnerability{}
+	for _, o := range p.Open {
+		open[o.CVE] = o
+		if _, there := titles[o.CVE]; !there {
+			titles[o.CVE] = nil
+		}
+	}
 	for cve := range titles {
 		v := verdict{cve: cve, titles: titles[cve], status: openvex.StatusFixed}
 		v.note = fmt.Sprintf("fixed in the processes of this machine by the live patch %s (version %d)", p.Patch.ID, p.Patch.Version)
+		o, is := open[cve]
 		switch {
+		case is:
+			v.status = openvex.StatusAffected
+			v.note = fmt.Sprintf("the live patch %s (version %d) does not have all of its fix: %s is not in it", p.Patch.ID, p.Patch.Version, o.Fix)
+			if o.Why != "" {
+				v.note += ": " + o.Why
+			}
+			v.action = "install the updated package, and restart the processes that use it"
 		case p.Problem != nil:
 			v.status = openvex.StatusAffected
 			v.note = fmt.Sprintf("the live patch %s (version %d) is applied, and processes that start now do not get it: %s", p.Patch.ID, p.Patch.Version, p.Problem.What)

@@ -166,6 +166,9 @@ func TestPackages(t *testing.T) {
 		{"unkept", func(p *agent.FixedPackage) {
 			p.Problem = &api.Problem{Code: "TS9440", What: "the keeper does not run", Fix: "start it"}
 		}, openvex.StatusAffected, "processes that start now"},
+		{"half", func(p *agent.FixedPackage) {
+			p.Open = []agent.OpenVulnerability{{CVE: "CVE-2026-45445", Fix: "other-half", Kind: "reboot", Why: "it changes a type"}}
+		}, openvex.StatusAffected, "other-half is not in it: it changes a type"},
 		{"doubtful", func(p *agent.FixedPackage) { p.Fixes[0].Possible = []string{"CVE-2026-45445"} }, openvex.StatusUnderInvestigation, "possibly fixed"},
 	} {
 		f := withPackages()
