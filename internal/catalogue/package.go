@@ -29,7 +29,7 @@ func (c *Catalogue) PackageUpdate(ctx context.Context, store *userland.Store, t 
 		return nil, code.New("TS1211", to, "it is the version that "+t.Name+" is built of")
 	}
 	home := filepath.Join(t.Home(), "updates", fileName(PackageFrom(t), to))
-	return c.kept(home, PackageFrom(t), to, func(x *update.Corrections) (*series.Series, error) {
+	return c.kept(home, update.PackageVersion, PackageFrom(t), to, func(x *update.Corrections) (*series.Series, error) {
 		return splitPackage(ctx, store, t, to, x, rep)
 	})
 }
@@ -79,7 +79,7 @@ func fromTrees(ctx context.Context, source, from, to, old, new string, x *update
 		return nil, err
 	}
 	patches := update.NewPatches(had, has)
-	fixes, rest, err := update.Patched(to, patches, update.PackageItems(entries))
+	files, err := layersOf(new, patches)
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +90,32 @@ func fromTrees(ctx context.Context, source, from, to, old, new string, x *update
 	if err := errors.Join(userland.TakeOff(old, nil), userland.TakeOff(new, names)); err != nil {
 		return nil, err
 	}
-	return beneath(ctx, from, to, old, new, fixes, rest, x, rep)
+	task := rep.Start("compare sources", 0, progress.Steps)
+	same, err := respell(ctx, old, new)
+	if err == nil {
+		patches, err = relay(new, patches, files)
+	}
+	task.Done(err)
+	if err != nil {
+		return nil, err
+	}
+	fixes, rest, err := update.Patched(to, patches, update.PackageItems(entries))
+	if err != nil {
+		return nil, err
+	}
+	news, err := newsOf(new)
+	if err != nil {
+		return nil, err
+	}
+	s, err := beneath(ctx, from, to, old, new, fixes, rest, news, x, rep)
+	if s != nil {
+		s.Formatted = same
+	}
+	return s, err
 }
 
 // beneath puts what differs below the new patches in front of them.
-func beneath(ctx context.Context, from, to, old, new string, patches []*series.Fix, entries []update.Item, x *update.Corrections, rep progress.Reporter) (*series.Series, error) {
+func beneath(ctx context.Context, from, to, old, new string, patches []*series.Fix, entries []update.Item, news map[string]string, x *update.Corrections, rep progress.Reporter) (*series.Series, error) {
 	d := update.Delta{Old: ctxFS{ctx, os.DirFS(old)}, New: ctxFS{ctx, os.DirFS(new)}, Diff: &fix.Fix{}}
 	task := rep.Start("compare sources", 0, progress.Steps)
 	diff, err := fix.Derive(d.Old, d.New, nil)
@@ -113,7 +134,7 @@ func beneath(ctx context.Context, from, to, old, new string, patches []*series.F
 		return nil, code.New("TS1107", from+" and "+to, "no difference but in packaging, tests and documentation").WithFix("choose other versions")
 	}
 	return splitDelta(ctx, d, entries, rep, func(groups []*update.Group) (*series.Series, error) {
-		return update.PackageSeries(from, to, groups, patches, entries, x)
+		return update.PackageSeries(from, to, groups, patches, entries, news, x)
 	})
 }
 
@@ -144,4 +165,22 @@ func patchesOf(tree string) ([]update.QuiltPatch, error) {
 		out = append(out, update.QuiltPatch{Name: name, Text: b})
 	}
 	return out, nil
+}
+
+// newsOf reads what an unpacked source tells of vulnerabilities.
+func newsOf(tree string) (map[string]string, error) {
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var all []byte
+	for _, name := range []string{"NEWS", "NEWS.md", "CHANGES", "CHANGES.md"} {
+		b, err := root.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		all = append(append(all, b...), "\n\n"...)
+	}
+	return update.News(all), nil
 }

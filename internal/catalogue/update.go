@@ -32,19 +32,19 @@ import (
 // fixes each time.
 func (c *Catalogue) Update(ctx context.Context, store *kernel.Store, from, to string, rep progress.Reporter) (*series.Series, error) {
 	home := filepath.Join(store.Home(), "updates", fileName(from, to))
-	return c.kept(home, from, to, func(x *update.Corrections) (*series.Series, error) {
+	return c.kept(home, update.Version, from, to, func(x *update.Corrections) (*series.Series, error) {
 		return split(ctx, store, home, from, to, x, rep)
 	})
 }
 
 // kept returns the series of an update, which is made when it is not there, with
 // what feeds told of its CVEs. from and to name what corrections are of.
-func (c *Catalogue) kept(home, from, to string, split func(*update.Corrections) (*series.Series, error)) (*series.Series, error) {
+func (c *Catalogue) kept(home string, version int, from, to string, split func(*update.Corrections) (*series.Series, error)) (*series.Series, error) {
 	corrections, text, err := c.corrections(from, to)
 	if err != nil {
 		return nil, err
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%d\n%s\n%s\n%s", update.Version, from, to, text))
+	key := sha256.Sum256(fmt.Appendf(nil, "%d\n%s\n%s\n%s", version, from, to, text))
 	file := filepath.Join(home, "series-"+hex.EncodeToString(key[:8])+".zst")
 	s, err := readSeries(file)
 	if err != nil {

@@ -24,6 +24,8 @@ type packageSeriesResult struct {
 	choiceResult
 	// Unattributed are entries of the changelog with a CVE that no fix was found for.
 	Unattributed []series.Entry `json:"unattributed,omitempty"`
+	// Formatted is how many files of an update were only formatted anew.
+	Formatted int `json:"formatted,omitempty"`
 }
 
 // buildPackageSeries chooses fixes of a package, and builds one live patch of
@@ -64,7 +66,7 @@ func (a *app) buildPackageSeries(ctx context.Context, args []string, o buildOpti
 	if err != nil {
 		return err
 	}
-	out := packageSeriesResult{choiceResult: choiceResult{req.Series.Name, r.Selection, r.Selection.Offers(), r.Open, r.Rounds}}
+	out := packageSeriesResult{choiceResult: choiceResult{req.Series.Name, r.Selection, r.Selection.Offers(), r.Open, r.Rounds}, Formatted: req.Series.Formatted}
 	for _, e := range req.Series.Unattributed {
 		if len(e.CVEs) > 0 {
 			out.Unattributed = append(out.Unattributed, e)
@@ -94,7 +96,10 @@ func (a *app) packageSeries(ctx context.Context, store *userland.Store, t *userl
 func packageSeriesText(r packageSeriesResult) string {
 	var b strings.Builder
 	for _, e := range r.Unattributed {
-		fmt.Fprintf(&b, "  %s  no fix was found for %s: %s\n", ui.Dim("note"), strings.Join(e.CVEs, ", "), clip(e.Subject, 100))
+		fmt.Fprintf(&b, "  %s  no fix was found for %s: %s\n        %s\n", ui.Dim("note"), strings.Join(e.CVEs, ", "), clip(e.Subject, 100), ui.Dim(e.Why))
+	}
+	if r.Formatted > 0 {
+		b.WriteString("  " + formattedText(r.Formatted))
 	}
 	return packageHead(r.packageBuildResult) + selectedText(r.choiceResult, r.Artifact) + b.String() + packageBody(r.packageBuildResult)
 }

@@ -85,8 +85,9 @@ func (a *app) fixLs(ctx context.Context, c fixChoice, q filterFlags, left, doubt
 		return a.Show("entries", entries, func() string { return entriesTable(entries) })
 	}
 	out := []fixLine{}
-	total := 0
+	total, formatted := 0, 0
 	for _, s := range all {
+		formatted += s.Formatted
 		verdicts, err := a.verdictsOf(c, s)
 		if err != nil {
 			return err
@@ -101,7 +102,17 @@ func (a *app) fixLs(ctx context.Context, c fixChoice, q filterFlags, left, doubt
 	if total == 0 {
 		a.Term.Say("no fixes yet; tsugictl fix add or import brings some, --update VERSION shows those of an update")
 	}
-	return a.Show("fixes", out, func() string { return fixTable(out, total, len(all) > 1, c.target != "") })
+	return a.Show("fixes", out, func() string {
+		return fixTable(out, total, len(all) > 1, c.target != "") + formattedText(formatted)
+	})
+}
+
+// formattedText is one line about files that no fix is about.
+func formattedText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ui.Dim(ui.Count(n, "file")+" only formatted anew: in no fix") + "\n"
 }
 
 func entriesTable(entries []series.Entry) string {

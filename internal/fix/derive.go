@@ -62,7 +62,7 @@ func Unified(name string, old, new []byte) []byte {
 		newName = "/dev/null"
 	}
 	a, b := splitLines(old), splitLines(new)
-	edits := diffLines(a, b)
+	edits := Compare(a, b)
 	if len(edits) == 0 { // an empty file comes or goes
 		return out.Bytes()
 	}
@@ -78,7 +78,7 @@ func Unified(name string, old, new []byte) []byte {
 	return out.Bytes()
 }
 
-func writeHunk(out *bytes.Buffer, a, b []string, edits []edit) {
+func writeHunk(out *bytes.Buffer, a, b []string, edits []Edit) {
 	first, last := edits[0], edits[len(edits)-1]
 	lead := min(context, first.OldFrom)
 	trail := min(context, len(a)-last.OldTo)

@@ -18,14 +18,14 @@ import (
 // may be skipped, so it is repeated behind each directive that ends a branch.
 func KeepLines(old, new []byte) []byte {
 	a, b := splitLines(old), splitLines(new)
-	edits := diffLines(a, b)
+	edits := Compare(a, b)
 	if len(edits) == 0 || bytes.Equal(old, new) {
 		return new
 	}
 	// origin[j] is the old number of line j of new, 0 for an added line.
 	origin := make([]int, len(b))
 	i, j := 0, 0
-	for _, e := range append(edits, edit{len(a), len(a), len(b), len(b)}) {
+	for _, e := range append(edits, Edit{len(a), len(a), len(b), len(b)}) {
 		for ; j < e.NewFrom; i, j = i+1, j+1 {
 			origin[j] = i + 1
 		}

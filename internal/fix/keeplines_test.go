@@ -176,7 +176,7 @@ func lineNumbers(t *rapid.T, gcc, src string) map[string]int {
 // as lines.
 func excusedLines(old, new []string) map[string]bool {
 	excused := make(map[string]bool)
-	edits := diffLines(old, new)
+	edits := Compare(old, new)
 	var lx lexer
 	read := []bool{true} // of the conditionals around
 	dirty := false

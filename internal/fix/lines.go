@@ -12,20 +12,20 @@ func splitLines(b []byte) []string {
 	return slices.Collect(strings.Lines(string(b)))
 }
 
-// edit replaces lines [OldFrom, OldTo) of a file by lines [NewFrom, NewTo) of
+// Edit replaces lines [OldFrom, OldTo) of a file by lines [NewFrom, NewTo) of
 // another, counted from 0. Between edits the files are equal.
-type edit struct{ OldFrom, OldTo, NewFrom, NewTo int }
+type Edit struct{ OldFrom, OldTo, NewFrom, NewTo int }
 
-// maxEdits bounds the work of diffLines: time and memory grow with its
+// maxEdits bounds the work of Compare: time and memory grow with its
 // square. Files that differ in more lines are replaced between their common
 // beginning and end.
 const maxEdits = 6000
 
-// diffLines returns the edits between two files, ascending and never
+// Compare returns the edits between two files, ascending and never
 // adjacent: a shortest edit script (Myers, "An O(ND) difference algorithm and
 // its variations", 1986), with each change slid down as far as it goes, as
 // git does, so that an added block ends with its own closing line.
-func diffLines(a, b []string) []edit {
+func Compare(a, b []string) []Edit {
 	x, y := number(a, b)
 	lead := 0
 	for lead < len(x) && lead < len(y) && x[lead] == y[lead] {
@@ -38,9 +38,9 @@ func diffLines(a, b []string) []edit {
 	del, ins := make([]bool, len(a)), make([]bool, len(b))
 	shortest(x, y, del[lead:], ins[lead:])
 
-	var edits []edit
+	var edits []Edit
 	for i, j := 0, 0; i < len(a) || j < len(b); i, j = i+1, j+1 {
-		e := edit{OldFrom: i, NewFrom: j}
+		e := Edit{OldFrom: i, NewFrom: j}
 		for i < len(a) && del[i] {
 			i++
 		}
@@ -139,7 +139,7 @@ func walkBack(trace [][]int32, d, x, y int, del, ins []bool) {
 
 // slide moves each pure insertion or deletion down while the line behind it
 // equals its first, short of the next edit.
-func slide(a, b []string, edits []edit) {
+func slide(a, b []string, edits []Edit) {
 	for i := range edits {
 		e := &edits[i]
 		end := len(a)

@@ -174,6 +174,9 @@ type Series struct {
 	Fixes []*Fix `yaml:"-" json:"-"`
 	// Unattributed are changelog entries that no fix could be found for.
 	Unattributed []Entry `yaml:"unattributed,omitempty" json:"unattributed,omitempty"`
+	// Formatted is how many files were only laid out anew, or had comments
+	// changed. They are in no fix.
+	Formatted int `yaml:"formatted,omitempty" json:"formatted,omitempty"`
 }
 
 // Fix returns the fix with an id, or nil.

@@ -24,3 +24,6 @@ package update
 // Version is raised when the outcome of Split or Series changes for the same
 // input, so that what is kept of an earlier one is computed again.
 const Version = 17
+
+// PackageVersion is the same for updates of packages.
+const PackageVersion = 18

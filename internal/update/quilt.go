@@ -53,8 +53,9 @@ func NewPatches(old, new []QuiltPatch) []QuiltPatch {
 	}
 	first := len(new)
 	for first > 0 && !had[new[first-1].key()] {
-		if _, err := fix.Parse(new[first-1].Name, new[first-1].Text); err != nil {
-			break // it changes what no text is
+		d, err := fix.Parse(new[first-1].Name, new[first-1].Text)
+		if err != nil || slices.ContainsFunc(d.Files, func(f fix.FileDiff) bool { return f.OldPath != f.Path }) {
+			break // it changes what no text is, or renames
 		}
 		first--
 	}

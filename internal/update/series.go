@@ -22,12 +22,13 @@ func Series(from, to string, groups []*Group, entries []Item, c *Corrections) (*
 }
 
 // PackageSeries is Series of a package's update. patches are fixes that come
-// after the groups, and have the entries that are theirs. Entries name no
-// subsystems there: of those with a CVE that fit nowhere, names decide.
-func PackageSeries(from, to string, groups []*Group, patches []*series.Fix, entries []Item, c *Corrections) (*series.Series, error) {
+// after the groups, and have the entries that are theirs. news is what upstream
+// tells of CVEs, by id. Entries with a CVE are attributed on evidence alone.
+func PackageSeries(from, to string, groups []*Group, patches []*series.Fix, entries []Item, news map[string]string, c *Corrections) (*series.Series, error) {
 	return assemble(from, to, groups, patches, entries, c, func(a *attributor, rest []Item) (map[int][]series.Entry, []series.Entry) {
-		found, left := a.attributeAll(rest)
-		return found, byNames(a.of, found, left)
+		has := func(it Item) bool { return len(it.CVEs) > 0 }
+		found, left := a.attributeAll(filter(rest, func(i int) bool { return !has(rest[i]) }))
+		return found, append(byEvidence(a.of, filter(rest, func(i int) bool { return has(rest[i]) }), news, found), left...)
 	})
 }
 

@@ -84,6 +84,9 @@ func Relevant(f *fix.Fix) (*fix.Fix, []Unbuilt) {
 	return &part, rest
 }
 
+// Matters tells whether a file of a source package can matter to a process.
+func Matters(path string) bool { return ignored(path) == "" }
+
 // ignored says why a file of a source package is nothing that a process runs.
 func ignored(p string) string {
 	dirs := strings.Split(path.Dir(p), "/")
