@@ -244,7 +244,7 @@ func refused(t testing.TB, err error, status int, c code.Code) {
 // eventually waits for what another goroutine does.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("this did not happen: %s", what)
 		}

@@ -138,7 +138,7 @@ func TestTwoReplicasServeOneFleet(t *testing.T) {
 
 func eventually(t testing.TB, is func() bool) {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if is() {
 			return
 		}

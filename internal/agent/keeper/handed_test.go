@@ -170,7 +170,7 @@ func (m *machine) Started(id proc.ID) time.Time { return time.UnixMilli(int64(id
 // until waits for the keeper's account to say something.
 func until(t *testing.T, k *Keeper, what string, f func(a *Account) bool) *Account {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		a, _, err := k.Told(time.Time{})
 		qt.Assert(t, qt.IsNil(err))
 		if a != nil && f(a) {

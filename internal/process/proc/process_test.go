@@ -289,7 +289,7 @@ func TestAProcessThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	// Closing does not wait, and the reader comes back when the process ends.
 	qt.Assert(t, qt.IsNil(p.Close()))
 	run.end()
-	for range 500 {
+	for range 6000 {
 		if silence.refuse(p.ID(), p.uid) == "" {
 			return
 		}

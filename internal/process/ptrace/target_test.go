@@ -107,7 +107,7 @@ func (r *target) expect(prefix string) string {
 	case a := <-got:
 		qt.Assert(r.t, qt.IsTrue(strings.HasPrefix(a.line, prefix)), qt.Commentf("%q, %v", a.line, a.err))
 		return strings.TrimSpace(strings.TrimPrefix(a.line, prefix))
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		state, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid()))
 		r.t.Fatalf("no answer of the program; its state:\n%s", state)
 	}
