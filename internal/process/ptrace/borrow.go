@@ -188,11 +188,11 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}
-	if st.State == proc.Sleeping {
-		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
-	}
 	if err := request(unix.PTRACE_INTERRUPT, tid, 0, 0); err != nil {
 		return unfit, ended(pid, "")
+	}
+	if st.State == proc.Sleeping {
+		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
 	}
 	l.opt.step(Interrupted)
 	if err := l.rest(ctx); err != nil {

@@ -16,8 +16,10 @@ import (
 // is ours it is a real-time thread of the lowest priority, and our thread sits on
 // the processor that it ran on last. The kernel goes from one to the other and
 // back then, and neither waits for a third, nor for an idle processor that a
-// hypervisor has to wake. What it runs meanwhile is the kernel's way into the
-// stop and the calls that it makes for us, never a program's code.
+// hypervisor has to wake. It is made so when it has been told to stop, and no more
+// when it goes on: what it runs meanwhile is the kernel's way into the stop and
+// the calls that it makes for us, never the program's code, which might keep the
+// processor from us and from all others.
 //
 // A tracer that is killed leaves it so; what it was before is noted where the
 // next one finds it: see [Options.Note] and [Lower].

@@ -156,7 +156,12 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 		return err
 	}
 	s.threads = make([]Thread, 0, len(s.order)+2) // not in the stop
-	s.raise()
+	var was proc.Stat
+	if len(s.order) == 1 {
+		was, _ = proc.TaskStat(s.target.PID, s.order[0].tid)
+	} else {
+		s.session.near(-1)
+	}
 	n := 0
 	s.began = time.Now()
 	for _, t := range s.order {
@@ -170,6 +175,7 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	if n == 0 {
 		return ended(s.target.PID, "it has no living thread")
 	}
+	s.raise(was)
 	deadline := s.began.Add(s.opt.Grace + time.Duration(n)*s.opt.PerThread)
 	for {
 		if err := s.collect(ctx, deadline); err != nil {
@@ -196,16 +202,11 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	return nil
 }
 
-// raise raises the thread of a process that has no other. Where there are more,
-// they are stopped by all processors.
-func (s *Stopped) raise() {
-	s.session.near(-1)
-	if len(s.order) != 1 {
-		return
-	}
-	tid := s.order[0].tid
-	if st, ok := proc.TaskStat(s.target.PID, tid); ok && st.State == proc.Sleeping {
-		s.raised = s.session.raise(tid, st.CPU, s.opt.Note)
+// raise raises the thread of a process that has no other, when it has been told
+// to stop. Where there are more, they are stopped by all processors.
+func (s *Stopped) raise(was proc.Stat) {
+	if len(s.order) == 1 && was.State == proc.Sleeping {
+		s.raised = s.session.raise(s.order[0].tid, was.CPU, s.opt.Note)
 	}
 }
 
