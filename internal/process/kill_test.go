@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -144,6 +145,7 @@ func TestPatcherIsKilledAtEveryStep(t *testing.T) {
 				}
 				r, err := e.Heal(t.Context(), g.p, opt)
 				qt.Assert(t, qt.IsTrue(err == nil && (r.State == Healed || r.State == NotAffected)), qt.Commentf("step %d: %v %v %v", step, err, r.State, r.Reason))
+				asScheduled(t, g)
 				now := g.ask("v")
 				qt.Assert(t, qt.IsTrue(now == tt.new || died && now == tt.old), qt.Commentf("step %d: %s", step, now))
 				r, err = e.Revert(t.Context(), g.p, Selection{}, opt)
@@ -154,6 +156,23 @@ func TestPatcherIsKilledAtEveryStep(t *testing.T) {
 			t.Logf("killed at %d steps", step)
 			qt.Assert(t, qt.IsTrue(step > 8))
 		})
+	}
+}
+
+// asScheduled demands that no thread is what a patcher made of it while it held
+// it.
+func asScheduled(t *testing.T, g *target) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", g.cmd.Process.Pid))
+	qt.Assert(t, qt.IsTrue(err == nil && len(tasks) > 0))
+	for _, task := range tasks {
+		tid, _ := strconv.Atoi(filepath.Base(task))
+		a, err := unix.SchedGetAttr(tid, 0)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(a.Policy, unix.SCHED_NORMAL), qt.Commentf("thread %d", tid))
 	}
 }
 
@@ -187,5 +206,6 @@ func TestPatcherIsKilledAtRandom(t *testing.T) {
 	r, err := e.Revert(t.Context(), g.p, Selection{}, Options{Budget: time.Minute})
 	qt.Assert(t, qt.IsTrue(err == nil && (r.State == Reverted || r.State == NotAffected)), qt.Commentf("%v %v", err, r.Reason))
 	qt.Assert(t, qt.Equals(g.ask("v"), "1 2"))
+	asScheduled(t, g)
 	t.Logf("%d areas", len(r.Objects))
 }
