@@ -21,7 +21,7 @@ func processes() []Entry {
 		{"TS9612", KindError, "the process may not be traced", "run Tsugi as root with CAP_SYS_PTRACE, and see what a security module (AppArmor, SELinux) or kernel.yama.ptrace_scope forbids"},
 		{"TS9614", KindError, "the process shares its memory with another process", "it is tried again by itself: a child that is about to start a program does so for a moment only"},
 		{"TS9615", KindError, "no thread of the process can make a system call for Tsugi now", "it is tried again by itself when the threads have moved on"},
-		{"TS9616", KindError, "the seccomp filter of the process does not let Tsugi map memory", "restart the program to have the fix, or let its filter allow mmap and rt_sigreturn"},
+		{"TS9616", KindError, "the seccomp filter of the process does not let Tsugi map memory", "restart the program to have the fix, or let its filter allow mmap, mprotect, munmap and rt_sigreturn"},
 		{"TS9617", KindError, "system calls can't be made in this process", "restart the program to have the fix"},
 		{"TS9618", KindError, "a system call made in the process did not come back as it should", "the process goes on as it was; it is tried again by itself"},
 		{"TS9619", KindError, "the memory of the process does not answer", "see whether a file system that it has mapped files of still answers"},

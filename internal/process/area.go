@@ -12,13 +12,10 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
-	"github.com/tsugi-project/tsugi/internal/splice"
 )
 
-const (
-	reserveFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE | unix.MAP_NORESERVE
-	partFlags    = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED // within what was just reserved
-)
+// reserveFlags: the kernel takes a free place or none.
+const reserveFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
 
 // stage gives the units their areas: the pages, by system calls of one thread
 // while the others run, and then the bytes, while all run. Areas of unused that
@@ -31,7 +28,7 @@ func (w *work) stage(ctx context.Context, units []*unit, unused []*area) error {
 	if need {
 		if err := w.borrow(ctx, func(l *ptrace.Loan) error {
 			for _, a := range unused {
-				if err := w.unmap(l, a.journal); err != nil {
+				if err := w.unmap(ctx, l, a.journal); err != nil {
 					return err
 				}
 			}
@@ -83,30 +80,34 @@ func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
 	return err
 }
 
-// mapAreas reserves the places with a page on either side, and then gives each
-// part the rights that it keeps: no page is ever writable and executable, nor
-// changes its rights. What is reserved is ours alone, so the parts are mapped
-// without a stop for each where that can be done; confirm looks after them.
+// mapAreas reserves the places with a page on either side, and then takes from
+// each part the rights that it shall not have: no page is ever writable and
+// executable. What fails leaves all as it was: mmap(2) over what was reserved
+// may leave a hole on kernels before 6.12, which another thread may have taken
+// when the place is given back. And rights to execute are not given later, which
+// systemd's MemoryDenyWriteExecute= and PR_SET_MDWE forbid. What is reserved is
+// ours alone, so this is done without a stop for each call where that can be
+// done; confirm looks after them.
 func (w *work) mapAreas(l *ptrace.Loan, units []*unit) error {
-	none := ^uintptr(0) // no file
-	var parts []ptrace.Call
+	var calls []ptrace.Call
 	var of []*unit
 	for _, u := range units {
 		if !u.fresh || u.mapped {
 			continue
 		}
+		protect := u.protect()
+		if err := l.Permitted(protect...); err != nil {
+			return err // before there is anything to be given back
+		}
 		if err := w.reserve(l, u); err != nil {
 			return err
 		}
-		for _, part := range u.layout.Parts {
-			parts = append(parts, ptrace.Call{Number: unix.SYS_MMAP, Args: [6]uintptr{
-				uintptr(u.journal.base + part.Offset), uintptr(part.Size), rights(part), partFlags, none, 0,
-			}})
-			of = append(of, u)
+		for _, c := range protect {
+			calls, of = append(calls, c), append(of, u)
 		}
 	}
-	if !w.oneByOne && len(parts) > 0 {
-		made, err := l.Chain(parts)
+	if !w.oneByOne && len(calls) > 0 {
+		made, err := l.Chain(calls)
 		if made && err != nil {
 			// The thread may make the calls yet, wherever it is held up. What was
 			// reserved for them stays so, for good.
@@ -115,37 +116,55 @@ func (w *work) mapAreas(l *ptrace.Loan, units []*unit) error {
 			}
 		}
 		if err != nil {
-			return w.refused(of[0], "mmap", err)
+			return w.refused(of[0], "mprotect", err)
 		}
 		if made {
 			w.step("mapped")
 			return nil
 		}
 	}
-	for i, c := range parts {
+	for i, c := range calls {
 		if _, err := l.Syscall(c.Number, c.Args[:]...); err != nil {
 			if c := code.Of(err); c != "" && c != "TS9616" {
 				of[i].mapped = false // the same: it may be made yet
 			}
-			if c.Args[2]&unix.PROT_EXEC != 0 && errors.Is(err, unix.EACCES) {
-				return w.refused(of[i], "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
-			}
-			return w.refused(of[i], "mmap", err)
+			return w.refused(of[i], "mprotect", err)
 		}
 		w.step("mapped")
 	}
 	return nil
 }
 
+// protect are the calls that make of a reserved place what the layout says.
+func (u *unit) protect() []ptrace.Call {
+	call := func(at, size uint64, rights uintptr) ptrace.Call {
+		return ptrace.Call{Number: unix.SYS_MPROTECT, Args: [6]uintptr{uintptr(at), uintptr(size), rights}}
+	}
+	calls := []ptrace.Call{call(u.journal.base-guard, guard, unix.PROT_NONE)}
+	for _, part := range u.layout.Parts {
+		if part.Exec {
+			continue // as it was reserved
+		}
+		rights := uintptr(unix.PROT_READ)
+		if part.Write {
+			rights |= unix.PROT_WRITE
+		}
+		calls = append(calls, call(u.journal.base+part.Offset, part.Size, rights))
+	}
+	return append(calls, call(u.journal.base+u.journal.size, guard, unix.PROT_NONE))
+}
+
 // reserve takes the place of an area. What is reserved is given back where it
 // comes to nothing.
 func (w *work) reserve(l *ptrace.Loan, u *unit) error {
 	at, size := uintptr(u.journal.base-guard), uintptr(u.journal.size+2*guard)
-	got, err := l.Syscall(unix.SYS_MMAP, at, size, unix.PROT_NONE, reserveFlags, ^uintptr(0), 0)
-	if errors.Is(err, unix.EEXIST) {
+	got, err := l.Syscall(unix.SYS_MMAP, at, size, unix.PROT_READ|unix.PROT_EXEC, reserveFlags, ^uintptr(0), 0)
+	switch {
+	case errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("%w: the place for the new code was taken", errChanged)
-	}
-	if err != nil {
+	case errors.Is(err, unix.EACCES):
+		return w.refused(u, "mmap of memory to execute, which a security module forbids (execmem); "+proc.Forbids(w.p.PID()), err)
+	case err != nil:
 		return w.refused(u, "mmap", err)
 	}
 	if got != at { // a kernel that does not know MAP_FIXED_NOREPLACE
@@ -155,17 +174,6 @@ func (w *work) reserve(l *ptrace.Loan, u *unit) error {
 	u.mapped = true
 	w.step("reserved")
 	return nil
-}
-
-func rights(part splice.Part) uintptr {
-	prot := uintptr(unix.PROT_READ)
-	if part.Write {
-		prot |= unix.PROT_WRITE
-	}
-	if part.Exec {
-		prot |= unix.PROT_EXEC
-	}
-	return prot
 }
 
 // confirm looks whether new areas have all their parts. Where one is missing all
@@ -200,8 +208,25 @@ func (w *work) refused(u *unit, call string, err error) error {
 	return code.New("TS9641", u.object.Name, call).With(err)
 }
 
-func (w *work) unmap(l *ptrace.Loan, j *journal) error {
-	_, err := l.Syscall(unix.SYS_MUNMAP, uintptr(j.base-guard), uintptr(j.size+2*guard))
+// unmap gives a place back, or leaves it for good: it is tried once and never
+// again. A thread that was given up may make the call at any time later, and the
+// same is so where we are killed. Given back by another call meanwhile, the
+// place could be the program's by then. So the journal ceases to be one before.
+func (w *work) unmap(ctx context.Context, l *ptrace.Loan, j *journal) error {
+	call := ptrace.Call{Number: unix.SYS_MUNMAP, Args: [6]uintptr{uintptr(j.base - guard), uintptr(j.size + 2*guard)}}
+	if err := l.Permitted(call); err != nil {
+		return err
+	}
+	// The thread is stopped: memory that does not answer must not hold it up.
+	mem := w.p.Memory(proc.Unguarded(ctx))
+	if _, err := mem.WriteAt(make([]byte, len(journalMagic)), int64(j.base)); err != nil {
+		if unreadable(err) {
+			return fmt.Errorf("%w: what was to be given back is not there", errChanged)
+		}
+		return err
+	}
+	w.step("forgotten")
+	_, err := l.Syscall(call.Number, call.Args[:]...)
 	if err != nil && code.Of(err) == "" {
 		err = code.New("TS9641", w.p.ID().String(), "munmap").With(err)
 	}
@@ -229,10 +254,10 @@ func (w *work) giveBack(ctx context.Context, units []*unit) {
 	}
 	_ = w.borrow(ctx, func(l *ptrace.Loan) error {
 		for _, u := range mine {
-			if err := w.unmap(l, u.journal); err != nil {
+			u.mapped = false
+			if err := w.unmap(ctx, l, u.journal); err != nil {
 				return err
 			}
-			u.mapped = false
 		}
 		return nil
 	})

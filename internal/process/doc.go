@@ -37,7 +37,8 @@
 // and pointers to its constants may lie anywhere: that nothing of the kind is
 // left can't be proven from outside. The same patch takes up its old area when
 // it comes again, so that what stays is bounded by the number of different
-// patches. An area that no jump has led to is given back.
+// patches. An area that no jump has led to is given back, but for those rare
+// ones of which it is not known whether a thread will yet do so.
 //
 // # What a process may forge
 //

@@ -53,6 +53,17 @@ func (l *Loan) Chain(calls []Call) (bool, error) {
 	return made, err
 }
 
+// Permitted tells by TS9616 that the filters do not let calls be made. Where
+// several belong together it is asked before the first.
+func (l *Loan) Permitted(calls ...Call) error {
+	for _, c := range calls {
+		if err := l.permitted(c.Number, words(c.Args)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (l *Loan) chain(calls []Call) (bool, error) {
 	t := &l.thread
 	switch {
