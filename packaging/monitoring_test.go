@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tsugi-project/tsugi/internal/pkgfile/debtest"
 )
 
 // rule is one of packaging/prometheus, strictly: Prometheus refuses a key that
@@ -98,16 +101,31 @@ func command(t *testing.T, words string) bool {
 	return strings.Contains(string(page), program+" "+rest) || strings.Contains(string(page), "## "+program+" "+first+"\n")
 }
 
-// TestAlertRulesInPrometheus lets Prometheus itself read and try the rules,
-// where it is installed.
+// promtool is the one in PATH, or that of Debian's package, which make test
+// fetches and nobody needs to install: it would start a server.
+func promtool(t *testing.T) string {
+	t.Helper()
+	if path, err := exec.LookPath("promtool"); err == nil {
+		return path
+	}
+	if found, _ := filepath.Glob(filepath.Join(os.Getenv("TSUGI_TEST_DEBS"), "prometheus_*.deb")); len(found) == 0 && os.Getenv("TSUGI_TEST_KERNELS") != "" {
+		t.Fatal("neither promtool nor its package in TSUGI_TEST_DEBS (test/kernels.sh fetches it)")
+	}
+	// Another process writes it: a program that this one has open for writing, as
+	// a command does that starts just then, can't be run.
+	dir := t.TempDir()
+	out, err := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c",
+		`dpkg-deb --fsys-tarfile "$1" | tar -xC "$2" ./usr/bin/promtool`, "bash", debtest.Find(t, "prometheus"), dir).CombinedOutput()
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
+	return filepath.Join(dir, "usr/bin/promtool")
+}
+
+// TestAlertRulesInPrometheus lets Prometheus itself read and try the rules.
 func TestAlertRulesInPrometheus(t *testing.T) {
 	t.Parallel()
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed (apt install prometheus): ", err)
-	}
+	program := promtool(t)
 	for _, args := range [][]string{{"check", "rules", "tsugi.rules.yml"}, {"test", "rules", "tsugi.rules.test.yml"}} {
-		cmd := exec.CommandContext(t.Context(), promtool, args...)
+		cmd := exec.CommandContext(t.Context(), program, args...)
 		cmd.Dir = "prometheus"
 		out, err := cmd.CombinedOutput()
 		qt.Check(t, qt.IsNil(err), qt.Commentf("%s", out))
