@@ -28,14 +28,19 @@ type Engine struct {
 // Config is what an Engine works with. The zero value is the usual.
 type Config struct {
 	// Locks is the directory of the locks that keep two patchers from working
-	// on one process, "" for proc's own.
+	// on one process, "" for proc.LockDir.
 	Locks string
 	// Ptrace is how processes are stopped.
 	Ptrace ptrace.Options
 }
 
 // New makes an Engine.
-func New(c Config) *Engine { return &Engine{config: c, step: func(string) {}} }
+func New(c Config) *Engine {
+	if c.Locks == "" {
+		c.Locks = proc.LockDir
+	}
+	return &Engine{config: c, step: func(string) {}}
+}
 
 // Patch is one live patch: what goes into the processes that map some ELF files.
 type Patch struct {
@@ -54,7 +59,7 @@ type Options struct {
 	// Timeout bounds the work at one process, waiting included; 0 is Budget and
 	// a minute.
 	Timeout time.Duration
-	// Workers is how many processes Many works at: 0 means one for each
+	// Workers is how many processes are worked at where there are many: 0 means one for each
 	// processor. More would wait for each other with processes stopped.
 	Workers int
 

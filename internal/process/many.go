@@ -20,6 +20,20 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	if err != nil {
 		return nil, err
 	}
+	return e.many(ctx, ids, opt, func(p *proc.Process, opt Options) (Result, error) {
+		return e.apply(ctx, p, patch.ID, files, opt)
+	}), nil
+}
+
+// RevertMany takes patches out of many processes, like Many.
+func (e *Engine) RevertMany(ctx context.Context, ids []proc.ID, sel Selection, opt Options) []Result {
+	return e.many(ctx, ids, opt, func(p *proc.Process, opt Options) (Result, error) {
+		return e.Revert(ctx, p, sel, opt)
+	})
+}
+
+// many does the same to many processes, with tracers of their own.
+func (e *Engine) many(ctx context.Context, ids []proc.ID, opt Options, do func(*proc.Process, Options) (Result, error)) []Result {
 	workers := opt.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -34,7 +48,7 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	for range min(workers, len(ids)) {
 		all.Go(func() {
 			for i := range next {
-				results[i] = e.one(ctx, ids[i], patch.ID, files, opt)
+				results[i] = e.one(ctx, ids[i], opt, do)
 			}
 		})
 	}
@@ -43,10 +57,10 @@ func (e *Engine) Many(ctx context.Context, ids []proc.ID, patch Patch, opt Optio
 	}
 	close(next)
 	all.Wait()
-	return results, nil
+	return results
 }
 
-func (e *Engine) one(ctx context.Context, id proc.ID, patch string, files map[string]*prepared, opt Options) Result {
+func (e *Engine) one(ctx context.Context, id proc.ID, opt Options, do func(*proc.Process, Options) (Result, error)) Result {
 	p, err := proc.OpenID(ctx, id)
 	if err != nil {
 		w := &work{e: e, result: Result{Process: id}}
@@ -54,7 +68,7 @@ func (e *Engine) one(ctx context.Context, id proc.ID, patch string, files map[st
 		return given(r, ctxErr)
 	}
 	defer p.Close()
-	r, err := e.apply(ctx, p, patch, files, opt)
+	r, err := do(p, opt)
 	return given(r, err)
 }
 

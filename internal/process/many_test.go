@@ -58,6 +58,13 @@ func TestMany(t *testing.T) {
 	for _, g := range crowd {
 		qt.Assert(t, qt.Equals(g.ask("v"), "1 302"))
 	}
+	out := e.RevertMany(t.Context(), ids, Selection{Patch: v3.ID}, Options{Budget: 20 * time.Second})
+	for i, g := range crowd {
+		qt.Assert(t, qt.Equals(out[i].State, Reverted), qt.Commentf("%v", out[i].Reason))
+		qt.Assert(t, qt.Equals(g.ask("v"), "1 2"))
+	}
+	qt.Assert(t, qt.Equals(out[n].State, NotAffected))
+	qt.Assert(t, qt.Equals(out[n+2].State, Ended))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	results, err := e.Many(ctx, ids[:2], v2, Options{})

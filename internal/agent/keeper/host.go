@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -125,7 +124,7 @@ func (h Host) bring(ctx context.Context, w Want, ids []proc.ID) ([]Process, erro
 	opt := process.Options{Budget: budget, Workers: runtime.NumCPU()}
 	var results []process.Result
 	if w.Out {
-		results = h.revert(ctx, w, mine, opt)
+		results = h.Engine.RevertMany(ctx, mine, w.selection(), opt)
 	} else {
 		results, err = h.Engine.Many(ctx, mine, process.Patch{ID: w.Patch, Files: w.Files}, opt)
 	}
@@ -150,34 +149,13 @@ func find(ctx context.Context, files []*splice.File, ids []proc.ID) ([]proc.Find
 	return slices.DeleteFunc(found, func(f proc.Finding) bool { return f.Static }), err
 }
 
-// revert takes a live patch out of processes.
-func (h Host) revert(ctx context.Context, w Want, ids []proc.ID, opt process.Options) []process.Result {
+// selection is what is taken out.
+func (w Want) selection() process.Selection {
 	sel := process.Selection{Patch: w.Patch}
 	for _, f := range w.Files {
 		sel.BuildIDs = append(sel.BuildIDs, f.BuildID)
 	}
-	out := make([]process.Result, len(ids))
-	turns := make(chan struct{}, opt.Workers)
-	var wg sync.WaitGroup
-	for i, id := range ids {
-		turns <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turns }()
-			out[i] = process.Result{Process: id, State: process.NotAffected}
-			p, err := proc.OpenID(ctx, id)
-			if err != nil {
-				return // it has ended
-			}
-			defer p.Close()
-			r, err := h.Engine.Revert(ctx, p, sel, opt)
-			if err != nil {
-				r.Process, r.State, r.Reason = id, process.Pending, problemOf(err)
-			}
-			out[i] = r
-		})
-	}
-	wg.Wait()
-	return out
+	return sel
 }
 
 func problemOf(err error) *code.Problem {

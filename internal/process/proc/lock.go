@@ -14,8 +14,8 @@ import (
 	"github.com/tsugi-project/tsugi/internal/code"
 )
 
-// LockDir is where instances of Tsugi keep out of each other's way. Only root
-// may write there: a lock that any user could take would let any user keep a
+// LockDir is where instances of Tsugi keep out of each other's way, unless they
+// are told another place. Only root may write there: a lock that any user could take would let any user keep a
 // process unpatched.
 const LockDir = "/run/tsugi/processes"
 
@@ -28,12 +28,9 @@ type Lock struct {
 // maxNote bounds what a lock's file may say.
 const maxNote = 256
 
-// TakeLock takes the right to change a process, in dir ("" is LockDir), or tells
+// TakeLock takes the right to change a process, in the directory of locks, or tells
 // by TS9609 that another has it. The kernel gives it back when its holder dies.
 func TakeLock(dir string, id ID) (*Lock, error) {
-	if dir == "" {
-		dir = LockDir
-	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -98,9 +95,6 @@ func (l *Lock) read(size int64) error {
 // Abandoned lists the processes whose locks say something. Of those the holder
 // has died, or holds the lock still.
 func Abandoned(dir string) []ID {
-	if dir == "" {
-		dir = LockDir
-	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil // nobody has been here
