@@ -181,6 +181,8 @@ type Job struct {
 	Selection string    `json:"selection,omitempty"`
 	Policies  []string  `json:"policies,omitempty"`
 	Omitted   []LeftFix `json:"omitted,omitempty"`
+	// Accept lists the refusals that its author lives with. Lists of jobs have it not.
+	Accept []string `json:"accept,omitempty"`
 	// Cancelling: it is to end, and runs on until its worker hears of it.
 	Cancelling bool `json:"cancelling,omitempty"`
 }
@@ -193,6 +195,8 @@ type NewJob struct {
 	Publish bool      `json:"publish,omitempty"` // into the first tier, when it is live and proven
 	Prove   bool      `json:"prove,omitempty"`
 	Repro   string    `json:"reproducer,omitempty" maxLength:"1000000"`
+	// Accept lists refusals to live with, as CODE or CODE:PLACE.
+	Accept []string `json:"accept,omitempty" maxItems:"100"`
 }
 
 // JobDiff is one fix of a job.

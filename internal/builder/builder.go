@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -468,8 +466,5 @@ func readObject(path string) (*elfobj.File, error) {
 
 // accepts reports whether the caller lives with a refusal.
 func (b *build) accepts(p *code.Problem) bool {
-	return slices.ContainsFunc(b.req.Accept, func(a string) bool {
-		c, where, only := strings.Cut(a, ":")
-		return c == string(p.Code) && (!only || where == p.Where)
-	})
+	return code.Accepts(b.req.Accept, p)
 }

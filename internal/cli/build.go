@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/builder"
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/kernel"
@@ -65,7 +66,8 @@ of fixes, --exclude and --policy choose as for kernels; --update is for kernels.
 
 With --server the build is a job of the server that login chose: it has the
 target's next version, and with --publish it is proven and published to the
-first tier. The command follows the job to its end; -o gets the live patch.
+first tier. What --accept names is recorded with the job. The command follows
+the job to its end; -o gets the live patch.
 
 Exit codes: 0 live, 2 reboot, 3 not affected, 1 error.`,
 		Example: `  tsugictl build ext4.diff --target debian:6.1.0-55-amd64
@@ -119,6 +121,9 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 	case o.server && o.choice.chooses(paths):
 		return command.Usage(program+" build", "--server takes diffs; updates are pushed with update push")
 	}
+	if err := o.fitting(); err != nil {
+		return err
+	}
 	if userland.IsName(o.target) {
 		return a.buildForPackage(ctx, paths, o)
 	}
@@ -167,6 +172,31 @@ func (a *app) build(ctx context.Context, paths []string, o buildOptions) error {
 		return err
 	}
 	return outcome(r.Verdict)
+}
+
+// fitting refuses flags that would do nothing.
+func (o *buildOptions) fitting() error {
+	if wrong := code.NotRefusals(o.accept); len(wrong) > 0 {
+		return command.Usage(program+" build", fmt.Sprintf("--accept %s: no code of a refusal (tsugictl codes lists them)", wrong[0]))
+	}
+	if !o.server {
+		return nil
+	}
+	for _, f := range []struct {
+		name, why string
+		set       bool
+	}{
+		{"--patch-version", "the server counts the versions", o.versionSet},
+		{"--jobs", "the worker has as many compilers as it was told", o.jobs != 0},
+		{"--max-objects", "jobs have the default", o.maxObjects != 0},
+		{"--module", "it is in the live patch that -o gets", o.module != ""},
+		{"--sign-key and --sign-cert", "the worker has the keys", o.key != "" || o.cert != ""},
+	} {
+		if f.set {
+			return command.Usage(program+" build", f.name+" can't go with --server: "+f.why)
+		}
+	}
+	return nil
 }
 
 // readFixes reads the fixes of a build, and sees to it that there is a place for

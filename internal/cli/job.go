@@ -102,6 +102,7 @@ func jobText(j *api.Job) string {
 		[2]string{"took", took},
 		[2]string{"live patch", j.Patch},
 		[2]string{"for policies", strings.Join(j.Policies, ", ")},
+		[2]string{"accepted", strings.Join(j.Accept, ", ")},
 	)
 	if len(j.Omitted) > 0 {
 		text += "\nleft out by the build:\n" + notTakenTable(j.Omitted)
@@ -185,7 +186,7 @@ func (a *app) buildOnServer(ctx context.Context, paths []string, o buildOptions)
 	if err != nil {
 		return err
 	}
-	req := api.NewJob{Target: o.target, Name: o.name, Prove: o.prove || o.publish, Publish: o.publish}
+	req := api.NewJob{Target: o.target, Name: o.name, Prove: o.prove || o.publish, Publish: o.publish, Accept: o.accept}
 	for _, p := range paths {
 		f, err := a.readFix(p)
 		if err != nil {

@@ -437,3 +437,16 @@ func TestALogThatNeverEndsIsCut(t *testing.T) {
 	qt.Check(t, qt.IsTrue(len(log) < 5<<20), qt.Commentf("%d bytes", len(log)))
 	qt.Check(t, qt.StringContains(log, "more lines are left out"))
 }
+
+func TestAJobsAuthorLivesWithRefusals(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "sqlite:"+t.TempDir()+"/db")
+	accept := []string{"TS4057", "TS4010:x"}
+	id := s.submit(func(n *api.NewJob) { n.Accept = accept })
+	qt.Check(t, qt.DeepEquals(s.job(id).Accept, accept))
+	l, err := s.queue.Lease(t.Context(), "w", 0)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(l.Spec.Accept, accept))
+	_, err = s.queue.Submit(t.Context(), api.NewJob{Target: target, Fixes: l.Spec.Fixes, Accept: []string{"TS405"}}, "ann")
+	qt.Check(t, qt.Equals(code.Of(err), "TS7505"))
+}

@@ -38,6 +38,7 @@ func (p *Pipeline) makeForPackage(ctx context.Context, l *api.Lease, fixes []*fi
 	} else {
 		r, err = build.Build(ctx, build.Request{
 			Target: t, Fixes: fixes, Name: packageName(l), Version: l.Version, Builder: p.opt.Builder, Jobs: p.opt.Jobs,
+			Accept: l.Spec.Accept,
 		}, log)
 	}
 	if err != nil {

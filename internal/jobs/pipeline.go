@@ -214,6 +214,7 @@ func warnOfLostFixes(old *livepatch.Patch, fixes []*fix.Fix, log *Log) {
 func (p *Pipeline) build(ctx context.Context, l *api.Lease, t *kernel.Target, fixes []*fix.Fix, log *Log, b Backend) (*builder.Report, error) {
 	req := builder.Request{
 		Target: t, Fixes: fixes, Version: l.Version, Builder: p.opt.Builder, Jobs: p.opt.Jobs, Shared: shared{b},
+		Accept: l.Spec.Accept,
 	}
 	if l.Spec.Name != "" {
 		// The kernel knows live patches by name, and two versions are loaded at a

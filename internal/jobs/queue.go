@@ -156,6 +156,9 @@ func checkJob(n api.NewJob) error {
 	if n.Name != "" && !validName(n.Name) {
 		return code.New("TS7505", n.Name, "not a module name of at most 45 letters, digits and underscores")
 	}
+	if wrong := code.NotRefusals(n.Accept); len(wrong) > 0 {
+		return code.New("TS7505", strings.Join(wrong, ", "), "nothing can be accepted by that: no code of a refusal")
+	}
 	return nil
 }
 
@@ -194,7 +197,12 @@ func (q *Queue) Job(ctx context.Context, id string) (api.Job, error) {
 	if err != nil {
 		return api.Job{}, unknownJob(id, err)
 	}
-	return JobOf(j), nil
+	out := JobOf(j)
+	var s spec
+	if err := json.Unmarshal(j.Spec, &s); err == nil { // its worker tells if it is not readable
+		out.Accept = s.Accept
+	}
+	return out, nil
 }
 
 func unknownJob(id string, err error) error {

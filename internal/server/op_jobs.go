@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
@@ -67,7 +68,11 @@ func (s *Server) jobOperations(o *operations) {
 		func(ctx context.Context, who operator, in *newJob) (api.Job, error) {
 			j, err := s.jobs.Submit(ctx, in.Body, who.name)
 			if err == nil {
-				s.audit(ctx, who.name, "job.create", j.ID, in.Body.Target)
+				detail := in.Body.Target
+				if len(in.Body.Accept) > 0 {
+					detail += ", accepting " + strings.Join(in.Body.Accept, ", ")
+				}
+				s.audit(ctx, who.name, "job.create", j.ID, detail)
 			}
 			return j, err
 		})

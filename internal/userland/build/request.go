@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -173,10 +171,7 @@ func (b *job) refused(err error) (*Report, error) {
 
 // accepts reports whether the caller lives with a refusal.
 func (b *job) accepts(p *code.Problem) bool {
-	return slices.ContainsFunc(b.req.Accept, func(a string) bool {
-		c, where, only := strings.Cut(a, ":")
-		return c == string(p.Code) && (!only || where == p.Where)
-	})
+	return code.Accepts(b.req.Accept, p)
 }
 
 // name is the live patch's: what the caller said, or one of the fixes.

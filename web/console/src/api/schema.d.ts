@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 87d4bbc216eaf28936e3d8cef4c0a8ab834981ffd20d253d330c51dd748c8761
+// Of docs/openapi.yaml 1e9bbedecceb97a45dfa8859fcaa58e2f994d8023c5f285d0b378f071102064f
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2675,6 +2675,7 @@ export interface components {
             names: string[] | null;
         };
         Job: {
+            accept?: string[] | null;
             artifact?: string;
             /** Format: int64 */
             attempt: number;
@@ -3069,6 +3070,7 @@ export interface components {
             type: "webhook" | "email";
         };
         NewJob: {
+            accept?: string[] | null;
             fixes: components["schemas"]["JobDiff"][] | null;
             name?: string;
             prove?: boolean;

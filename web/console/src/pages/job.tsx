@@ -71,6 +71,7 @@ export function Job() {
                     ),
                   ],
                   [t.job.policies, j.policies?.join(', ')],
+                  [t.job.accepted, j.accept?.join(', ')],
                   [t.job.worker, j.worker],
                   [t.job.attempt, j.attempt > 1 ? String(j.attempt) : undefined],
                   [t.job.created, <Time at={j.created} />],

@@ -26,6 +26,7 @@ export const jobs = {
     stage: 'Now',
     outcome: 'Outcome',
     policies: 'For policies',
+    accepted: 'Accepted refusals',
     took: 'Took',
     created: 'Queued',
     standing: 'How it stands',

@@ -28,6 +28,7 @@ export const jobs: Words<typeof en> = {
     stage: '現在',
     outcome: '結果',
     policies: '対象ポリシー',
+    accepted: '受け入れた拒否理由',
     took: '所要時間',
     created: '追加',
     standing: '状況',

@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-w5-rEnY0.js";

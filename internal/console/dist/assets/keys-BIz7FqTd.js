@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-CCKS25g1.js";

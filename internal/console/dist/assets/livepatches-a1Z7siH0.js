@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-D-x8tg7N.js";

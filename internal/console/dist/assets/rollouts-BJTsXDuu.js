@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-Qrar62pc.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-CUFd26Sp.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-B8qBsv6s.js";

@@ -1,0 +1,1 @@
+export{n as Users}from"./users-Clzhz3i7.js";
