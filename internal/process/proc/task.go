@@ -43,11 +43,19 @@ const (
 
 // TaskStat reads a thread's stat; false when there is no such thread.
 func TaskStat(pid, tid int) (Stat, bool) {
-	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
+	s, err := taskStat(pid, tid)
 	return Stat{
 		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start, CPU: s.cpu,
 		Kernel: s.kernel(), Exiting: s.flags&exiting != 0, Killed: s.flags&signaled != 0,
 	}, err == nil
+}
+
+func taskStat(pid, tid int) (stat, error) {
+	text, err := readNow(taskFile(pid, tid, "stat"), make([]byte, 2<<10))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(text)
 }
 
 // ioWorker is PF_IO_WORKER of include/linux/sched.h since Linux 5.12; before,
@@ -76,13 +84,13 @@ func TaskWorker(pid, tid int) bool {
 	if pid == tid || !ioWorkers() || !strings.HasPrefix(TaskFile(pid, tid, "comm"), ioName) {
 		return false
 	}
-	s, err := statAt(unix.AT_FDCWD, taskFile(pid, tid, "stat"))
+	s, err := taskStat(pid, tid)
 	return err == nil && s.flags&ioWorker != 0 && strings.HasPrefix(s.comm, ioName)
 }
 
 // TaskStatus reads a thread's status; false when there is no such thread.
 func TaskStatus(pid, tid int) (Status, bool) {
-	text, err := readSmall(unix.AT_FDCWD, taskFile(pid, tid, "status"), make([]byte, 4<<10))
+	text, err := readNow(taskFile(pid, tid, "status"), make([]byte, 4<<10))
 	if err != nil {
 		return Status{}, false
 	}

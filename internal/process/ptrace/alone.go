@@ -33,7 +33,7 @@ func (s *Stopped) alone() error {
 func (s *Stopped) childless(parent int) error {
 	pid := s.target.PID
 	var err error
-	if s.listed, err = threads(pid, s.listed[:0]); err != nil {
+	if s.listed, err = proc.Tasks(pid, s.listed[:0]); err != nil {
 		return s.missing(err)
 	}
 	one := 0 // a living thread: a dead one has no memory, as little as a dead child
@@ -67,9 +67,9 @@ func (s *Stopped) childless(parent int) error {
 const maxBorn = 2048
 
 // nobodyElse refuses a process that got company since before, a number that
-// lastPID gave. The threads that are stopped are known by then.
+// LastPID gave. The threads that are stopped are known by then.
 func (s *Stopped) nobodyElse(before int) error {
-	after := lastPID()
+	after := proc.LastPID()
 	i := slices.IndexFunc(s.order, func(t *tracee) bool { return t.state == halted })
 	if i < 0 {
 		return nil // report tells
@@ -87,18 +87,4 @@ func (s *Stopped) nobodyElse(before int) error {
 
 func shared(pid, other int) *code.Problem {
 	return code.New("TS9614", where(pid), "process "+strconv.Itoa(other)+" uses the same memory")
-}
-
-// lastPID is the number that was given last to a process or thread; 0 where it
-// can't be read.
-func lastPID() int {
-	f := strings.Fields(readLine("/proc/loadavg"))
-	if len(f) != 5 {
-		return 0
-	}
-	n, err := strconv.Atoi(f[4])
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -106,7 +106,7 @@ const searches = 3
 func (l *Loan) prepare() error {
 	pid := l.target.PID
 	for try := 1; ; try++ {
-		list, err := threads(pid, nil)
+		list, err := proc.Tasks(pid, nil)
 		if err != nil {
 			return ended(pid, "")
 		}
@@ -185,23 +185,20 @@ func (l *Loan) try(ctx context.Context, tid int) (grade, error) {
 	} else if st.State.Ended() || st.Killed {
 		return unfit, ended(pid, "thread "+fmt.Sprint(tid)+" is dead or dying")
 	}
+	l.raised = readyToRaise(tid, l.opt.Note)
+	asleep := l.session.beside(pid, &l.raised)
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}
-	if err := request(unix.PTRACE_INTERRUPT, tid, 0, 0); err != nil {
+	if err := l.session.interrupt(tid, &l.raised, asleep); err != nil {
 		return unfit, ended(pid, "")
-	}
-	if st.State == proc.Sleeping {
-		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
 	}
 	l.opt.step(Interrupted)
 	if err := l.rest(ctx); err != nil {
 		return unfit, err
 	}
 	l.opt.step(Halted)
-	if l.raised.tid == 0 {
-		l.raised = l.session.raise(tid, st.CPU, l.opt.Note)
-	}
+	l.raised.rise()
 	return l.judge()
 }
 
@@ -288,8 +285,7 @@ func (l *Loan) openMemory(tid int) error {
 	l.closeMemory()
 	var err error
 	l.pages, _ = pagemap.Open(l.target.PID, tid) // nil where the kernel has none
-	if l.mem, err = os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/mem", l.target.PID, tid), os.O_RDWR, 0); err != nil {
-		l.mem = nil
+	if l.mem, err = proc.TaskMemory(l.target.PID, tid); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			return ended(l.target.PID, "")
 		}

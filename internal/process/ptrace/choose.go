@@ -20,7 +20,7 @@ import (
 // rank orders the threads by how likely they suit, from what they do while
 // they run.
 func (l *Loan) rank() ([]int, error) {
-	list, err := threads(l.target.PID, nil)
+	list, err := proc.Tasks(l.target.PID, nil)
 	if err != nil {
 		return nil, ended(l.target.PID, "")
 	}
@@ -61,20 +61,22 @@ func (l *Loan) rank() ([]int, error) {
 	return tids, nil
 }
 
-// warm makes the pages below a stack be there, as far as reading does, so that
-// the stop needs not wait for them. What it can't do is left to the stop.
+// warm makes the pages of a stack that are touched in the stop be there, as far as
+// reading does, so that the stop needs not wait for them: those of the frame below
+// it, and what notNested reads above. What it can't do is left to the stop.
 func (l *Loan) warm(sp uint64) {
-	i := slices.IndexFunc(l.maps, func(m proc.Mapping) bool { return m.Start < sp && sp <= m.End })
-	if i < 0 {
+	i, ok := mappingOf(l.maps, sp)
+	if !ok {
 		return
 	}
-	low := max(l.maps[i].Start, sp-min(sp, maxFrame))
-	if l.pages.Readable(low, sp-low) == sp-low {
+	m := l.maps[i]
+	low, high := max(m.Start, sp-min(sp, maxFrame)), min(m.End, sp+handlerDepth)
+	if l.pages.Readable(low, high-low) == high-low {
 		return
 	}
 	_ = l.within(func() {
 		var b [1]byte
-		for at := low; at < sp; at += pageSize {
+		for at := low; at < high; at += pageSize {
 			_, _ = l.mem.ReadAt(b[:], int64(at))
 		}
 	})

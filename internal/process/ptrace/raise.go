@@ -4,6 +4,7 @@ package ptrace
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +17,15 @@ import (
 // is ours it is a real-time thread of the lowest priority, and our thread sits on
 // the processor that it ran on last. The kernel goes from one to the other and
 // back then, and neither waits for a third, nor for an idle processor that a
-// hypervisor has to wake. It is made so when it has been told to stop, and no more
-// when it goes on: what it runs meanwhile is the kernel's way into the stop and
-// the calls that it makes for us, never the program's code, which might keep the
-// processor from us and from all others.
+// hypervisor has to wake.
+//
+// One that sleeps is raised just before it is told to stop: as another it would
+// be woken on an idle processor, and not on ours. What it runs then is the
+// kernel's way into the stop and the calls that it makes for us, not the
+// program's code, which might keep the processor from us and from all others.
+// Should it wake by itself in that instant, it comes before us until it sleeps
+// again, or until a guard has given it back what it was. Any other is raised when
+// it has stopped.
 //
 // A tracer that is killed leaves it so; what it was before is noted where the
 // next one finds it: see [Options.Note] and [Lower].
@@ -29,6 +35,7 @@ import (
 type raised struct {
 	tid    int
 	policy uint32 // SCHED_OTHER, SCHED_BATCH or SCHED_IDLE, and SCHED_RESET_ON_FORK
+	up     bool   // it is one now
 }
 
 // ours is what nobody else is likely to have: this priority, and that children
@@ -53,9 +60,9 @@ func fair(policy uint32) bool {
 	return policy == unix.SCHED_NORMAL || policy == unix.SCHED_BATCH || policy == unix.SCHED_IDLE
 }
 
-// raise makes a thread a real-time thread, if that may be and if it is not one,
-// and moves our own thread to its processor, cpu.
-func (s *session) raise(tid, cpu int, note func(string) error) raised {
+// readyToRaise reads and notes what a thread is, before it is told to stop. The
+// zero value is for one that may not be raised, or is a real-time thread itself.
+func readyToRaise(tid int, note func(string) error) raised {
 	if note == nil {
 		return raised{}
 	}
@@ -63,23 +70,27 @@ func (s *session) raise(tid, cpu int, note func(string) error) raised {
 	if err != nil || !fair(was.Policy) {
 		return raised{}
 	}
-	r := raised{tid, was.Policy}
+	r := raised{tid: tid, policy: was.Policy}
 	if was.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0 {
 		r.policy |= unix.SCHED_RESET_ON_FORK
 	}
-	if note(r.String()) != nil || setSched(tid, ours, oursPriority) != nil {
+	if note(r.String()) != nil {
 		return raised{}
 	}
-	s.near(cpu)
 	return r
+}
+
+// rise makes the thread a real-time thread.
+func (r *raised) rise() {
+	r.up = r.up || r.tid != 0 && setSched(r.tid, ours, oursPriority) == nil
 }
 
 // lower gives a thread back what it was.
 func (r *raised) lower() {
-	if r.tid != 0 {
+	if r.up {
 		_ = setSched(r.tid, r.policy, 0) // it fails when the thread is dead
-		*r = raised{}
 	}
+	*r = raised{}
 }
 
 // String is the note for [Lower].
@@ -105,9 +116,63 @@ func Lower(target Target, note string) error {
 	}
 	now, err := unix.SchedGetAttr(r.tid, 0)
 	if err == nil && now.Policy == unix.SCHED_FIFO && now.Priority == oursPriority && now.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0 {
+		r.up = true
 		r.lower()
 	}
 	return nil
+}
+
+// overtaken is for how long a thread that wakes when it is raised may come before
+// us.
+const overtaken = 2 * time.Millisecond
+
+// settling is how often a thread is looked at before it is told to stop.
+const settling = 4
+
+// beside moves our thread to the processor that a thread sleeps on. It tells
+// whether the thread may be raised now, before it is told to stop; then the guard
+// is set.
+func (s *session) beside(pid int, r *raised) bool {
+	if r.tid == 0 {
+		return false
+	}
+	for range settling {
+		st, ok := proc.TaskStat(pid, r.tid)
+		switch {
+		case !ok || st.CPU < 0:
+			return false
+		case st.State != proc.Sleeping:
+			nap(longest) // let it do what it has to, if that isn't more
+			continue
+		case s.cpu == st.CPU:
+			s.early.Store(uint64(r.tid)<<32 | uint64(r.policy))
+			s.guard.Reset(overtaken)
+			return true
+		}
+		s.near(st.CPU)
+	}
+	return false
+}
+
+// interrupt tells a thread to stop; one that sleeps beside us is raised for it.
+func (s *session) interrupt(tid int, r *raised, asleep bool) error {
+	if asleep {
+		r.rise()
+	}
+	err := request(unix.PTRACE_INTERRUPT, tid, 0, 0)
+	if asleep {
+		s.early.Store(0)
+		s.guard.Stop()
+	}
+	return err
+}
+
+// giveBack is the guard: it runs in any thread of ours, and does nothing once the
+// thread has been told to stop.
+func (s *session) giveBack() {
+	if v := s.early.Swap(0); v != 0 {
+		_ = setSched(int(v>>32), uint32(v), 0)
+	}
 }
 
 // near moves the session's thread to a processor, -1 for any. It is called there.

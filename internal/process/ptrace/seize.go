@@ -28,7 +28,7 @@ func (s *Stopped) seizeAll(ctx context.Context) error {
 	until := time.Now().Add(seizeTime)
 	for {
 		var err error
-		if s.listed, err = threads(s.target.PID, s.listed[:0]); err != nil {
+		if s.listed, err = proc.Tasks(s.target.PID, s.listed[:0]); err != nil {
 			return s.missing(err)
 		}
 		more := false
@@ -103,7 +103,7 @@ func (s *Stopped) unblock() (stop func()) {
 	timer := time.AfterFunc(every, func() {
 		defer close(done)
 		for {
-			list, _ := threads(s.target.PID, nil)
+			list, _ := proc.Tasks(s.target.PID, nil)
 			for _, tid := range list {
 				if tid != s.target.PID {
 					_, _ = ask(s.target.PID, tid)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -21,9 +22,11 @@ import (
 type session struct {
 	tid    int
 	work   chan func()
-	xstate []byte      // room for a thread's vector registers
-	all    unix.CPUSet // the processors that it may run on
-	cpu    int         // the one that it is on, -1 for any
+	xstate []byte        // room for a thread's vector registers
+	all    unix.CPUSet   // the processors that it may run on
+	cpu    int           // the one that it is on, -1 for any
+	early  atomic.Uint64 // a thread that is real-time and not told to stop yet, and its policy
+	guard  *time.Timer
 }
 
 // niceness of the tracing thread: the target waits for it.
@@ -31,6 +34,8 @@ const niceness = -20
 
 func newSession() *session {
 	s := &session{cpu: -1, work: make(chan func()), xstate: make([]byte, maxXstate)}
+	s.guard = time.AfterFunc(time.Hour, s.giveBack)
+	s.guard.Stop()
 	ready := make(chan struct{})
 	go s.loop(ready)
 	<-ready

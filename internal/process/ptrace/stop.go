@@ -58,7 +58,7 @@ func Stop(ctx context.Context, target Target, opt Options) (*Stopped, error) {
 		return nil, code.New("TS9612", where(target.PID), "a process can't trace itself")
 	}
 	s := &Stopped{target: target, opt: opt.filled(), known: map[int]*tracee{}}
-	before := lastPID()
+	before := proc.LastPID()
 	if err := s.alone(); err != nil {
 		return nil, err
 	}
@@ -156,18 +156,19 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 		return err
 	}
 	s.threads = make([]Thread, 0, len(s.order)+2) // not in the stop
-	var was proc.Stat
+	asleep := false
 	if len(s.order) == 1 {
-		was, _ = proc.TaskStat(s.target.PID, s.order[0].tid)
+		s.raised = readyToRaise(s.order[0].tid, s.opt.Note)
+		asleep = s.session.beside(s.target.PID, &s.raised)
 	} else {
-		s.session.near(-1)
+		s.session.near(-1) // they are stopped by all processors
 	}
 	n := 0
 	s.began = time.Now()
 	for _, t := range s.order {
 		if t.state == running {
 			// ESRCH: it has died or is stopped in a way that look will tell.
-			_ = request(unix.PTRACE_INTERRUPT, t.tid, 0, 0)
+			_ = s.session.interrupt(t.tid, &s.raised, asleep)
 			s.opt.step(Interrupted)
 			n++
 		}
@@ -175,7 +176,6 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	if n == 0 {
 		return ended(s.target.PID, "it has no living thread")
 	}
-	s.raise(was)
 	deadline := s.began.Add(s.opt.Grace + time.Duration(n)*s.opt.PerThread)
 	for {
 		if err := s.collect(ctx, deadline); err != nil {
@@ -202,19 +202,11 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 	return nil
 }
 
-// raise raises the thread of a process that has no other, when it has been told
-// to stop. Where there are more, they are stopped by all processors.
-func (s *Stopped) raise(was proc.Stat) {
-	if len(s.order) == 1 && was.State == proc.Sleeping {
-		s.raised = s.session.raise(s.order[0].tid, was.CPU, s.opt.Note)
-	}
-}
-
 // newcomers seizes what has come since the last list: threads that were born
 // of a thread before that was traced. It tells whether there are any.
 func (s *Stopped) newcomers() (bool, error) {
 	var err error
-	if s.listed, err = threads(s.target.PID, s.listed[:0]); err != nil {
+	if s.listed, err = proc.Tasks(s.target.PID, s.listed[:0]); err != nil {
 		return false, s.missing(err)
 	}
 	more := false
