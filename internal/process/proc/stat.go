@@ -26,7 +26,8 @@ type stat struct {
 
 // image tells one program's run of a process from the next: execve places code
 // and stack anew, at random. Where the arguments are does not count: programs
-// that give themselves a title move them. It is zero for whom may not look.
+// that give themselves a title move them. The code is 0 before the kernel
+// knows, in an execve and at the end, and 1 for whom may not look.
 type image struct {
 	code, stack uint64
 }
