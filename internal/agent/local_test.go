@@ -123,6 +123,7 @@ func TestVerbsOverTheSocket(t *testing.T) {
 	p, err = c.ApplyFile(ctx, w.plain(o.ID), false) // the index holds this very file
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(p.ID, o.ID))
+	qt.Check(t, qt.Equals(p.State, api.Applied))
 	_, err = c.Revert(ctx)
 	qt.Check(t, qt.IsNil(err))
 	_, err = c.Clear(ctx, "all")

@@ -376,6 +376,7 @@ func TestAFileThatTheIndexOffers(t *testing.T) {
 		p, err := a.ApplyFile(t.Context(), w.plainPackage(o.ID), false)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.Equals(p.ID, o.ID))
+		qt.Check(t, qt.Equals(p.State, api.Applied))
 		later()
 		qt.Check(t, qt.Equals(packageOf(a.Status()).Patch.State, api.Healthy))
 		_, err = a.ApplyFile(t.Context(), w.plainPackage(o.ID), false)

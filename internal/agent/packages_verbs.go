@@ -171,5 +171,9 @@ func (a *Agent) applyPackageFile(ctx context.Context, h *Host, file []byte, p *l
 	a.decided(h)
 	a.Kick()
 	patch := c.ref()
+	s, _ = a.journal.view()
+	if now := s.Packages[ref.ID].Current; now != nil && now.Patch.ID == patch.ID {
+		patch = now.Patch
+	}
 	return &patch, err
 }

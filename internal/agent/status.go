@@ -35,6 +35,9 @@ type Status struct {
 	// Packages are those that the tier has live patches for and processes here map
 	// files of, or that something is applied of.
 	Packages []PackageStatus `json:"packages,omitempty"`
+	// Deaf is why programs that crash can't be seen: live patches of packages count
+	// as healthy by the health command alone.
+	Deaf *code.Problem `json:"deaf,omitempty"`
 	// Modules are the fixed modules on the disk while no live patch is applied.
 	Modules    []api.Replacement `json:"modules,omitempty"`
 	Decision   string            `json:"decision,omitempty"`
@@ -109,6 +112,9 @@ func (a *Agent) Status() Status {
 		add(m.modulesErr, "")
 	}
 	a.serverStatus(&out, &m, add)
+	if k := m.keeper; k != nil && k.Deaf != nil && len(s.Packages) > 0 {
+		out.Deaf = k.Deaf
+	}
 	if h := m.host; h != nil {
 		out.Kernel, out.Booted, out.Off, out.Able = h.Kernel, h.Booted.UnixMilli(), h.Off, len(h.Problems) == 0
 		for _, p := range h.Problems {

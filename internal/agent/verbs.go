@@ -400,6 +400,9 @@ func (a *Agent) ApplyFile(ctx context.Context, file []byte, local bool) (*api.Pa
 		a.localFailed(ref, err)
 	}
 	a.Kick()
+	if s, _ = a.journal.view(); s.Current != nil && s.Current.Patch.ID == ref.ID {
+		ref = s.Current.Patch
+	}
 	return &ref, err
 }
 

@@ -4,6 +4,7 @@ package agentcli
 
 import (
 	"context"
+	"slices"
 	"fmt"
 	"strings"
 
@@ -94,26 +95,59 @@ func (a *app) apply(ctx context.Context, c agent.Control, b []byte, local bool) 
 		if len(all) == 0 {
 			return a.show(ctx, c)
 		}
-		return a.Show("applied", all, func() string { return appliedText(all...) })
+		return a.Show("applied", all, func() string { return appliedText(statusOf(ctx, c), all...) })
 	}
 	p, err := c.ApplyFile(ctx, b, local)
 	if err != nil {
 		return err
 	}
-	return a.Show("applied", p, func() string { return appliedText(*p) })
+	return a.Show("applied", p, func() string { return appliedText(statusOf(ctx, c), *p) })
 }
 
-func appliedText(all ...api.Patch) string {
-	var b strings.Builder
-	watched := false
-	for _, p := range all {
-		b.WriteString(ui.Good("✓") + " " + ui.Bold(p.ID) + " is applied\n")
-		watched = watched || p.State != api.Healthy
+// statusOf is the status; one that can't be had tells nothing more.
+func statusOf(ctx context.Context, c agent.Control) *agent.Status {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return &agent.Status{}
 	}
-	if watched {
-		b.WriteString("  " + ui.Dim("○ it is watched for a while before it counts as healthy: tsugi status") + "\n")
+	return s
+}
+
+// appliedText tells what was applied, and who looks after it.
+func appliedText(s *agent.Status, all ...api.Patch) string {
+	var b strings.Builder
+	fresh, deaf := 0, false
+	for _, p := range all {
+		switch p.State {
+		case api.Applied:
+			fresh++
+			deaf = deaf || s.Deaf != nil && slices.ContainsFunc(s.Packages, func(q agent.PackageStatus) bool { return q.Patch.ID == p.ID })
+			fallthrough
+		case api.Healthy:
+			b.WriteString(ui.Good("✓") + " " + ui.Bold(p.ID) + " is applied\n")
+		default:
+			b.WriteString(ui.Warn("!") + " " + ui.Bold(p.ID) + " is " + string(p.State) + "\n")
+		}
+	}
+	it := "it is watched for a while before it counts as healthy"
+	if fresh > 1 {
+		it = "they are watched for a while before they count as healthy"
+	}
+	switch {
+	case fresh > 0 && s.Running:
+		b.WriteString("  " + ui.Dim("○ "+it+": tsugi status") + "\n")
+	case fresh > 0:
+		b.WriteString("  " + ui.Dim("○ the agent does not run; when it does, "+it) + "\n")
+	}
+	if deaf {
+		b.WriteString("  " + deafLine(s) + "\n")
 	}
 	return b.String()
+}
+
+// deafLine tells that crashes of programs can't be seen.
+func deafLine(s *agent.Status) string {
+	return ui.Warn("!") + " programs that crash can't be seen here: " + string(s.Deaf.Code) + " " + s.Deaf.What
 }
 
 func newRevertCommand(a *app) *cobra.Command {

@@ -119,6 +119,9 @@ func statusText(s *agent.Status, now time.Time) string {
 	}
 	b.WriteString(ui.Indent(ui.Pairs(pairs...), 2))
 	b.WriteString(packagesText(s.Packages, now))
+	if s.Deaf != nil {
+		b.WriteString("\n  " + deafLine(s) + "\n")
+	}
 	if s.Applied != nil && len(s.Applied.CVEs) > 0 {
 		b.WriteString("\n" + ui.Flow("  "+ui.Dim("fixed live")+"  ", s.Applied.CVEs, " "))
 	}

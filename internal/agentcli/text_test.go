@@ -11,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/agent"
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/code"
 )
 
 // TestDoubtIsShown: what is only possibly fixed, or possibly open, has a mark
@@ -38,4 +39,33 @@ func TestFixedModulesWithoutTheirLivePatchAreShown(t *testing.T) {
 	t.Parallel()
 	s := &agent.Status{Modules: []api.Replacement{{Module: "option", State: api.OnDisk}}}
 	qt.Check(t, qt.StringContains(statusText(s, time.Now()), "1 stay on the disk for it: option"))
+}
+
+// TestWhoLooksAfterWhatWasApplied: it is not called watched where nobody watches.
+func TestWhoLooksAfterWhatWasApplied(t *testing.T) {
+	t.Parallel()
+	one := func(s api.State) api.Patch { return api.Patch{ID: "debian-x-v1", State: s} }
+	running := &agent.Status{Running: true, Packages: []agent.PackageStatus{{Patch: one(api.Applied)}}}
+	deaf := &agent.Status{Running: true, Packages: running.Packages, Deaf: code.New("TS9650", "", "")}
+	for _, tt := range []struct {
+		name   string
+		status *agent.Status
+		state  api.State
+		want   []string
+		not    string
+	}{
+		{"fresh", running, api.Applied, []string{" is applied", "○ it is watched for a while"}, "crash"},
+		{"without an agent", &agent.Status{}, api.Applied, []string{"is applied", "the agent does not run"}, "○ it is watched"},
+		{"crashes can't be seen", deaf, api.Applied, []string{"it is watched", "crash can't be seen here: TS9650"}, "agent does not run"},
+		{"known to be healthy", deaf, api.Healthy, []string{"is applied"}, "○"},
+		{"taken out at once", running, api.Quarantined, []string{" is quarantined"}, " is applied"},
+	} {
+		text := appliedText(tt.status, one(tt.state))
+		for _, want := range tt.want {
+			qt.Check(t, qt.StringContains(text, want), qt.Commentf("%s", tt.name))
+		}
+		qt.Check(t, qt.IsFalse(strings.Contains(text, tt.not)), qt.Commentf("%s: %s", tt.name, text))
+	}
+	qt.Check(t, qt.StringContains(appliedText(running, one(api.Applied), api.Patch{ID: "debian-y-v1", State: api.Applied}), "they are watched"))
+	qt.Check(t, qt.StringContains(statusText(deaf, time.Now()), "TS9650"))
 }
