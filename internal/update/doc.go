@@ -26,4 +26,4 @@ package update
 const Version = 17
 
 // PackageVersion is the same for updates of packages.
-const PackageVersion = 18
+const PackageVersion = 19

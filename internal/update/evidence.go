@@ -150,8 +150,7 @@ func (w *witness) judge(e series.Entry, news string) (int, series.Entry) {
 	if len(changing) == 1 {
 		for g, names := range changing {
 			e.Confidence, e.Why = series.Possible, "the entry names "+strings.Join(names, ", ")+", which only this fix changes"
-			// A word that is one of English as well may be meant as that.
-			if slices.ContainsFunc(names, func(n string) bool { return strings.Contains(strings.Trim(n, "_"), "_") }) {
+			if len(e.CVEs) == 1 && slices.ContainsFunc(names, func(n string) bool { return saysWhere(e.Subject, n) }) && !w.elsewhere(g, news) {
 				e.Confidence = series.Certain
 			}
 			return g, e
@@ -178,6 +177,37 @@ func (w *witness) judge(e series.Entry, news string) (int, series.Entry) {
 		e.Why = "what is told of it names " + strings.Join(beside[all[0]], ", ") + ", of a file that only this fix changes"
 	}
 	return all[0], e
+}
+
+// saysWhere tells whether a text has a mistake in a function, and not only a
+// call of it ("in f_x", "in the f_x() function", "f_x: …"). A word that is one of
+// English as well may be meant as that.
+func saysWhere(text, name string) bool {
+	if !strings.Contains(strings.Trim(name, "_"), "_") {
+		return false
+	}
+	before := []string{}
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n`'\"", r) }) {
+		if rest, ok := strings.CutPrefix(word, name); ok && (rest == "" || !isWord(rest[0])) {
+			for len(before) > 0 && slices.Contains([]string{"the", "function", "static"}, before[len(before)-1]) {
+				before = before[:len(before)-1]
+			}
+			if len(before) == 0 && strings.HasPrefix(strings.TrimPrefix(rest, "()"), ":") ||
+				len(before) > 0 && slices.Contains([]string{"in", "inside", "within"}, before[len(before)-1]) {
+				return true
+			}
+		}
+		before = append(before, strings.ToLower(word))
+	}
+	return false
+}
+
+// elsewhere tells whether the news name a function that other fixes change than
+// this one: there may be the other half of it.
+func (w *witness) elsewhere(g int, news string) bool {
+	changing, _ := w.point(w.functionsNamed(news))
+	delete(changing, g)
+	return len(changing) > 0
 }
 
 // hint names the fixes to look at first: those whose files and functions have
@@ -210,6 +240,12 @@ func (w *witness) hint(text string) string {
 // edit elsewhere belongs there too: half of it would not do.
 func byEvidence(groups []*Group, entries []Item, news map[string]string, found map[int][]series.Entry) []series.Entry {
 	w, twins := newWitness(groups), twinGroups(groups)
+	told := make(map[string]int) // entries by CVE: one that has several may need several fixes
+	for _, it := range entries {
+		for _, id := range it.CVEs {
+			told[id]++
+		}
+	}
 	var left []series.Entry
 	for _, it := range entries {
 		text := ""
@@ -220,6 +256,9 @@ func byEvidence(groups []*Group, entries []Item, news map[string]string, found m
 		if g < 0 {
 			left = append(left, e)
 			continue
+		}
+		if e.Confidence == series.Certain && told[e.CVEs[0]] > 1 {
+			e.Confidence, e.Why = series.Possible, e.Why+"; other entries tell of the same CVE"
 		}
 		found[g] = append(found[g], e)
 		for _, t := range slices.Sorted(maps.Keys(twins[g])) {

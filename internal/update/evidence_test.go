@@ -49,7 +49,13 @@ func TestEvidence(t *testing.T) {
 		{"Wrong result of shared_static", "", "none 2"},
 		{"Wrong results", "first_one() and second_one() may be wrong", "none 2"},
 		// What the entry names counts more than what the news explain.
-		{"Wrong result of first_one()", "second_one() calls first_one(), after TS_verify_response()", "certain a-first"},
+		{"Wrong result in first_one()", "It is called by TS_verify_response()", "certain a-first"},
+		{"first_one(): check the result", "", "certain a-first"},
+		// But another half of it may be what they explain.
+		{"Wrong result in first_one()", "second_one() calls first_one()", "possible a-first"},
+		// It is called, which does not say that it is wrong.
+		{"A crash when first_one() is called", "", "possible a-first"},
+		{"Wrong result in first_one_more and of first_one", "", "possible a-first"},
 	} {
 		entries := []Item{{Subject: c.subject, CVEs: []string{"CVE-2026-1"}}}
 		groups, err := Split(delta(t, files), nil)
@@ -71,6 +77,29 @@ func TestEvidence(t *testing.T) {
 			qt.Check(t, qt.Equals(got, c.want), qt.Commentf("%s", c.subject))
 		}
 	}
+}
+
+// TestNothingIsCertainOfHalf: an entry of two vulnerabilities may tell of two
+// fixes, and two entries of one vulnerability do.
+func TestNothingIsCertainOfHalf(t *testing.T) {
+	t.Parallel()
+	source := func(n int) string { return fmt.Sprintf("int\nfirst_one (int x)\n{\n  return x + %d;\n}\n", n) }
+	of := func(entries ...Item) string {
+		groups, err := Split(delta(t, map[string]string{"old/a.c": source(1), "new/a.c": source(2)}), nil)
+		qt.Assert(t, qt.IsNil(err))
+		s, err := PackageSeries("1", "2", groups, nil, entries, nil, nil)
+		qt.Assert(t, qt.IsNil(err))
+		got := ""
+		for _, e := range s.Fixes[0].Entries {
+			got += fmt.Sprintln(e.Confidence, e.CVEs)
+		}
+		return got
+	}
+	const subject = "Wrong result in first_one()"
+	one := Item{Subject: subject, CVEs: []string{"CVE-2026-1"}}
+	qt.Check(t, qt.Equals(of(one), "certain [CVE-2026-1]\n"))
+	qt.Check(t, qt.Equals(of(Item{Subject: subject + " and elsewhere", CVEs: []string{"CVE-2026-1", "CVE-2026-2"}}), "possible [CVE-2026-1 CVE-2026-2]\n"))
+	qt.Check(t, qt.Equals(of(one, Item{Subject: "More of it in the server", CVEs: []string{"CVE-2026-1"}}), "possible [CVE-2026-1]\n"))
 }
 
 // TestTwinsOfEvidence: a fix that makes the same edit in another file carries

@@ -103,7 +103,7 @@ func Patched(to string, patches []QuiltPatch, entries []Item) ([]*series.Fix, []
 		for i, e := range entries {
 			why := ""
 			switch {
-			case strings.Contains(e.Subject, base):
+			case namesFile(e.Subject, base):
 				why = "it names the patch"
 			case len(e.CVEs) > 0 && !slices.ContainsFunc(e.CVEs, func(c string) bool { return !slices.Contains(d.CVEs, c) }):
 				why = "the patch names the CVE"
@@ -126,6 +126,28 @@ func Patched(to string, patches []QuiltPatch, entries []Item) ([]*series.Fix, []
 		}
 	}
 	return out, rest, nil
+}
+
+// namesFile tells whether a text names a file, and not one whose name is longer.
+// What could be any word is the name of none.
+func namesFile(text, name string) bool {
+	if !strings.ContainsAny(name, "._-0123456789") {
+		return false
+	}
+	inside := func(c byte) bool { return isWord(c) || c == '-' || c == '+' }
+	for from := 0; ; {
+		k := strings.Index(text[from:], name)
+		if k < 0 {
+			return false
+		}
+		k += from
+		end := k + len(name)
+		more := strings.TrimLeft(text[end:], ".") // it may end a sentence
+		if (k == 0 || !inside(text[k-1]) && text[k-1] != '.') && (end == len(text) || !inside(text[end]) && (text[end] != '.' || more == "" || !isWord(more[0]))) {
+			return true
+		}
+		from = k + 1
+	}
 }
 
 var (

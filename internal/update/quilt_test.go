@@ -111,3 +111,23 @@ func TestPackageSeries(t *testing.T) {
 	qt.Assert(t, qt.HasLen(s.Unattributed, 1))
 	qt.Check(t, qt.DeepEquals(s.Unattributed[0].CVEs, []string{"CVE-2026-3"}))
 }
+
+// TestTheFileThatAnEntryNames: a patch is named by its file's whole name.
+func TestTheFileThatAnEntryNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text, name string
+		want       bool
+	}{
+		{"Add CVE-2026-1.patch", "CVE-2026-1.patch", true},
+		{"d/p/any/fix-it.diff: new.", "fix-it.diff", true},
+		{"New: fix-it.diff.", "fix-it.diff", true},
+		{"More of any/not-fix-it.diff", "fix-it.diff", false},
+		{"More of fix-it.diff.gz and 2-fix-it.diff, and then fix-it.diff", "fix-it.diff", true},
+		{"Add a.fix.patch", "fix.patch", false},
+		{"A crash in regcomp", "regcomp", false},
+		{"", "a.patch", false},
+	} {
+		qt.Check(t, qt.Equals(namesFile(c.text, c.name), c.want), qt.Commentf("%s: %s", c.text, c.name))
+	}
+}
