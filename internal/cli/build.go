@@ -62,7 +62,7 @@ For a package (debian:PACKAGE=VERSION) the live patch is for the processes that
 map its libraries and run its programs. The verdict reboot means there that they
 have to start again. --entry-only lets calls of the old code that are under way
 end in it; without it no thread may be in a function that changes. Directories
-of fixes, --exclude and --policy choose as for kernels; --update is for kernels.
+of fixes, --update, --exclude and --policy choose as for kernels.
 
 With --server the build is a job of the server that login chose: it has the
 target's next version, and with --publish it is proven and published to the

@@ -56,7 +56,8 @@ What they need can stand in their comments:
   # tsugi: disk scratch 2G ext4     a disk, there as /dev/tsugi/scratch
   # tsugi: module virtio_blk        modules to load before the live patch
   # tsugi: late-module nf_tables    modules to load after it
-  # tsugi: program tune2fs          programs of this machine
+  # tsugi: program tune2fs          programs of this machine, with the libraries
+                                    that they find here (LD_LIBRARY_PATH too)
   # tsugi: memory 1024              MiB
 
 The live patch of a package is proven in the processes of such a machine. It
@@ -93,7 +94,7 @@ The record is written to PATCH.proof.json, whether the proof holds or not.`,
 	f.IntVar(&o.needs.Memory, "memory", 0, "memory of each machine in MiB (default 768)")
 	f.IntVar(&o.cpus, "cpus", 0, "processors of each machine (default 2)")
 	f.IntVarP(&o.cycles, "cycles", "n", 3, "how often to load and revert once the proof holds")
-	f.DurationVar(&o.timeout, "timeout", 0, "limit of each machine (default 5m)")
+	f.DurationVar(&o.timeout, "timeout", 0, "limit of each machine (default 5m, and 10m for a package)")
 	f.DurationVar(&o.transitionLimit, "transition-limit", 0, "limit of each transition (default 1m)")
 	f.BoolVar(&o.sequential, "sequential", false, "one machine after the other")
 	f.BoolVar(&o.stays, "fix-stays", false, "do not expect the bug to be back after the revert")

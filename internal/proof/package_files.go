@@ -220,6 +220,9 @@ func (e *equipment) needs(file string, here bool) error {
 			dirs = append(dirs, strings.Split(l, ":")...)
 		}
 	}
+	if here {
+		dirs = append(dirs, filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))...)
+	}
 	for _, l := range libs {
 		from, ok := e.find(l, dirs, here)
 		if !ok {

@@ -29,8 +29,9 @@ const (
 	previousPackagePath = "/tsugi/previous.tsugi"
 )
 
-// programLimit is how long programs may take until they are ready.
-const programLimit = time.Minute
+// programLimit is how long programs may take until they are ready: a database
+// is made in a minute where the processor is emulated.
+const programLimit = 2 * time.Minute
 
 // packagePlans is plans for the live patch of a package.
 func packagePlans(r *Request) (before, after *wire.Plan) {

@@ -102,7 +102,7 @@ type Request struct {
 	Cycles          int           // of loading and reverting after the proof itself
 	SkipRevertShown bool          // do not run the reproducer again after the revert
 
-	Timeout    time.Duration // of each machine; 0: five minutes, and more for many functions
+	Timeout    time.Duration // of each machine; 0: five minutes, more for many functions, ten for packages
 	Memory     int           // MiB; 0: 768, and more for many modules
 	CPUs       int           // 0: 2
 	Sequential bool          // one machine after the other, for hosts with little memory
@@ -139,6 +139,9 @@ func (r Request) withDefaults() Request {
 	}
 	if r.Timeout == 0 {
 		r.Timeout = 5*time.Minute + 3*r.loading()
+		if r.Package != nil {
+			r.Timeout += 5 * time.Minute // its programs are started twice, and may be slow to
+		}
 	}
 	if r.CPUs == 0 {
 		r.CPUs = 2

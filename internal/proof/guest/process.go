@@ -25,12 +25,6 @@ type stage struct {
 	keep     *vmguest.Child
 }
 
-// subject is a program that a live patch comes to.
-type subject struct {
-	name  string
-	child *vmguest.Child
-}
-
 // Start says which programs run while a live patch comes and goes.
 type Start struct {
 	Path string `json:"path"` // of the live patch, whose files they should map
@@ -151,13 +145,12 @@ func (g *stage) begin(ctx context.Context, env *vmguest.Env) error {
 	for _, l := range g.start.Libraries {
 		cmd := exec.Command(idle, "infinity")
 		cmd.Env = append(os.Environ(), "LD_PRELOAD="+l)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // the console
-		if err := g.add(env, idle+" with "+l, cmd); err != nil {
+		if err := g.add(env, idle+" with "+l, cmd, false); err != nil {
 			return err
 		}
 	}
 	for _, line := range g.start.Serve {
-		if err := g.add(env, line, shell(line)); err != nil {
+		if err := g.add(env, line, shell(line), true); err != nil {
 			return err
 		}
 	}
@@ -169,56 +162,19 @@ func (g *stage) begin(ctx context.Context, env *vmguest.Env) error {
 	return g.ready(ctx, env)
 }
 
-func shell(line string) *exec.Cmd {
-	cmd := exec.Command("/bin/sh", "-c", "exec "+line)
-	cmd.Dir = "/tmp"
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd
-}
-
-func (g *stage) add(env *vmguest.Env, name string, cmd *exec.Cmd) error {
-	c, err := env.Background(cmd)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	g.subjects = append(g.subjects, &subject{name, c})
-	return nil
-}
-
-// talk starts a program that answers lines. Process 1 holds both pipes open all
-// the time, so that neither side sees an end when a script closes its own.
-func (g *stage) talk(env *vmguest.Env, line string) error {
-	var ends []*os.File
-	for _, p := range []string{talkIn, talkOut} {
-		if err := os.Remove(p); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		if err := unix.Mkfifo(p, 0o666); err != nil {
-			return &os.PathError{Op: "mkfifo", Path: p, Err: err}
-		}
-		// Opened blocking, and as both: no open waits for the other side.
-		fd, err := unix.Open(p, unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return &os.PathError{Op: "open", Path: p, Err: err}
-		}
-		ends = append(ends, os.NewFile(uintptr(fd), p))
-	}
-	cmd := shell(line)
-	cmd.Stdin, cmd.Stdout = ends[0], ends[1]
-	return g.add(env, line, cmd)
-}
-
 // ready waits until all commands pass that say so, and a process of each program
 // maps what it should.
 func (g *stage) ready(ctx context.Context, env *vmguest.Env) error {
 	limit := time.Duration(g.start.LimitMS) * time.Millisecond
 	for end := time.Now().Add(limit); ; time.Sleep(again) {
 		err := g.lacks(ctx, env)
-		if err == nil || ctx.Err() != nil {
+		switch gone := g.failed(); {
+		case err == nil || ctx.Err() != nil:
 			return err
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("after %s: %w", limit, err)
+		case gone != nil:
+			return gone
+		case time.Now().After(end):
+			return fmt.Errorf("after %s: %w%s", limit, err, g.lastWords())
 		}
 	}
 }
