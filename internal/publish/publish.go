@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -74,7 +75,8 @@ type Service struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	turn chan struct{} // holds who changes the repository; others of this process wait
+	turn   chan struct{} // holds who changes the repository; others of this process wait
+	looked atomic.Pointer[looked]
 
 	mu       sync.Mutex
 	keys     Keys

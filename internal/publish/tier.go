@@ -161,8 +161,23 @@ func (s *Service) RotateTierKey(ctx context.Context, name, actor string, checks 
 	})
 }
 
-// open reads the newest repository, to look at.
+// looked is a repository that was read to look at, and of which generation it is.
+type looked struct {
+	generation int64
+	repo       *repo.Repo
+}
+
+// open is the newest repository, to look at: nobody changes it. It is read once for
+// each generation, for reading it takes tens of milliseconds, and a change of a
+// policy has every index looked up anew.
 func (s *Service) open(ctx context.Context) (*repo.Repo, error) {
+	generation, err := s.store.TUFGeneration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if had := s.looked.Load(); had != nil && had.generation == generation {
+		return had.repo, nil
+	}
 	files, generation, err := s.store.TUFFiles(ctx)
 	if err != nil {
 		return nil, err
@@ -170,5 +185,9 @@ func (s *Service) open(ctx context.Context) (*repo.Repo, error) {
 	if generation == 0 {
 		return nil, code.New("TS7709", "", "")
 	}
-	return repo.Open(byRole(files), nil, s.life)
+	r, err := repo.Open(byRole(files), nil, s.life)
+	if err == nil {
+		s.looked.Store(&looked{generation, r})
+	}
+	return r, err
 }

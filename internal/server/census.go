@@ -188,35 +188,43 @@ func newTally() *tally {
 	return &tally{policies: map[string]*api.Exposure{}, machines: map[[2]string]int{}, worst: map[string]int{}}
 }
 
-// exposureOf counts the machines of a policy as they are now, of the groups that
-// sees is true for; nil: there are none.
-func (s *Server) exposureOf(ctx context.Context, word string, sees func(group string) bool) (*api.Exposure, error) {
-	var failed error
-	counted := map[grave]int{}
-	j, graves := s.judge(), s.graves()
-	s.fleet.each(func(m *member) {
-		group := m.groupNow()
-		if j.book.of(group).word != word || !sees(group) {
-			return
-		}
-		h, here, err := j.of(ctx, m)
-		if err == nil && here && h.at.policy == word {
-			var g grave
-			g, err = graves.of(ctx, h.at)
-			counted[g]++
-		}
+// policyCount counts what is open on the machines of a policy as they are now.
+type policyCount struct {
+	word   string // the policy's
+	judge  *judge
+	counts map[situation]int
+	failed error
+}
+
+func (s *Server) policyCount(word string) *policyCount {
+	return &policyCount{word: word, judge: s.judge(), counts: map[situation]int{}}
+}
+
+// take counts a machine of a group, if it has the policy.
+func (c *policyCount) take(ctx context.Context, m *member, group string) {
+	if c.judge.book.of(group).word != c.word {
+		return
+	}
+	h, here, err := c.judge.of(ctx, m)
+	switch {
+	case err != nil:
+		c.failed = err
+	case here && h.at.policy == c.word:
+		c.counts[h.at]++
+	}
+}
+
+// result is nil when no machine has the policy.
+func (c *policyCount) result(ctx context.Context) (*api.Exposure, error) {
+	t, graves := newTally(), c.judge.server.graves()
+	for at, n := range c.counts {
+		g, err := graves.of(ctx, at)
 		if err != nil {
-			failed = err
+			return nil, err
 		}
-	})
-	if failed != nil {
-		return nil, failed
+		t.add(c.word, g, n)
 	}
-	t := newTally()
-	for g, n := range counted {
-		t.add(word, g, n)
-	}
-	return t.policies[word], nil
+	return t.policies[c.word], c.failed
 }
 
 // situations counts machines by situation: of the groups that sees is true for,

@@ -128,7 +128,10 @@ func (s *Server) stateOf(ctx context.Context, p selection.Policy, line []store.L
 	case store.JobDone:
 		if job.Verdict != string(selection.IsLive) {
 			c.State = api.ChoiceFailed
-			c.Problem = &api.Problem{What: "the build's verdict is " + job.Verdict}
+			c.Problem = &api.Problem{What: "the build's verdict is " + job.Verdict, Where: c.Target}
+			if job.Verdict == string(selection.NeedsReboot) && releaseOf(c.Target) == "" { // a package
+				c.Problem.What = "none of it can be live: programs that run have to be started anew"
+			}
 		}
 	default:
 		c.State, c.Problem = api.ChoiceFailed, jobs.JobOf(job).Problem

@@ -374,18 +374,11 @@ type crowd struct {
 	modules              string // moduleWords
 }
 
-// crowds counts the enrolled machines of the groups that sees is true for.
-func (f *fleet) crowds(sees func(group string) bool) map[crowd]int {
-	out := map[crowd]int{}
-	f.each(func(m *member) {
-		m.mu.Lock()
-		c, gone := crowd{m.group, m.tier, m.release, m.modules}, m.gone
-		m.mu.Unlock()
-		if !gone && sees(c.group) {
-			out[c]++
-		}
-	})
-	return out
+// crowd is the one that a machine is in; false when it is enrolled no more.
+func (m *member) crowd() (crowd, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return crowd{m.group, m.tier, m.release, m.modules}, !m.gone
 }
 
 // each visits every machine, in the order of their ids: most lie in memory like

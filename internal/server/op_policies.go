@@ -130,19 +130,31 @@ func edit(p selection.Policy, exclude []api.Exclusion, include []string) (select
 
 // roll is who has which policy, and the machines that somebody sees of them.
 type roll struct {
-	groups map[string]string // of groups with one of their own
-	counts map[crowd]int
-	sees   func(group string) bool
+	groups   map[string]string // of groups with one of their own
+	counts   map[crowd]int
+	packages func() map[packageHerd]int // counted not long ago, as the list of targets has them
+	sees     func(group string) bool
 }
 
-func (s *Server) roll(ctx context.Context, who operator) (*roll, error) {
-	r := &roll{sees: who.sees}
+// roll counts the machines, and what is open on those of a policy, if one is asked
+// about: in one walk, which is what it costs.
+func (s *Server) roll(ctx context.Context, who operator, of *policyCount) (*roll, error) {
+	r := &roll{counts: map[crowd]int{}, sees: who.sees, packages: func() map[packageHerd]int { return s.metrics.fleet.counts(ctx).packages }}
 	var err error
 	if r.groups, err = s.store.PolicyGroups(ctx); err != nil {
 		return nil, err
 	}
-	r.counts = s.fleet.crowds(r.sees)
-	return r, err
+	s.fleet.each(func(m *member) {
+		c, here := m.crowd()
+		if !here || !r.sees(c.group) {
+			return
+		}
+		r.counts[c]++
+		if of != nil {
+			of.take(ctx, m, c.group)
+		}
+	})
+	return r, nil
 }
 
 func (r *roll) policy(group string) string {
@@ -153,10 +165,19 @@ func (r *roll) policy(group string) string {
 }
 
 // machines counts those of the groups for which f holds that have a target's
-// kernel ("": any), by tier.
+// kernel, or map files of a package ("": any), by tier.
 func (r *roll) machines(target string, f func(group string) bool) (n int, tiers map[string]int) {
 	release := releaseOf(target)
 	tiers = map[string]int{}
+	if target != "" && release == "" {
+		for h, here := range r.packages() {
+			if h.target == target && r.sees(h.group) && f(h.group) {
+				n += here
+				tiers[h.tier] += here
+			}
+		}
+		return n, tiers
+	}
 	for c, here := range r.counts {
 		if (target == "" || c.release == release) && f(c.group) {
 			n += here
@@ -183,7 +204,7 @@ func (s *Server) policies(ctx context.Context, who operator) (api.List[api.Polic
 	if err != nil {
 		return api.List[api.PolicyInfo]{}, err
 	}
-	r, err := s.roll(ctx, who)
+	r, err := s.roll(ctx, who, nil)
 	if err != nil {
 		return api.List[api.PolicyInfo]{}, err
 	}
@@ -216,7 +237,8 @@ func (s *Server) onePolicy(ctx context.Context, who operator, name string) (api.
 	if err != nil {
 		return api.PolicyInfo{}, err
 	}
-	r, err := s.roll(ctx, who)
+	open := s.policyCount(trust.PolicyWord(name))
+	r, err := s.roll(ctx, who, open)
 	if err != nil {
 		return api.PolicyInfo{}, err
 	}
@@ -224,7 +246,7 @@ func (s *Server) onePolicy(ctx context.Context, who operator, name string) (api.
 	if err != nil {
 		return info, err
 	}
-	info.Open, err = s.exposureOf(ctx, trust.PolicyWord(name), who.sees)
+	info.Open, err = open.result(ctx)
 	return info, err
 }
 

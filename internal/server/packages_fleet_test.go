@@ -151,6 +151,17 @@ func TestWhatIsPushedForAPackageIsOpen(t *testing.T) {
 	s.recount()
 	d := read[api.CVEDetail](s, "/v1/cves/"+cve(7))
 	qt.Check(t, qt.DeepEquals(d.Open, map[api.Need]int{api.NeedBuild: 1}))
+
+	// Who chooses for the package is told how many machines that concerns.
+	policy, err := s.admin.Policy(ctx, "default")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(policy.Choices, 1))
+	qt.Check(t, qt.Equals(policy.Choices[0].Machines, 1))
+	qt.Check(t, qt.Equals(policy.Machines, 2))
+	preview, err := s.admin.PreviewPolicy(ctx, "default", api.PolicyQuestion{})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(preview.Targets, 1))
+	qt.Check(t, qt.DeepEquals(preview.Targets[0].Tiers, map[string]int{"edge": 1}))
 }
 
 // TestTargetsOfPackages: a package is listed while anything is there for it or

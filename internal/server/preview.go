@@ -24,7 +24,7 @@ import (
 // for groups that would have it. It looks at what fixes say of each other;
 // what only a compiler finds out, a build tells (PolicyChoice.Omitted).
 func (s *Server) preview(ctx context.Context, who operator, name string, q api.PolicyQuestion) (api.PolicyPreview, error) {
-	r, err := s.roll(ctx, who)
+	r, err := s.roll(ctx, who, nil)
 	if err != nil {
 		return api.PolicyPreview{}, err
 	}
