@@ -18,7 +18,7 @@ import { Left } from './left';
 const few = 50;
 
 // Contents is what a live patch is made of, and how that is known.
-export function Contents({ id, proven }: { id: string; proven: boolean }) {
+export function Contents({ id, target, proven }: { id: string; target: string; proven: boolean }) {
   const t = useT();
   const q = useQuery(contents(id));
   return (
@@ -33,7 +33,7 @@ export function Contents({ id, proven }: { id: string; proven: boolean }) {
           </Section>
           {c.open && c.open.length > 0 && (
             <Section title={t.inside.open(count(c.open.length))}>
-              <Left of={c.open} caption={t.inside.open(count(c.open.length))} />
+              <Left target={target} of={c.open} caption={t.inside.open(count(c.open.length))} />
             </Section>
           )}
           {c.files && c.files.length > 0 && (

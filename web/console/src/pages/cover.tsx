@@ -5,11 +5,14 @@ import {
 } from '@tabler/icons-react';
 import { Link } from '@tanstack/react-router';
 import type { Schemas } from '../api/client';
+import { verdictOf } from '../cve';
 import { date } from '../format';
 import { useT, word } from '../i18n';
 
 const looks: Record<string, [string, Icon]> = {
   reboot: ['red', IconRefreshAlert],
+  restart: ['red', IconRefreshAlert],
+  anew: ['red', IconRefreshAlert],
   build: ['orange', IconHammer],
   excluded: ['grape', IconCircleOff],
   possible: ['yellow', IconHelpCircle],
@@ -50,15 +53,16 @@ export function Leaves({ of }: { of: readonly Schemas['Leaves'][] | null | undef
 // CoverCell is a cell of the matrix: the standing, and of what is not done why.
 export function CoverCell({ of: c, all }: { of: Schemas['TargetCVE']; all?: boolean }) {
   const t = useT();
+  const state = verdictOf(c.state, c.target);
   const told = c.state === 'reboot' || (c.state === 'excluded' && !c.excluded?.length) || (all && c.state !== 'live');
   return (
     <div className="cover">
       {c.patch && (c.state === 'live' || c.state === 'module' || c.state === 'possible') ? (
         <Link to="/livepatches/$id" params={{ id: c.patch }} className="plain-link" title={`${t.cveDetail.patch}: ${c.patch}`}>
-          <Cover of={c.state} />
+          <Cover of={state} />
         </Link>
       ) : (
-        <Cover of={c.state} />
+        <Cover of={state} />
       )}
       {told && c.why && (
         <Text size="xs" c="dimmed" lang="en" className={all ? 'wrap' : 'clamp'} title={c.why}>

@@ -82,7 +82,7 @@ export function Job() {
             {j.problem && <Problem problem={j.problem} />}
             {j.omitted && j.omitted.length > 0 && (
               <Section title={t.job.omitted}>
-                <Left of={j.omitted} caption={t.job.omitted} />
+                <Left target={j.target} of={j.omitted} caption={t.job.omitted} />
               </Section>
             )}
             <Section title={t.job.log}>

@@ -2,13 +2,14 @@
 import { Code } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import type { Schemas } from '../api/client';
+import { verdictOf } from '../cve';
 import { useT, word } from '../i18n';
 import { Few } from '../ui/few';
 import { Table } from '../ui/table';
 import { Severity } from '../ui/words';
 
 // Left lists fixes with why they stand where they stand: left out, going, coming or open.
-export function Left({ of, caption }: { of: readonly Schemas['LeftFix'][]; caption: string }) {
+export function Left({ of, caption, target }: { of: readonly Schemas['LeftFix'][]; caption: string; target: string }) {
   const t = useT();
   return (
     <Few of={of} most={25}>
@@ -42,7 +43,7 @@ export function Left({ of, caption }: { of: readonly Schemas['LeftFix'][]; capti
               name: t.left.why,
               cell: (f) => (
                 <span className="wrap">
-                  {word(t.leftKind, f.kind)}
+                  {word(t.leftKind, verdictOf(f.kind, target))}
                   {f.by && <> ({f.by})</>}
                   {f.why && f.why !== '–' && (
                     <span lang="en">

@@ -73,7 +73,7 @@ export function LivePatch() {
             <Section title={t.livePatch.cves(count(p.cves?.length ?? 0))}>
               {p.cves && p.cves.length > 0 ? <Cves of={p.cves} /> : <Empty title={t.livePatch.noCves} />}
             </Section>
-            <Contents id={p.id} proven={p.proven} />
+            <Contents id={p.id} target={p.target} proven={p.proven} />
             <Section title={t.livePatch.reports}>
               <Reports id={p.id} />
             </Section>

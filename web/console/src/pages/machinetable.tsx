@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Text } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import type { Schemas } from '../api/client';
 import { useT, word } from '../i18n';
 import { Table } from '../ui/table';
 import { PatchState, Protection, Time } from '../ui/words';
 
-export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['Machine'][]; stale: boolean; asked: boolean }) {
+type Machine = Schemas['Machine'];
+
+// MachineTable lists machines. Where it was asked for what is open on them, and that
+// is in packages alone, the kernel and its live patch have nothing to do with it.
+export function MachineTable({ rows, stale, asked }: { rows: readonly Machine[]; stale: boolean; asked: boolean }) {
   const t = useT();
+  const inPackages = asked && rows.every((m) => m.open?.length && m.open.every((o) => o.package));
   return (
     <Table
       caption={t.machines.title}
@@ -23,23 +29,27 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['M
           ),
         },
         { name: t.machine.protection, cell: (m) => <Protection of={m.protection} /> },
-        { name: t.machine.kernel, cell: (m) => <span className="nowrap">{m.kernel.release}</span> },
-        {
-          name: t.machine.patch,
-          cell: (m) =>
-            m.patch.id ? (
-              <span>
-                v{m.patch.version} <PatchState of={m.patch.state ?? ''} />
-              </span>
-            ) : (
-              '–'
-            ),
-        },
+        ...(inPackages
+          ? []
+          : [
+              { name: t.machine.kernel, cell: (m: Machine) => <span className="nowrap">{m.kernel.release}</span> },
+              {
+                name: t.machine.patch,
+                cell: (m: Machine) =>
+                  m.patch.id ? (
+                    <span>
+                      v{m.patch.version} <PatchState of={m.patch.state ?? ''} />
+                    </span>
+                  ) : (
+                    '–'
+                  ),
+              },
+            ]),
         ...(asked
           ? [
               {
                 name: t.machine.open,
-                cell: (m: Schemas['Machine']) => {
+                cell: (m: Machine) => {
                   const first = m.open?.[0];
                   if (!first) return '–';
                   const n = m.open?.length ?? 0;
@@ -47,6 +57,11 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Schemas['M
                     <span>
                       {first.cve} · {word(t.need, first.need)}
                       {n > 1 && ` +${n - 1}`}
+                      {first.package && (
+                        <Text size="xs" c="dimmed">
+                          {first.package}
+                        </Text>
+                      )}
                     </span>
                   );
                 },

@@ -16,6 +16,9 @@ import { Cover, CoverCell } from './cover';
 
 const here = getRouteApi('/cves');
 const states = ['reboot', 'build', 'excluded', 'possible', 'module', 'live', 'not-affected'] as const;
+
+// anyTarget is the word of a state where it is of kernels and packages together.
+const anyTarget = (state: string) => (state === 'reboot' ? 'anew' : state);
 const severities = ['critical', 'high', 'medium', 'low'] as const;
 const size = 50;
 
@@ -50,7 +53,7 @@ export function Matrix() {
                 </li>
                 {states.filter((s) => l.states[s]).map((s) => (
                   <li key={s}>
-                    <Cover of={s} /> <b>{count(l.states[s] ?? 0)}</b>
+                    <Cover of={anyTarget(s)} /> <b>{count(l.states[s] ?? 0)}</b>
                   </li>
                 ))}
               </ul>
@@ -143,7 +146,7 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Record<string
         label={t.matrix.state}
         value={filter.state ?? ''}
         onChange={(e) => change({ state: e.currentTarget.value })}
-        data={[all, ...states.map((s) => ({ value: s, label: word(t.coverState, s) }))]}
+        data={[all, ...states.map((s) => ({ value: s, label: word(t.coverState, anyTarget(s)) }))]}
       />
       <NativeSelect
         label={t.matrix.severity}

@@ -136,6 +136,7 @@ function Attention({ o }: { o: Schemas['Overview'] }) {
   item(open.filter((r) => r.phase === 'halted').length, t.overview.attend.halted, (name) => <Link to="/rollouts" search={{ open: 'true' }} {...name}>{see}</Link>);
   item(asked.length + open.filter((r) => r.needed > (r.approvals?.length ?? 0)).length, t.overview.attend.approvals, (name) => <Link to="/approvals" {...name}>{see}</Link>);
   item(exploited, t.overview.attend.exploited, (name) => <Link to="/machines" search={{ need: 'reboot' }} {...name}>{see}</Link>);
+  item(o.open?.['restart']?.['exploited'] ?? 0, t.overview.attend.restart, (name) => <Link to="/machines" search={{ need: 'restart' }} {...name}>{see}</Link>);
   item(failing, t.overview.attend.failing, (name) => <Link to="/machines" search={{ protection: 'failing' }} {...name}>{see}</Link>);
   item(silent, t.overview.attend.silent, (name) => <Link to="/machines" search={{ protection: 'silent' }} {...name}>{see}</Link>);
   item(failed, t.overview.attend.choices, (name) => <Link to="/policies" {...name}>{see}</Link>);
@@ -260,11 +261,18 @@ function LatestJobs() {
             id={(j) => j.id}
             columns={[
               {
-                name: t.job.target,
+                name: t.job.title,
                 cell: (j) => (
-                  <Link to="/jobs/$id" params={{ id: j.id }} className="link">
-                    {j.title || j.target}
-                  </Link>
+                  <>
+                    <Link to="/jobs/$id" params={{ id: j.id }} className="link">
+                      {j.title || j.target}
+                    </Link>
+                    {j.title && (
+                      <Text size="xs" c="dimmed">
+                        {j.target}
+                      </Text>
+                    )}
+                  </>
                 ),
               },
               { name: t.job.state, cell: (j) => <JobState of={j} /> },

@@ -5,6 +5,7 @@ import { getRouteApi, Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import type { Schemas } from '../api/client';
 import { policies, policy } from '../api/queries';
+import { verdictOf } from '../cve';
 import { count } from '../format';
 import { useT, word } from '../i18n';
 import { Help, useMay } from '../ui/act';
@@ -110,7 +111,7 @@ function Choices({ p }: { p: Schemas['PolicyInfo'] }) {
           },
           { name: t.livePatch.tiers, cell: (c) => c.tiers?.join(', ') || '–' },
           { name: t.policy.machines, right: true, cell: (c) => count(c.machines) },
-          { name: t.policy.left, cell: (c) => leftWords(c.left, t.leftKind) },
+          { name: t.policy.left, cell: (c) => leftWords(c, t.leftKind) },
         ]}
       />
       {choices.map((c) => (
@@ -143,10 +144,10 @@ function Compare({ name }: { name: string }) {
   );
 }
 
-function leftWords(left: Record<string, number> | undefined, words: Readonly<Record<string, string>>): string {
+function leftWords(c: Schemas['PolicyChoice'], words: Readonly<Record<string, string>>): string {
   return (
-    Object.entries(left ?? {})
-      .map(([k, n]) => `${word(words, k)} ${count(n)}`)
+    Object.entries(c.left ?? {})
+      .map(([k, n]) => `${word(words, verdictOf(k, c.target))} ${count(n)}`)
       .join(', ') || '–'
   );
 }
@@ -168,7 +169,7 @@ function ChoiceMore({ c }: { c: Schemas['PolicyChoice'] }) {
       {c.omitted && c.omitted.length > 0 && (
         <details>
           <summary>{t.policy.omitted(c.target, count(c.omitted.length))}</summary>
-          <Left of={c.omitted} caption={t.job.omitted} />
+          <Left target={c.target} of={c.omitted} caption={t.job.omitted} />
         </details>
       )}
     </>

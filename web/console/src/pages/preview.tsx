@@ -92,13 +92,13 @@ function Target({ x }: { x: Schemas['TargetPreview'] }) {
       {goes.length > 0 && (
         <details open={goes.length <= 10}>
           <summary>{t.preview.goes(count(goes.length))}</summary>
-          <Left of={goes} caption={t.preview.goes(count(goes.length))} />
+          <Left target={x.target} of={goes} caption={t.preview.goes(count(goes.length))} />
         </details>
       )}
       {comes.length > 0 && (
         <details open={comes.length <= 10}>
           <summary>{t.preview.comes(count(comes.length))}</summary>
-          <Left of={comes} caption={t.preview.comes(count(comes.length))} />
+          <Left target={x.target} of={comes} caption={t.preview.comes(count(comes.length))} />
         </details>
       )}
       {x.modules && x.modules.length > 0 && (

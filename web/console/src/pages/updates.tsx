@@ -29,10 +29,10 @@ export function Updates() {
                 { name: t.updates.versions, cell: (u) => (u.from || u.to ? `${u.from ?? ''} → ${u.to ?? ''}` : u.title || '–') },
                 { name: t.updates.fixes, right: true, cell: (u) => count(u.fixes) },
                 { name: 'CVE', right: true, cell: (u) => count(u.cves) },
-                { name: t.updates.live, right: true, cell: (u) => t.updates.of(count(u.live), count(u.known)) },
+                { name: t.updates.live, right: true, cell: (u) => <span className="nowrap">{t.updates.of(count(u.live), count(u.known))}</span> },
                 { name: t.updates.reboot, right: true, cell: (u) => count(u.reboot) },
                 { name: t.updates.selections, right: true, cell: (u) => count(u.selections) },
-                { name: t.livePatch.size, right: true, cell: (u) => bytes(u.size) },
+                { name: t.livePatch.size, right: true, cell: (u) => <span className="nowrap">{bytes(u.size)}</span> },
                 { name: t.updates.created, cell: (u) => <><Time at={u.created} /> {u.created_by}</> },
                 ...(may ? [{ name: '', right: true, cell: (u: Schemas['Update']) => <Remove u={u} /> }] : []),
               ]}

@@ -30,6 +30,8 @@ export const matrix = {
   },
   coverState: {
     reboot: 'Needs a reboot',
+    restart: 'Programs must restart',
+    anew: 'Needs a reboot or restart',
     build: 'Not built yet',
     excluded: 'Left out',
     possible: 'Possibly fixed',

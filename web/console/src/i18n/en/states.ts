@@ -62,6 +62,7 @@ export const states = {
     lesser: 'below the least severity',
     'out-of-scope': 'out of scope',
     reboot: 'needs a reboot',
+    restart: 'programs must restart',
     'not-affected': 'not affected',
     error: 'could not be built',
   },

@@ -3,14 +3,14 @@
 export const updates = {
   updates: {
     title: 'Updates',
-    about: 'The fixes that are pushed for each kernel. Policies choose from them.',
+    about: 'The fixes that are pushed for each kernel and package. Policies choose from them.',
     name: 'Series',
     extra: 'only for policies that name it',
     versions: 'Versions',
     fixes: 'Fixes',
     live: 'Live',
     of: (n: string, of: string) => `${n} of ${of}`,
-    reboot: 'Need a reboot',
+    reboot: 'Reboot or restart',
     selections: 'Live patches needed',
     created: 'Pushed',
     none: 'No fixes are pushed yet',

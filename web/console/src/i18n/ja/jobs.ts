@@ -23,7 +23,7 @@ export const jobs: Words<typeof en> = {
   },
   job: {
     title: 'ビルド',
-    target: '対象',
+    target: 'ターゲット',
     state: '状態',
     stage: '現在',
     outcome: '結果',

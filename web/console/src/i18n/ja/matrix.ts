@@ -31,6 +31,8 @@ export const matrix: Words<typeof en> = {
   },
   coverState: {
     reboot: '再起動が必要',
+    restart: 'プログラムの再起動が必要',
+    anew: 'マシンまたはプログラムの再起動が必要',
     build: '未ビルド',
     excluded: '除外',
     possible: '修正済みの可能性',

@@ -14,6 +14,7 @@ export const overview: Words<typeof en> = {
       halted: () => '件: 停止したロールアウト',
       approvals: () => '件: 承認待ち',
       exploited: () => '台: 悪用が確認された CVE に再起動またはモジュールの取り外しが必要',
+      restart: () => '台: 悪用が確認された CVE にプロセスの再起動が必要',
       failing: () => '台: 適用に失敗',
       silent: () => '台: 応答なし',
       choices: () => '件: 失敗またはブロックされたポリシーの選択',

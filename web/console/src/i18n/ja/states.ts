@@ -64,6 +64,7 @@ export const states: Words<typeof en> = {
     lesser: '深刻度が基準未満',
     'out-of-scope': '範囲外',
     reboot: '再起動が必要',
+    restart: 'プログラムの再起動が必要',
     'not-affected': '影響なし',
     error: 'ビルドできず',
   },

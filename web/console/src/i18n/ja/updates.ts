@@ -5,7 +5,7 @@ import type { updates as en } from '../en/updates';
 export const updates: Words<typeof en> = {
   updates: {
     title: 'アップデート',
-    about: '各カーネルに登録された修正。ポリシーはこの中から選びます。',
+    about: '各カーネルとパッケージに登録された修正。ポリシーはこの中から選びます。',
     name: 'シリーズ',
     extra: '指定したポリシーのみ',
     versions: 'バージョン',

@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-w5-rEnY0.js";

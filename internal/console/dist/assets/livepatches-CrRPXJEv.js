@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-DnWmYilw.js";

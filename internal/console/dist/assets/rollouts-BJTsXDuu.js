@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-Qrar62pc.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-i5oUXjUI.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-NF1nKQ4z.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-CUFd26Sp.js";

@@ -1,0 +1,1 @@
+export{n as Users}from"./users-9yK_WlgB.js";

@@ -1,1 +1,0 @@
-export{n as Users}from"./users-Clzhz3i7.js";
