@@ -192,6 +192,9 @@ func (w *work) round(ctx context.Context, d deed, worked *bool) error {
 // commit stages units and brings them in, as often as threads are in the way.
 // What was staged for nothing is given back.
 func (w *work) commit(ctx context.Context, units []*unit) error {
+	if err := w.hasRoom(ctx, units); err != nil {
+		return err
+	}
 	defer w.giveBack(context.WithoutCancel(ctx), units)
 	unused, err := w.s.unused()
 	if err != nil {
