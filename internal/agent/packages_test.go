@@ -371,6 +371,8 @@ func TestAFileThatTheIndexOffers(t *testing.T) {
 		defer stop()
 		later()
 		qt.Check(t, qt.Equals(packageOf(a.Status()).Protection, api.Unprotected))
+		qt.Assert(t, qt.IsNotNil(a.Status().Listed))
+		qt.Check(t, qt.Equals(*a.Status().Listed, 1))
 		qt.Assert(t, qt.IsNil(a.Refresh(t.Context())))
 		qt.Check(t, qt.Equals(w.last().Patch.State, api.Waiting))
 		p, err := a.ApplyFile(t.Context(), w.plainPackage(o.ID), false)

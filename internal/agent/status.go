@@ -35,6 +35,8 @@ type Status struct {
 	// Packages are those that the tier has live patches for and processes here map
 	// files of, or that something is applied of.
 	Packages []PackageStatus `json:"packages,omitempty"`
+	// Listed is how many packages the tier has live patches for; nil: not known.
+	Listed *int `json:"packages_listed,omitempty"`
 	// Deaf is why programs that crash can't be seen: live patches of packages count
 	// as healthy by the health command alone.
 	Deaf *code.Problem `json:"deaf,omitempty"`
@@ -150,6 +152,13 @@ func (a *Agent) Status() Status {
 		out.Packages = a.packageStatus(s, &m)
 		add(errorOf(a.keeperProblem(s)), "")
 		add(m.catalogueErr, "TS9400")
+		if m.keeper != nil && !m.keeper.Absent && !m.indexed.IsZero() && m.catalogueErr == nil {
+			n := 0
+			if m.catalogue != nil {
+				n = len(m.catalogue.Packages)
+			}
+			out.Listed = &n
+		}
 		for i := range out.Packages {
 			add(errorOf(m.packages[out.Packages[i].ID].problem), "")
 			out.with(&out.Packages[i])

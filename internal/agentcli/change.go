@@ -4,8 +4,8 @@ package agentcli
 
 import (
 	"context"
-	"slices"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"

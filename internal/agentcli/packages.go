@@ -4,6 +4,7 @@ package agentcli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +45,21 @@ func packagesText(all []agent.PackageStatus, now time.Time) string {
 		}
 	}
 	return b.String()
+}
+
+// listedText tells which packages are looked for at all: of others nothing is known
+// here, whatever of them processes map.
+func listedText(listed, here int, tier string) string {
+	what := fmt.Sprintf("%d of the %d that tier %s has live patches for", here, listed, tier)
+	switch {
+	case listed == 0 && here == 0:
+		return "tier " + tier + " has live patches for none"
+	case here > listed: // what is applied is no longer in the tier
+		what = strconv.Itoa(here)
+	case here == 0:
+		what = fmt.Sprintf("none of the %d that tier %s has live patches for is mapped", listed, tier)
+	}
+	return what + ui.Dim("  others are not looked for")
 }
 
 // processCounts is one line of counts.

@@ -114,6 +114,9 @@ func statusText(s *agent.Status, now time.Time) string {
 		pairs = append(pairs, [2]string{"held", held(s)})
 	}
 	pairs = append(pairs, serverPairs(s, now)...)
+	if s.Listed != nil && s.Server != nil {
+		pairs = append(pairs, [2]string{"packages", listedText(*s.Listed, len(s.Packages), s.Server.Tier)})
+	}
 	if s.Waiting > 0 {
 		pairs = append(pairs, [2]string{"reports", fmt.Sprintf("%d wait for the server", s.Waiting)})
 	}

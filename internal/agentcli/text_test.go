@@ -69,3 +69,26 @@ func TestWhoLooksAfterWhatWasApplied(t *testing.T) {
 	qt.Check(t, qt.StringContains(appliedText(running, one(api.Applied), api.Patch{ID: "debian-y-v1", State: api.Applied}), "they are watched"))
 	qt.Check(t, qt.StringContains(statusText(deaf, time.Now()), "TS9650"))
 }
+
+// TestWhichPackagesAreLookedFor: a library that nobody looks for must not seem fine.
+func TestWhichPackagesAreLookedFor(t *testing.T) {
+	t.Parallel()
+	none, three := 0, 3
+	s := &agent.Status{Server: &agent.ServerStatus{Tier: "stable"}}
+	for _, tt := range []struct {
+		listed *int
+		here   int
+		want   string
+	}{
+		{nil, 0, ""},
+		{&none, 0, "tier stable has live patches for none"},
+		{&three, 0, "none of the 3 that tier stable has live patches for is mapped"},
+		{&three, 2, "2 of the 3 that tier stable has live patches for"},
+		{&none, 1, "others are not looked for"},
+	} {
+		s.Listed, s.Packages = tt.listed, make([]agent.PackageStatus, tt.here)
+		text := statusText(s, time.Now())
+		qt.Check(t, qt.StringContains(text, tt.want))
+		qt.Check(t, qt.Equals(strings.Contains(text, "others are not looked for"), tt.listed != nil && (tt.here > 0 || *tt.listed > 0)))
+	}
+}

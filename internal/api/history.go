@@ -30,14 +30,17 @@ type TargetInfo struct {
 	Tiers    map[string]int `json:"tiers,omitempty"` // machines by tier
 	// Protections counts the machines of a package by how they stand with it.
 	Protections map[Protection]int `json:"protections,omitempty"`
-	Patches     int                `json:"patches"`
-	Newest      string             `json:"newest,omitempty"` // LivePatch.ID
-	Updates     []string           `json:"updates,omitempty"`
-	To          string             `json:"to,omitempty"` // source version of the update
-	Fixes       int                `json:"fixes,omitempty"`
-	CVEs        int                `json:"cves,omitempty"`
-	Live        int                `json:"live,omitempty"`
-	Reboot      int                `json:"reboot,omitempty"`
+	// ListedIn are the tiers that have live patches of a package. Their machines look
+	// for it; others don't name it and are not counted.
+	ListedIn []string `json:"listed_in,omitempty"`
+	Patches  int      `json:"patches"`
+	Newest   string   `json:"newest,omitempty"` // LivePatch.ID
+	Updates  []string `json:"updates,omitempty"`
+	To       string   `json:"to,omitempty"` // source version of the update
+	Fixes    int      `json:"fixes,omitempty"`
+	CVEs     int      `json:"cves,omitempty"`
+	Live     int      `json:"live,omitempty"`
+	Reboot   int      `json:"reboot,omitempty"`
 	// Window is how long live patches are made for it; nil: nobody has said.
 	Window *CoverageWindow `json:"window,omitempty"`
 	// Standing is the window now.

@@ -19,7 +19,7 @@ import (
 )
 
 func newCVECommand(a *app) *cobra.Command {
-	return command.Parent("cve", "What CVEs mean on the fleet's kernels",
+	return command.Parent("cve", "What CVEs mean on the fleet's kernels and packages",
 		`The server knows CVEs by the updates that are pushed to it and by the live
 patches that are published.`,
 		newCVELsCommand(a), newCVEShowCommand(a))
@@ -129,7 +129,7 @@ func cveText(d *api.CVEDetail) string {
 		}
 	}
 	if d.Unknown > 0 {
-		add("not known", fmt.Sprintf("on %d machines, whose kernels nothing is there for", d.Unknown))
+		add("not known", fmt.Sprintf("on %d machines: nothing is there for their kernel, or they have named no package that it concerns (they look for those that their tier has live patches for)", d.Unknown))
 	}
 	add("severity", cveSeverity(d.CVE))
 	for _, t := range d.Targets {
@@ -148,9 +148,9 @@ func cveText(d *api.CVEDetail) string {
 }
 
 func newCoverageCommand(a *app) *cobra.Command {
-	return command.Parent("coverage", "How long live patches are made for the fleet's kernels",
+	return command.Parent("coverage", "How long live patches are made for the fleet's kernels and packages",
 		`A coverage window is a promise to people and changes nothing by itself: the
-console and this command point out machines whose kernel's is over.`,
+console and this command point out machines whose kernel's or package's is over.`,
 		newCoverageLsCommand(a), newCoverageSetCommand(a), newCoverageRmCommand(a))
 }
 
@@ -158,8 +158,12 @@ func newCoverageLsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List the kernels of the fleet, with what is there for them",
-		Args:    cobra.NoArgs,
+		Short:   "List the kernels and packages of the fleet, with what is there for them",
+		Long: `ls lists the kernels that machines run, and all kernels and packages that live
+patches or updates are there for. A machine looks for the packages that its tier
+has live patches for, and names those that its processes map: the tiers beside
+the number of machines are those whose machines are counted.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, "targets", func(c *client.Client) ([]api.TargetInfo, error) {
 				l, err := c.Targets(cmd.Context())
@@ -179,16 +183,29 @@ func coverageTable(all []api.TargetInfo) string {
 		if t.Window != nil && t.Window.Until != 0 {
 			until = time.UnixMilli(t.Window.Until).UTC().Format(time.DateOnly)
 		}
-		rows[i] = []string{t.Target, strconv.Itoa(t.Machines), t.Newest, strconv.Itoa(t.CVEs), string(t.Standing), until}
+		rows[i] = []string{t.Target, counted(&t), t.Newest, strconv.Itoa(t.CVEs), string(t.Standing), until}
 	}
 	return ui.Table([]string{"target", "machines", "live patch", "cves", "window", "until"}, rows)
+}
+
+// counted is how many machines have a target, and of which tiers: machines look only
+// for packages that their tier has live patches for.
+func counted(t *api.TargetInfo) string {
+	n := strconv.Itoa(t.Machines)
+	switch {
+	case t.Release != "":
+		return n
+	case len(t.ListedIn) == 0:
+		return "not counted"
+	}
+	return n + " in " + strings.Join(t.ListedIn, ", ")
 }
 
 func newCoverageSetCommand(a *app) *cobra.Command {
 	var from, until, note string
 	cmd := &cobra.Command{
 		Use:     "set TARGET",
-		Short:   "Say how long live patches are made for a kernel",
+		Short:   "Say how long live patches are made for a kernel or a package",
 		Example: "  tsugictl coverage set debian:6.1.0-54-amd64 --until 2027-11-30 --note 'until the next point release'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -128,6 +128,21 @@ func (s *Server) targets(ctx context.Context, sees func(group string) bool) (api
 		t.Machines += n
 		t.Tiers[h.tier] += n
 	}
+	tiers, err := s.store.Tiers(ctx)
+	if err != nil {
+		return none, err
+	}
+	for _, tier := range tiers {
+		c, err := s.shelves.catalogue(ctx, tier.Name)
+		if err != nil {
+			return none, err
+		}
+		for name, t := range found {
+			if c.names[name] {
+				t.ListedIn = append(t.ListedIn, tier.Name)
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		none.Items = append(none.Items, *found[name])
 	}

@@ -188,13 +188,14 @@ func (m *member) packagesNow(saved []api.Package) {
 type catalogue struct {
 	digest string          // SHA-256 in hex; "": there is none
 	ids    map[string]bool // of its packages
+	names  map[string]bool // targets
 }
 
 func newCatalogue(p *trust.Packages, digest string) *catalogue {
-	c := &catalogue{digest: digest, ids: map[string]bool{}}
+	c := &catalogue{digest: digest, ids: map[string]bool{}, names: map[string]bool{}}
 	if p != nil {
 		for _, k := range p.Packages {
-			c.ids[k.ID] = true
+			c.ids[k.ID], c.names[k.Target] = true, true
 		}
 	}
 	return c

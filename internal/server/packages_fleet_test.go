@@ -269,3 +269,23 @@ func TestADumpHasThePackages(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(again.Packages, answer.Packages))
 	qt.Check(t, qt.Not(qt.Equals(again.Keys[p.ID], "")))
 }
+
+// TestWhoIsCountedOfAPackage: machines look only for what their tier has, and who
+// reads a number is told of which tiers it is.
+func TestWhoIsCountedOfAPackage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	listed := func() map[string][]string {
+		got := map[string][]string{}
+		for _, x := range read[api.List[api.TargetInfo]](s, "/v1/targets").Items {
+			got[x.Target] = x.ListedIn
+		}
+		return got
+	}
+	s.publishVersion(1)
+	p := s.publishPackage(openssl, 1, 1)
+	qt.Check(t, qt.DeepEquals(listed(), map[string][]string{target: nil, openssl.Name: {"edge"}}))
+	_, err := s.admin.Promote(t.Context(), p.ID, "")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(listed()[openssl.Name], []string{"edge", "beta"}))
+}

@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 1e9bbedecceb97a45dfa8859fcaa58e2f994d8023c5f285d0b378f071102064f
+// Of docs/openapi.yaml 5e99f43ad3d9444238204065cb14fb86e8b12d6098b74dac5167dcadf4644c74
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -3789,6 +3789,7 @@ export interface components {
             cves?: number;
             /** Format: int64 */
             fixes?: number;
+            listed_in?: string[] | null;
             /** Format: int64 */
             live?: number;
             /** Format: int64 */

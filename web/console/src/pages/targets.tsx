@@ -49,9 +49,16 @@ export function Targets() {
                   name: t.livePatch.machines,
                   right: true,
                   cell: (x) => (
-                    <Link to="/machines" search={{ q: x.release || x.target.slice(x.target.indexOf(':') + 1) }} className="link">
-                      {count(x.machines)}
-                    </Link>
+                    <>
+                      <Link to="/machines" search={{ q: x.release || x.target.slice(x.target.indexOf(':') + 1) }} className="link">
+                        {count(x.machines)}
+                      </Link>
+                      {x.target.includes('=') && (
+                        <Text size="xs" c="dimmed">
+                          {x.listed_in && x.listed_in.length > 0 ? t.coverage.countedIn(x.listed_in.join(', ')) : t.coverage.uncounted}
+                        </Text>
+                      )}
+                    </>
                   ),
                 },
                 { name: t.machine.protection, cell: (x) => <Standing of={x.protections} /> },

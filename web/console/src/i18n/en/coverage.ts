@@ -5,7 +5,9 @@ export const coverage = {
   coverage: {
     nav: 'Targets',
     title: 'Targets and coverage windows',
-    about: 'The kernels that machines run, and all kernels and packages that live patches or updates are there for.',
+    about: 'The kernels that machines run, and all kernels and packages that live patches or updates are there for. Machines look only for packages that their tier has live patches for.',
+    countedIn: (tiers: string) => `in ${tiers}`,
+    uncounted: 'not counted: no tier has a live patch',
     newest: 'Newest live patch',
     update: 'Update',
     fixes: (n: string, cves: string) => `${many(n, 'fix', 'fixes')}, ${many(cves, 'CVE', 'CVEs')}`,

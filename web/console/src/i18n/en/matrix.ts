@@ -59,7 +59,7 @@ export const matrix = {
     patch: 'Live patch',
     openHere: 'Open on',
     ofFleet: (n: string, of: string) => `Open on ${n} of ${many(of, 'machine', 'machines')}`,
-    unknownMachines: (n: string) => `Nothing is known about ${many(n, 'machine', 'machines')}: no live patch is there for the kernel, or the machine has named no package that it concerns`,
+    unknownMachines: (n: string) => `Nothing is known about ${many(n, 'machine', 'machines')}: no live patch is there for the kernel, or the machine has named no package that it concerns (machines look for those that their tier has live patches for)`,
     all: 'All of them',
     proof: 'Proof',
     proven: 'A proof that holds came with it',

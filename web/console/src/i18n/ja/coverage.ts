@@ -6,7 +6,9 @@ export const coverage: Words<typeof en> = {
   coverage: {
     nav: 'ターゲット',
     title: 'ターゲットと提供期間',
-    about: 'マシンで動いているカーネルと、ライブパッチやアップデートのあるカーネル・パッケージです。',
+    about: 'マシンで動いているカーネルと、ライブパッチやアップデートのあるカーネル・パッケージです。マシンは、自身のティアにライブパッチがあるパッケージだけを調べます。',
+    countedIn: (tiers) => `${tiers} のみ集計`,
+    uncounted: '未集計(ライブパッチのあるティアがありません)',
     newest: '最新のライブパッチ',
     update: 'アップデート',
     fixes: (n, cves) => `修正 ${n} 件、CVE ${cves} 件`,

@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-BPKDn2rR.js";

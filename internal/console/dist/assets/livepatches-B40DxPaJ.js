@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-Bo9hCcY1.js";

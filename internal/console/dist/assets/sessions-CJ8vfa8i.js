@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-Bt9t5zX7.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-NF1nKQ4z.js";
