@@ -13,8 +13,8 @@ import (
 
 // A process may share its memory with one that is no thread of it: a vfork
 // child, and the child of any clone with CLONE_VM. It would run the code that
-// is being changed. It is looked for among the kin before the stop, and among
-// all that was born since in the stop.
+// is being changed. It is looked for among the kin and all others before the
+// stop, and among all that was born since in the stop.
 
 // alone refuses a process that shares its memory.
 func (s *Stopped) alone() error {
@@ -26,7 +26,13 @@ func (s *Stopped) alone() error {
 	case st.Kernel:
 		return code.New("TS9612", where(pid), "it is the kernel's own")
 	}
-	return s.childless(st.Parent)
+	if err := s.childless(st.Parent); err != nil {
+		return err
+	}
+	if other := everybody.other(pid, s.living); other != 0 {
+		return shared(pid, other)
+	}
+	return nil
 }
 
 // childless compares the memory with the parent's and the children's.
@@ -36,26 +42,26 @@ func (s *Stopped) childless(parent int) error {
 	if s.listed, err = proc.Tasks(pid, s.listed[:0]); err != nil {
 		return s.missing(err)
 	}
-	one := 0 // a living thread: a dead one has no memory, as little as a dead child
+	s.living = 0 // a dead thread has no memory, as little as a dead child
 	for _, tid := range s.listed {
 		if st, ok := proc.TaskStat(pid, tid); ok && !st.State.Ended() {
 			if st.Killed {
 				return ended(pid, "a signal ends it")
 			}
-			one = tid
+			s.living = tid
 			break
 		}
 	}
-	if one == 0 {
+	if s.living == 0 {
 		return ended(pid, "it has no living thread")
 	}
-	if parent > 1 && sameMemory(one, parent) {
+	if parent > 1 && sameMemory(s.living, parent) {
 		return shared(pid, parent)
 	}
 	for _, tid := range s.listed {
 		// None when it is gone, or in a kernel without CONFIG_PROC_CHILDREN.
 		for _, f := range strings.Fields(proc.TaskFile(pid, tid, "children")) {
-			if child, err := strconv.Atoi(f); err == nil && sameMemory(one, child) {
+			if child, err := strconv.Atoi(f); err == nil && sameMemory(s.living, child) {
 				return shared(pid, child)
 			}
 		}

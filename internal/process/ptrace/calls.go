@@ -174,7 +174,22 @@ func nap(d time.Duration) {
 // sameMemory tells whether two processes share their address space. What can't
 // be compared doesn't.
 func sameMemory(a, b int) bool {
+	order, ok := compareMemory(a, b)
+	return ok && order == 0
+}
+
+// compareMemory is the order of two processes' address spaces, 0 for the same one,
+// and whether they could be compared.
+func compareMemory(a, b int) (int, bool) {
 	const kcmpVM = 1
 	r, _, no := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpVM, 0, 0, 0)
-	return no == 0 && r == 0
+	switch {
+	case no != 0 || r > 2:
+		return 0, false
+	case r == 1:
+		return -1, true
+	case r == 2:
+		return 1, true
+	}
+	return 0, true
 }

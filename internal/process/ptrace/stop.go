@@ -25,6 +25,7 @@ type Stopped struct {
 	order   []*tracee
 	threads []Thread
 	listed  []int  // room for lists of threads
+	living  int    // a thread that had not ended before the stop
 	raised  raised // the only thread
 	began   time.Time
 	pause   time.Duration

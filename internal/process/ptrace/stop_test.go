@@ -162,6 +162,36 @@ func TestSharedMemoryIsBusy(t *testing.T) {
 	p.expect("done")
 }
 
+// TestSiblingsOfOneMemory: neither child nor parent, born before or after the look
+// at all processes.
+func TestSiblingsOfOneMemory(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		other := start(t, "idle", "1")
+		s, err := ptrace.Stop(t.Context(), other.target(), patient) // which looks
+		qt.Assert(t, qt.IsNil(err))
+		_, err = s.Resume()
+		qt.Assert(t, qt.IsNil(err))
+		p := start(t, "share", "1")
+		sibling, err := strconv.Atoi(p.expect("shared"))
+		qt.Assert(t, qt.IsTrue(err == nil && sibling > 0))
+		if before {
+			ptrace.LookAgain()
+		}
+		_, err = ptrace.Stop(t.Context(), p.target(), patient)
+		qt.Check(t, qt.Equals(code.Of(err), "TS9614"), qt.Commentf("%v", err))
+		qt.Check(t, qt.ErrorMatches(err, fmt.Sprintf(".*process %d uses.*", sibling)))
+		qt.Assert(t, qt.IsNil(unix.Kill(sibling, unix.SIGKILL)))
+		_, err = unix.Wait4(sibling, nil, 0, nil)
+		qt.Assert(t, qt.IsNil(err))
+		s, err = ptrace.Stop(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		_, err = s.Resume()
+		qt.Assert(t, qt.IsNil(err))
+		p.finish()
+		other.finish()
+	}
+}
+
 func TestTheMainThreadMayHaveEnded(t *testing.T) {
 	p := start(t, "zombie", "3")
 	time.Sleep(20 * time.Millisecond)

@@ -427,6 +427,21 @@ static void vforks(int seconds)
 		bad("vfork", status, errno);
 }
 
+// --- share: a process of the same memory that is its sibling
+static int asleep(void *unused)
+{
+	(void)unused;
+	for (;;)
+		syscall(SYS_pause);
+}
+
+static void share(void)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	say("ready");
+	say("shared %d", clone(asleep, stack + sizeof stack, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL));
+}
+
 static void forks(void)
 {
 	uint64_t n = 0;
@@ -576,6 +591,11 @@ int main(int argc, char **argv)
 		vforks(n);
 		say("done 1");
 		return 0;
+	} else if (!strcmp(what, "share")) {
+		share();
+		wait_over();
+		say("done 1");
+		_exit(0);
 	} else if (!strcmp(what, "zombie")) { // the main thread ends, others live
 		for (int i = 0; i < n; i++)
 			thread(idle, NULL);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptrace
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tsugi-project/tsugi/internal/process/proc"
+)
+
+// A process that shares its memory and is neither child nor parent: a clone with
+// CLONE_PARENT, or one whose parent in between has ended. It is found by where its
+// program's code and stack lie, which is chosen at random for each execve and is
+// the same for the same memory; kcmp(2) says which of these, those that fork(2)
+// has made too, share it. What was born after that look is compared one by one.
+
+// company is which processes of this system share their memory.
+type company struct {
+	mu   sync.Mutex
+	at   time.Time     // of the look
+	last int           // proc.LastPID before it
+	with map[int][]int // the process's number, and all of the same memory
+}
+
+// everybody is the same for all who stop processes here: a look takes some ten
+// microseconds for each process of the system.
+var everybody company
+
+const (
+	companyAge = 10 * time.Second
+	// maxSince is how many that were born since are compared for one process; for
+	// more it is looked at all again.
+	maxSince = 256
+)
+
+// other finds who else uses the memory of a thread of a process; 0 for nobody.
+func (c *company) other(pid, tid int) int {
+	with, last, now := c.of(pid)
+	for _, other := range with {
+		if other != pid && sameMemory(tid, other) {
+			return other
+		}
+	}
+	for n := last + 1; n <= now; n++ {
+		if n == pid || !sameMemory(tid, n) {
+			continue
+		}
+		if _, own := proc.TaskStat(pid, n); !own {
+			return n
+		}
+	}
+	return 0
+}
+
+// of gives those that had the same memory as a process at the last look, and the
+// numbers that were given last before that and now.
+func (c *company) of(pid int) (with []int, last, now int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now = proc.LastPID()
+	if c.at.IsZero() || time.Since(c.at) > companyAge || now < c.last || now-c.last > maxSince {
+		c.at, c.last = time.Now(), now
+		c.with = look()
+		now = proc.LastPID()
+	}
+	return c.with[pid], c.last, now
+}
+
+// look compares all processes that there are.
+func look() map[int][]int {
+	with := map[int][]int{}
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return with
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	type place struct{ code, stack uint64 }
+	families := map[place][]int{}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		// Without memory, or where we may not look, there is no such place.
+		if st, ok := proc.TaskStat(pid, pid); ok && st.Stack != 0 {
+			at := place{st.Code, st.Stack}
+			families[at] = append(families[at], pid)
+		}
+	}
+	for _, pids := range families {
+		if len(pids) > 1 {
+			sharing(pids, with)
+		}
+	}
+	return with
+}
+
+// sharing notes which of some processes share their memory. The kernel tells of
+// each two an order, always the same, so that those that do come side by side.
+func sharing(pids []int, with map[int][]int) {
+	for range 4 {
+		pids = slices.DeleteFunc(pids, func(pid int) bool { return !sameMemory(pid, pid) }) // it has ended
+		all := true
+		slices.SortFunc(pids, func(a, b int) int {
+			order, ok := compareMemory(a, b)
+			all = all && ok
+			return order
+		})
+		if all {
+			break
+		}
+	}
+	for from := 0; from < len(pids); {
+		to := from + 1
+		for to < len(pids) && sameMemory(pids[from], pids[to]) {
+			to++
+		}
+		for i := from; i < to && to-from > 1; i++ {
+			with[pids[i]] = pids[from:to]
+		}
+		from = to
+	}
+}
