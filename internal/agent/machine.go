@@ -3,11 +3,8 @@
 package agent
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 const (
@@ -52,15 +50,7 @@ func ParseMachine(b []byte) (*Machine, error) {
 		return nil, code.New("TS9404", machineName, fmt.Sprintf("%d bytes", len(b)))
 	}
 	var m Machine
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&m)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
-	if err != nil {
+	if err := strict.JSON(b, &m); err != nil {
 		return nil, code.New("TS9404", machineName, "").With(err)
 	}
 	switch {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // CredentialKind is what a credential is for. It is the credential's prefix,
@@ -118,7 +119,7 @@ func ParseEnrollment(s string) (Enrollment, error) {
 		return bad("it is cut or damaged")
 	}
 	var e Enrollment
-	if err := decodeStrict(b, &e); err != nil {
+	if err := strict.JSON(b, &e); err != nil {
 		return bad("it is cut or damaged")
 	}
 	u, err := url.Parse(e.URL)

@@ -30,7 +30,7 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window", "dso", "unwind"}
+	leaf   = []string{"code", "progress", "strict", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window", "dso", "unwind"}
 	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload", "splice"}
 )
 
@@ -42,6 +42,7 @@ func allowed() map[string][]string {
 		// leaf: no package of this project but code and progress
 		"code":     nil,
 		"progress": nil,
+		"strict":   nil,
 		"elfobj":   {"code"},
 		"insn":     nil,
 		"kimage":   {"code"},
@@ -80,7 +81,7 @@ func allowed() map[string][]string {
 		"cumulative": append(below(domain...), "userland", "builder"),
 		"survey":     append(below(domain...), "builder", "cumulative"),
 		"proof":      below("vm", "livepatch", "kernel", "kload", "trust", "splice", "process", "userland", "agent"), // agent: the keeper of processes
-		"api":        {"code"},
+		"api":        {"code", "strict"},
 		"store":      {"code"},
 		"people":     {"code", "authz", "api", "store"},
 		"console":    nil, // files that are built in; the server mounts them
@@ -106,7 +107,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout", "dso", "unwind", "splice"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "strict", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout", "dso", "unwind", "splice"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 

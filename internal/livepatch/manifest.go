@@ -31,14 +31,13 @@ import (
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // Format is the number of this version of the file format: that of live patches
@@ -401,15 +400,7 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		return nil, code.New("TS7004", "manifest.json", fmt.Sprintf("format %d, this program knows 1 to %d", f.Format, Format))
 	}
 	var m Manifest
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&m)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
-	if err != nil {
+	if err := strict.JSON(b, &m); err != nil {
 		return nil, code.New("TS7001", "manifest.json", "").With(err)
 	}
 	if err := m.Check(); err != nil {

@@ -5,14 +5,13 @@ package proof
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
+	"github.com/tsugi-project/tsugi/internal/strict"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	vmguest "github.com/tsugi-project/tsugi/internal/vm/guest"
 )
@@ -211,14 +210,7 @@ func Read(b []byte) (*Proof, error) {
 		return nil, code.New("TS6114", "", fmt.Sprintf("%d bytes, more than %d", len(b), maxProof))
 	}
 	var p Proof
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&p)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
+	err := strict.JSON(b, &p)
 	switch {
 	case err != nil:
 		return nil, code.New("TS6114", "", "").With(err)

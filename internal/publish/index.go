@@ -401,6 +401,11 @@ func (s *Service) Index(ctx context.Context, tier, buildID, policy string) (*tru
 }
 
 func (s *Service) signedIndex(ctx context.Context, r *repo.Repo, tier, path string) (*trust.Index, error) {
+	return signed(ctx, s, r, tier, path, trust.ParseIndex)
+}
+
+// signed reads a file that a tier has signed; nil: there is none.
+func signed[T any](ctx context.Context, s *Service, r *repo.Repo, tier, path string, parse func([]byte) (*T, error)) (*T, error) {
 	t, ok := r.Target(tier, path)
 	if !ok {
 		return nil, nil
@@ -409,7 +414,7 @@ func (s *Service) signedIndex(ctx context.Context, r *repo.Repo, tier, path stri
 	if err != nil {
 		return nil, err
 	}
-	return trust.ParseIndex(b)
+	return parse(b)
 }
 
 func encodeJSON(b *bytes.Buffer, v any) error {

@@ -164,16 +164,7 @@ func (s *Service) Packages(ctx context.Context, tier string) (*trust.Packages, s
 }
 
 func (s *Service) signedPackages(ctx context.Context, r *repo.Repo, tier string) (*trust.Packages, error) {
-	path := trust.PackagesPath(tier)
-	t, ok := r.Target(tier, path)
-	if !ok {
-		return nil, nil
-	}
-	b, err := s.get(ctx, targetsDir+t.FilePath(path), t.Length)
-	if err != nil {
-		return nil, err
-	}
-	return trust.ParsePackages(b)
+	return signed(ctx, s, r, tier, trust.PackagesPath(tier), trust.ParsePackages)
 }
 
 // ofPackage reports whether a live patch is one of a package, not of a kernel.

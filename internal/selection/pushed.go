@@ -5,15 +5,14 @@ package selection
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/series"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // PushedFormat is the number of this version of the form.
@@ -70,15 +69,7 @@ func ReadPushed(b []byte) (*Pushed, *series.Series, map[string]Fact, error) {
 		return nil, nil, nil, badPushed("%d bytes, more than %d", len(b), MaxPushed)
 	}
 	var p Pushed
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&p)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
-	if err != nil {
+	if err := strict.JSON(b, &p); err != nil {
 		return nil, nil, nil, badPushed("not readable").With(err)
 	}
 	switch {

@@ -3,18 +3,17 @@
 package server
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/strict"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
@@ -66,14 +65,7 @@ func decodeBody(b []byte, v any) error {
 	if !utf8.Valid(b) {
 		return refuse("TS7601", "body", "not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
+	err := strict.JSON(b, v)
 	if err == nil {
 		return nil
 	}

@@ -7,14 +7,13 @@ import (
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // IndexFormat is the number of this version of the index.
@@ -197,15 +196,7 @@ func ParseIndex(b []byte) (*Index, error) {
 		return nil, badIndex("%d bytes, more than %d", len(b), maxIndex)
 	}
 	var x Index
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&x)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
-	if err != nil {
+	if err := strict.JSON(b, &x); err != nil {
 		return nil, badIndex("not readable").With(err)
 	}
 	if err := x.Check(); err != nil {

@@ -6,11 +6,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
-	"io"
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // PackagesFormat is the number of this version of Packages.
@@ -103,15 +102,7 @@ func ParsePackages(b []byte) (*Packages, error) {
 		return nil, badPackages("%d bytes, more than %d", len(b), maxPackages)
 	}
 	var p Packages
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	err := d.Decode(&p)
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("more than one JSON value")
-		}
-	}
-	if err != nil {
+	if err := strict.JSON(b, &p); err != nil {
 		return nil, badPackages("not readable").With(err)
 	}
 	if err := p.Check(); err != nil {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package api
+// Package strict reads JSON that has to be exactly what is expected: what was
+// signed, or came from elsewhere, says nothing that nobody looks at.
+package strict
 
 import (
 	"bytes"
@@ -9,9 +11,8 @@ import (
 	"io"
 )
 
-// decodeStrict reads exactly one JSON value with no fields that v does not
-// have.
-func decodeStrict(b []byte, v any) error {
+// JSON reads exactly one value, with no fields that v does not have.
+func JSON(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
