@@ -42,6 +42,9 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		x := api.MachinePackage{Package: said}
 		x.Target = shelf.named(p.target)
 		x.Protection, x.Should, x.Reason = stands(st, shelf.index)
+		if x.Protection == api.Partly {
+			x.Reason += "; " + oldCode(said.Processes)
+		}
 		all.all = append(all.all, packageSituation{target: x.Target, policy: m.Policy, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
 		m.Packages = append(m.Packages, x)
 		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
@@ -97,15 +100,26 @@ func whyPartly(packages []api.MachinePackage, open []api.OpenCVE) []api.OpenCVE 
 	return open
 }
 
-// sentenceOf says in how many processes a live patch is not, and the most
-// frequent reason.
-func sentenceOf(p api.Package) string {
-	n := p.Processes
-	all := n.Protected + n.Pending + n.Unprotected
-	what := fmt.Sprintf("%d of %d processes run the old code", n.Pending+n.Unprotected, all)
-	if n.Pending > 0 {
-		what += fmt.Sprintf(" (%d of them are tried again)", n.Pending)
+// oldCode says in how many processes a live patch is not.
+func oldCode(n api.Processes) string {
+	all, old := n.Protected+n.Pending+n.Unprotected, n.Pending+n.Unprotected
+	run, are := "run", "are"
+	if old == 1 {
+		run = "runs"
 	}
+	if n.Pending == 1 {
+		are = "is"
+	}
+	what := fmt.Sprintf("%d of %d processes %s the old code", old, all, run)
+	if n.Pending > 0 {
+		what += fmt.Sprintf(" (%d of them %s tried again)", n.Pending, are)
+	}
+	return what
+}
+
+// sentenceOf says that, and the most frequent reason.
+func sentenceOf(p api.Package) string {
+	what := oldCode(p.Processes)
 	if len(p.Reasons) == 0 {
 		return what
 	}

@@ -257,11 +257,12 @@ func TestTheFleetAnswersForAPackage(t *testing.T) {
 	partly := show("partly")
 	x = partly.Packages[0]
 	qt.Check(t, qt.Equals(x.Protection, api.Partly))
+	qt.Check(t, qt.Equals(x.Reason, "version 1 is the newest of the tier; 3 of 10 processes run the old code (1 of them is tried again)"))
 	qt.Check(t, qt.DeepEquals(x.Processes, api.Processes{Protected: 7, Pending: 1, Unprotected: 2}))
 	qt.Check(t, qt.HasLen(x.CVEs, 0))
 	qt.Check(t, qt.DeepEquals(partly.Needs, map[api.Need]int{api.NeedRestart: 2}))
 	qt.Check(t, qt.Equals(partly.Open[0].Package, openssl.Name))
-	qt.Check(t, qt.Equals(partly.Open[0].Why, "3 of 10 processes run the old code (1 of them are tried again): a seccomp filter forbids mmap (sshd)"))
+	qt.Check(t, qt.Equals(partly.Open[0].Why, "3 of 10 processes run the old code (1 of them is tried again): a seccomp filter forbids mmap (sshd)"))
 	qt.Check(t, qt.StringContains(partly.Reason, "; open: 2 (2 restart)"))
 
 	bare := show("bare")
