@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // What is written into a process is on the account of its control groups. Where
@@ -67,8 +68,45 @@ func (p *Process) Room(ctx context.Context) (uint64, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	room, group := t.room(t.group(text))
+	own := t.group(text)
+	if unlimited.has(own) {
+		return math.MaxUint64, "", nil
+	}
+	room, group := t.room(own)
+	if room == math.MaxUint64 {
+		unlimited.note(own)
+	}
 	return room, group, nil
+}
+
+// unlimited remembers for a moment which groups have no limit, nor any above
+// them: thousands of processes may be in the same.
+var unlimited groups
+
+type groups struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+const (
+	groupsAge = time.Second
+	maxGroups = 4096
+)
+
+func (g *groups) has(group string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	since, ok := g.since[group]
+	return ok && time.Since(since) < groupsAge
+}
+
+func (g *groups) note(group string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.since == nil || len(g.since) >= maxGroups {
+		g.since = map[string]time.Time{}
+	}
+	g.since[group] = time.Now()
 }
 
 // group finds in /proc/PID/cgroup the path below the mount, "" when it is not there.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 )
@@ -68,4 +69,14 @@ func TestWhatALimitLeaves(t *testing.T) {
 		qt.Check(t, qt.Equals(room, tt.room), qt.Commentf("%+v", tt))
 		qt.Check(t, qt.Equals(narrow, tt.narrow))
 	}
+}
+
+func TestGroupsWithoutALimitAreRememberedForAMoment(t *testing.T) {
+	var g groups
+	qt.Check(t, qt.IsFalse(g.has("/a")))
+	g.note("/a")
+	qt.Check(t, qt.IsTrue(g.has("/a")))
+	qt.Check(t, qt.IsFalse(g.has("/b")))
+	g.since["/a"] = time.Now().Add(-groupsAge)
+	qt.Check(t, qt.IsFalse(g.has("/a")))
 }
