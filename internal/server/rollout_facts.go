@@ -168,59 +168,6 @@ func (s *Server) onOtherWays(patch, tier string) map[string]string {
 	return out
 }
 
-// forRollout is a machine as a rollout sees it, and whether it is in scope.
-func (m *member) forRollout(sc *scope, book *book, rec *rollout.Record, now time.Time) (rollout.Machine, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	word := book.of(m.group).word
-	x := rollout.Machine{ID: m.id}
-	on, here := m.on(sc.patch.BuildID)
-	if in := !m.gone && m.tier == sc.tier && here && sc.policies[word]; !in && rec == nil {
-		return x, false // of most machines of a fleet; nobody asks why
-	}
-	switch {
-	case m.gone:
-		x.Gone = true
-	case m.tier != sc.tier:
-		x.Out = "it is in tier " + m.tier
-	case !here && sc.patch.Release != "":
-		x.Out = "it runs another kernel: " + m.release
-	case !here:
-		x.Out = "no process of it maps a file of " + sc.patch.Target
-	case !sc.policies[word]:
-		x.Out = "its policy does not have this live patch"
-	}
-	x.Held = m.hold || m.held
-	switch {
-	case m.cloned:
-		x.Unable = "two machines use its identity"
-	case !m.able && sc.patch.Release != "":
-		x.Unable = "it can't take live patches: see its problems"
-	case m.packages != nil && m.packages.unkept && sc.patch.Release == "":
-		x.Unable = "what keeps live patches in its processes does not run: see its problems"
-	case m.boot == "":
-		x.Unable = "it has not checked in yet"
-	}
-	if on.patch == sc.patch.ID {
-		x.State = on.state
-	}
-	switch on.state {
-	case api.Transitioning, api.Applied, api.Healthy:
-		// A number of another policy says nothing, unless its index has it too.
-		at := sc.indexes[word]
-		same := on.policy == word || at != nil && slices.ContainsFunc(at.Patches, func(o trust.Offer) bool { return o.ID == on.patch })
-		x.Has = on.patch == sc.patch.ID || same && int(on.version) > sc.patch.Version
-	}
-	x.Boot, x.Booted, x.Orderly = m.boot, time.UnixMilli(m.booted), m.orderly
-	x.Seen = time.UnixMilli(m.seen)
-	events := int(m.boots) + int(m.silences)
-	if rec != nil && rec.Break != "" {
-		events-- // what may be the live patch's doing is no habit of the machine
-	}
-	x.Usual = rollout.Usual(events, now.Sub(time.UnixMilli(m.enrolled)).Hours()/24)
-	return x, x.Out == "" && !x.Gone
-}
-
 // sightings are what was reported about a rollout's live patch since it was
 // made.
 type sightings struct {
