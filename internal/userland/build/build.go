@@ -154,6 +154,7 @@ type part struct {
 	diff    *objdiff.Result
 	extract *objdiff.Extract
 	where   *located
+	same    map[string]bool // replaced functions that packaging compiles to the same instructions
 	// functions are the places of the replaced ones, by their new symbol.
 	functions map[*elfobj.Symbol]splice.Function
 }

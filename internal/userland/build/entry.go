@@ -55,7 +55,7 @@ func (b *binder) entry(f *splice.Function, p *part, orig *elfobj.Symbol) string 
 		return err.Error()
 	}
 	if len(old) >= 4 && binary.BigEndian.Uint32(old) == 0xf30f1efa {
-		f.Skip = 4
+		f.Skip = endbrSize
 	}
 	from, to := f.Old+uint64(f.Skip), f.Old+uint64(f.Skip)+jumpSize
 	switch {

@@ -36,25 +36,25 @@ type copyOf struct {
 
 func (b *binder) placePart(p *part, opt Options, r *Result, owner map[uint64]*copyOf) error {
 	plain := p.unit.Plain
+	var err error
 	if plain == nil {
 		plain = p.unit.Orig
-	} else if err := sameCode(plain, p); err != nil {
+	} else if p.same, err = sameCode(plain, p); err != nil {
 		return err
 	}
 	var needed []*elfobj.Symbol
 	for _, f := range p.extract.Replaced {
-		s, err := b.plainSymbol(plain, f.Orig)
+		s, err := plainFunction(plain, f.Orig, p.same[f.Orig.Name])
 		if err != nil {
 			return err
 		}
 		needed = append(append(needed, s), coldParts(plain, s)...)
 	}
-	var err error
 	if p.where, err = b.locate(plain, needed, &r.Proven); err != nil {
 		return err
 	}
 	for _, f := range p.extract.Replaced {
-		s, _ := b.plainSymbol(plain, f.Orig)
+		s, _ := plainFunction(plain, f.Orig, p.same[f.Orig.Name])
 		at, ok := p.where.address(s)
 		if !ok {
 			return code.New("TS3510", s.Name, "")
@@ -87,27 +87,68 @@ func (b *binder) placePart(p *part, opt Options, r *Result, owner map[uint64]*co
 }
 
 // sameCode sees that the differ looked at the code that packaging compiles: one
-// section for each symbol must not make other functions.
-func sameCode(plain *elfobj.File, p *part) error {
+// section for each symbol must not make other functions. It tells the replaced
+// functions of which the differ found each instruction to be the same.
+func sameCode(plain *elfobj.File, p *part) (map[string]bool, error) {
 	d, err := objdiff.Diff(plain, p.unit.Orig, objdiff.Options{Trace: objdiff.TraceUnneeded, Userland: true})
 	if err != nil {
-		return err
+		return nil, err
+	}
+	same := map[string]bool{}
+	for _, x := range p.extract.Replaced {
+		same[x.Orig.Name] = true
 	}
 	for _, f := range d.Changed {
+		delete(same, f.Name)
 		// Places in a switch's table count from it, which is another atom where
 		// functions share a section.
 		if strings.HasPrefix(f.Why, "refers to .rodata") && strings.Contains(f.Why, " instead of .rodata") {
 			continue
 		}
 		if slices.ContainsFunc(p.extract.Replaced, func(x objdiff.Replacement) bool { return x.Orig.Name == f.Name }) {
-			return code.New("TS3511", f.Name, "compiled with a section of its own it is other code: "+f.Why)
+			return nil, code.New("TS3511", f.Name, "compiled with a section of its own it is other code: "+f.Why)
 		}
 	}
-	return nil
+	return same, nil
 }
 
+// plainFunction is plainSymbol for a function that is replaced. The assembler may
+// write a jump of it in fewer bytes where it has a section of its own: with the
+// same instructions it is the same function, if its entry has the same bytes,
+// which is where the jump goes.
+func plainFunction(plain *elfobj.File, s *elfobj.Symbol, same bool) (*elfobj.Symbol, error) {
+	found, err := counterpart(plain, s)
+	if err != nil {
+		return nil, err
+	}
+	const entry = endbrSize + jumpSize
+	if found.Size != s.Size && !(same && found.Size > entry && s.Size > entry && bytes.Equal(beginning(found, entry), beginning(s, entry))) {
+		return nil, notMade(s)
+	}
+	return found, nil
+}
+
+// endbrSize is the length of an endbr64, behind which the jump goes.
+const endbrSize = 4
+
+// beginning is the first bytes of a function.
+func beginning(s *elfobj.Symbol, n uint64) []byte { return s.Section.Data[s.Value : s.Value+n] }
+
 // plainSymbol finds the symbol of plain that is one of the original object.
-func (b *binder) plainSymbol(plain *elfobj.File, s *elfobj.Symbol) (*elfobj.Symbol, error) {
+func plainSymbol(plain *elfobj.File, s *elfobj.Symbol) (*elfobj.Symbol, error) {
+	found, err := counterpart(plain, s)
+	if err == nil && found.Size != s.Size {
+		return nil, notMade(s)
+	}
+	return found, err
+}
+
+func notMade(s *elfobj.Symbol) error {
+	return code.New("TS3510", s.Name, "packaging's compiler run makes none like it")
+}
+
+// counterpart finds the symbol of an object that has the name and type of another's.
+func counterpart(plain *elfobj.File, s *elfobj.Symbol) (*elfobj.Symbol, error) {
 	var found *elfobj.Symbol
 	for _, c := range plain.Symbols {
 		if c.Name != s.Name || c.Section == nil || c.Type == elf.STT_SECTION || c.Type == elf.STT_FILE {
@@ -118,8 +159,8 @@ func (b *binder) plainSymbol(plain *elfobj.File, s *elfobj.Symbol) (*elfobj.Symb
 		}
 		found = c
 	}
-	if found == nil || found.Size != s.Size || found.Type != s.Type {
-		return nil, code.New("TS3510", s.Name, "packaging's compiler run makes none like it")
+	if found == nil || found.Type != s.Type {
+		return nil, notMade(s)
 	}
 	return found, nil
 }
@@ -219,7 +260,7 @@ func (b *binder) sharedConstants(p *part) error {
 		if o == nil || o.Section == nil || o.Section.Exec() || o.Section.Flags&elf.SHF_WRITE != 0 || o.Size == 0 || o.Section.Type == elf.SHT_NOBITS {
 			continue
 		}
-		s, err := b.plainSymbol(p.where.plain, o)
+		s, err := plainSymbol(p.where.plain, o)
 		if err != nil {
 			return err
 		}

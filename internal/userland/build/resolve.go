@@ -83,7 +83,10 @@ func (b *binder) resolve(p *part, ref objdiff.Ref) (pack.Target, error) {
 
 // resolveOwn finds what the unit itself defines.
 func (b *binder) resolveOwn(p *part, ref objdiff.Ref) (pack.Target, error) {
-	s, err := b.plainSymbol(p.where.plain, ref.Orig)
+	s, err := plainSymbol(p.where.plain, ref.Orig)
+	if err != nil && p.same[ref.Orig.Name] && entryOnly(p.extract.File, ref.Symbol) {
+		s, err = plainFunction(p.where.plain, ref.Orig, true)
+	}
 	if err != nil {
 		return pack.Target{}, err
 	}
@@ -103,6 +106,23 @@ func (b *binder) resolveOwn(p *part, ref objdiff.Ref) (pack.Target, error) {
 		t = b.inFile(at, s.Type, s.Name)
 	}
 	return t, nil
+}
+
+// entryOnly tells whether all that refers to a function means its entry, and
+// nothing a place within, which another encoding moves.
+func entryOnly(f *elfobj.File, s *elfobj.Symbol) bool {
+	for _, sec := range f.Sections {
+		for _, r := range sec.Relocs {
+			if r.Sym != s {
+				continue
+			}
+			// Relative ones count from behind their field.
+			if absolute := elf.R_X86_64(r.Type) == elf.R_X86_64_64; absolute && r.Addend != 0 || !absolute && r.Addend >= 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // indirectAt finds the IFUNC whose resolver a symbol is, or that it is itself.
