@@ -5,6 +5,7 @@ package cumulative
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -174,7 +175,7 @@ func (p *packaging) try(ctx context.Context, fixes []*series.Fix) (*build.Report
 	}, p.rep)
 	switch {
 	case err != nil && ctx.Err() == nil && ofFixes(code.Of(err)):
-		return nil, code.New(code.Of(err), "", firstLine(err.Error())), nil
+		return nil, saidOnce(err), nil
 	case err != nil:
 		return nil, nil, err
 	case r.Verdict == build.Reboot:
@@ -187,6 +188,21 @@ func (p *packaging) try(ctx context.Context, fixes []*series.Fix) (*build.Report
 // much, or change what can't be found in the shipped file as it was compiled.
 func ofFixes(c code.Code) bool {
 	return slices.Contains([]code.Code{"TS3101", "TS3106", "TS3510", "TS3511"}, c)
+}
+
+// saidOnce is the problem that an error carries, with the place that the error
+// tells in front of it.
+func saidOnce(err error) *code.Problem {
+	p, ok := errors.AsType[*code.Problem](err)
+	if !ok {
+		return code.New(code.Of(err), "", firstLine(err.Error()))
+	}
+	where, _, _ := strings.Cut(err.Error(), p.Error())
+	why := p.Why
+	if why == "" && p.Err != nil {
+		why = p.Err.Error()
+	}
+	return code.New(p.Code, where+p.Where, firstLine(why))
 }
 
 // blame leaves out the fix with which the selected ones, in their order, can't
@@ -212,14 +228,17 @@ func (p *packaging) blame(ctx context.Context, why *code.Problem) error {
 	if !isRefusal(why) {
 		l.Kind = selection.Failed
 	}
-	need, err := p.lacks(ctx, f, stood)
+	need, but, err := p.lacks(ctx, f, stood)
 	if err != nil {
 		return err
 	}
-	if p.take(need) {
+	if but == nil && p.take(need) {
 		return nil
 	}
-	if len(need) > 0 {
+	switch {
+	case but != nil:
+		l.Kind, l.Code, l.Why = selection.Reboot, but.Code, "it does not compile without "+strings.Join(need, " and ")+", and with that can't be live: "+firstLine(but.Error())
+	case len(need) > 0:
 		l.Kind, l.By, l.Needs, l.Why = selection.Dragged, need[0], need, "it does not compile without "+strings.Join(need, " and ")
 	}
 	if len(p.sel.Leave(l)) == 0 {
@@ -232,8 +251,8 @@ func (p *packaging) blame(ctx context.Context, why *code.Problem) error {
 }
 
 // lacks finds what is left out for no fault of its own, and with which a fix
-// would go.
-func (p *packaging) lacks(ctx context.Context, f *series.Fix, with []*series.Fix) ([]string, error) {
+// would go, or would compile and could not be live: but says why.
+func (p *packaging) lacks(ctx context.Context, f *series.Fix, with []*series.Fix) (need []string, but *code.Problem, err error) {
 	var back []*series.Fix
 	for _, g := range p.before(f) {
 		part, _ := build.Relevant(g.Diff)
@@ -242,21 +261,21 @@ func (p *packaging) lacks(ctx context.Context, f *series.Fix, with []*series.Fix
 		}
 	}
 	if len(back) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	all := slices.Concat(with, back, []*series.Fix{f})
 	slices.SortFunc(all, func(x, y *series.Fix) int { return cmp.Compare(p.place(x), p.place(y)) })
 	t := newText(p.original)
 	for _, g := range all {
 		if t.apply(g) != nil {
-			return nil, nil
+			return nil, nil, nil
 		}
 	}
 	_, bad, err := p.try(ctx, all)
-	if err != nil || bad != nil {
-		return nil, err
+	if err != nil || bad != nil && !isRefusal(bad) {
+		return nil, nil, err
 	}
-	return ids(back), nil
+	return ids(back), bad, nil
 }
 
 func (p *packaging) place(f *series.Fix) int { return slices.Index(p.series.Fixes, f) }

@@ -227,6 +227,26 @@ func TestAFixOfAPackageTakesWhatItNeeds(t *testing.T) {
 	}
 }
 
+// TestAFixOfAPackageWhoseNeedCantBeLive: what a fix does not compile without is
+// not in scope, and could not be live: that is why the fix is left out.
+func TestAFixOfAPackageWhoseNeedCantBeLive(t *testing.T) {
+	t.Parallel()
+	target := &userland.Target{Name: "debian:libx1=1.0-1", Version: "1.0-1", Build: t.TempDir()}
+	qt.Assert(t, qt.IsNil(os.Mkdir(filepath.Join(target.Build, "lib"), 0o700)))
+	s := chain(t, "a += 1; => a += 10;", "a += 10; => a += 100;", "b *= 7; => b *= 70;")
+	s.Fixes[0].CVEs, s.Fixes[1].CVEs = nil, nil
+	qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(target.Build, "lib", "x.c"), []byte(source), 0o600)))
+	j := choosePackage(PackageRequest{Target: target, Series: s, Policy: selection.Policy{Name: "default"}, Now: time.Now()}, progress.Discard)
+	c := compiler{bad: map[string][]string{"f2": {"!f0"}, "f0": nil}}
+	j.build = c.build
+	r, err := j.run(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(told(r.Selection), "f0=out-of-scope f1=out-of-scope f2=reboot"))
+	l := r.Selection.Left[len(r.Selection.Left)-1]
+	qt.Check(t, qt.Equals(l.Code, code.Code("TS4050")))
+	qt.Check(t, qt.StringContains(l.Why, "it does not compile without f0 and f1, and with that can't be live: TS4050: "))
+}
+
 // TestWhatIsLeftOutOfAPackageIsWhatCantBeLive: every fix that can't be live by
 // itself goes, and no other.
 func TestWhatIsLeftOutOfAPackageIsWhatCantBeLive(t *testing.T) {

@@ -268,8 +268,18 @@ func (b *job) compilePatched(ctx context.Context, t progress.Task) error {
 		t.Add(1)
 		return keep(file, b.units[i].patched)
 	}, func(i int, log string) error {
-		return code.New("TS3101", b.units[i].source, "").With(errors.New(log))
+		return code.New("TS3101", b.units[i].source, firstError(log)).With(errors.New(log))
 	})
+}
+
+// firstError is the line of a compiler's messages that says what was wrong first.
+func firstError(log string) string {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "error: ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // put writes a changed file where it stands over the build's: over the file
