@@ -34,7 +34,7 @@ type TargetInfo struct {
 	// for it; others don't name it and are not counted.
 	ListedIn []string `json:"listed_in,omitempty"`
 	Patches  int      `json:"patches"`
-	Newest   string   `json:"newest,omitempty"` // LivePatch.ID
+	Newest   string   `json:"newest,omitempty"` // LivePatch.ID of the newest that is not blocked
 	Updates  []string `json:"updates,omitempty"`
 	To       string   `json:"to,omitempty"` // source version of the update
 	Fixes    int      `json:"fixes,omitempty"`

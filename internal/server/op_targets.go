@@ -76,7 +76,9 @@ func (s *Server) targets(ctx context.Context, sees func(group string) bool) (api
 	}
 	for _, p := range patched {
 		t := at(p.Target, p.Release)
-		t.Patches, t.Newest = p.Patches, trust.PatchID(p.Target, p.Newest)
+		if t.Patches = p.Patches; p.Newest > 0 {
+			t.Newest = trust.PatchID(p.Target, p.Newest)
+		}
 	}
 	updates, err := s.store.Updates(ctx, "")
 	if err != nil {

@@ -220,6 +220,7 @@ func TestTargetsOfPackages(t *testing.T) {
 	_, err = s.admin.Block(ctx, p.ID, api.Block{Reason: "no"})
 	qt.Assert(t, qt.IsNil(err))
 	eventually(t, "nothing is offered", func() bool { return targets()[openssl.Name].Protections[api.NotCovered] == 1 })
+	qt.Check(t, qt.Equals(targets()[openssl.Name].Newest, ""))
 }
 
 // TestADumpHasThePackages: a server that starts on what was restored says the

@@ -189,7 +189,7 @@ func (s *Store) UnblockLivePatch(ctx context.Context, id string) error {
 type PatchedTarget struct {
 	Target, Release string
 	Patches         int
-	Newest          int // version
+	Newest          int // version of the newest that is not blocked; 0: all are
 }
 
 // PatchedTargets lists the targets that live patches are there for.

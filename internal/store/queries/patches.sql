@@ -110,5 +110,5 @@ DELETE FROM tuf_files WHERE role = sqlc.arg(role);
 UPDATE counters SET value = value + 1 WHERE name = sqlc.arg(name) AND value = sqlc.arg(expected);
 
 -- name: PatchedTargets :many
-SELECT target, kernel, count(*) AS patches, CAST(max(version) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel;
+SELECT target, kernel, count(*) AS patches, CAST(max(CASE WHEN blocked = 0 THEN version ELSE 0 END) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel;
 

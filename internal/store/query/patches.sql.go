@@ -487,7 +487,7 @@ func (q *Queries) LivePatches(ctx context.Context, arg LivePatchesParams) ([]Liv
 }
 
 const patchedTargets = `-- name: PatchedTargets :many
-SELECT target, kernel, count(*) AS patches, CAST(max(version) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel
+SELECT target, kernel, count(*) AS patches, CAST(max(CASE WHEN blocked = 0 THEN version ELSE 0 END) AS BIGINT) AS newest FROM livepatches GROUP BY target, kernel ORDER BY target, kernel
 `
 
 type PatchedTargetsRow struct {
