@@ -14,6 +14,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/survey"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // surveyOptions are the flags of survey.
@@ -39,6 +40,9 @@ func newSurveyCommand(a *app) *cobra.Command {
 catalogue, or of the diffs and directories of fixes that are named, and judges
 each one as build would: live, reboot (with the reason) or not affected. It
 groups them by CVE and counts the reasons.
+
+Surveys are for kernels. Of a package, tsugictl build --update says the same of
+what it leaves out.
 
 Verdicts are kept: a survey that was interrupted goes on where it was, and a
 repeated one takes seconds. After an update of Tsugi they are found again, from
@@ -75,6 +79,8 @@ func (a *app) survey(ctx context.Context, args []string, o surveyOptions) error 
 		return command.Usage(program+" survey", "--to, --series, or diffs to survey, are needed")
 	case (o.to != "" || o.series != "") && len(args) > 0:
 		return command.Usage(program+" survey", "--to, --series and diffs exclude each other")
+	case userland.IsName(o.target):
+		return command.Usage(program+" survey", "surveys are for kernels: of a package, tsugictl build judges all fixes of a directory or --update and says why some can't be live")
 	}
 	if err := command.CheckOutput(o.html, o.json); err != nil {
 		return err
