@@ -55,7 +55,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: wait-for [-count=N] REGEXP PROGRAM ARGS...")
 	}
 	want := regexp.MustCompile("(?m)" + args[0])
-	for range 300 {
+	for range 900 {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		if found := want.FindAllString(ts.ReadFile("stdout"), -1); len(found) > 0 && (count == 0 || len(found) == count) {
 			return
@@ -102,7 +102,7 @@ func field(ts *testscript.TestScript, neg bool, args []string) {
 func ready(ts *testscript.TestScript, neg bool, args []string) {
 	c := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: time.Second}
 	defer c.CloseIdleConnections()
-	for range 300 {
+	for range 900 {
 		res, err := c.Get("https://127.0.0.1:" + ts.Getenv("PORT") + "/readyz")
 		if err == nil {
 			res.Body.Close()
@@ -112,5 +112,5 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	ts.Fatalf("the server did not answer within 30 s")
+	ts.Fatalf("the server did not answer within a minute and a half")
 }

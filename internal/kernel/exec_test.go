@@ -37,7 +37,7 @@ func TestAKilledProcessTakesItsProgramsWithIt(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(self.Process.Kill()))
 	qt.Check(t, qt.IsNotNil(self.Wait()))
-	for range 500 {
+	for range 6000 {
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return
 		}

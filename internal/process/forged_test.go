@@ -36,7 +36,7 @@ func TestManyForgedJournals(t *testing.T) {
 	last, err := s.soleInEffect(o)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(last, s.areas[maxAreas-1]))
-	qt.Check(t, qt.IsTrue(time.Since(began) < 5*time.Second)) // it took minutes
+	qt.Check(t, qt.IsTrue(time.Since(began) < 30*time.Second)) // it took minutes
 }
 
 // TestWhatIsRememberedOfCode is for one user's processes, and only when all of

@@ -47,7 +47,7 @@ func TestNewProcess(t *testing.T) {
 			if err != nil {
 				continue // it has ended
 			}
-			if r, err := e.Apply(ctx, p, v2, Options{Budget: 20 * time.Second}); err == nil {
+			if r, err := e.Apply(ctx, p, v2, Options{Budget: time.Minute}); err == nil {
 				patched <- done{event.ID.PID, time.Now(), r}
 			}
 			p.Close()
@@ -58,7 +58,7 @@ func TestNewProcess(t *testing.T) {
 	for range 10 {
 		began := time.Now()
 		g := start(t, filepath.Join(fixtures.dir, "program"))
-		limit := time.After(30 * time.Second)
+		limit := time.After(time.Minute)
 		for found := false; !found; {
 			select {
 			case d := <-patched:

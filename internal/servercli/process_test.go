@@ -131,7 +131,7 @@ func (s *site) start() {
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	qt.Assert(s.t, qt.IsNil(s.process.Start()))
 	c := s.client("")
-	for range 600 {
+	for range 3000 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, err := c.Root(ctx)
 		cancel()

@@ -74,7 +74,7 @@ func TestTwoReplicasServeOneFleet(t *testing.T) {
 	}
 	woken := make(chan error, 1)
 	go func() {
-		changed, err := atB.Wait(t.Context(), tag, 15*time.Second)
+		changed, err := atB.Wait(t.Context(), tag, time.Minute)
 		if err == nil && !changed {
 			err = errors.New("the machine slept on")
 		}

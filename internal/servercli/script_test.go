@@ -87,7 +87,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: ready")
 	}
-	for range 400 {
+	for range 2400 {
 		c, err := net.DialTimeout("tcp", "127.0.0.1:"+ts.Getenv("PORT"), time.Second)
 		if err == nil {
 			ts.Check(c.Close())

@@ -254,7 +254,7 @@ func (s *server) rollOut(p *api.LivePatch) {
 	qt.Assert(s.t, qt.IsNil(err))
 	r, err := s.admin.CreateRollout(ctx, api.NewRollout{LivePatch: p.ID, Tier: "beta", Plan: &api.RolloutPlan{Waves: []api.RolloutWave{{Upto: "1", Soak: "2h"}, {Upto: "100%"}}}})
 	qt.Assert(s.t, qt.IsNil(err))
-	for deadline := time.Now().Add(20 * time.Second); r.Phase != api.RolloutRunning && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); r.Phase != api.RolloutRunning && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		r, err = s.admin.Rollout(ctx, r.ID)
 		qt.Assert(s.t, qt.IsNil(err))
 	}

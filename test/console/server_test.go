@@ -75,7 +75,7 @@ func newServer(t *testing.T, host string, environ ...string) *server {
 		}
 	})
 	s.admin = s.client(s.token)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if err = s.admin.Ready(t.Context()); err == nil {
 			return s
 		}

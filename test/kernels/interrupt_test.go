@@ -148,7 +148,7 @@ func removeNew(t *testing.T, k *kernel.Target, before []string) {
 func noChildren(t *testing.T) {
 	t.Helper()
 	var alive []string
-	for range 50 {
+	for range 600 {
 		alive = nil
 		stats, err := filepath.Glob("/proc/[0-9]*/stat")
 		qt.Assert(t, qt.IsNil(err))

@@ -69,7 +69,7 @@ func TestARevertComesFirst(t *testing.T) {
 			began := time.Now()
 			r, err := New(dir, m).Revert(t.Context(), "debian:given=1")
 			qt.Assert(t, qt.IsNil(err))
-			qt.Check(t, qt.IsTrue(time.Since(began) < 5*time.Second), qt.Commentf("%s", time.Since(began)))
+			qt.Check(t, qt.IsTrue(time.Since(began) < time.Minute), qt.Commentf("%s", time.Since(began)))
 			qt.Check(t, qt.IsTrue(r.Whole()))
 			qt.Check(t, qt.HasLen(m.has, 0))
 		})
@@ -104,6 +104,6 @@ func TestWaitingEnds(t *testing.T) {
 		err := wait(ctx)
 		stop()
 		qt.Check(t, qt.ErrorIs(err, context.DeadlineExceeded), qt.Commentf("%s", name))
-		qt.Check(t, qt.IsTrue(time.Since(began) < 2*time.Second), qt.Commentf("%s: %s", name, time.Since(began)))
+		qt.Check(t, qt.IsTrue(time.Since(began) < patience/2), qt.Commentf("%s: %s", name, time.Since(began)))
 	}
 }

@@ -42,7 +42,7 @@ func TestGuardedLooksAreGivenUp(t *testing.T) {
 		qt.Check(t, qt.Equals(code.Of(other), "TS9604"))
 		close(block)
 		late = <-came
-		for range 500 {
+		for range 60000 {
 			if silence.refuse(p.id, p.uid) == "" {
 				return late, err
 			}

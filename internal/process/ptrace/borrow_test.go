@@ -87,7 +87,10 @@ func TestSeccomp(t *testing.T) {
 				want = "TS9616" // filters are read with CAP_SYS_ADMIN only
 			}
 			p := start(t, "filter", filter)
-			time.Sleep(20 * time.Millisecond)
+			p.until("under its filter", func() bool {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+				return strings.Contains(string(b), "Seccomp:\t") && !strings.Contains(string(b), "Seccomp:\t0")
+			})
 			l, err := ptrace.Borrow(t.Context(), p.target(), patient)
 			if err == nil {
 				_, err = l.Syscall(unix.SYS_MMAP, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)

@@ -46,7 +46,9 @@ func TestAProcessUnderWayGoesOnRight(t *testing.T) {
 		t.Run(args[0], func(t *testing.T) {
 			p := start(t, args...)
 			stops, busy := 0, 0
-			for until := time.Now().Add(700 * time.Millisecond); time.Now().Before(until); {
+			begun := time.Now()
+			// On a busy machine the few that are demanded may take longer.
+			for time.Since(begun) < 700*time.Millisecond || stops < 3 && time.Since(begun) < time.Minute {
 				s, err := ptrace.Stop(t.Context(), p.target(), patient)
 				if err != nil {
 					qt.Assert(t, qt.IsTrue(code.Of(err) == "TS9611" || code.Of(err) == "TS9614"), qt.Commentf("%v", err))
@@ -61,7 +63,7 @@ func TestAProcessUnderWayGoesOnRight(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			t.Logf("%d stops, %d busy", stops, busy)
-			qt.Check(t, qt.IsTrue(stops >= 3)) // a busy machine
+			qt.Check(t, qt.IsTrue(stops >= 3))
 			p.untraced()
 			p.finish()
 		})
@@ -96,7 +98,7 @@ func TestAJobThatIsStoppedStaysStopped(t *testing.T) {
 	p := start(t, "compute", "3")
 	qt.Assert(t, qt.IsNil(p.Process.Signal(unix.SIGSTOP)))
 	stopped := func() bool {
-		for range 200 {
+		for range 12000 {
 			all := true
 			tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid()))
 			for _, task := range tasks {
@@ -148,9 +150,13 @@ func TestAJobThatIsStoppedStaysStopped(t *testing.T) {
 }
 
 func TestSharedMemoryIsBusy(t *testing.T) {
-	p := start(t, "vfork", "1")
-	time.Sleep(50 * time.Millisecond)
-	began := time.Now()
+	p := start(t, "vfork", "60")
+	child := 0
+	p.until("waiting for its child", func() bool {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid(), p.pid()))
+		child, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+		return child != 0
+	})
 	_, err := ptrace.Stop(t.Context(), p.target(), patient)
 	qt.Check(t, qt.Equals(code.Of(err), "TS9614"), qt.Commentf("%v", err))
 	l, err := ptrace.Borrow(t.Context(), p.target(), patient)
@@ -158,7 +164,7 @@ func TestSharedMemoryIsBusy(t *testing.T) {
 	p.mmap(l)
 	_, err = l.Return()
 	qt.Check(t, qt.IsNil(err))
-	qt.Check(t, qt.IsTrue(time.Since(began) < time.Second))
+	qt.Check(t, qt.IsNil(unix.Kill(child, unix.SIGTERM)), qt.Commentf("the end of the child was waited for"))
 	p.expect("done")
 }
 
@@ -194,7 +200,10 @@ func TestSiblingsOfOneMemory(t *testing.T) {
 
 func TestTheMainThreadMayHaveEnded(t *testing.T) {
 	p := start(t, "zombie", "3")
-	time.Sleep(20 * time.Millisecond)
+	p.until("without its main thread", func() bool {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", p.pid(), p.pid()))
+		return strings.Contains(string(b), ") Z ")
+	})
 	for range 3 {
 		s, err := ptrace.Stop(t.Context(), p.target(), patient)
 		qt.Assert(t, qt.IsNil(err))

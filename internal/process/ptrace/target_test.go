@@ -124,6 +124,14 @@ func (r *target) finish() string {
 	return n
 }
 
+// until waits for the program to be where a test wants it.
+func (r *target) until(what string, is func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		qt.Assert(r.t, qt.IsTrue(time.Now().Before(end)), qt.Commentf("the program is never %s", what))
+	}
+}
+
 // untraced demands that nobody traces any thread of the process.
 func (r *target) untraced() {
 	r.t.Helper()
