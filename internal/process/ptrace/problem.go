@@ -5,7 +5,6 @@ package ptrace
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -107,10 +106,4 @@ func forbidden(pid int) *code.Problem {
 		return code.New("TS9606", where(pid), "kernel.yama.ptrace_scope is 3")
 	}
 	return code.New("TS9612", where(pid), proc.Forbids(pid))
-}
-
-// readLine reads a small file of the system, "" when it can't be.
-func readLine(path string) string {
-	b, _ := os.ReadFile(path)
-	return strings.TrimSpace(string(b))
 }
