@@ -145,6 +145,10 @@ func TestAFirstThreadThatHasEndedIsNotTheProcess(t *testing.T) {
 	}
 	p := hold(t, run.pid())
 	status, err := p.Status(t.Context())
+	for err == nil && status.State == Running { // it has just begun
+		time.Sleep(time.Millisecond)
+		status, err = p.Status(t.Context())
+	}
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(status.LeaderEnded))
 	qt.Check(t, qt.Equals(status.State, Sleeping))

@@ -29,7 +29,7 @@ func (p *Process) living(ctx context.Context) (int, image, error) {
 	if err != nil {
 		return 0, image{}, failed(p.id, err)
 	}
-	if !s.dead() {
+	if !s.over() {
 		// stat of the group: the leader's own numbers are the same, and one file less.
 		return p.id.PID, s.image, nil
 	}
@@ -41,7 +41,7 @@ func (p *Process) living(ctx context.Context) (int, image, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, image{}, err
 		}
-		if s, err := p.stat("task/" + strconv.Itoa(tid) + "/stat"); err == nil && !s.dead() {
+		if s, err := p.stat("task/" + strconv.Itoa(tid) + "/stat"); err == nil && !s.over() {
 			return tid, s.image, nil
 		}
 	}
@@ -58,7 +58,7 @@ func (p *Process) settled(ctx context.Context) (int, image, error) {
 			return tid, now, err
 		}
 		if time.Since(began) > Limit/2 {
-			return 0, image{}, code.New("TS9632", p.id.String(), "it is starting a program, or ending")
+			return 0, image{}, code.New("TS9632", p.id.String(), "it is starting a program")
 		}
 		timer := time.NewTimer(time.Millisecond)
 		select {

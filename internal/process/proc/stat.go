@@ -53,6 +53,9 @@ func (s stat) kernel() bool { return s.flags&kernelThread != 0 }
 // dead: the thread has ended, though its number may still be there.
 func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' || s.state == 'x' }
 
+// over: it has no memory any more, and may yet wait for something to be closed.
+func (s stat) over() bool { return s.dead() || s.flags&exiting != 0 && s.image.code == 0 }
+
 var errStat = errors.New("unexpected form of /proc/PID/stat")
 
 func parseStat(text []byte) (stat, error) {
