@@ -3,10 +3,13 @@
 package cli_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -39,8 +42,34 @@ func TestKernelScripts(t *testing.T) {
 			env.Setenv("DEMO", demo)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "edit": edit},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "edit": edit, "under-way": underWay},
 	})
+}
+
+// under-way REGEXP: waits until the program whose command line matches runs
+// another one, and so is past its own beginning.
+func underWay(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: under-way REGEXP")
+	}
+	want := regexp.MustCompile(args[0])
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		ts.Check(err)
+		for _, file := range lines {
+			b, _ := os.ReadFile(file) // those that have ended have none
+			if !want.Match(bytes.ReplaceAll(b, []byte{0}, []byte{' '})) {
+				continue
+			}
+			threads, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "task/*/children"))
+			for _, children := range threads {
+				if b, _ := os.ReadFile(children); len(b) > 0 {
+					return
+				}
+			}
+		}
+	}
+	ts.Fatalf("nothing runs that matches %s", args[0])
 }
 
 // edit PATH SED-SCRIPT: puts a source file of the target into old/ and, edited
