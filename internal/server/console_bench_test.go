@@ -194,7 +194,6 @@ func (s *site) benchPaths() []string {
 		"/v1/notifications", "/v1/notifications/channels", "/v1/notifications/deliveries?limit=50",
 		`POST:/v1/policies/default/preview:{"exclude":[{"cve":"` + cve + `","reason":"tried","owner":"ann"}]}`,
 		`POST:/v1/policies/slow/preview:{"groups":["group-5"]}`,
-		`POST:/v1/policies/slow/groups:{"groups":["group-1-slow","group-3"]}`, // a change: it is in memory before the answer
 		"/v1/machines?limit=50&q=libssl3", "/v1/machines?limit=50&need=restart", "/v1/machines?limit=50&cve=" + cve0, "/v1/cves/" + cve0,
 		"/v1/cves?limit=50&target=" + url.QueryEscape(openssl.Name), "/v1/livepatches?limit=50&target=" + url.QueryEscape(openssl.Name),
 		"/v1/livepatches/" + library, "/v1/livepatches/" + library + "/contents", `POST:/v1/rollouts/preview:{"livepatch":"` + library + `","tier":"stable"}`,

@@ -113,7 +113,7 @@ function Standing({ m }: { m: Schemas['Machine'] }) {
         <Section title={t.machine.standing}>
           <Facts
             of={[
-              [t.machine.protection, <Protection of={m.protection} />],
+              [t.machine.kernelProtection, <Protection of={m.protection} />],
               [t.machine.why, m.reason && <span lang="en">{m.reason}</span>],
               [
                 t.machine.runs,

@@ -88,7 +88,7 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         className="wide"
       />
       <NativeSelect
-        label={t.machine.protection}
+        label={t.machine.kernelProtection}
         value={filter.protection ?? ''}
         onChange={(e) => change({ protection: e.currentTarget.value })}
         data={[all, ...protections.map((p) => ({ value: p, label: word(t.protection, p) }))]}

@@ -28,7 +28,7 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Machine[];
             </Link>
           ),
         },
-        { name: t.machine.protection, cell: (m) => <Protection of={m.protection} /> },
+        { name: t.machine.kernelProtection, cell: (m) => <Protection of={m.protection} /> },
         ...(inPackages
           ? []
           : [

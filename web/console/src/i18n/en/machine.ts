@@ -4,6 +4,7 @@ export const machine = {
   machine: {
     hostname: 'Host name',
     protection: 'Protection',
+    kernelProtection: 'Protection (kernel)',
     kernel: 'Kernel',
     patch: 'Live patch',
     open: 'Open vulnerabilities',

@@ -6,7 +6,7 @@ export const states = {
     outdated: 'Outdated',
     unprotected: 'Unprotected',
     'not-covered': 'Not covered',
-    partly: 'Partly protected',
+    partly: 'Not in all processes',
     failing: 'Failing',
     silent: 'Silent',
     gone: 'Removed',

@@ -6,6 +6,7 @@ export const machine: Words<typeof en> = {
   machine: {
     hostname: 'ホスト名',
     protection: '保護状況',
+    kernelProtection: '保護状況（カーネル）',
     kernel: 'カーネル',
     patch: 'ライブパッチ',
     open: '未修正の脆弱性',

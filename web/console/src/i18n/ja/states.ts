@@ -8,7 +8,7 @@ export const states: Words<typeof en> = {
     outdated: '更新待ち',
     unprotected: '未保護',
     'not-covered': '対象外',
-    partly: '一部保護',
+    partly: '未適用のプロセスあり',
     failing: '失敗',
     silent: '応答なし',
     gone: '登録解除',

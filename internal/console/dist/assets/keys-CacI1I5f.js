@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-BPKDn2rR.js";

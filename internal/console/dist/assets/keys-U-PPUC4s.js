@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-nxu_Q7fU.js";

@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-Bo9hCcY1.js";

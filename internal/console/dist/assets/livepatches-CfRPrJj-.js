@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-ckMXDF5Z.js";

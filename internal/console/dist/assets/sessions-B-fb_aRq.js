@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-cz4S__ZR.js";

@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-Bt9t5zX7.js";
