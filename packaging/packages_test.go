@@ -26,7 +26,7 @@ func contents() map[string][]string {
 			"/usr/share/man/man1/tsugi.1.gz", "/usr/share/man/man1/tsugi-revert.1.gz",
 		},
 		"tsugi-server": {
-			"/usr/bin/tsugi-server", "/usr/lib/systemd/system/tsugi-server.service", "/usr/lib/sysusers.d/tsugi-server.conf",
+			"/usr/bin/tsugi-server", "/usr/lib/systemd/system/tsugi-server.service", "/usr/lib/systemd/system/tsugi-worker.service", "/usr/lib/sysusers.d/tsugi-server.conf",
 			"/usr/share/man/man1/tsugi-server.1.gz", "/usr/share/man/man1/tsugi-server-serve.1.gz",
 			"/usr/share/tsugi-server/prometheus/tsugi.rules.yml", "/usr/share/tsugi-server/grafana/tsugi.json",
 		},
@@ -139,7 +139,7 @@ func TestPackages(t *testing.T) {
 func verifyUnits(t *testing.T, dir string) {
 	need.Program(t, "systemd-analyze")
 	var units []string
-	for _, u := range []string{"tsugi/tsugi.service", "tsugi/tsugi-boot.service", "tsugi-server/tsugi-server.service"} {
+	for _, u := range []string{"tsugi/tsugi.service", "tsugi/tsugi-boot.service", "tsugi-server/tsugi-server.service", "tsugi-server/tsugi-worker.service"} {
 		name, base := filepath.Split(u)
 		b, err := os.ReadFile(filepath.Join(dir, name, "usr/lib/systemd/system", base))
 		qt.Assert(t, qt.IsNil(err))

@@ -103,7 +103,8 @@ func (r room) run(ctx context.Context, dir string, argv []string, stdin io.Reade
 	args = append(args, argv...)
 	out, err := kernel.Command{Name: "unshare", Args: args, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Stdin: stdin, Stdout: stdout}.Run(ctx)
 	if exit, ok := errors.AsType[*kernel.ExitError](err); ok {
-		if strings.Contains(string(exit.Output), "unshare: unshare failed") || strings.Contains(string(exit.Output), "mount: ") {
+		said := string(exit.Output)
+		if strings.HasPrefix(said, "unshare: ") || strings.Contains(said, "mount: ") || strings.Contains(said, "chroot: cannot change root") {
 			return out, code.New("TS3538", r.root, lastLine(exit.Output)).With(err)
 		}
 		exit.Command = strings.Join(argv[:min(3, len(argv))], " ")
