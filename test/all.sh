@@ -7,7 +7,8 @@
 #
 # Three rows of tests run side by side, for none of them keeps two processors
 # busy: a virtual machine works on one, servers wait for disks, browsers for
-# servers. What the second and third say is shown at their end.
+# servers. What the second and third say is shown at their end. The first ends
+# with tests on kernels that the second would come to last of all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ export GOGC=${GOGC:-400}
 PATH=$(test/browser.sh):$PATH
 store=${TSUGI_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/tsugi}
 kernels=(
-	./test/... ./packaging # the longest first: at the end no processor waits for them
+	./test/kernels ./test/fleet ./test/... ./packaging # the longest first: at the end no processor waits for them
 	./internal/cli ./internal/insn ./internal/kbuild ./internal/kernel ./internal/kimage ./internal/kload ./internal/klp
 	./internal/modsig ./internal/proof ./internal/vm
 )
@@ -36,6 +37,8 @@ while read -r dir package; do
 		quick+=("$package")
 	fi
 done < <("$go" list -f '{{.Dir}} {{.ImportPath}}' ./... | grep -v '/test/console$')
+mapfile -t last_on_kernels < <(printf '%s\n' "${on_kernels[@]}" | grep /internal/)
+mapfile -t on_kernels < <(printf '%s\n' "${on_kernels[@]}" | grep -v /internal/)
 # SQLite is C that was made Go: to watch its memory takes twice the time and tells nothing of ours.
 quiet=-gcflags=modernc.org/...=-race=false
 of_server='^TestARealJobSurvivesItsServer$|^TestScripts$/^(init|serve)$'
@@ -44,7 +47,7 @@ export TSUGI_TEST_DEBS=$store/debs
 
 # Whole kernels, with the patience that they have: the rest goes first.
 on_kernels() {
-	TSUGI_TEST_KERNELS=1 CGO_ENABLED=0 nice -n 5 "$go" test -vet=off -p 2 -timeout 40m "${on_kernels[@]}"
+	TSUGI_TEST_KERNELS=1 CGO_ENABLED=0 nice -n 5 "$go" test -vet=off -p 2 -timeout 40m "$@"
 }
 # Browsers, and jobs that survive their server.
 waiting() {
@@ -56,7 +59,7 @@ waiting() {
 }
 said=$(mktemp -d)
 set -m # groups of their own, which can be ended as one
-on_kernels >"$said/on_kernels" 2>&1 &
+on_kernels "${on_kernels[@]}" >"$said/on_kernels" 2>&1 &
 beside=($!)
 waiting >"$said/waiting" 2>&1 &
 beside+=($!)
@@ -68,6 +71,7 @@ CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -short -p 2 "${racing[@]}" || f
 export TSUGI_TEST_KERNELS=1
 CGO_ENABLED=1 "$go" test -vet=off -race "$quiet" -p 2 -timeout 25m -skip "$of_server|$many" "${others[@]}" || failed=1
 CGO_ENABLED=0 "$go" test -vet=off -p 2 -timeout 25m -skip "$of_server|$many" "${quick[@]}" || failed=1
+on_kernels "${last_on_kernels[@]}" || failed=1
 for pid in "${beside[@]}"; do wait "$pid" || failed=1; done
 cat "$said/on_kernels" "$said/waiting"
 exit $failed
