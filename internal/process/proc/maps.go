@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
@@ -159,8 +158,18 @@ func (p *Process) looked(err error, nothing bool) error {
 	return code.New("TS9604", p.id.String(), "").With(err)
 }
 
+// rereads is how often a list is read again that does not rise.
+const rereads = 20
+
 // readMaps reads the whole list through its own offset, so that several may
-// read one descriptor at a time.
-func readMaps(f *os.File) ([]Mapping, error) {
-	return parseMaps(io.NewSectionReader(f, 0, 1<<62))
+// read one descriptor at a time. The kernel gives it piece by piece: where a
+// mapping has grown together with one that was told before, the next piece
+// begins with both. Then it is read anew.
+func readMaps(f io.ReaderAt) ([]Mapping, error) {
+	for try := 0; ; try++ {
+		all, err := parseMaps(io.NewSectionReader(f, 0, 1<<62))
+		if !errors.Is(err, errMaps) || try == rereads {
+			return all, err
+		}
+	}
 }
