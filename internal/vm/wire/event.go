@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // Kind tells what an event is about.
@@ -136,7 +138,7 @@ func parseEvent(line []byte) (*Event, bool) {
 		return nil, false
 	}
 	var e Event
-	if err := strict(line, &e); err != nil {
+	if err := strict.JSON(line, &e); err != nil {
 		return nil, false
 	}
 	switch e.Kind {

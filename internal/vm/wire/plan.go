@@ -12,12 +12,12 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
+
+	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
 // Format is the number of this version of plans and events.
@@ -129,7 +129,7 @@ func ParseStep(line []byte) (Step, error) {
 	if len(line) > maxStep {
 		return s, fmt.Errorf("step: %d bytes, more than %d", len(line), maxStep)
 	}
-	if err := strict(line, &s); err != nil {
+	if err := strict.JSON(line, &s); err != nil {
 		return Step{}, fmt.Errorf("step: %w", err)
 	}
 	if s.ID == "" || s.Do == "" {
@@ -145,7 +145,7 @@ func ParsePlan(b []byte) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %d bytes, more than %d", len(b), maxPlan)
 	}
 	var p Plan
-	if err := strict(b, &p); err != nil {
+	if err := strict.JSON(b, &p); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	if err := p.Check(); err != nil {
@@ -195,7 +195,7 @@ type StoredModule struct {
 // ParseModuleIndex reads an index; every module that one needs must be in it.
 func ParseModuleIndex(b []byte) (*ModuleIndex, error) {
 	var x ModuleIndex
-	if err := strict(b, &x); err != nil {
+	if err := strict.JSON(b, &x); err != nil {
 		return nil, fmt.Errorf("module index: %w", err)
 	}
 	known := make(map[string]bool, len(x.Modules))
@@ -210,17 +210,4 @@ func ParseModuleIndex(b []byte) (*ModuleIndex, error) {
 		}
 	}
 	return &x, nil
-}
-
-// strict decodes exactly one JSON value and refuses fields it does not know.
-func strict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one JSON value")
-	}
-	return nil
 }
