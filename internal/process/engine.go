@@ -59,8 +59,8 @@ type Options struct {
 	// Timeout bounds the work at one process, waiting included; 0 is Budget and
 	// a minute.
 	Timeout time.Duration
-	// Workers is how many processes are worked at where there are many: 0 means one for each
-	// processor. More would wait for each other with processes stopped.
+	// Workers is how many processes are worked at where there are many: 0 means one
+	// for each processor. More would wait for each other with processes stopped.
 	Workers int
 
 	tracers *ptrace.Tracers // nil for some of its own

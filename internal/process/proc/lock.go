@@ -15,8 +15,8 @@ import (
 )
 
 // LockDir is where instances of Tsugi keep out of each other's way, unless they
-// are told another place. Only root may write there: a lock that any user could take would let any user keep a
-// process unpatched.
+// are told another place. Only root may write there: a lock that any user could
+// take would let any user keep a process unpatched.
 const LockDir = "/run/tsugi/processes"
 
 // Lock is the right to change one process.

@@ -67,6 +67,9 @@ type Entry struct {
 	Parent int
 	Name   string // comm: up to 15 bytes that the process itself chooses
 	Zombie bool   // its first thread has ended; others may run on
+	// Code and Stack are where those of the program lie, the same for all that
+	// share the memory; Stack is 0 where that isn't told.
+	Code, Stack uint64
 }
 
 // Scan is List with what else a look at each process tells.
@@ -93,7 +96,7 @@ func Scan(ctx context.Context) ([]Entry, error) {
 		if err != nil || s.kernel() {
 			continue // ended meanwhile, hidden, or not of userland
 		}
-		all = append(all, Entry{ID: ID{PID: pid, Start: s.start}, Parent: s.parent, Name: s.comm, Zombie: s.dead()})
+		all = append(all, s.entry(pid))
 	}
 	return all, nil
 }
@@ -104,7 +107,14 @@ func Lookup(pid int) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{ID: ID{PID: pid, Start: s.start}, Parent: s.parent, Name: s.comm, Zombie: s.dead()}, nil
+	return s.entry(pid), nil
+}
+
+func (s stat) entry(pid int) Entry {
+	return Entry{
+		ID: ID{PID: pid, Start: s.start}, Parent: s.parent, Name: s.comm, Zombie: s.dead(),
+		Code: s.image.code, Stack: s.image.stack,
+	}
 }
 
 // number reads the name of a process's or thread's directory.

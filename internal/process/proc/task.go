@@ -30,9 +30,6 @@ type Stat struct {
 	Killed bool
 	Start  uint64 // of the thread, clock ticks since boot
 	CPU    int    // the processor that it ran on last, -1 where that isn't known
-	// Code and Stack are where those of the program lie, the same for all that
-	// share the memory; Stack is 0 where that isn't told.
-	Code, Stack uint64
 }
 
 // Ended tells that the thread has ended, though its number may still be there.
@@ -50,7 +47,6 @@ func TaskStat(pid, tid int) (Stat, bool) {
 	return Stat{
 		Name: s.comm, State: State(s.state), Parent: s.parent, Start: s.start, CPU: s.cpu,
 		Kernel: s.kernel(), Exiting: s.flags&exiting != 0, Killed: s.flags&signaled != 0,
-		Code: s.image.code, Stack: s.image.stack,
 	}, err == nil
 }
 

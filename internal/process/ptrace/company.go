@@ -3,9 +3,8 @@
 package ptrace
 
 import (
-	"os"
+	"context"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -73,23 +72,14 @@ func (c *company) of(pid int) (with []int, last, now int) {
 // look compares all processes that there are.
 func look() map[int][]int {
 	with := map[int][]int{}
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return with
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
+	all, _ := proc.Scan(context.Background()) // it waits for nobody
 	type place struct{ code, stack uint64 }
 	families := map[place][]int{}
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
+	for _, p := range all {
 		// Without memory, or where we may not look, there is no such place.
-		if st, ok := proc.TaskStat(pid, pid); ok && st.Stack != 0 {
-			at := place{st.Code, st.Stack}
-			families[at] = append(families[at], pid)
+		if p.Stack != 0 {
+			at := place{p.Code, p.Stack}
+			families[at] = append(families[at], p.PID)
 		}
 	}
 	for _, pids := range families {
