@@ -3,8 +3,6 @@
 package builder
 
 import (
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -18,16 +16,8 @@ import (
 // Documentation, other architectures and the like are left out before that,
 // because a target's source need not hold them.
 func (b *build) combine() error {
-	now := map[string]fix.Change{} // against the pristine source
-	read := func(path string) ([]byte, error) {
-		if c, ok := now[path]; ok {
-			if c.Deleted {
-				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-			}
-			return c.New, nil
-		}
-		return os.ReadFile(filepath.Join(b.req.Target.Source, path))
-	}
+	source := b.req.Target.Source
+	sum := fix.NewSum(func(path string) ([]byte, error) { return os.ReadFile(filepath.Join(source, path)) })
 	var last *fix.Fix
 	for _, f := range b.req.Fixes {
 		part, outcomes, err := kbuild.Relevant(b.req.Target, f)
@@ -43,27 +33,20 @@ func (b *build) combine() error {
 		if len(part.Files) == 0 {
 			continue
 		}
-		changes, err := part.Apply(read)
+		notes, err := sum.Add(part)
 		if err != nil {
 			return err
 		}
-		for _, c := range changes {
-			for _, n := range c.Notes {
-				b.report.Notes = append(b.report.Notes, fmt.Sprintf("%s: %s: %s", f.ID, c.Path, n))
-			}
-			c.Notes = nil
-			if before, ok := now[c.Path]; ok {
-				c.Old, c.Created = before.Old, before.Old == nil
-			}
-			now[c.Path] = c
+		for _, n := range notes {
+			b.report.Notes = append(b.report.Notes, f.ID+": "+n)
 		}
 	}
-	b.sources = now
+	b.sources = sum.Changes()
 	if len(b.req.Fixes) == 1 {
 		b.fix = last
 		return nil
 	}
 	var err error
-	b.fix, err = asFix(b.report.Name, now)
+	b.fix, err = asFix(b.report.Name, b.sources)
 	return err
 }

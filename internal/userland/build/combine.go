@@ -4,8 +4,6 @@ package build
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -21,16 +19,9 @@ import (
 // memory. Documentation, tests and the distribution's own files are left out
 // before that: no process runs them.
 func (b *job) combine(context.Context) error {
-	now := map[string]fix.Change{} // against the target's source
-	read := func(p string) ([]byte, error) {
-		if c, ok := now[p]; ok {
-			if c.Deleted {
-				return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
-			}
-			return c.New, nil
-		}
+	sum := fix.NewSum(func(p string) ([]byte, error) {
 		return os.ReadFile(filepath.Join(b.t.Build, filepath.FromSlash(p)))
-	}
+	})
 	for _, f := range b.req.Fixes {
 		part, rest := Relevant(f)
 		for _, u := range rest {
@@ -41,21 +32,15 @@ func (b *job) combine(context.Context) error {
 		if len(part.Files) == 0 {
 			continue
 		}
-		changes, err := part.Apply(read)
+		notes, err := sum.Add(part)
 		if err != nil {
 			return err
 		}
-		for _, c := range changes {
-			for _, n := range c.Notes {
-				b.report.Notes = append(b.report.Notes, fmt.Sprintf("%s: %s", f.ID, n))
-			}
-			c.Notes = nil
-			if before, ok := now[c.Path]; ok {
-				c.Old, c.Created = before.Old, before.Old == nil
-			}
-			now[c.Path] = c
+		for _, n := range notes {
+			b.report.Notes = append(b.report.Notes, f.ID+": "+n)
 		}
 	}
+	now := sum.Changes()
 	for _, p := range slices.Sorted(maps.Keys(now)) {
 		c := now[p]
 		if !c.Created && !c.Deleted && string(c.Old) == string(c.New) || c.Created && c.Deleted {
