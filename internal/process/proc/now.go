@@ -67,7 +67,14 @@ func LastPID() int {
 // Tasks lists the threads of a process, in the order of the directory, into room
 // that the caller has already.
 func Tasks(pid int, into []int) ([]int, error) {
-	fd, err := openNow("/proc/"+strconv.Itoa(pid)+"/task", unix.O_RDONLY|unix.O_DIRECTORY)
+	return numbersNow("/proc/"+strconv.Itoa(pid)+"/task", into)
+}
+
+// PIDs lists all processes like Tasks, the kernel's own threads among them.
+func PIDs(into []int) ([]int, error) { return numbersNow("/proc", into) }
+
+func numbersNow(dir string, into []int) ([]int, error) {
+	fd, err := openNow(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return into, err
 	}
@@ -86,8 +93,8 @@ func Tasks(pid int, into []int) ([]int, error) {
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
 		for _, name := range names {
-			if tid, err := strconv.Atoi(name); err == nil {
-				into = append(into, tid)
+			if n, err := strconv.Atoi(name); err == nil {
+				into = append(into, n)
 			}
 		}
 	}

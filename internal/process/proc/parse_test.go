@@ -36,7 +36,7 @@ func TestStatIsRead(t *testing.T) {
 			}
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.Equals(s, stat{
-				comm: c.comm, state: 'S', parent: 7, flags: 2097472, start: 4242, cpu: c.cpu,
+				comm: c.comm, state: 'S', parent: 7, flags: 2097472, start: 4242, tasks: 3, cpu: c.cpu,
 				image: image{code: 400, stack: 600},
 			}))
 			qt.Check(t, qt.IsTrue(s.kernel()))

@@ -67,8 +67,11 @@ type Entry struct {
 	Parent int
 	Name   string // comm: up to 15 bytes that the process itself chooses
 	Zombie bool   // its first thread has ended; others may run on
-	// Code and Stack are where those of the program lie, the same for all that
-	// share the memory; Stack is 0 where that isn't told.
+	// Thread is one that has not ended, as far as there is one: the first, but for
+	// a look by Scan where that has. Code and Stack are where those of the program
+	// lie by that thread, the same for all that share the memory; Stack is 0 where
+	// that isn't told.
+	Thread      int
 	Code, Stack uint64
 }
 
@@ -96,7 +99,13 @@ func Scan(ctx context.Context) ([]Entry, error) {
 		if err != nil || s.kernel() {
 			continue // ended meanwhile, hidden, or not of userland
 		}
-		all = append(all, s.entry(pid))
+		e := s.entry(pid)
+		if s.over() && s.tasks > 1 {
+			if tid, other, ok := living(pid); ok {
+				e.Thread, e.Code, e.Stack = tid, other.image.code, other.image.stack
+			}
+		}
+		all = append(all, e)
 	}
 	return all, nil
 }
@@ -113,7 +122,7 @@ func Lookup(pid int) (Entry, error) {
 func (s stat) entry(pid int) Entry {
 	return Entry{
 		ID: ID{PID: pid, Start: s.start}, Parent: s.parent, Name: s.comm, Zombie: s.dead(),
-		Code: s.image.code, Stack: s.image.stack,
+		Thread: pid, Code: s.image.code, Stack: s.image.stack,
 	}
 }
 

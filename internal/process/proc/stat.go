@@ -20,6 +20,7 @@ type stat struct {
 	parent int
 	flags  uint64
 	start  uint64 // clock ticks since boot
+	tasks  int    // threads of its process that are not collected yet
 	cpu    int    // that it ran on last, -1 where that isn't told
 	image  image
 }
@@ -78,6 +79,7 @@ func parseStat(text []byte) (stat, error) {
 	s := stat{comm: string(text[open+1 : shut]), state: fields[0][0]}
 	s.parent = int(num(4))
 	s.flags = num(9)
+	s.tasks = int(num(20))
 	s.start = num(22)
 	s.image = image{code: num(26), stack: num(28)}
 	s.cpu = -1

@@ -58,6 +58,29 @@ func taskStat(pid, tid int) (stat, error) {
 	return parseStat(text)
 }
 
+// Living finds a thread of a process that has not ended, the first where it can
+// be: one that has ended has no memory any more, though others may have it still.
+// It is 0 where there is none.
+func Living(pid int) int {
+	tid, _, _ := living(pid)
+	return tid
+}
+
+func living(pid int) (int, stat, bool) {
+	if s, err := taskStat(pid, pid); err != nil {
+		return 0, stat{}, false
+	} else if !s.over() {
+		return pid, s, true
+	}
+	list, _ := Tasks(pid, nil)
+	for _, tid := range list {
+		if s, err := taskStat(pid, tid); err == nil && !s.over() {
+			return tid, s, true
+		}
+	}
+	return 0, stat{}, false
+}
+
 // ioWorker is PF_IO_WORKER of include/linux/sched.h since Linux 5.12; before,
 // the bit was another's, and workers were in no process's list.
 const (

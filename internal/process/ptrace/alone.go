@@ -55,13 +55,13 @@ func (s *Stopped) childless(parent int) error {
 	if s.living == 0 {
 		return ended(pid, "it has no living thread")
 	}
-	if parent > 1 && sameMemory(s.living, parent) {
+	if parent > 1 && shares(s.living, parent) {
 		return shared(pid, parent)
 	}
 	for _, tid := range s.listed {
 		// None when it is gone, or in a kernel without CONFIG_PROC_CHILDREN.
 		for _, f := range strings.Fields(proc.TaskFile(pid, tid, "children")) {
-			if child, err := strconv.Atoi(f); err == nil && sameMemory(s.living, child) {
+			if child, err := strconv.Atoi(f); err == nil && shares(s.living, child) {
 				return shared(pid, child)
 			}
 		}
@@ -69,26 +69,45 @@ func (s *Stopped) childless(parent int) error {
 	return nil
 }
 
-// maxBorn bounds how many numbers of processes are looked at in a stop.
-const maxBorn = 2048
+// maxBorn is how many numbers are looked at one by one in a stop. For more, and
+// where the numbers have begun anew, the processes that there are.
+var maxBorn = 2048 // tests lower it
 
 // nobodyElse refuses a process that got company since before, a number that
 // LastPID gave. The threads that are stopped are known by then.
 func (s *Stopped) nobodyElse(before int) error {
-	after := proc.LastPID()
 	i := slices.IndexFunc(s.order, func(t *tracee) bool { return t.state == halted })
 	if i < 0 {
 		return nil // report tells
 	}
-	if before <= 0 || after < before || after-before > maxBorn {
-		return s.childless(0)
+	tid, after := s.order[i].tid, proc.LastPID()
+	if before > 0 && before <= after && after-before <= maxBorn {
+		for pid := before + 1; pid <= after; pid++ {
+			if s.known[pid] == nil && sameMemory(tid, pid) && !proc.TaskWorker(s.target.PID, pid) {
+				return shared(s.target.PID, pid)
+			}
+		}
+		return nil
 	}
-	for pid := before + 1; pid <= after; pid++ {
-		if s.known[pid] == nil && sameMemory(s.order[i].tid, pid) && !proc.TaskWorker(s.target.PID, pid) {
+	all, err := proc.PIDs(nil)
+	if err != nil {
+		return code.New("TS9612", where(s.target.PID), "").With(err)
+	}
+	for _, pid := range all {
+		if pid != s.target.PID && born(pid, before, after) && shares(tid, pid) {
 			return shared(s.target.PID, pid)
 		}
 	}
 	return nil
+}
+
+// born tells whether a number may have been given since before, when after is the
+// last that was: they begin anew after the highest.
+func born(pid, before, after int) bool {
+	if before <= after {
+		return before < pid && pid <= after
+	}
+	return pid > before || pid <= after
 }
 
 func shared(pid, other int) *code.Problem {

@@ -40,7 +40,7 @@ const (
 func (c *company) other(pid, tid int) int {
 	with, last, now := c.of(pid)
 	for _, other := range with {
-		if other != pid && sameMemory(tid, other) {
+		if other != pid && shares(tid, other) {
 			return other
 		}
 	}
@@ -74,30 +74,43 @@ func look() map[int][]int {
 	with := map[int][]int{}
 	all, _ := proc.Scan(context.Background()) // it waits for nobody
 	type place struct{ code, stack uint64 }
-	families := map[place][]int{}
+	families := map[place][]member{}
 	for _, p := range all {
 		// Without memory, or where we may not look, there is no such place.
 		if p.Stack != 0 {
 			at := place{p.Code, p.Stack}
-			families[at] = append(families[at], p.PID)
+			families[at] = append(families[at], member{p.PID, p.Thread})
 		}
 	}
-	for _, pids := range families {
-		if len(pids) > 1 {
-			sharing(pids, with)
+	for _, some := range families {
+		if len(some) > 1 {
+			sharing(some, with)
 		}
 	}
 	return with
 }
 
+// member is a process and a thread of it that has its memory.
+type member struct{ pid, tid int }
+
+// shares tells whether a process has the memory of a thread, by whichever of its
+// threads lives.
+func shares(tid, pid int) bool {
+	if sameMemory(tid, pid) {
+		return true
+	}
+	living := proc.Living(pid)
+	return living != 0 && living != pid && sameMemory(tid, living)
+}
+
 // sharing notes which of some processes share their memory. The kernel tells of
 // each two an order, always the same, so that those that do come side by side.
-func sharing(pids []int, with map[int][]int) {
+func sharing(some []member, with map[int][]int) {
 	for range 4 {
-		pids = slices.DeleteFunc(pids, func(pid int) bool { return !sameMemory(pid, pid) }) // it has ended
+		some = slices.DeleteFunc(some, func(m member) bool { return !sameMemory(m.tid, m.tid) }) // it has ended
 		all := true
-		slices.SortFunc(pids, func(a, b int) int {
-			order, ok := compareMemory(a, b)
+		slices.SortFunc(some, func(a, b member) int {
+			order, ok := compareMemory(a.tid, b.tid)
 			all = all && ok
 			return order
 		})
@@ -105,13 +118,19 @@ func sharing(pids []int, with map[int][]int) {
 			break
 		}
 	}
-	for from := 0; from < len(pids); {
+	for from := 0; from < len(some); {
 		to := from + 1
-		for to < len(pids) && sameMemory(pids[from], pids[to]) {
+		for to < len(some) && sameMemory(some[from].tid, some[to].tid) {
 			to++
 		}
-		for i := from; i < to && to-from > 1; i++ {
-			with[pids[i]] = pids[from:to]
+		if to-from > 1 {
+			pids := make([]int, 0, to-from)
+			for _, m := range some[from:to] {
+				pids = append(pids, m.pid)
+			}
+			for _, pid := range pids {
+				with[pid] = pids
+			}
 		}
 		from = to
 	}

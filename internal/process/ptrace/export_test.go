@@ -10,3 +10,11 @@ func LookAgain() {
 	defer everybody.mu.Unlock()
 	everybody.at = time.Time{}
 }
+
+// OneByOne makes stops look at so many new numbers one by one, and puts back what
+// was.
+func OneByOne(most int) (back func()) {
+	was := maxBorn
+	maxBorn = most
+	return func() { maxBorn = was }
+}

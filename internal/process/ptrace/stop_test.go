@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
@@ -169,23 +170,32 @@ func TestSharedMemoryIsBusy(t *testing.T) {
 }
 
 // TestSiblingsOfOneMemory: neither child nor parent, born before or after the look
-// at all processes.
+// at all processes, whether their first thread lives or not.
 func TestSiblingsOfOneMemory(t *testing.T) {
-	for _, before := range []bool{false, true} {
+	for _, c := range []struct {
+		before bool
+		how    string
+	}{{false, "1"}, {true, "1"}, {false, "2"}, {true, "2"}} {
 		other := start(t, "idle", "1")
 		s, err := ptrace.Stop(t.Context(), other.target(), patient) // which looks
 		qt.Assert(t, qt.IsNil(err))
 		_, err = s.Resume()
 		qt.Assert(t, qt.IsNil(err))
-		p := start(t, "share", "1")
+		p := start(t, "share", c.how)
 		sibling, err := strconv.Atoi(p.expect("shared"))
 		qt.Assert(t, qt.IsTrue(err == nil && sibling > 0))
-		if before {
+		if c.how == "2" {
+			p.until("without the other's first thread", func() bool {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", sibling))
+				return strings.Contains(string(b), ") Z ")
+			})
+		}
+		if c.before {
 			ptrace.LookAgain()
 		}
 		_, err = ptrace.Stop(t.Context(), p.target(), patient)
 		qt.Check(t, qt.Equals(code.Of(err), "TS9614"), qt.Commentf("%v", err))
-		qt.Check(t, qt.ErrorMatches(err, fmt.Sprintf(".*process %d uses.*", sibling)))
+		qt.Check(t, qt.ErrorMatches(err, fmt.Sprintf(".*process (%d|%d) uses.*", sibling, sibling+1)))
 		qt.Assert(t, qt.IsNil(unix.Kill(sibling, unix.SIGKILL)))
 		_, err = unix.Wait4(sibling, nil, 0, nil)
 		qt.Assert(t, qt.IsNil(err))
@@ -195,6 +205,32 @@ func TestSiblingsOfOneMemory(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		p.finish()
 		other.finish()
+	}
+}
+
+// TestCompanyThatIsBornMeanwhile: between the looks before the stop and the stop,
+// whatever number of others is born as well.
+func TestCompanyThatIsBornMeanwhile(t *testing.T) {
+	for _, most := range []int{2048, 0} {
+		defer ptrace.OneByOne(most)()
+		p := start(t, "share", "3")
+		p.until("reading", func() bool { return len(proc.TaskFile(p.pid(), p.pid()+1, "syscall")) > 0 })
+		sibling := 0
+		opt := patient
+		opt.Hook = func(step ptrace.Step) {
+			if step == ptrace.Seized && sibling == 0 { // the first of two threads
+				qt.Check(t, qt.IsNil(unix.Tgkill(p.pid(), p.pid()+1, unix.SIGUSR1)))
+				sibling, _ = strconv.Atoi(p.expect("shared"))
+			}
+		}
+		_, err := ptrace.Stop(t.Context(), p.target(), opt)
+		qt.Assert(t, qt.IsTrue(sibling > 0))
+		qt.Check(t, qt.Equals(code.Of(err), "TS9614"), qt.Commentf("%v", err))
+		qt.Check(t, qt.ErrorMatches(err, fmt.Sprintf(".*process %d uses.*", sibling)))
+		qt.Assert(t, qt.IsNil(unix.Kill(sibling, unix.SIGKILL)))
+		_, err = unix.Wait4(sibling, nil, 0, nil)
+		qt.Assert(t, qt.IsNil(err))
+		p.finish()
 	}
 }
 

@@ -436,11 +436,24 @@ static int asleep(void *unused)
 		syscall(SYS_pause);
 }
 
-static void share(void)
+static int headless(void *stack) // the first thread ends, another lives
 {
-	static char stack[16384] __attribute__((aligned(16)));
-	say("ready");
-	say("shared %d", clone(asleep, stack + sizeof stack, CLONE_VM | CLONE_PARENT | SIGCHLD, NULL));
+	if (clone(asleep, stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD, NULL) < 0)
+		_exit(9);
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+static void share(int ends)
+{
+	static char stack[2][16384] __attribute__((aligned(16)));
+	say("shared %d", clone(ends ? headless : asleep, stack[1], CLONE_VM | CLONE_PARENT | SIGCHLD, stack[2]));
+}
+
+static void share_now(int signal)
+{
+	(void)signal;
+	share(0);
 }
 
 static void forks(void)
@@ -593,7 +606,10 @@ int main(int argc, char **argv)
 		say("done 1");
 		return 0;
 	} else if (!strcmp(what, "share")) {
-		share();
+		signal(SIGUSR1, share_now); // a thread, at any time
+		say("ready");
+		if (n < 3)
+			share(n - 1);
 		wait_over();
 		say("done 1");
 		_exit(0);
