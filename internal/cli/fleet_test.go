@@ -5,7 +5,6 @@ package cli_test
 import (
 	"crypto/tls"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 )
 
 // TestFleetScripts runs the commands that talk to a server as an operator
@@ -26,8 +27,8 @@ func TestFleetScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
-			env.Setenv("PORT", port)
+			p, err := port.Reserve()
+			env.Setenv("PORT", strconv.Itoa(p))
 			env.Setenv("TSUGI_HOME", env.WorkDir+"/home")
 			env.Setenv("TSUGI_SESSION", env.WorkDir+"/config/session.json")
 			env.Setenv("TSUGI_SERVER_WORKERS_COUNT", "0")
@@ -63,15 +64,6 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	ts.Fatalf("no %s in\n%s", args[0], ts.ReadFile("stdout"))
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
 // field NAME VARIABLE: puts a field of the JSON result that the last command

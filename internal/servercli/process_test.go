@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -33,6 +32,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/jobs"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
 
@@ -78,21 +78,15 @@ func s3Config(t testing.TB) string {
 	return fmt.Sprintf("storage: {kind: s3, s3: {endpoint: %q, bucket: tsugi, prefix: a/b, access_key: key, secret_key: secret}}\n", s.URL)
 }
 
-func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	qt.Assert(t, qt.IsNil(err))
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func newSite(t testing.TB, dir, database, storage string) *site {
-	port := freePort(t)
-	s := &site{t: t, dir: dir, url: fmt.Sprintf("https://localhost:%d", port), dsn: database}
+	p, err := port.Reserve()
+	qt.Assert(t, qt.IsNil(err))
+	s := &site{t: t, dir: dir, url: fmt.Sprintf("https://localhost:%d", p), dsn: database}
 	if database == "sqlite:tsugi.db" {
 		s.dsn = "sqlite:" + filepath.Join(dir, "tsugi.db")
 	}
 	file := filepath.Join(t.TempDir(), "my.yaml")
-	text := fmt.Sprintf("url: %s\nlisten: 127.0.0.1:%d\ndatabase: %q\n%sworkers: {count: 0, lease: 2s, attempts: 100}\nlog: {level: debug}\n", s.url, port, database, storage)
+	text := fmt.Sprintf("url: %s\nlisten: 127.0.0.1:%d\ndatabase: %q\n%sworkers: {count: 0, lease: 2s, attempts: 100}\nlog: {level: debug}\n", s.url, p, database, storage)
 	qt.Assert(t, qt.IsNil(os.WriteFile(file, []byte(text), 0o600)))
 	out, err := exec.Command("tsugi-server", "init", "--dir", dir, "--config", file, "--no-root-passphrase", "--tier", "edge", "--json").Output()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", problemOf(err)))

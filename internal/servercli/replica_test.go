@@ -17,15 +17,17 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/api/client"
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 )
 
 // replica is a second server process of the same service, from a copy of the
 // directory, with an address of its own.
 func (s *site) replica() *site {
-	port := freePort(s.t)
+	p, err := port.Reserve()
+	qt.Assert(s.t, qt.IsNil(err))
 	r := &site{
-		t: s.t, dir: filepath.Join(s.t.TempDir(), "srv"), url: fmt.Sprintf("https://localhost:%d", port),
-		environ: []string{fmt.Sprintf("TSUGI_SERVER_LISTEN=127.0.0.1:%d", port)},
+		t: s.t, dir: filepath.Join(s.t.TempDir(), "srv"), url: fmt.Sprintf("https://localhost:%d", p),
+		environ: []string{fmt.Sprintf("TSUGI_SERVER_LISTEN=127.0.0.1:%d", p)},
 		ca:      s.ca, operator: s.operator, enroll: s.enroll, dsn: s.dsn,
 	}
 	qt.Assert(s.t, qt.IsNil(os.CopyFS(r.dir, os.DirFS(s.dir))))

@@ -20,6 +20,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/cli"
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/servercli"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 )
 
 func TestMain(m *testing.M) {
@@ -50,12 +51,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TSUGI_SERVER_DIR", env.WorkDir+"/srv")
 			env.Setenv("TSUGI_SESSION", env.WorkDir+"/session.json")
 			env.Setenv("TSUGI_HOME", env.WorkDir+"/home")
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			env.Setenv("PORT", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-			return l.Close()
+			p, err := port.Reserve()
+			env.Setenv("PORT", strconv.Itoa(p))
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "field": field,

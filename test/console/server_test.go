@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api/client"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 )
 
 type server struct {
@@ -39,12 +41,9 @@ func newServer(t *testing.T, host string, environ ...string) *server {
 	out, err := build.CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	qt.Assert(t, qt.IsNil(err))
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	qt.Assert(t, qt.IsNil(err))
-	s := &server{t: t, url: "https://" + net.JoinHostPort(host, port)}
-	qt.Assert(t, qt.IsNil(l.Close()))
+	s := &server{t: t, url: "https://" + net.JoinHostPort(host, strconv.Itoa(p))}
 	dir, passphrase := filepath.Join(work, "server"), filepath.Join(work, "passphrase")
 	qt.Assert(t, qt.IsNil(os.WriteFile(passphrase, []byte("sewn on a worn cloth\n"), 0o600)))
 	made := exec.Command(bin, "init", "--dir", dir, "--url", s.url, "--root-passphrase-file", passphrase, "--json")

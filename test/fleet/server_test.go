@@ -18,6 +18,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
 
@@ -35,10 +36,9 @@ type server struct {
 // and logs tsugictl in as its first operator.
 func newServer(t testing.TB) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	qt.Assert(t, qt.IsNil(err))
-	s := &server{t: t, dir: filepath.Join(t.TempDir(), "server"), port: l.Addr().(*net.TCPAddr).Port}
-	l.Close()
+	s := &server{t: t, dir: filepath.Join(t.TempDir(), "server"), port: p}
 	s.env = append(os.Environ(), "TSUGI_SESSION="+filepath.Join(t.TempDir(), "session.json"))
 	passphrase := filepath.Join(t.TempDir(), "passphrase")
 	qt.Assert(t, qt.IsNil(os.WriteFile(passphrase, []byte("sewn on a worn cloth\n"), 0o600)))

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 )
 
 // server is openssl s_server with a libssl of ours, and clients that read its
@@ -34,10 +36,9 @@ func serve(t *testing.T, libs string) *server {
 	said, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
 		"-subj", "/CN=localhost", "-days", "2", "-keyout", dir+"/key", "-out", dir+"/cert").CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", said))
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+	p, err := port.Reserve()
 	qt.Assert(t, qt.IsNil(err))
-	address := l.Addr().String()
-	qt.Assert(t, qt.IsNil(l.Close()))
+	address := fmt.Sprintf("127.0.0.1:%d", p)
 	cmd := exec.Command("openssl", "s_server", "-www", "-quiet", "-key", dir+"/key", "-cert", dir+"/cert", "-accept", address)
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+libs)
 	qt.Assert(t, qt.IsNil(cmd.Start()))

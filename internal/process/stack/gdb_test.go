@@ -27,6 +27,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/testenv"
 	"github.com/tsugi-project/tsugi/internal/testenv/need"
+	"github.com/tsugi-project/tsugi/internal/testenv/port"
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
@@ -317,10 +318,9 @@ func tlsServer(t *testing.T, openssl string) int {
 	key, cert := filepath.Join(dir, "key"), filepath.Join(dir, "cert")
 	out, err := exec.Command(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert).CombinedOutput()
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", out))
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	qt.Assert(t, qt.IsNil(err))
-	addr := free.Addr().String()
-	free.Close()
+	addr := fmt.Sprintf("127.0.0.1:%d", p)
 	pid := run(t, openssl, "s_server", "-accept", addr, "-key", key, "-cert", cert, "-www", "-quiet")
 	var clients sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
