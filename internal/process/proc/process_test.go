@@ -270,13 +270,17 @@ func TestAProcessThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	b := make([]byte, 8)
 	_, err := p.Memory(t.Context()).ReadAt(b, int64(run.text))
 	qt.Assert(t, qt.IsNil(err))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	// /proc/PID/mem gives an error for such a page, this call waits for it. Of a
-	// file system that is gone, both wait.
-	err = p.ReadPieces(ctx, []Piece{{Addr: run.third, Data: make([]byte, 8)}})
-	if err == nil || !errors.Is(err, context.DeadlineExceeded) {
-		t.Skipf("reading a page that never comes ends here by itself: %v", err)
+	// On a machine that has no time the call may be given up before it begins,
+	// and then nothing hangs.
+	for limit := 100 * time.Millisecond; silence.refuse(p.ID(), p.uid) == ""; limit *= 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		// /proc/PID/mem gives an error for such a page, this call waits for it. Of a
+		// file system that is gone, both wait.
+		err = p.ReadPieces(ctx, []Piece{{Addr: run.third, Data: make([]byte, 8)}})
+		cancel()
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Skipf("reading a page that never comes ends here by itself: %v", err)
+		}
 	}
 	// It is asked nothing more, through whatever value.
 	for _, p := range []*Process{p, hold(t, run.pid())} {
@@ -418,14 +422,15 @@ func TestAnsweredWaitsForWhatWasGivenUp(t *testing.T) {
 	p := &Process{id: ID{PID: 1 << 30, Start: 1}}
 	qt.Assert(t, qt.IsNil(p.Answered(t.Context())))
 	release, written := make(chan struct{}), false
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := within(ctx, p.id, 1<<31, func() (int, error) {
+		cancel()
 		<-release
 		written = true
 		return 0, nil
 	})
-	qt.Assert(t, qt.ErrorIs(err, context.DeadlineExceeded))
+	qt.Assert(t, qt.ErrorIs(err, context.Canceled))
 	qt.Assert(t, qt.Equals(code.Of(p.Answered(ctx)), "TS9604"))
 	time.AfterFunc(20*time.Millisecond, func() { close(release) })
 	qt.Assert(t, qt.IsNil(p.Answered(t.Context())))
