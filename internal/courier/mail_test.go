@@ -25,7 +25,7 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func (s *mailServer) mail(change func(*MailOptions)) *Mail {
 	s.t.Helper()
 	o := MailOptions{
-		Host: "127.0.0.1", Port: s.addr.Port, From: "Tsugi <tsugi@example.org>", Roots: s.roots, Timeout: 10 * time.Second, Now: func() time.Time { return now },
+		Host: "127.0.0.1", Port: s.addr.Port, From: "Tsugi <tsugi@example.org>", Roots: s.roots, Timeout: time.Minute, Now: func() time.Time { return now },
 	}
 	if change != nil {
 		change(&o)

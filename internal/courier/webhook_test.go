@@ -69,7 +69,7 @@ func (r *receiver) got() []string {
 
 func sender(t *testing.T, server *httptest.Server, change func(*WebhookOptions)) *Webhooks {
 	t.Helper()
-	o := WebhookOptions{Allow: []netip.Prefix{loopback}, Now: func() time.Time { return now }, Agent: "tsugi-server/test", Timeout: 5 * time.Second}
+	o := WebhookOptions{Allow: []netip.Prefix{loopback}, Now: func() time.Time { return now }, Agent: "tsugi-server/test", Timeout: time.Minute}
 	if server != nil && server.Certificate() != nil {
 		o.Roots = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	}

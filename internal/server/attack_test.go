@@ -196,7 +196,7 @@ func provider(t *testing.T, asked *[]string) string {
 			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})
 	})
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() { _ = web.Serve(l); close(done) }()
 	t.Cleanup(func() { _ = web.Close(); <-done; http.DefaultTransport.(*http.Transport).CloseIdleConnections() })

@@ -226,7 +226,7 @@ func TestACertificateFromAnACMEAuthority(t *testing.T) {
 	s := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") }),
 		TLSConfig:         Config(acme.GetCertificate, "1.2"),
-		ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	s.TLSConfig.NextProtos = append(s.TLSConfig.NextProtos, acme.Protocols()...)
 	go s.ServeTLS(l, "", "")
