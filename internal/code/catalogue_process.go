@@ -43,6 +43,7 @@ func processes() []Entry {
 		{"TS9642", KindError, "the process could not be patched now", "see what was met; it is tried again later"},
 		{"TS9643", KindError, "the entry of a function lies across two pages", "restart the process with an updated package"},
 		{"TS9644", KindError, "the process's container or service is at its memory limit", "raise the limit (memory.max, MemoryMax=), or restart it with an updated package; it is tried again later"},
+		{"TS9645", KindError, "the process is frozen", "let it go on (systemctl thaw, docker unpause); it is tried again later"},
 		{"TS9649", KindError, "the live patch cannot be used", "build it again"},
 		// TS9650-9659: new processes
 		{"TS9650", KindError, "the kernel does not tell of new processes here", "run it as root with CAP_NET_ADMIN, in the first pid and network namespaces, on a kernel with CONFIG_PROC_EVENTS=y; until then new processes are found by looking every few seconds"},

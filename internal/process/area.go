@@ -73,8 +73,16 @@ func (w *work) unwritable(u *unit, err error) error {
 	return err
 }
 
-// borrow runs f with a thread that makes system calls.
+// borrow runs f with a thread that makes system calls. One that is frozen would
+// stop and then make none: it is left alone.
 func (w *work) borrow(ctx context.Context, f func(*ptrace.Loan) error) error {
+	group, err := w.p.Frozen(ctx)
+	if err != nil {
+		return err
+	}
+	if group != "" {
+		return code.New("TS9645", w.p.ID().String(), "control group "+group)
+	}
 	pause, err := w.opt.tracers.Borrow(ctx, w.target(), w.opt.ptrace, f)
 	w.paused(pause)
 	return err

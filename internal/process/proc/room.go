@@ -3,58 +3,26 @@
 package proc
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"math"
 	"os"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // What is written into a process is on the account of its control groups. Where
 // one is at its memory limit the kernel makes room by killing a process of it.
 
-// memoryTree is where the control groups for memory are seen.
-type memoryTree struct {
-	mount string // "" for nowhere
-	top   string // the group that is seen there
-	v2    bool
-}
-
 // theMemoryTree stays where it is while this program runs.
-var theMemoryTree = sync.OnceValue(func() memoryTree {
+var theMemoryTree = sync.OnceValue(func() groupTree {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return memoryTree{}
+		return groupTree{}
 	}
-	return findMemoryTree(text)
+	return findTree(text, "memory")
 })
-
-// findMemoryTree reads a mountinfo (man 5 proc_pid_mountinfo). Where both versions
-// of control groups are mounted the first has the memory, if it says so.
-func findMemoryTree(mountinfo []byte) (t memoryTree) {
-	for lines := bufio.NewScanner(bytes.NewReader(mountinfo)); lines.Scan(); {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		mount, fs := strings.Fields(before), strings.Fields(after)
-		if !ok || len(mount) < 5 || len(fs) < 3 {
-			continue
-		}
-		here := memoryTree{mount: mount[4], top: mount[3]}
-		switch {
-		case fs[0] == "cgroup" && slices.Contains(strings.Split(fs[2], ","), "memory"):
-			return here
-		case fs[0] == "cgroup2" && t.mount == "":
-			here.v2 = true
-			t = here
-		}
-	}
-	return t
-}
 
 // Room is how much memory may be put into the process until a control group of
 // it is at its limit, and which; math.MaxUint64 where none has a limit, or none
@@ -83,56 +51,8 @@ func (p *Process) Room(ctx context.Context) (uint64, string, error) {
 // them: thousands of processes may be in the same.
 var unlimited groups
 
-type groups struct {
-	mu    sync.Mutex
-	since map[string]time.Time
-}
-
-const (
-	groupsAge = time.Second
-	maxGroups = 4096
-)
-
-func (g *groups) has(group string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	since, ok := g.since[group]
-	return ok && time.Since(since) < groupsAge
-}
-
-func (g *groups) note(group string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.since == nil || len(g.since) >= maxGroups {
-		g.since = map[string]time.Time{}
-	}
-	g.since[group] = time.Now()
-}
-
-// group finds in /proc/PID/cgroup the path below the mount, "" when it is not there.
-func (t memoryTree) group(cgroup []byte) string {
-	for line := range strings.SplitSeq(string(cgroup), "\n") {
-		f := strings.SplitN(line, ":", 3)
-		if len(f) != 3 || t.v2 && f[1] != "" || !t.v2 && !slices.Contains(strings.Split(f[1], ","), "memory") {
-			continue
-		}
-		below := f[2]
-		if t.top != "/" {
-			var ok bool
-			if below, ok = strings.CutPrefix(below, t.top); !ok {
-				return ""
-			}
-		}
-		if strings.Contains(below, "..") { // outside of our namespace
-			return ""
-		}
-		return path.Clean("/" + below)
-	}
-	return ""
-}
-
 // room looks at a group and all above it.
-func (t memoryTree) room(group string) (uint64, string) {
+func (t groupTree) room(group string) (uint64, string) {
 	least, tightest := uint64(math.MaxUint64), ""
 	for ; group != ""; group = path.Dir(group) {
 		if left := t.left(path.Join(t.mount, group)); left < least {
@@ -147,10 +67,10 @@ func (t memoryTree) room(group string) (uint64, string) {
 
 // left is what one group leaves: up to its limit, what can be dropped of files'
 // contents, and what can be swapped.
-func (t memoryTree) left(dir string) uint64 {
+func (t groupTree) left(dir string) uint64 {
 	limit, used := "memory.limit_in_bytes", "memory.usage_in_bytes"
 	swapLimit, swapped, prefix := "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes", "total_"
-	if t.v2 {
+	if t.v2() {
 		limit, used, prefix = "memory.max", "memory.current", ""
 		swapLimit, swapped = "memory.swap.max", "memory.swap.current"
 	}

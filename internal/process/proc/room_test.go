@@ -18,16 +18,16 @@ func TestWhereTheMemoryGroupsAre(t *testing.T) {
 	const other = "33 31 0:30 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\nrubbish\n"
 	for _, tt := range []struct {
 		mountinfo, cgroup string
-		want              memoryTree
+		want              groupTree
 		group             string
 	}{
-		{other + second + first, "5:cpu:/c\n4:memory:/a/b\n0::/d\n", memoryTree{mount: "/sys/fs/cgroup/memory", top: "/"}, "/a/b"},
-		{other + second, "5:cpu:/c\n0::/box/d\n", memoryTree{"/sys/fs/cgroup/unified", "/box", true}, "/d"},
-		{other + second, "0::/elsewhere\n", memoryTree{"/sys/fs/cgroup/unified", "/box", true}, ""},
-		{first, "4:memory:/../x\n", memoryTree{mount: "/sys/fs/cgroup/memory", top: "/"}, ""},
-		{other, "0::/\n", memoryTree{}, ""},
+		{other + second + first, "5:cpu:/c\n4:memory:/a/b\n0::/d\n", groupTree{"/sys/fs/cgroup/memory", "/", "memory"}, "/a/b"},
+		{other + second, "5:cpu:/c\n0::/box/d\n", groupTree{"/sys/fs/cgroup/unified", "/box", ""}, "/d"},
+		{other + second, "0::/elsewhere\n", groupTree{"/sys/fs/cgroup/unified", "/box", ""}, ""},
+		{first, "4:memory:/../x\n", groupTree{"/sys/fs/cgroup/memory", "/", "memory"}, ""},
+		{other, "0::/\n", groupTree{}, ""},
 	} {
-		tree := findMemoryTree([]byte(tt.mountinfo))
+		tree := findTree([]byte(tt.mountinfo), "memory")
 		qt.Check(t, qt.Equals(tree, tt.want))
 		if tree.mount != "" {
 			qt.Check(t, qt.Equals(tree.group([]byte(tt.cgroup)), tt.group))
@@ -54,21 +54,43 @@ func TestWhatALimitLeaves(t *testing.T) {
 	})
 	files("free", map[string]string{"memory.limit_in_bytes": "9223372036854771712\n"})
 	for _, tt := range []struct {
-		v2     bool
+		first  bool
 		group  string
 		room   uint64
 		narrow string
 	}{
-		{true, "/slice/service", 131000, "/slice"},
-		{true, "/gone", math.MaxUint64, ""},
-		{false, "/old/deeper", 20, "/old"},
-		{false, "/free", math.MaxUint64, ""},
-		{false, "", math.MaxUint64, ""},
+		{false, "/slice/service", 131000, "/slice"},
+		{false, "/gone", math.MaxUint64, ""},
+		{true, "/old/deeper", 20, "/old"},
+		{true, "/free", math.MaxUint64, ""},
+		{true, "", math.MaxUint64, ""},
 	} {
-		room, narrow := memoryTree{dir, "/", tt.v2}.room(tt.group)
+		tree := groupTree{mount: dir, top: "/"}
+		if tt.first {
+			tree.controller = "memory"
+		}
+		room, narrow := tree.room(tt.group)
 		qt.Check(t, qt.Equals(room, tt.room), qt.Commentf("%+v", tt))
 		qt.Check(t, qt.Equals(narrow, tt.narrow))
 	}
+}
+
+func TestWhichGroupIsFrozen(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"slice/cgroup.freeze": "1\n", "slice/service/cgroup.freeze": "0\n", "slice/service/freezer.state": "THAWED\n",
+		"other/cgroup.freeze": "0\n", "other/freezer.state": "FREEZING\n",
+	} {
+		file := filepath.Join(dir, name)
+		qt.Assert(t, qt.IsNil(os.MkdirAll(filepath.Dir(file), 0o755)))
+		qt.Assert(t, qt.IsNil(os.WriteFile(file, []byte(text), 0o600)))
+	}
+	second, first := groupTree{mount: dir, top: "/"}, groupTree{dir, "/", "freezer"}
+	qt.Check(t, qt.Equals(second.frozen("/slice/service"), "/slice"))
+	qt.Check(t, qt.Equals(second.frozen("/other/gone"), ""))
+	qt.Check(t, qt.Equals(second.frozen(""), ""))
+	qt.Check(t, qt.Equals(first.frozen("/slice/service"), ""))
+	qt.Check(t, qt.Equals(first.frozen("/other/gone"), "/other"))
 }
 
 func TestGroupsWithoutALimitAreRememberedForAMoment(t *testing.T) {
