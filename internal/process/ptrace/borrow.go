@@ -209,10 +209,8 @@ func (l *Loan) judge() (grade, error) {
 	if err := getRegs(t.tid, r); err != nil {
 		return unfit, ended(l.target.PID, "")
 	}
-	if keepWaiting(r) {
-		if err := setRegs(t.tid, r); err != nil {
-			return unfit, ended(l.target.PID, "")
-		}
+	if err := l.session.keepOn(l.target.PID, t.tid, r); err != nil {
+		return unfit, ended(l.target.PID, "")
 	}
 	switch {
 	case r.Cs != userCodeSelect:

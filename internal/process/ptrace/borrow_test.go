@@ -113,6 +113,35 @@ func TestSeccomp(t *testing.T) {
 	}
 }
 
+// What a stop interrupts goes on although a filter kills the program, or fails
+// the call, for what the kernel would go on by.
+func TestWhoMayNotRestartCallsBeginsThemAnew(t *testing.T) {
+	for _, filter := range []string{"allow", "errno", "kill"} {
+		t.Run(filter, func(t *testing.T) {
+			p := start(t, "waits", filter)
+			for range 10 {
+				s, err := ptrace.Stop(t.Context(), p.target(), patient)
+				qt.Assert(t, qt.IsNil(err))
+				_, err = s.Resume()
+				qt.Assert(t, qt.IsNil(err))
+				if os.Getuid() == 0 { // filters are read with CAP_SYS_ADMIN only
+					l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+					qt.Assert(t, qt.IsNil(err))
+					_, err = l.Chain(chain(1 << 34))
+					qt.Check(t, qt.IsNil(err))
+					_, err = l.Syscall(unix.SYS_GETPID)
+					qt.Check(t, qt.IsNil(err))
+					_, err = l.Return()
+					qt.Assert(t, qt.IsNil(err))
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+			p.untraced()
+			p.finish()
+		})
+	}
+}
+
 func TestAStaticProgramWillDo(t *testing.T) {
 	p := startProgram(t, program(t, "-static"), "compute", "1")
 	l, err := ptrace.Borrow(t.Context(), p.target(), patient)

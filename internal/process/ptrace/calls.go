@@ -92,21 +92,17 @@ func dispatchOn(tid int) bool {
 	return err == nil && c.Mode != 0
 }
 
-// getFilter reads the thread's seccomp filter of this index, newest first.
-func getFilter(tid, index int) ([]instruction, error) {
-	n, _, no := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SECCOMP_GET_FILTER, uintptr(tid), uintptr(index), 0, 0, 0)
-	if no != 0 {
+// getFilter reads the thread's seccomp filter of this index, newest first, into
+// buf, which has room for the longest: the kernel writes as much as there is.
+func getFilter(tid, index int, buf []instruction) ([]instruction, error) {
+	n, _, no := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SECCOMP_GET_FILTER, uintptr(tid), uintptr(index), uintptr(unsafe.Pointer(&buf[:maxFilter][0])), 0, 0)
+	switch {
+	case no != 0:
 		return nil, no
+	case n == 0 || n > maxFilter:
+		return nil, unix.EMSGSIZE
 	}
-	if n == 0 || n > maxFilter {
-		return nil, unix.EINVAL
-	}
-	buf := make([]instruction, maxFilter) // the kernel writes as many as there are
-	n, _, no = unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SECCOMP_GET_FILTER, uintptr(tid), uintptr(index), uintptr(unsafe.Pointer(&buf[0])), 0, 0)
-	if no != 0 {
-		return nil, no
-	}
-	return buf[:min(n, maxFilter)], nil
+	return buf[:n], nil
 }
 
 func poke(tid int, addr uint64, word uint64) error {

@@ -210,7 +210,7 @@ func (l *Loan) passOn(r report, secret uint64) (bool, error) {
 	signal := t.signal
 	switch {
 	case !on: // it has waited for us in vain; what comes now is its own
-		if err := keepOn(t.tid, &now); err != nil {
+		if err := l.session.keepOn(l.target.PID, t.tid, &now); err != nil {
 			t.state = gone
 			return false, ended(l.target.PID, "")
 		}
@@ -252,16 +252,8 @@ func (l *Loan) leaveChain(secret uint64) error {
 	// It has waited for us in vain, and does what it did without us.
 	l.healing, l.spent = false, true
 	t.regs = now
-	if err := keepOn(t.tid, &t.regs); err != nil {
+	if err := l.session.keepOn(l.target.PID, t.tid, &t.regs); err != nil {
 		return ended(l.target.PID, "")
-	}
-	return nil
-}
-
-// keepOn makes a stopped thread's call go on that would end with EINTR.
-func keepOn(tid int, regs *unix.PtraceRegs) error {
-	if keepWaiting(regs) {
-		return setRegs(tid, regs)
 	}
 	return nil
 }

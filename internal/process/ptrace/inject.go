@@ -101,7 +101,7 @@ func (l *Loan) readFilters() error {
 		return code.New("TS9616", where(l.target.PID), "it is in strict mode")
 	}
 	for i := range maxFilters {
-		f, err := getFilter(t.tid, i)
+		f, err := getFilter(t.tid, i, make([]instruction, maxFilter))
 		if all = err == unix.ENOENT; all {
 			break
 		}

@@ -23,6 +23,7 @@ type session struct {
 	tid    int
 	work   chan func()
 	xstate []byte        // room for a thread's vector registers
+	filter []instruction // room for one of a thread's filters
 	all    unix.CPUSet   // the processors that it may run on
 	cpu    int           // the one that it is on, -1 for any
 	early  atomic.Uint64 // a thread that is real-time and not told to stop yet, and its policy
@@ -33,7 +34,7 @@ type session struct {
 const niceness = -20
 
 func newSession() *session {
-	s := &session{cpu: -1, work: make(chan func()), xstate: make([]byte, maxXstate)}
+	s := &session{cpu: -1, work: make(chan func()), xstate: make([]byte, maxXstate), filter: make([]instruction, maxFilter)}
 	s.guard = time.AfterFunc(time.Hour, s.giveBack)
 	s.guard.Stop()
 	ready := make(chan struct{})

@@ -136,10 +136,14 @@ func (s *Stopped) Resume() (time.Duration, error) {
 
 // release detaches what is stopped. What is not stopped the end of the session
 // lets go: the thread that waits for its vfork child, the thread in a dead file
-// system.
+// system. One that was told to stop and may have by now is looked at before, so
+// that its call goes on.
 func (s *Stopped) release() {
 	s.raised.lower()
 	for _, t := range s.order {
+		if t.state == running && !s.began.IsZero() {
+			_ = s.look(t)
+		}
 		if t.state == halted {
 			// It fails for a thread that was killed in the meantime.
 			_ = request(unix.PTRACE_DETACH, t.tid, 0, uintptr(t.signal))

@@ -96,7 +96,7 @@ func (s *Stopped) look(t *tracee) error {
 		t.state = gone // killed; if it lives on it is found in the list
 		return nil
 	}
-	if keepWaiting(&t.regs) && setRegs(t.tid, &t.regs) != nil {
+	if s.session.keepOn(s.target.PID, t.tid, &t.regs) != nil {
 		t.state = gone
 	}
 	return nil

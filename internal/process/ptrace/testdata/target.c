@@ -48,6 +48,13 @@ static void bad(const char *what, long a, long b)
 	_exit(1);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
 static volatile int over, alone; // alone: the main thread has ended
 
 // A thread waits for standard input to end, or a byte of it: then all is over.
@@ -359,7 +366,7 @@ static void wait_over(void)
 }
 
 // --- filter ACTION: the action of a seccomp filter for mmap
-static void filter(const char *action)
+static void filter(const char *action, int call)
 {
 	uint32_t ret = SECCOMP_RET_ALLOW;
 	if (!strcmp(action, "errno"))
@@ -373,7 +380,7 @@ static void filter(const char *action)
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, ret),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -382,6 +389,41 @@ static void filter(const char *action)
 		bad("no_new_privs", errno, 0);
 	if (!strcmp(action, "strict") ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) : syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
 		bad("seccomp", errno, 0);
+}
+
+// --- waits ACTION: three threads wait for a time, under a filter that has the
+// action for what the kernel goes on with such calls by
+static void *naps(void *arg)
+{
+	struct timespec d = {0, 200000000};
+	uint64_t a = now_ns();
+	if (nanosleep(&d, NULL) || now_ns() - a < 200000000)
+		bad("nanosleep", errno, now_ns() - a);
+	return arg;
+}
+
+static uint32_t rung;
+static void *awaits(void *arg)
+{
+	struct timespec d = {60, 0};
+	if (syscall(SYS_futex, &rung, FUTEX_WAIT, 0, &d, NULL, 0))
+		bad("timed futex", errno, 0);
+	return arg;
+}
+
+static void waits(const char *action)
+{
+	filter(action, SYS_restart_syscall);
+	pthread_t a = thread(naps, NULL), b = thread(awaits, NULL);
+	struct pollfd p = {.fd = 0, .events = POLLIN};
+	say("ready");
+	if (poll(&p, 1, 60000) != 1)
+		bad("poll", errno, p.revents);
+	rung = 1;
+	syscall(SYS_futex, &rung, FUTEX_WAKE, 1);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	say("done 1");
 }
 
 // --- own stacks: the only thread is in a handler, on an alternate stack
@@ -482,12 +524,6 @@ static void *execs(void *arg)
 }
 
 // --- gap: the longest time that the process did not run, in microseconds
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 static void gaps(void)
 {
 	uint64_t last = now_ns(), longest = 0;
@@ -528,10 +564,14 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "filter")) {
 		char c;
 		say("ready"); // before the filter, which may be strict
-		filter(argv[2]);
+		filter(argv[2], SYS_mmap);
 		if (read(0, &c, 1) < 0 || write(1, "done 1\n", 7) != 7)
 			return 1;
 		syscall(SYS_exit, 0);
+	}
+	if (!strcmp(what, "waits")) {
+		waits(argv[2]);
+		return 0;
 	}
 	if (!strcmp(what, "alternate")) {
 		stack_t ss = {.ss_sp = malloc(1 << 20), .ss_size = 1 << 20};
