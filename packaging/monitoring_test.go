@@ -108,9 +108,6 @@ func promtool(t *testing.T) string {
 	if path, err := exec.LookPath("promtool"); err == nil {
 		return path
 	}
-	if found, _ := filepath.Glob(filepath.Join(os.Getenv("TSUGI_TEST_DEBS"), "prometheus_*.deb")); len(found) == 0 && os.Getenv("TSUGI_TEST_KERNELS") != "" {
-		t.Fatal("neither promtool nor its package in TSUGI_TEST_DEBS (test/kernels.sh fetches it)")
-	}
 	// Another process writes it: a program that this one has open for writing, as
 	// a command does that starts just then, can't be run.
 	dir := t.TempDir()
