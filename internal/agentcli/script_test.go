@@ -15,6 +15,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/agentcli"
 	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +47,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			return cond == "root" && os.Geteuid() == 0, nil
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			_, err := exec.LookPath(cond)
+			return err == nil, need.Missing(err)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "mkprogram": mkprogram, "mkkernel": mkkernel, "begin": begin, "answers": answers, "damage": damage,

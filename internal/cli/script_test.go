@@ -18,6 +18,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/command"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/servercli"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
 func TestMain(m *testing.M) {
@@ -50,7 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) {
 			_, err := exec.LookPath(cond)
-			return err == nil, nil
+			return err == nil, need.Missing(err)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mkpatch": mkpatch, "mkpackage": mkpackage},
 	})

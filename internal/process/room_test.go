@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 )
 
-// memoryGroup makes a control group for memory, and gives how its limit is called.
+// memoryGroup makes a control group for memory, and gives how its limit is
+// called. Where groups are mounted and may be written, root can make one.
 func memoryGroup(t *testing.T) (dir, limit string) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -29,13 +34,23 @@ func memoryGroup(t *testing.T) (dir, limit string) {
 			dir, limit = filepath.Join("/sys/fs/cgroup", f[2]), "memory.max"
 		}
 	}
+	var mounted unix.Statfs_t
+	if err := unix.Statfs(dir, &mounted); err != nil || mounted.Type != unix.CGROUP_SUPER_MAGIC && mounted.Type != unix.CGROUP2_SUPER_MAGIC {
+		t.Skipf("%s is no control group that can be seen here: %v", dir, err)
+	}
+	if mounted.Flags&unix.ST_RDONLY != 0 {
+		t.Skipf("%s may not be written", dir)
+	}
+	if given, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err == nil && !slices.Contains(strings.Fields(string(given)), "memory") {
+		t.Skipf("%s gives no limits of memory to groups below it", dir)
+	}
 	dir = filepath.Join(dir, fmt.Sprintf("tsugi-test-%d", os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skip("no control group can be made here: ", err)
+		need.Allowed(t, "no control group can be made here: ", err)
 	}
 	t.Cleanup(func() { _ = os.Remove(dir) })
 	if _, err := os.Stat(filepath.Join(dir, limit)); err != nil {
-		t.Skip("no memory limits can be set here: ", err)
+		need.Allowed(t, "no memory limits can be set here: ", err)
 	}
 	return dir, limit
 }

@@ -4,7 +4,6 @@ package proof_test
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -12,6 +11,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof"
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/userland/local"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
@@ -19,9 +19,7 @@ import (
 // sample builds a library and the live patch that changes what it answers.
 func sample(t testing.TB, patched string) (*livepatch.Patch, map[string]string) {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("no gcc")
-	}
+	need.Program(t, "gcc")
 	const original = "static int twice(int n) { return n * 2; }\nint sample_answer(int n) { return twice(n) + 1; }\n"
 	lib, err := local.Build(t.Context(), local.Options{
 		Dir: t.TempDir(), Name: "libsample.so.1", Kind: local.Shared, Strip: true,

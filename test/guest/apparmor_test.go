@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	"github.com/tsugi-project/tsugi/test/guest/inside"
 )
@@ -38,15 +39,17 @@ profile reader {
 }
 `
 
+const apparmorParser = "/sbin/apparmor_parser"
+
 // apparmorPolicy compiles the profiles as the kernel takes them: AppArmor's
 // parser of this machine, with the features that the parser's own release names.
 func apparmorPolicy(t *testing.T) []vm.File {
 	t.Helper()
-	const parser, features = "/sbin/apparmor_parser", "/etc/apparmor.d/abi/3.0"
-	if _, err := os.Stat(parser); err != nil {
+	const features = "/etc/apparmor.d/abi/3.0"
+	if _, err := os.Stat(apparmorParser); err != nil {
 		return nil
 	}
-	cmd := exec.Command(parser, "--stdout", "--skip-cache", "--skip-read-cache", "--features-file", features)
+	cmd := exec.Command(apparmorParser, "--stdout", "--skip-cache", "--skip-read-cache", "--features-file", features)
 	cmd.Stdin = bytes.NewBufferString(profiles)
 	policy, err := cmd.Output()
 	qt.Assert(t, qt.IsNil(err))
@@ -56,9 +59,7 @@ func apparmorPolicy(t *testing.T) []vm.File {
 // apparmor: what confines a process does not forbid to patch it, what confines
 // Tsugi does.
 func apparmor(t *testing.T, m *machine) {
-	if apparmorPolicy(t) == nil {
-		t.Skip("it needs apparmor_parser: apt-get install apparmor")
-	}
+	need.File(t, apparmorParser)
 	m.script(t, "dd if=/policy of=/sys/kernel/security/apparmor/.replace bs=1M")
 	narrow := m.start(t, "states", func(r *inside.Request) { r.Label = "narrow" })
 	qt.Check(t, qt.Equals(m.label(t, narrow), "narrow (enforce)\n"))

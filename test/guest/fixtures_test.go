@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/userland/local"
 	"github.com/tsugi-project/tsugi/internal/vm"
 )
@@ -27,9 +28,7 @@ var made = sync.OnceValues(func() (fixture, error) { return build(initDir) })
 
 func fixtures(t *testing.T) fixture {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("it needs gcc")
-	}
+	need.Program(t, "gcc")
 	f, err := made()
 	qt.Assert(t, qt.IsNil(err))
 	return fixture{f.programs[:len(f.programs):len(f.programs)], f.files[:len(f.files):len(f.files)]}

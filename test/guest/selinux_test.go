@@ -11,6 +11,7 @@ import (
 	"github.com/go-quicktest/qt"
 
 	"github.com/tsugi-project/tsugi/internal/testenv"
+	"github.com/tsugi-project/tsugi/internal/testenv/need"
 	"github.com/tsugi-project/tsugi/internal/vm"
 	"github.com/tsugi-project/tsugi/test/guest/inside"
 )
@@ -46,10 +47,7 @@ const selinuxRules = `
 // TestSELinux: an enforcing kernel. What it forbids is named, with both contexts.
 func TestSELinux(t *testing.T) {
 	testenv.Long(t, "it boots a kernel with another security module")
-	compiler, err := exec.LookPath("secilc")
-	if err != nil {
-		t.Skip("it needs secilc: apt-get install secilc")
-	}
+	compiler := need.Program(t, "secilc")
 	rules, policy := filepath.Join(t.TempDir(), "rules"), filepath.Join(t.TempDir(), "policy")
 	qt.Assert(t, qt.IsNil(os.WriteFile(rules, []byte(selinuxRules), 0o644)))
 	cmd := exec.Command(compiler, "--mls", "false", "--policyvers", "33", "--output", policy, "--filecontext", "/dev/null", rules)

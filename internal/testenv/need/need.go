@@ -2,11 +2,12 @@
 
 // Package need skips tests for what the machine lacks, and says what. Where it
 // can't be lacking a test fails instead, so that no test is lost unseen: of
-// programs, where make test has installed them (it sets TSUGI_TEST_KERNELS); of
+// packages, where make test has installed them (it sets TSUGI_TEST_KERNELS); of
 // what the system allows, where .ci/run runs as root (it sets CI).
 package need
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -16,14 +17,35 @@ import (
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("TSUGI_TEST_KERNELS") != "":
-		t.Fatalf("%v (make deps installs it)", err)
+	installed(t, err)
+	return path
+}
+
+// File looks for a file of a package that test/deps.sh installs.
+func File(t testing.TB, path string) {
+	t.Helper()
+	_, err := os.Stat(path)
+	installed(t, err)
+}
+
+// installed ends a test for what is missing.
+func installed(t testing.TB, missing error) {
+	t.Helper()
+	if err := Missing(missing); err != nil {
+		t.Fatal(err)
 	}
-	t.Skipf("%v (make deps installs it)", err)
-	return ""
+	if missing != nil {
+		t.Skipf("%v (make deps installs it)", missing)
+	}
+}
+
+// Missing makes an error of what was not found where make test has installed it,
+// for scripts, which skip by themselves.
+func Missing(err error) error {
+	if err != nil && os.Getenv("TSUGI_TEST_KERNELS") != "" {
+		return fmt.Errorf("%w (make deps installs it)", err)
+	}
+	return nil
 }
 
 // Allowed ends a test that the system does not allow or whose source the kernel
