@@ -184,12 +184,11 @@ func (w *work) reserve(l *ptrace.Loan, u *unit) error {
 	return nil
 }
 
-// confirm looks whether new areas have all their parts. Where one is missing all
-// is looked at anew, and the next try is told by the call what is wrong.
+// confirm looks whether new areas have all their parts, with the rights that were
+// asked for and no others: a journal that can be executed is none. Where something
+// is missing all is looked at anew, and the next try is told by the call what is
+// wrong.
 func (w *work) confirm(ctx context.Context, units []*unit) error {
-	if w.oneByOne {
-		return nil
-	}
 	var s sight
 	for _, u := range units {
 		if !u.fresh {
@@ -201,7 +200,11 @@ func (w *work) confirm(ctx context.Context, units []*unit) error {
 				return err
 			}
 		}
-		if !s.hasParts(u, u.journal.base) {
+		switch {
+		case s.hasParts(u, u.journal.base):
+		case w.oneByOne:
+			return code.New("TS9641", u.object.Name, "the new pages have other rights than were asked for, as with READ_IMPLIES_EXEC")
+		default:
 			w.oneByOne = true
 			return fmt.Errorf("%w: %s: not all of the new pages are there", errAgain, u.object.Name)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
+
+	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
 
 // TestWhatDoesNotTakeIsTakenBack: something else changes a byte between the
@@ -68,6 +70,35 @@ func TestAProcessThatGetsNoMemory(t *testing.T) {
 	qt.Assert(t, qt.IsNil(unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_AS, &old, nil)))
 	applied(t, e, g, v2, Options{Budget: time.Second})
 	qt.Assert(t, qt.Equals(g.ask("v"), "201 202"))
+}
+
+// TestWhatIsReadableIsExecutable: a program that asks for READ_IMPLIES_EXEC has
+// nothing put into it: nobody would find it again.
+func TestWhatIsReadableIsExecutable(t *testing.T) {
+	v2, _ := patches(t)
+	e, g := engine(t), program(t, "l")
+	personality := func(v uintptr) {
+		tracers := &ptrace.Tracers{}
+		defer tracers.Close()
+		_, err := tracers.Borrow(t.Context(), ptrace.Target{PID: g.cmd.Process.Pid}, patient, func(l *ptrace.Loan) error {
+			_, err := l.Syscall(unix.SYS_PERSONALITY, v)
+			return err
+		})
+		qt.Assert(t, qt.IsNil(err))
+	}
+	const readImpliesExec = 0x400000
+	maps, err := g.p.Mappings(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	personality(readImpliesExec)
+	r, err := e.Apply(t.Context(), g.p, v2, Options{Budget: 20 * time.Second})
+	pending(t, r, err, Pending, "TS9641")
+	qt.Check(t, qt.Equals(g.ask("v"), "1 2"))
+	now, err := g.p.Mappings(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(now, maps))
+	personality(0)
+	applied(t, e, g, v2, Options{Budget: 20 * time.Second})
+	qt.Check(t, qt.Equals(g.ask("v"), "201 202"))
 }
 
 // TestJournalsThatTheProcessHasChanged are not followed: what they name is held

@@ -28,6 +28,7 @@ func TestOtherKernel(t *testing.T) {
 }
 
 func all(t *testing.T, m *machine) {
+	mountGroups(t, m)
 	t.Run("plain", func(t *testing.T) { m.start(t, "states", nil).roundTrip() })
 	t.Run("static", func(t *testing.T) { static(t, m) })
 	t.Run("32 bits", func(t *testing.T) { m.start(t, "bits32", nil).named("states").refused("unprotected", "TS9603") })
@@ -36,6 +37,8 @@ func all(t *testing.T, m *machine) {
 	t.Run("not dumpable", func(t *testing.T) { notDumpable(t, m) })
 	t.Run("setuid", func(t *testing.T) { setuid(t, m) })
 	t.Run("namespaces", func(t *testing.T) { namespaces(t, m) })
+	t.Run("memory limits", func(t *testing.T) { memoryLimits(t, m) })
+	t.Run("mapping limits", func(t *testing.T) { mappingLimits(t, m) })
 	t.Run("as it starts", func(t *testing.T) { starts(t, m) })
 	t.Run("AppArmor", func(t *testing.T) { apparmor(t, m) })
 	t.Run("Yama", func(t *testing.T) { yama(t, m) })

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -60,7 +61,24 @@ static long executable(long v)
 	return p == MAP_FAILED ? -errno : munmap(p, 4096);
 }
 
+// enclose makes the group that it is in the topmost that it sees.
+static long enclose(long v)
+{
+	(void)v;
+	return unshare(CLONE_NEWCGROUP) ? -errno : 0;
+}
+
+// crowd maps many pages that can't be one mapping.
+static long crowd(long v)
+{
+	for (long i = 0; i < v; i++)
+		if (mmap(NULL, 4096, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+			return -errno;
+	return v;
+}
+
 const struct entry table[] = {
 	{"f", f}, {"dumpable", dumpable}, {"become", become}, {"user", user}, {"kill_on", kill_on},
-	{"fail_on", fail_on}, {"strict", strict}, {"executable", executable}, {0},
+	{"fail_on", fail_on}, {"strict", strict}, {"executable", executable},
+	{"enclose", enclose}, {"crowd", crowd}, {0},
 };
