@@ -166,6 +166,31 @@ func TestAThreadOnAnotherStackIsLeftAlone(t *testing.T) {
 	p.finish()
 }
 
+// TestARestartableSequenceIsLeftAlone: it would not be begun anew after a call that
+// is made in the midst of it.
+func TestARestartableSequenceIsLeftAlone(t *testing.T) {
+	p := start(t, "rseq")
+	for range 5 {
+		l, err := ptrace.Borrow(t.Context(), p.target(), patient)
+		if err == nil { // between two of them
+			_, err = l.Return()
+			qt.Assert(t, qt.IsNil(err))
+			continue
+		}
+		if code.Of(err) == "TS9601" {
+			t.Skip("no restartable sequences here")
+		}
+		qt.Assert(t, qt.Equals(code.Of(err), "TS9615"), qt.Commentf("%v", err))
+		qt.Check(t, qt.ErrorMatches(err, ".*restartable.*"))
+		s, err := ptrace.Stop(t.Context(), p.target(), patient)
+		qt.Assert(t, qt.IsNil(err))
+		_, err = s.Resume()
+		qt.Assert(t, qt.IsNil(err))
+		return
+	}
+	t.Fatal("it was never in one")
+}
+
 // An alternate stack may be a part of the thread's own: a small one has no room
 // for a frame of ours, and below lies what the thread works with.
 func TestAHandlerOnASmallStackIsLeftAlone(t *testing.T) {

@@ -25,8 +25,9 @@ type company struct {
 	with map[int][]int // the process's number, and all of the same memory
 }
 
-// everybody is the same for all who stop processes here: a look takes some ten
-// microseconds for each process of the system.
+// everybody is the same for all who stop processes here. Measured with 4,000
+// processes: a look takes 65 ms where each has been started, 145 ms where all were
+// forked by one, which are compared with each other.
 var everybody company
 
 const (

@@ -537,6 +537,31 @@ static void gaps(void)
 	_exit(0);
 }
 
+// --- rseq: nearly all the time in a restartable sequence, which is begun anew
+// when it is interrupted
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+static void restart_all_the_time(void)
+{
+	static struct rseq_cs cs;
+	struct rseq *r = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	say("ready");
+	while (__rseq_size)
+		__asm__ volatile(
+			"lea 1f(%%rip), %%rax\n mov %%rax, 8(%0)\n lea 2f(%%rip), %%rcx\n sub %%rax, %%rcx\n mov %%rcx, 16(%0)\n"
+			"lea 4f(%%rip), %%rax\n mov %%rax, 24(%0)\n mov %0, 8(%1)\n"
+			"1: mov $1000000, %%eax\n"
+			"3: dec %%eax\n jnz 3b\n"
+			"2: jmp 5f\n"
+			".byte 0x0f, 0xb9, 0x3d\n .long 0x53053053\n"
+			"4: \n"
+			"5: \n"
+			:: "r"(&cs), "r"(r) : "rax", "rcx", "cc", "memory");
+}
+#else
+static void restart_all_the_time(void) { say("ready"); }
+#endif
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -560,6 +585,10 @@ int main(int argc, char **argv)
 			bad("too short", (b - a) / 1000, 0);
 		say("done %lu", (b - a) / 1000000);
 		return 0;
+	}
+	if (!strcmp(what, "rseq")) {
+		restart_all_the_time();
+		return 0; // there are none
 	}
 	if (!strcmp(what, "filter")) {
 		char c;
