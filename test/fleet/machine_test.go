@@ -163,7 +163,7 @@ func (r *running) early() guest.ScriptResult {
 func (r *running) agent() {
 	r.t.Helper()
 	r.sh("rm -f /run/tsugi/agent.sock; tsugi agent >>/run/agent.log 2>&1 & echo $! >/run/agent.pid")
-	r.sh("i=0; while [ ! -S /run/tsugi/agent.sock ]; do i=$((i+1)); [ $i -lt 200 ]; usleep 50000; done")
+	r.sh("i=0; while [ ! -S /run/tsugi/agent.sock ]; do i=$((i+1)); [ $i -lt 1200 ]; usleep 50000; done")
 }
 
 // status is tsugi status --json.

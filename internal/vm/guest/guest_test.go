@@ -137,7 +137,7 @@ func TestScriptsEndInEveryWay(t *testing.T) {
 	qt.Check(t, qt.Equals(r.Exit, 0))
 	qt.Check(t, qt.Equals(r.Output, "left behind\n"))
 
-	r = run(time.Second, "trap '' TERM INT; (sleep 77; true) & echo on; sleep 77")
+	r = run(3*time.Second, "trap '' TERM INT; (sleep 77; true) & echo on; sleep 77")
 	qt.Check(t, qt.IsTrue(r.TimedOut && !r.Stuck && r.Exit == -1))
 	qt.Check(t, qt.Equals(r.Output, "on\n"))
 	qt.Check(t, qt.Equals(r.Signal, "SIGKILL"))

@@ -16,7 +16,7 @@ export async function live() {
   const name = `told-${Date.now() % 100_000}`;
   await ask('/v1/tokens', { name });
   const begun = Date.now();
-  await page.getByText(name).waitFor({ timeout: 12_000 });
+  await page.getByText(name).waitFor({ timeout: 40_000 }); // by itself it asks each minute
   console.log(`told after ${Date.now() - begun} ms`);
   await page.context().close();
 }
