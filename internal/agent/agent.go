@@ -130,6 +130,7 @@ type moment struct {
 	catalogueErr error
 	keeper       *KeeperStatus
 	keeperErr    *code.Problem
+	staleAsked   bool            // a server has asked for CheckIn.Stale
 	local        *api.Patch      // a file that root wants applied and that could not be yet
 	handed       map[string]bool // live patches whose keys came in a bundle
 	renew        bool            // the cache is for the identity of before

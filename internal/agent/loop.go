@@ -266,7 +266,7 @@ func (a *Agent) checkIn(ctx context.Context, again bool) error {
 		}
 		m.tried = time.Now()
 	})
-	in := a.checkInOf(host, again || slices.Contains(want, api.WantModules))
+	in := a.checkInOf(host, again || slices.Contains(want, api.WantModules), slices.Contains(want, api.WantStale))
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	if len(in.Modules) > 0 {
@@ -274,6 +274,11 @@ func (a *Agent) checkIn(ctx context.Context, again bool) error {
 	}
 	began := time.Now()
 	as, tag, err := server.CheckIn(ctx, in, etag)
+	if code.Of(err) == "TS7601" && saysStale(&in) {
+		// It asked for that once and is an older one now, or the one beside it is.
+		leaveStale(&in)
+		as, tag, err = server.CheckIn(ctx, in, etag)
+	}
 	if err != nil {
 		return explain(err, time.Now())
 	}
@@ -282,6 +287,12 @@ func (a *Agent) checkIn(ctx context.Context, again bool) error {
 	a.see(func(m *moment) {
 		m.answered = now
 		m.etag = tag
+		if as != nil && slices.Contains(as.Want, api.WantStale) && !m.staleAsked {
+			m.staleAsked = true // once: beside this server there may be an older one
+			if k := m.keeper; in.Stale == nil && k != nil && k.Stale != nil && k.Stale.Processes > 0 {
+				a.Kick()
+			}
+		}
 		if as == nil {
 			return
 		}
@@ -296,7 +307,7 @@ func (a *Agent) checkIn(ctx context.Context, again bool) error {
 	return nil
 }
 
-func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
+func (a *Agent) checkInOf(h *Host, modules, stale bool) api.CheckIn {
 	s, _ := a.journal.view()
 	in := api.CheckIn{
 		Agent: a.opts.Version, BootID: h.BootID, Run: a.run,
@@ -317,7 +328,10 @@ func (a *Agent) checkInOf(h *Host, modules bool) api.CheckIn {
 		in.Replacements = leftModules(s, h)
 	}
 	if a.userland() {
-		in.Packages = a.tellPackages(s)
+		in.Packages = a.tellPackages(s, stale)
+		if stale {
+			in.Stale = a.tellStale()
+		}
 		if p := a.keeperProblem(s); p != nil {
 			in.Problems = append(in.Problems, *wire(p))
 		}

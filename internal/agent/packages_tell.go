@@ -40,8 +40,9 @@ type PackageStatus struct {
 // countsKeep is how long counts that changed without a meaning wait to be told.
 const countsKeep = time.Minute
 
-// tellPackages is what a check-in says about packages.
-func (a *Agent) tellPackages(s *State) []api.Package {
+// tellPackages is what a check-in says about packages; stale: also of processes
+// that run what the disk has no more.
+func (a *Agent) tellPackages(s *State, stale bool) []api.Package {
 	const most, reasons = 256, 8 // see api.CheckIn
 	now := time.Now()
 	var out []api.Package
@@ -57,6 +58,9 @@ func (a *Agent) tellPackages(s *State) []api.Package {
 			one := api.Package{ID: ref.ID, Target: clip(ref.Target, 255), Patch: packageStanding(s.Packages[ref.ID], &p)}
 			one.Processes, one.Reasons = reached(m, s, ref)
 			one.Reasons = one.Reasons[:min(len(one.Reasons), reasons)]
+			if stale && m.keeper.Problem == nil {
+				one.Stale = m.keeper.StaleOf[ref.ID]
+			}
 			if p.told != nil && now.Sub(p.toldAt) < countsKeep && sameStanding(*p.told, one) {
 				out = append(out, *p.told)
 				continue
@@ -77,9 +81,33 @@ func sameStanding(x, y api.Package) bool {
 			c = string(p.Patch.Problem.Code) + p.Patch.Problem.Why
 		}
 		n := p.Processes
-		return fmt.Sprint(p.Patch.ID, p.Patch.State, p.Patch.Since, p.Patch.Policy, c, n.Protected > 0, n.Pending > 0, n.Unprotected > 0)
+		return fmt.Sprint(p.Patch.ID, p.Patch.State, p.Patch.Since, p.Patch.Policy, c, n.Protected > 0, n.Pending > 0, n.Unprotected > 0, p.Stale)
 	}
 	return meaning(x) == meaning(y)
+}
+
+// tellStale is what a check-in says of processes that run what the disk has no
+// more. What a keeper said that does not run is of another time.
+func (a *Agent) tellStale() (s *api.Stale) {
+	a.see(func(m *moment) {
+		if m.keeper != nil && m.keeper.Problem == nil {
+			s = m.keeper.Stale
+		}
+	})
+	return s
+}
+
+// saysStale reports whether a check-in has what an older server refuses.
+func saysStale(in *api.CheckIn) bool {
+	return in.Stale != nil || slices.ContainsFunc(in.Packages, func(p api.Package) bool { return p.Stale > 0 })
+}
+
+// leaveStale takes that out.
+func leaveStale(in *api.CheckIn) {
+	in.Stale = nil
+	for i := range in.Packages {
+		in.Packages[i].Stale = 0
+	}
 }
 
 // packageStanding is where the live patch of a package stands.

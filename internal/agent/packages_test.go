@@ -334,6 +334,55 @@ func TestCountsAreToldNowAndThen(t *testing.T) {
 	})
 }
 
+// TestReplacedFilesAreTold: what processes run and the disk has no more is told to a
+// server that asks for it, and to no other.
+func TestReplacedFilesAreTold(t *testing.T) {
+	t.Parallel()
+	withPackage(t, func(t *testing.T, w *world) {
+		w.offerPackage(1)
+		stale := &api.Stale{Processes: 3, Files: []api.StaleFile{{Path: "/usr/lib/libssl.so.3", BuildID: "0123456789abcdef", Processes: 3, Program: "nginx"}}}
+		w.staleFiles, w.staleOf = stale, map[string]int{packageRef().ID: 2}
+		said := func() *api.Stale {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.checked[len(w.checked)-1].Stale
+		}
+		a, stop := w.start()
+		defer stop()
+		later()
+		qt.Check(t, qt.IsNil(said()))
+		qt.Check(t, qt.Equals(w.last().Stale, 0))
+		w.set(func() { w.want = []api.Wish{api.WantStale}; w.bump() })
+		qt.Assert(t, qt.IsNil(a.Refresh(t.Context())))
+		time.Sleep(10 * time.Second) // it comes again by itself
+		qt.Check(t, qt.DeepEquals(said(), stale))
+		qt.Check(t, qt.Equals(w.last().Stale, 2))
+
+		// What a keeper said that has ended is of another time.
+		w.set(func() { w.asleep = true })
+		later()
+		qt.Check(t, qt.IsNil(said()))
+		qt.Check(t, qt.Equals(w.last().Stale, 0))
+		w.set(func() { w.asleep = false })
+		later()
+		qt.Check(t, qt.DeepEquals(said(), stale))
+
+		// An older server takes the place of the one that asked.
+		w.set(func() { w.old, w.want = true, nil; w.bump() })
+		qt.Assert(t, qt.IsNil(a.Refresh(t.Context())))
+		qt.Check(t, qt.Equals(w.refused, 1))
+		qt.Check(t, qt.IsNil(said()))
+		qt.Check(t, qt.Equals(w.last().Stale, 0))
+		qt.Assert(t, qt.IsNil(a.Refresh(t.Context())))
+		qt.Check(t, qt.Equals(w.refused, 1)) // this one has not asked
+		// The one beside it asks again, and they take turns: nothing goes round and round.
+		w.set(func() { w.want = []api.Wish{api.WantStale}; w.bump() })
+		asked := len(w.checked)
+		later()
+		qt.Check(t, qt.IsTrue(len(w.checked) < asked+20), qt.Commentf("%d", len(w.checked)-asked))
+	})
+}
+
 func TestALivePatchOfAPackageIsTakenOutByHand(t *testing.T) {
 	t.Parallel()
 	withPackage(t, func(t *testing.T, w *world) {

@@ -49,6 +49,8 @@ func (a *Agent) gist() string {
 		k := m.keeper
 		if k.Problem != nil {
 			fmt.Fprint(&b, k.Problem.Code)
+		} else if k.Stale != nil {
+			fmt.Fprint(&b, k.Stale.Processes > 0)
 		}
 		for _, ref := range packageRefs(m, s) {
 			fmt.Fprint(&b, " ", ref.ID, mapped(k, ref.ID) > 0)

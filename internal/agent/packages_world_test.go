@@ -25,17 +25,21 @@ type packageWorld struct {
 	ofPackage map[string]*trust.Index
 	named     []string // ids of the packages of the last check-in
 
-	mapped  map[string]int // processes by id of the package
-	busy    int            // of them, that are pending
-	kept    map[string]keptOne
-	stamps  int64
-	sought  map[string][]string
-	crashes []Crash
-	asleep  bool // the keeper does not run
-	absent  bool
-	slow    bool // it runs, and comes to no end
-	gives   []string
-	backs   []string
+	mapped     map[string]int // processes by id of the package
+	busy       int            // of them, that are pending
+	kept       map[string]keptOne
+	stamps     int64
+	sought     map[string][]string
+	crashes    []Crash
+	asleep     bool // the keeper does not run
+	absent     bool
+	slow       bool // it runs, and comes to no end
+	gives      []string
+	backs      []string
+	staleFiles *api.Stale // what the keeper says of it
+	staleOf    map[string]int
+	old        bool // the server refuses what it does not know
+	refused    int
 }
 
 type keptOne struct {
@@ -224,6 +228,7 @@ func (k memKeeper) Status(context.Context) (*KeeperStatus, error) {
 	} else if !w.off {
 		w.brings()
 	}
+	st.Stale, st.StaleOf = w.staleFiles, maps.Clone(w.staleOf)
 	for id := range w.sought {
 		if n := w.mapped[id]; n > 0 {
 			st.Mapped[id] = n

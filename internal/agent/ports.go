@@ -165,6 +165,10 @@ type KeeperStatus struct {
 	// been through all processes with.
 	Reach   map[string]Reach
 	Crashes []Crash
+	// Stale is what processes run and the disk has no more; nil: not known.
+	// StaleOf counts those of packages, as Mapped does.
+	Stale   *api.Stale
+	StaleOf map[string]int
 }
 
 // Reach is how far a live patch of a package has come.

@@ -422,6 +422,10 @@ func (s memServer) CheckIn(_ context.Context, c api.CheckIn, etag string) (*api.
 	if err := s.ask(); err != nil {
 		return nil, "", err
 	}
+	if s.w.old && saysStale(&c) {
+		s.w.refused++
+		return nil, "", code.New("TS7601", "body", `unknown field "stale"`)
+	}
 	s.w.checked = append(s.w.checked, c)
 	s.w.named = nil
 	for _, p := range c.Packages {

@@ -30,6 +30,9 @@ type TargetInfo struct {
 	Tiers    map[string]int `json:"tiers,omitempty"` // machines by tier
 	// Protections counts the machines of a package by how they stand with it.
 	Protections map[Protection]int `json:"protections,omitempty"`
+	// Stale counts those of them where processes run a file of it that the disk has
+	// no more.
+	Stale int `json:"stale,omitempty"`
 	// ListedIn are the tiers that have live patches of a package. Their machines look
 	// for it; others don't name it and are not counted.
 	ListedIn []string `json:"listed_in,omitempty"`

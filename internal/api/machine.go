@@ -84,7 +84,34 @@ type Package struct {
 	// Reasons are why processes are pending or unprotected, the most frequent
 	// first.
 	Reasons []ProcessReason `json:"reasons,omitempty" maxItems:"8"`
+	// Stale are those of its processes that run a file of it which the disk has no
+	// more, as the package was upgraded or removed: they need a live patch still, or
+	// to be started anew.
+	Stale int `json:"stale,omitempty" minimum:"0"`
 }
+
+// Stale is what processes of a machine run and its disk has no more, since a
+// package was upgraded or removed under them: until they are started anew they run
+// the old code.
+type Stale struct {
+	Processes int         `json:"processes" minimum:"0"`         // with one of these files, or several
+	Files     []StaleFile `json:"files,omitempty" maxItems:"32"` // by path
+	More      int         `json:"more,omitempty" minimum:"0"`    // files that are not in Files
+}
+
+// StaleFile is such a file. Only those are told that lie where packages install to.
+type StaleFile struct {
+	Path      string `json:"path" maxLength:"255"`               // as the processes see it
+	BuildID   string `json:"build_id,omitempty" maxLength:"128"` // of what they run
+	Processes int    `json:"processes" minimum:"1"`
+	Program   string `json:"program,omitempty" maxLength:"64"` // one of them
+}
+
+// The bounds of Stale.
+const (
+	MaxStaleFiles = 32
+	MaxStalePath  = 255
+)
 
 // Processes are counted by what the live patch is to them.
 type Processes struct {
@@ -151,6 +178,9 @@ type CheckIn struct {
 	// time: a machine tells new ones at most once a minute, unless what they
 	// mean changes.
 	Packages []Package `json:"packages,omitempty" maxItems:"256"`
+	// Stale and that of Packages follow only when the server's Want names it: an
+	// older server would refuse them. nil: it is not known.
+	Stale *Stale `json:"stale,omitempty"`
 	// Able says whether preflight finds that this host can take live patches
 	// at all. Problems are why not, the first of them, and what else a person
 	// should look at there.
@@ -166,6 +196,7 @@ type Wish string
 const (
 	WantModules  Wish = "modules"  // the list of modules in the next check-in
 	WantReenroll Wish = "reenroll" // this identity is used by two machines
+	WantStale    Wish = "stale"    // CheckIn.Stale in every check-in; every server that knows it asks for it
 )
 
 // Assignment answers a check-in: what the machine should have. What it means

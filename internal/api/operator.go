@@ -83,6 +83,9 @@ type Machine struct {
 	// Packages are those that its processes map files of and its tier has live
 	// patches for, with GET of one machine only.
 	Packages []MachinePackage `json:"packages,omitempty"`
+	// Stale is what its processes run and its disk has no more: its Files with GET of
+	// one machine only. nil: the machine has not told.
+	Stale *Stale `json:"stale,omitempty"`
 	// Rollout is how it stands in the rollout that decides what it may have, with
 	// GET of one machine only.
 	Rollout  *RolloutWord `json:"rollout,omitempty"`

@@ -7,6 +7,9 @@ package api
 type Overview struct {
 	Machines    int                `json:"machines"` // enrolled
 	Protections map[Protection]int `json:"protections"`
+	// Stale counts the machines whose processes run what their disk has no more, since
+	// a package was upgraded under them.
+	Stale int `json:"stale,omitempty"`
 	// Open counts machines by what would end what is open on them, and by the
 	// highest severity of that; nil when it can't be told now.
 	Open       map[Need]map[string]int `json:"open,omitempty"`

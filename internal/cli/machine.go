@@ -73,6 +73,7 @@ that can't end is open there all the same.`,
 	fl.StringVar(&f.Query, "search", "", "only machines with this in their host name, id, kernel release or a package of their processes")
 	fl.StringVar(&f.CVE, "cve", "", "only machines on which this vulnerability is open")
 	fl.StringVar(&need, "need", "", "only machines with something open that this would end: reboot, module, restart, live-patch, build, policy or possible")
+	fl.BoolVar(&f.Stale, "stale", false, "only machines whose processes run what their disk has no more, since an upgrade")
 	fl.StringVar(&word, "protection", "", "only protected, outdated, unprotected, not-covered, failing or silent ones")
 	return cmd
 }
@@ -80,12 +81,17 @@ that can't end is open there all the same.`,
 func machineTable(machines []api.Machine) string {
 	rows := make([][]string, len(machines))
 	for i, m := range machines {
-		rows[i] = []string{
-			m.Hostname, m.ID, m.Tier, m.Kernel.Release, patchOf(m.Patch), protection(m.Protection), when(m.Seen), ui.Dim(m.Reason),
+		why := ui.Dim(m.Reason)
+		if m.Stale != nil && m.Stale.Processes > 0 {
+			why = strings.TrimPrefix(why+"; ", "; ") + ui.Warn(toRestart(m.Stale.Processes))
 		}
+		rows[i] = []string{m.Hostname, m.ID, m.Tier, m.Kernel.Release, patchOf(m.Patch), protection(m.Protection), when(m.Seen), why}
 	}
 	return ui.Table([]string{"host", "machine", "tier", "kernel", "live patch", "", "seen", ""}, rows)
 }
+
+// toRestart says how many processes run what the disk has no more.
+func toRestart(n int) string { return ui.Count(n, "process") + " to restart" }
 
 // openTable lists machines with what was asked about.
 func openTable(machines []api.Machine) string {
@@ -186,6 +192,7 @@ func machineText(m *api.Machine) string {
 		b.WriteString("\n" + openCVEs(m.Open))
 	}
 	b.WriteString(packagesText(m.Packages))
+	b.WriteString(staleText(m.Stale))
 	if len(m.Replacements) > 0 {
 		rows := make([][]string, len(m.Replacements))
 		for i, r := range m.Replacements {

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -41,18 +42,29 @@ func TestWhatIsOpenIsSaidWithWhatEndsIt(t *testing.T) {
 				Target: "debian:libssl3=3.0.20-1", Patch: api.Patch{ID: "debian-libssl3-v2", Version: 2, State: api.Applied},
 				Processes: api.Processes{Protected: 7, Pending: 1, Unprotected: 2},
 				Reasons:   []api.ProcessReason{{Problem: api.Problem{Code: "TS9608", What: "a seccomp filter"}, Processes: 2, Program: "sshd"}},
+				Stale:     2,
 			}, Protection: api.Partly, Reason: "version 2 is the newest of the tier"},
 			{Package: api.Package{
 				Target: "debian:libc6=2.36-9", Patch: api.Patch{State: api.Blocked, Problem: &api.Problem{Code: "TS9440", What: "tsugi-keep.service does not run"}},
 			}, Protection: api.Failing},
 		},
+		Stale: &api.Stale{Processes: 3, More: 2, Files: []api.StaleFile{{Path: "/usr/lib/libssl.so.3", Processes: 2, Program: "sshd"}}},
 	}))
 	for _, want := range []string{
-		`CVE-2026-1004 +restart +debian:libssl3=3.0.20-1: 3 of 10`, `debian:libssl3=3.0.20-1 +debian-libssl3-v2 \(applied\) +partly +7 protected, 1 pending, 2 unprotected +version 2 is`,
+		`CVE-2026-1004 +restart +debian:libssl3=3.0.20-1: 3 of 10`, `debian:libssl3=3.0.20-1 +debian-libssl3-v2 \(applied\) +partly +7 protected, 1 pending, 2 unprotected, 2 not of the disk's version +version 2 is`,
 		`debian:libc6=2.36-9 +none +failing +none`, `debian:libssl3=3.0.20-1 +TS9608 +2 +sshd +a seccomp filter`, `TS9440`,
+		`3 processes to restart: they run files`, `/usr/lib/libssl.so.3 +2 +sshd`, `and 2 files more`,
 	} {
 		qt.Check(t, qt.Matches(text, `(?s).*`+want+`.*`))
 	}
+	text = plain(machineTable([]api.Machine{
+		{Hostname: "web-1", Reason: "it has the newest", Stale: &api.Stale{Processes: 1}}, {Hostname: "web-2", Stale: &api.Stale{Processes: 4}}, {Hostname: "web-3", Stale: &api.Stale{}},
+	}))
+	for _, want := range []string{`web-1 .*it has the newest; 1 process to restart\n`, `web-2 .* 4 processes to restart\n`} {
+		qt.Check(t, qt.Matches(text, `(?s).*`+want+`.*`))
+	}
+	qt.Check(t, qt.Equals(strings.Count(text, "to restart"), 2))
+	qt.Check(t, qt.Matches(plain(overviewText(&api.Overview{Machines: 4, Stale: 2})), `(?s).*processes to restart +on 2 machines\n.*`))
 
 	p := &api.PolicyInfo{
 		Policy: api.Policy{Name: "db"},

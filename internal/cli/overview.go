@@ -41,6 +41,9 @@ func overviewText(o *api.Overview) string {
 			pairs = append(pairs, [2]string{"  " + string(p), strconv.Itoa(n)})
 		}
 	}
+	if o.Stale > 0 {
+		pairs = append(pairs, [2]string{"processes to restart", "on " + ui.Count(o.Stale, "machine")})
+	}
 	for _, need := range api.Needs() {
 		n := 0
 		for _, machines := range o.Open[need] {

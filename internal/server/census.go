@@ -16,6 +16,7 @@ type census struct {
 	herds       map[herd]int
 	packages    map[packageHerd]int
 	protections map[api.Protection]int
+	stale       int    // machines whose processes run what their disk has no more
 	tally       *tally // nil: what is open can't be told now
 	choices     *choiceCount
 	at          time.Time
@@ -30,6 +31,7 @@ type census struct {
 type herd struct {
 	group, tier string
 	word        api.Protection
+	stale       bool // processes run what the disk has no more
 	at          situation
 }
 
@@ -38,6 +40,7 @@ type herd struct {
 type packageHerd struct {
 	group, tier, target string
 	word                api.Protection
+	stale               bool
 }
 
 // openKey counts machines with a kernel, or a package, on which a vulnerability is
@@ -95,7 +98,7 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 	key := alike{names: names, shelf: shelf, buildID: st.buildID, patch: st.patch, state: st.state, version: st.version, able: st.able, hold: st.hold, moved: st.moved}
 	v := j.stands(key, st, shelf)
 	at.should = shouldHave(v.target, st.patch, st.state)
-	h := herd{group: st.group, tier: tier, word: v.word, at: at}
+	h := herd{group: st.group, tier: tier, word: v.word, stale: st.stale, at: at}
 	if st.packages != nil {
 		packages, err := j.ofPackages(ctx, m.id, &st, tier, at.policy)
 		if err != nil {
@@ -148,7 +151,7 @@ func (s *Server) count(ctx context.Context) *census {
 	var failed error
 	c.herds, c.packages, failed = s.herds(ctx)
 	for h, n := range c.herds {
-		c.protections[h.word] += n
+		c.add(h, n)
 	}
 	if failed == nil {
 		c.tally, failed = s.tally(ctx, c.herds)
@@ -163,6 +166,14 @@ func (s *Server) count(ctx context.Context) *census {
 		s.log.Warn("choices of policies could not be counted", "err", err)
 	}
 	return c
+}
+
+// add counts n machines of a herd.
+func (c *census) add(h herd, n int) {
+	c.protections[h.word] += n
+	if h.stale {
+		c.stale += n
+	}
 }
 
 // tally counts machines by what is open on them.

@@ -70,7 +70,7 @@ func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *s
 		s.words(&b)
 		all = append(all, s)
 		if shelf.index != nil { // else the machine may have made it up
-			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word})
+			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word, stale: p.stale})
 			at.failing = at.failing || v.word == api.Failing
 		}
 	}

@@ -178,9 +178,9 @@ func (s *Server) takeIn(ctx context.Context, m *member, hash []byte, in *api.Che
 		}
 	} else {
 		s.fleet.touch(m, hash, now)
-		if len(f.Packages) > 0 {
+		if len(f.Packages) > 0 || f.Stale != nil {
 			m.mu.Lock()
-			m.counts = countsOf(f.Packages, m.counts)
+			m.counts, m.stale = countsOf(f.Packages, m.counts), staleCountsOf(f)
 			m.mu.Unlock()
 		}
 	}
@@ -235,6 +235,7 @@ func (s *Server) saveFacts(ctx context.Context, m *member, in *api.CheckIn, f fa
 	m.policy = words.intern(in.Patch.Policy)
 	m.release, m.modules = words.intern(row.Release), words.intern(moduleWords(in.Replacements))
 	m.packages, m.counts = s.fleet.sets.intern(words, f), countsOf(f.Packages, m.counts)
+	m.stale = staleCountsOf(f)
 	m.boot, m.booted, m.orderly, m.boots = in.BootID, row.Booted, in.Orderly, m.boots+int32(boots)
 	first := twice && !m.cloned
 	m.cloned = m.cloned || twice
@@ -263,11 +264,15 @@ func (s *Server) view(m *member) *view {
 	v.policy, v.ending, v.endings = page.word, page.ending, page.endings
 	v.tier, v.group, v.buildID, v.recipient, v.hold = m.tier, m.group, m.buildID, m.recipient, m.hold
 	v.packages = m.packages
+	v.want = ofEveryone[:1:1] // somebody appends to it
 	if m.cloned {
-		v.want = []api.Wish{api.WantReenroll}
+		v.want = ofEveryone
 	}
 	return v
 }
+
+// ofEveryone is what every machine is asked for, and behind it what a clone is.
+var ofEveryone = []api.Wish{api.WantStale, api.WantReenroll}
 
 // seen is view with what the machine may have now of the shelves of its tier.
 func (s *Server) seen(ctx context.Context, m *member) (*view, error) {

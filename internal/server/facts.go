@@ -46,6 +46,7 @@ func (f facts) digest() digest {
 	if len(f.Packages) > 0 {
 		f.Packages = coarse(f.Packages)
 	}
+	f.Stale = coarseStale(f.Stale)
 	return digestOf(f.bytes())
 }
 
@@ -214,6 +215,7 @@ func (c *checker) packages(all []api.Package) {
 			c.number(where+".processes", int64(r.Processes), 1, maxProcesses)
 			c.text(where+".program", r.Program, 0, 64)
 		}
+		c.number(at+".stale", int64(p.Stale), 0, maxProcesses)
 	}
 }
 
@@ -257,6 +259,7 @@ func checkCheckIn(in *api.CheckIn) error {
 		}
 	}
 	c.packages(in.Packages)
+	c.stale(in.Stale)
 	if len(in.Problems) > 32 {
 		c.add("problems", "at most 32 problems are expected")
 	}

@@ -47,6 +47,9 @@ func (s *Server) machines(ctx context.Context, in *machinesInput, sees func(grou
 func (s *Server) listed(ctx context.Context, in *machinesInput, row store.Machine, list *api.List[api.Machine]) error {
 	m, open, err := s.machineOf(ctx, row)
 	m.Packages = nil // with GET of one machine only
+	if m.Stale != nil {
+		m.Stale.Files, m.Stale.More = nil, 0
+	}
 	if err == nil && in.fits(&m, open) {
 		list.Items = append(list.Items, m)
 	}
@@ -134,6 +137,8 @@ func (m *member) named(in *machinesInput, words string, sees func(group string) 
 	defer m.mu.Unlock()
 	switch {
 	case m.gone, in.Tier != "" && m.tier != in.Tier, in.Group != "" && m.group != in.Group, sees != nil && !sees(m.group):
+		return false
+	case in.Stale && m.stale == nil:
 		return false
 	case words == "":
 		return true

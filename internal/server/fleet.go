@@ -81,7 +81,8 @@ type member struct {
 	version    int32
 	packages   *packageSet     // nil: it has named none
 	counts     []api.Processes // of packages, as it told them last
-	facts      digest          // of the check-in that the store has
+	stale      *staleCounts
+	facts      digest // of the check-in that the store has
 	recipient  digest
 	traces     traces
 	seen       int64
@@ -222,6 +223,7 @@ func (f *fleet) put(row store.Machine) *member {
 	m.held, m.policy = saved.Hold, f.words.intern(saved.Patch.Policy)
 	if facts := saved.digest(); m.facts != facts || m.packages == nil { // else what it told since is newer
 		m.facts, m.packages, m.counts = facts, f.sets.intern(&f.words, saved), countsOf(saved.Packages, nil)
+		m.stale = staleCountsOf(saved)
 	}
 	m.recipient = digestOf([]byte(row.Recipient))
 	m.seen = max(m.seen, row.Seen)

@@ -140,6 +140,7 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	for p, n := range n.protections {
 		gauge(d, float64(n), string(p))
 	}
+	gauge(desc("machines_stale", "Enrolled machines whose processes run files that their disk has no more, as a package was upgraded under them."), float64(n.stale))
 	packages := map[[2]string]int{}
 	for h, n := range n.packages {
 		packages[[2]string{h.target, string(h.word)}] += n

@@ -21,6 +21,7 @@ type machinesInput struct {
 	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
 	CVE        string `query:"cve" pattern:"^[Cc][Vv][Ee]-[0-9]{4}-[0-9]{4,19}$" doc:"only machines on which this is open"`
 	Need       string `query:"need" enum:"reboot,module,restart,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
+	Stale      bool   `query:"stale" doc:"only machines whose processes run what their disk has no more"`
 	Page
 }
 
@@ -83,7 +84,7 @@ func (s *Server) oneMachine(ctx context.Context, id string) (api.Machine, error)
 	if err != nil {
 		return m, err
 	}
-	open := whyPartly(m.Packages, exposed.all())
+	open := whyOpen(m.Packages, exposed.all())
 	if row.Gone == 0 {
 		shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 		if err != nil {
@@ -125,7 +126,9 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 		here.mu.Lock()
 		m.Seen = max(m.Seen, here.seen) // newer than what is written down
 		here.mu.Unlock()
+		here.staleNow(f.Stale)
 	}
+	m.Stale = f.Stale
 	m.Policy = s.book.Load().of(row.Group).word
 	shelf, err := s.shelves.get(ctx, row.Tier, row.BuildID, m.Policy)
 	if err != nil {

@@ -20,7 +20,7 @@ func (s *Server) overviewOperations(o *operations) {
 // the machines no more often than one.
 func (s *Server) overview(ctx context.Context, who operator) (api.Overview, error) {
 	n := s.seenCensus(ctx, who, s.metrics.fleet.counts(ctx))
-	out := api.Overview{Protections: n.protections, Jobs: map[api.JobState]int{}, Counted: n.at.UnixMilli()}
+	out := api.Overview{Protections: n.protections, Stale: n.stale, Jobs: map[api.JobState]int{}, Counted: n.at.UnixMilli()}
 	for _, k := range n.protections {
 		out.Machines += k
 	}

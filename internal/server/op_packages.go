@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/store"
@@ -45,6 +46,9 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		if x.Protection == api.Partly {
 			x.Reason += "; " + oldCode(said.Processes)
 		}
+		if anew := startAnew(said.Stale); anew != "" && x.Protection != api.Protected {
+			x.Reason += "; " + anew
+		}
 		all.all = append(all.all, packageSituation{target: x.Target, policy: m.Policy, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
 		m.Packages = append(m.Packages, x)
 		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
@@ -80,20 +84,24 @@ func (s *Server) morePackages(ctx context.Context, row store.Machine, m *api.Mac
 	return nil
 }
 
-// whyPartly says of what some processes still have how many these are, and why.
-func whyPartly(packages []api.MachinePackage, open []api.OpenCVE) []api.OpenCVE {
+// whyOpen says of what some processes still have how many these are, and why, and of
+// what packages have whether another version of them is on the disk already.
+func whyOpen(packages []api.MachinePackage, open []api.OpenCVE) []api.OpenCVE {
 	if len(packages) == 0 {
 		return open
 	}
 	open = slices.Clone(open) // it is everybody's
 	for i := range open {
 		o := &open[i]
-		if o.Need != api.NeedRestart || o.Code != "" {
-			continue
-		}
 		for _, p := range packages {
-			if p.Target == o.Package && p.Protection == api.Partly {
+			if p.Target != o.Package {
+				continue
+			}
+			if o.Need == api.NeedRestart && o.Code == "" && p.Protection == api.Partly {
 				o.Why = sentenceOf(p.Package)
+			}
+			if anew := startAnew(p.Stale); anew != "" {
+				o.Why = strings.TrimPrefix(o.Why+"; "+anew, "; ")
 			}
 		}
 	}

@@ -117,6 +117,9 @@ func (s *Server) targets(ctx context.Context, sees func(group string) bool) (api
 			t.Protections = map[api.Protection]int{}
 		}
 		t.Protections[h.word] += n
+		if h.stale {
+			t.Stale += n
+		}
 	}
 	for h, n := range counted.herds {
 		if sees != nil && !sees(h.group) {

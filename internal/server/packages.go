@@ -23,6 +23,7 @@ type packageState struct {
 	state      api.State
 	version    int32
 	partly     bool // some processes run the old code
+	stale      bool // some run files that are not on the disk any more
 }
 
 // packageSet are the packages of a machine, by target and id. Many machines
@@ -90,7 +91,7 @@ func (m *member) patches(visit func(id string, state api.State)) {
 func packageStateOf(k api.Package) packageState {
 	return packageState{
 		id: k.ID, target: k.Target, patch: k.Patch.ID, policy: k.Patch.Policy, state: k.Patch.State, version: int32(k.Patch.Version),
-		partly: k.Processes.Pending+k.Processes.Unprotected > 0,
+		partly: k.Processes.Pending+k.Processes.Unprotected > 0, stale: k.Stale > 0,
 	}
 }
 
@@ -153,6 +154,7 @@ func coarse(said []api.Package) []api.Package {
 			return cmp.Or(cmp.Compare(a.Problem.Code, b.Problem.Code), cmp.Compare(a.Processes, b.Processes))
 		})
 		out[i].Reasons = reasons
+		out[i].Stale = min(out[i].Stale, 1)
 	}
 	return out
 }
@@ -181,6 +183,9 @@ func (m *member) packagesNow(saved []api.Package) {
 	}
 	for i := range saved {
 		saved[i].Processes = m.counts[i]
+		if m.stale != nil && len(m.stale.packages) == len(saved) {
+			saved[i].Stale = m.stale.packages[i]
+		}
 	}
 }
 

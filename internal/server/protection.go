@@ -28,6 +28,7 @@ type standing struct {
 	partly          bool     // some processes of the package run the old code
 	waiting         []string // live patches that a rollout has not come to it with
 	packages        *packageSet
+	stale           bool   // processes run what the disk has no more
 	problem, unable string // why, in a sentence; "" where it is not known
 }
 
@@ -107,7 +108,7 @@ func (m *member) look(book *book) (st standing, tier string, at situation) {
 	st = standing{
 		buildID: m.buildID, patch: m.patch, group: m.group, state: m.state, version: int(m.version), able: m.able,
 		hold: m.hold || m.held, seen: m.seen, gone: m.gone,
-		packages: m.packages,
+		packages: m.packages, stale: m.stale != nil,
 	}
 	at.kernelSituation = kernelSituation{release: m.release, policy: book.of(m.group).word, runs: runsNow(m.patch, m.state), modules: m.modules}
 	st.moved = m.policy != at.policy

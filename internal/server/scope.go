@@ -138,7 +138,7 @@ func (s *Server) seenCensus(ctx context.Context, who operator, n *census) *censu
 	for h, k := range n.herds {
 		if who.sees(h.group) {
 			out.herds[h] += k
-			out.protections[h.word] += k
+			out.add(h, k)
 		}
 	}
 	for h, k := range n.packages {

@@ -116,6 +116,7 @@ type machine struct {
 	reports                   []api.Report
 	packages                  []api.Package
 	problems                  []api.Problem
+	stale                     *api.Stale
 }
 
 func (s *server) enroll(tokens map[string]*api.TokenMade, n int, m machine) {
@@ -138,7 +139,7 @@ func (s *server) enroll(tokens map[string]*api.TokenMade, n int, m machine) {
 	now := time.Now()
 	in := api.CheckIn{
 		Agent: "1.0.0", BootID: name("6f1c2e0a-0000-4000-8000-%012x", n), Run: name("%016x", n), Uptime: int64(86_400 + n), Clock: now.UnixMilli(), Kernel: k, Able: !m.unable,
-		Packages: m.packages, Problems: m.problems,
+		Packages: m.packages, Problems: m.problems, Stale: m.stale,
 	}
 	if m.unable {
 		in.Problems = []api.Problem{{Code: "TS9201", What: "this kernel has no live patching", Why: "CONFIG_LIVEPATCH is not set", Fix: "boot a kernel that has it"}}
@@ -191,7 +192,7 @@ func (s *server) fill() {
 		m.reports = []api.Report{state(current, api.Loading, 0), state(current, api.Applied, 180+int64(i)), state(current, api.Healthy, 0)}
 		switch {
 		case i == 0:
-			m.packages = []api.Package{ssl.partly()}
+			m.packages, m.stale = []api.Package{ssl.partly()}, upgraded()
 		case i == 1:
 			m.packages = []api.Package{ssl.whole()}
 			m.problems = []api.Problem{{Code: "TS9440", What: "what keeps live patches in processes does not run on this machine", Fix: "start it: systemctl enable --now tsugi-keep"}}

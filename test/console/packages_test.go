@@ -94,12 +94,21 @@ func (k *library) whole() api.Package {
 // before they are started anew.
 func (k *library) partly() api.Package {
 	x := k.whole()
-	x.Processes.Pending, x.Processes.Unprotected = 1, 2
+	x.Processes.Pending, x.Processes.Unprotected, x.Stale = 1, 2, 3
 	x.Reasons = []api.ProcessReason{
 		{Problem: api.Problem{Code: "TS9608", What: "a seccomp filter forbids it " + hostile}, Processes: 2, Program: "sshd"},
 		{Problem: api.Problem{Code: "TS9606", What: "a function is always on a stack"}, Processes: 1, Program: "nginx"},
 	}
 	return x
+}
+
+// upgraded is what a machine says when the package was upgraded under its processes.
+func upgraded() *api.Stale {
+	return &api.Stale{Processes: 4, More: 7, Files: []api.StaleFile{
+		{Path: "/opt/" + hostile, Processes: 1, Program: hostile},
+		{Path: "/usr/lib/x86_64-linux-gnu/libcrypto.so.3", BuildID: strings.Repeat("77", 20), Processes: 3, Program: "nginx"},
+		{Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", BuildID: strings.Repeat("55", 20), Processes: 3, Program: "nginx"},
+	}}
 }
 
 // crashed is one whose live patch was taken out, because a program ended with it.

@@ -120,6 +120,12 @@ func told(a *keeper.Account) *agent.KeeperStatus {
 	for _, m := range a.Mapped {
 		out.Mapped[m.ID] = m.Processes
 	}
+	if s := a.Stale; s != nil {
+		out.Stale, out.StaleOf = &s.Stale, map[string]int{}
+		for _, p := range s.Packages {
+			out.StaleOf[p.ID] = p.Processes
+		}
+	}
 	for _, s := range a.Patches {
 		r := agent.Reach{Stamp: s.Applied, Out: s.Out, Processes: s.Processes, Reasons: s.Reasons}
 		for _, w := range s.Waits {

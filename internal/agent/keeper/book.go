@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +27,9 @@ type Account struct {
 	Patches []Standings  `json:"patches"`
 	Mapped  []Population `json:"mapped"` // of packages that the agent asked about
 	// Sought is the digest of what it asked, for Mapped.
-	Sought  string  `json:"sought,omitempty"`
+	Sought string `json:"sought,omitempty"`
+	// Stale is nil until all processes were looked at.
+	Stale   *Stale  `json:"stale,omitempty"`
 	Crashes []Crash `json:"crashes,omitempty"`
 	// Deaf is why crashes can't be seen.
 	Deaf *api.Problem `json:"deaf,omitempty"`
@@ -57,6 +60,13 @@ type Wait struct {
 type Population struct {
 	ID        string `json:"id"`
 	Processes int    `json:"processes"`
+}
+
+// Stale is what processes run and the disk has no more. Packages count those of
+// packages that the agent asked about.
+type Stale struct {
+	api.Stale
+	Packages []Population `json:"packages,omitempty"`
 }
 
 // Crash is the end of a process that a live patch was in, by a fault.
@@ -224,10 +234,29 @@ func (s *Standings) wait(x Process) {
 func (b *book) counted(mapped map[string]int, sought string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.account.Mapped, b.account.Sought = []Population{}, sought
-	for _, id := range slices.Sorted(maps.Keys(mapped)) {
-		b.account.Mapped = append(b.account.Mapped, Population{id, mapped[id]})
+	b.account.Mapped, b.account.Sought = populations(mapped), sought
+	if b.account.Passed > 0 {
+		b.write()
 	}
+}
+
+// populations are counts, by the id of the package.
+func populations(of map[string]int) []Population {
+	out := []Population{}
+	for _, id := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, Population{id, of[id]})
+	}
+	return out
+}
+
+// stale notes which processes run files that have been replaced.
+func (b *book) stale(now *Stale) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if reflect.DeepEqual(b.account.Stale, now) {
+		return
+	}
+	b.account.Stale = now
 	if b.account.Passed > 0 {
 		b.write()
 	}

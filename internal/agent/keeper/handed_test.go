@@ -106,6 +106,7 @@ type machine struct {
 	has       map[int]string // live patches, by pid
 	watcher   func(pid int)
 	crash     func(id proc.ID, name, signal string, at time.Time)
+	outdated  []Outdated
 }
 
 func (m *machine) Bring(_ context.Context, want []Want, pids ...int) ([]Process, error) {
@@ -157,6 +158,12 @@ func (m *machine) Mapped(_ context.Context, wanted func(string) bool) ([][]strin
 	return out, nil
 }
 
+func (m *machine) Outdated(context.Context) ([]Outdated, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outdated, nil
+}
+
 func (m *machine) Crashes(ctx context.Context, each func(id proc.ID, name, signal string, at time.Time)) error {
 	m.mu.Lock()
 	m.crash = each
@@ -188,6 +195,7 @@ func TestServe(t *testing.T) {
 	m := &machine{
 		processes: map[proc.ID]string{{PID: 7, Start: 1}: "nginx", {PID: 8, Start: 1}: "nginx", {PID: 9, Start: 1}: "postgres"},
 		busy:      map[int]bool{9: true}, has: map[int]string{},
+		outdated: []Outdated{{PID: 7, Name: "nginx", Files: []string{"/usr/lib/given.so"}, builds: []string{givenBuild}}},
 	}
 	dir := filepath.Join(t.TempDir(), "processes")
 	agent := New(dir, nil)
@@ -208,6 +216,10 @@ func TestServe(t *testing.T) {
 	qt.Assert(t, qt.IsNil(agent.Seek(map[string][]string{"given": {givenBuild}, "other": {"cdcdcdcdcdcdcdcd"}})))
 	a := until(t, agent, "processes map it", func(a *Account) bool { return len(a.Mapped) > 0 })
 	qt.Check(t, qt.DeepEquals(a.Mapped, []Population{{"given", 3}}))
+	qt.Check(t, qt.DeepEquals(a.Stale, &Stale{
+		Stale:    api.Stale{Processes: 1, Files: []api.StaleFile{{Path: "/usr/lib/given.so", BuildID: givenBuild, Processes: 1, Program: "nginx"}}},
+		Packages: []Population{{"given", 1}},
+	}))
 
 	p, err := agent.Give(t.Context(), givenFile(t, 1), false)
 	qt.Assert(t, qt.IsNil(err))

@@ -67,6 +67,8 @@ type Outdated struct {
 	PID   int      `json:"pid"`
 	Name  string   `json:"name"`
 	Files []string `json:"files"` // paths, in order
+
+	builds []string // build-ids of Files; "" where a file has none
 }
 
 // Report is how the processes of this machine stand.

@@ -3,6 +3,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -103,9 +104,13 @@ func outdated(ctx context.Context, id proc.ID) (Outdated, bool) {
 		return Outdated{}, false
 	}
 	defer p.Close()
-	objects, err := p.Objects(ctx)
+	maps, err := p.Mappings(ctx)
 	// Nearly all processes are told by this alone, and cost no look at files.
-	if err != nil || !slices.ContainsFunc(objects, func(o proc.Object) bool { return o.Deleted }) {
+	if err != nil || !slices.ContainsFunc(maps, func(m proc.Mapping) bool { return m.Deleted && m.Exec }) {
+		return Outdated{}, false
+	}
+	objects, err := p.ObjectsIn(ctx, maps)
+	if err != nil {
 		return Outdated{}, false
 	}
 	gone, err := p.Outdated(ctx, objects)
@@ -116,9 +121,10 @@ func outdated(ctx context.Context, id proc.ID) (Outdated, bool) {
 	if s, err := p.Status(ctx); err == nil {
 		o.Name = s.Name
 	}
+	slices.SortFunc(gone, func(x, y proc.Replaced) int { return cmp.Compare(x.Object.Path, y.Object.Path) })
 	for _, g := range gone {
 		o.Files = append(o.Files, g.Object.Path)
+		o.builds = append(o.builds, g.Object.BuildID)
 	}
-	slices.Sort(o.Files)
 	return o, true
 }

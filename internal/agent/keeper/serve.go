@@ -47,6 +47,8 @@ type Senses interface {
 	// Mapped returns the wanted build-ids that each process runs code of, for those
 	// that run code of some.
 	Mapped(ctx context.Context, wanted func(buildID string) bool) ([][]string, error)
+	// Outdated are the processes that run files that have been replaced on the disk.
+	Outdated(ctx context.Context) ([]Outdated, error)
 	// Crashes calls each for each process that ends by a fault, until ctx ends. Of
 	// a process that can't be looked at any more, only the number is known.
 	Crashes(ctx context.Context, each func(id proc.ID, name, signal string, at time.Time)) error
@@ -121,10 +123,25 @@ func hold(ctx context.Context, path string) (*os.File, error) {
 // census counts processes for the agent: when it asks for others, and now and then.
 func (k *Keeper) census(ctx context.Context, log *slog.Logger, senses Senses) {
 	path := filepath.Join(k.side(), seekName)
-	var asked, next time.Time
+	var asked, next, nextStale time.Time
 	for ctx.Err() == nil {
 		now := k.now()
-		if at := changedAt(path); !at.Equal(asked) || !now.Before(next) {
+		at := changedAt(path)
+		if !at.Equal(asked) || !now.Before(nextStale) {
+			s, err := k.staleNow(ctx, path, senses)
+			ended := k.now()
+			nextStale = now.Add(max(staleEvery, countShare*ended.Sub(now)))
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				log.Warn("processes with replaced files are not counted", "err", err)
+			default:
+				k.book.stale(s)
+			}
+			now = ended
+		}
+		if !at.Equal(asked) || !now.Before(next) {
 			asked = at
 			mapped, sought, err := k.count(ctx, path, senses)
 			took := k.now().Sub(now)
@@ -156,16 +173,9 @@ func changedAt(path string) time.Time {
 // count counts the processes of each package that the agent asks about, and
 // returns the digest of what it asked.
 func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[string]int, string, error) {
-	files, err := readSide[map[string][]string](path)
+	files, of, err := sought(path)
 	if err != nil || len(files) == 0 {
 		return nil, Sought(files), err
-	}
-	sought := Sought(files)
-	of := map[string][]string{} // packages by build-id
-	for id, builds := range files {
-		for _, b := range builds {
-			of[b] = append(of[b], id)
-		}
 	}
 	found, err := senses.Mapped(ctx, func(b string) bool { return len(of[b]) > 0 })
 	if err != nil {
@@ -183,7 +193,20 @@ func (k *Keeper) count(ctx context.Context, path string, senses Senses) (map[str
 			}
 		}
 	}
-	return out, sought, nil
+	return out, Sought(files), nil
+}
+
+// sought is what the agent asks about: build-ids by package, and packages by
+// build-id.
+func sought(path string) (files, of map[string][]string, err error) {
+	files, err = readSide[map[string][]string](path)
+	of = map[string][]string{}
+	for id, builds := range files {
+		for _, b := range builds {
+			of[b] = append(of[b], id)
+		}
+	}
+	return files, of, err
 }
 
 // Sought is the digest by which an account tells what it counts.

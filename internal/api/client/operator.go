@@ -17,12 +17,17 @@ type MachineFilter struct {
 	Protection         api.Protection
 	CVE                string   // open there
 	Need               api.Need // that would end something that is open there
+	Stale              bool     // processes run what the disk has no more
 	After              string
 	Limit              int
 }
 
 func (f MachineFilter) query() url.Values {
-	return query("tier", f.Tier, "group", f.Group, "q", f.Query, "protection", string(f.Protection), "cve", f.CVE, "need", string(f.Need), "after", f.After, "limit", number(f.Limit))
+	stale := ""
+	if f.Stale {
+		stale = "true"
+	}
+	return query("stale", stale, "tier", f.Tier, "group", f.Group, "q", f.Query, "protection", string(f.Protection), "cve", f.CVE, "need", string(f.Need), "after", f.After, "limit", number(f.Limit))
 }
 
 // Whoami tells whose credential this is.

@@ -29,6 +29,10 @@ const (
 // process as a whole and not to one value.
 var silence = silences{by: map[ID]uint32{}, users: map[uint32]int{}}
 
+// fileSilence is that for looks at files by their paths: a file system that does
+// not answer says nothing against the memory of the process that sees it.
+var fileSilence = silences{by: map[ID]uint32{}, users: map[uint32]int{}}
+
 type silences struct {
 	mu    sync.Mutex
 	by    map[ID]uint32 // and whose they are
@@ -106,6 +110,13 @@ func within[T any](ctx context.Context, id ID, uid uint32, f func() (T, error)) 
 	if g := guardOf(ctx); g != nil {
 		return call(g, f)
 	}
+	return bounded(ctx, &silence, id, uid, f)
+}
+
+// bounded is within for a goroutine that nobody guards. What gets no answer is
+// noted in silence.
+func bounded[T any](ctx context.Context, silence *silences, id ID, uid uint32, f func() (T, error)) (T, error) {
+	var none T
 	if why := silence.refuse(id, uid); why != "" {
 		return none, code.New("TS9604", id.String(), why)
 	}

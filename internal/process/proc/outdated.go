@@ -35,7 +35,10 @@ func (p *Process) Outdated(ctx context.Context, objects []Object) ([]Replaced, e
 		if !o.Deleted || !lasting(o.Path) {
 			continue
 		}
-		r, err := within(ctx, p.id, p.uid, func() (Replaced, error) {
+		if err := ctx.Err(); err != nil {
+			return all, p.looked(err, false)
+		}
+		r, err := bounded(ctx, &fileSilence, p.id, p.uid, func() (Replaced, error) {
 			now, gone, err := p.onDisk(o.Path)
 			return Replaced{Object: o, Now: now, Gone: gone}, err
 		})

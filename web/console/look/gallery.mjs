@@ -21,6 +21,7 @@ async function pages() {
     ['overview', '/'],
     ['machines', '/machines'],
     ['machines-filtered', '/machines?protection=outdated&tier=stable'],
+    ['machines-stale', '/machines?stale=true'],
     ['machines-none', '/machines?q=nosuchhost'],
     ['machine-sick', `/machines/${sick.id}`],
     ['machine-fine', `/machines/${fine.id}`],
@@ -86,6 +87,8 @@ export async function gallery() {
         await page.goto(home + path);
         took.push([await settle(page), `${w.name} ${name}`]);
         must((await page.locator('html').getAttribute('lang')) === w.language, 'the language of the page is another', page);
+        const words = shows[name];
+        if (words) must((await page.locator('main').innerText()).includes(words), `it does not show ${words}`, page);
         if ((await inspect(page, `${w.name}-${name}`)).words) shown.add(name);
       }
       await page.context().close();
@@ -96,6 +99,9 @@ export async function gallery() {
   console.log(`pages usable after: at worst ${ms(took[0])}, then ${ms(took[1])}, in the middle ${ms(took[took.length >> 1])}`);
   for (const name of hostile) must(shown.has(name), `${name} does not show the hostile words that it has`);
 }
+
+// Words that a page has to show in every language.
+const shows = { 'machine-partly': '/usr/lib/x86_64-linux-gnu/libcrypto.so.3', 'machines-stale': 'web-00.tokyo.example' };
 
 // Pages that show what the fleet of test/console wrote to do harm.
 const hostile = ['overview', 'machine-hostile', 'machine-partly', 'machine-crashed', 'livepatch-package', 'livepatch-blocked', 'cve-hostile', 'cves', 'policy', 'jobs', 'job-failed', 'job-running', 'audit', 'user', 'users', 'rollouts', 'rollout-halted'];

@@ -27,6 +27,7 @@ export const columns: Columns<Machine> = [
   ['target', (m) => m.target ?? ''],
   ['hold', (m) => (m.hold ? 'true' : '')],
   ['open', (m) => (m.open ?? []).map((o) => `${o.cve}:${o.need}`).join(' ')],
+  ['stale_processes', (m) => (m.stale?.processes ? String(m.stale.processes) : '')],
   ['enrolled', (m) => time(m.enrolled)],
   ['seen', (m) => time(m.seen)],
 ];

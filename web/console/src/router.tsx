@@ -47,7 +47,7 @@ const routes = [
   createRoute({
     getParentRoute: () => root,
     path: '/machines',
-    validateSearch: words('q', 'tier', 'group', 'protection', 'cve', 'need', 'after'),
+    validateSearch: words('q', 'tier', 'group', 'protection', 'cve', 'need', 'stale', 'after'),
     component: page(async () => (await import('./pages/machines')).Machines),
   }),
   createRoute({

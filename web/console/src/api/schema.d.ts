@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml 5e99f43ad3d9444238204065cb14fb86e8b12d6098b74dac5167dcadf4644c74
+// Of docs/openapi.yaml c2c5dba1f92d3f2cba10ed488388eafc3b13f69aedbee18722914e9e5f213714
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -2456,6 +2456,7 @@ export interface components {
             problems?: components["schemas"]["Problem"][] | null;
             replacements?: components["schemas"]["Replacement"][] | null;
             run: string;
+            stale?: components["schemas"]["Stale"];
             /** Format: int64 */
             uptime: number;
         };
@@ -3015,6 +3016,7 @@ export interface components {
             rollout?: components["schemas"]["RolloutWord"];
             /** Format: int64 */
             seen?: number;
+            stale?: components["schemas"]["Stale"];
             target?: string;
             tier: string;
             token?: string;
@@ -3034,6 +3036,8 @@ export interface components {
             reasons?: components["schemas"]["ProcessReason"][] | null;
             rollout?: components["schemas"]["RolloutWord"];
             should?: string;
+            /** Format: int64 */
+            stale?: number;
             target: string;
         };
         Module: {
@@ -3186,6 +3190,8 @@ export interface components {
                 [key: string]: number;
             };
             /** Format: int64 */
+            stale?: number;
+            /** Format: int64 */
             unpromoted?: number;
         };
         Package: {
@@ -3193,6 +3199,8 @@ export interface components {
             patch: components["schemas"]["Patch"];
             processes: components["schemas"]["Processes"];
             reasons?: components["schemas"]["ProcessReason"][] | null;
+            /** Format: int64 */
+            stale?: number;
             target: string;
         };
         Passkey: {
@@ -3708,6 +3716,20 @@ export interface components {
             id: string;
             name: string;
         };
+        Stale: {
+            files?: components["schemas"]["StaleFile"][] | null;
+            /** Format: int64 */
+            more?: number;
+            /** Format: int64 */
+            processes: number;
+        };
+        StaleFile: {
+            build_id?: string;
+            path: string;
+            /** Format: int64 */
+            processes: number;
+            program?: string;
+        };
         Stall: {
             comm: string;
             function?: string;
@@ -3803,6 +3825,8 @@ export interface components {
             /** Format: int64 */
             reboot?: number;
             release: string;
+            /** Format: int64 */
+            stale?: number;
             standing: string;
             target: string;
             tiers?: {
@@ -6067,6 +6091,8 @@ export interface operations {
                 protection?: "protected" | "outdated" | "unprotected" | "not-covered" | "failing" | "silent" | "gone";
                 /** @description part of the host name, of the kernel release or of a package that its processes map, or start of the id */
                 q?: string;
+                /** @description only machines whose processes run what their disk has no more */
+                stale?: boolean;
                 tier?: string;
             };
             header?: never;

@@ -16,6 +16,7 @@ import { Cves } from './cves';
 import { MachineActions } from './machineacts';
 import { MachineHistory } from './machinehistory';
 import { Packages } from './packages';
+import { Stale } from './stale';
 
 const here = getRouteApi('/machines/$id');
 
@@ -50,6 +51,11 @@ export function Machine() {
             {m.packages && m.packages.length > 0 && (
               <Section title={t.machine.packages}>
                 <Packages of={m.packages} />
+              </Section>
+            )}
+            {m.stale && m.stale.processes > 0 && (
+              <Section title={t.machine.stale}>
+                <Stale of={m.stale} />
               </Section>
             )}
             {m.replacements && m.replacements.length > 0 && (

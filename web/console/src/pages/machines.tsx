@@ -18,7 +18,9 @@ const here = getRouteApi('/machines');
 const protections = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent', 'gone'] as const;
 const size = 50;
 
-type Filter = Omit<MachineQuery, 'limit' | 'after'>;
+type Filter = Omit<MachineQuery, 'limit' | 'after' | 'stale'> & { stale?: 'true' | undefined };
+
+const asked = ({ stale, ...f }: Filter): MachineQuery => ({ ...f, stale: stale ? true : undefined });
 
 // known takes from a link what the API knows: a link that somebody mistyped
 // shows a list, and not an error.
@@ -27,6 +29,7 @@ function known(search: Record<string, string | undefined>): Filter {
   return {
     q: search['q'], tier: search['tier'], group: search['group'], cve: cveOf(search['cve'] ?? '') || undefined,
     protection: of(protections, search['protection']), need: of(needs, search['need']),
+    stale: of(['true'], search['stale']),
   };
 }
 
@@ -37,12 +40,12 @@ export function Machines() {
   const filter = known(search);
   const pages = usePages(search.after, (after) => void navigate({ search: (s) => ({ ...s, after }) }));
   const change = changing<keyof Filter>(pages, (c, replace) => void navigate({ search: (s) => ({ ...s, ...c, after: undefined }), replace }));
-  const q = useQuery(machines({ ...filter, after: search.after, limit: size }));
+  const q = useQuery(machines({ ...asked(filter), after: search.after, limit: size }));
   const filtered = Object.values(filter).some(Boolean);
   return (
-    <Page title={t.machines.title} about={t.machines.about} actions={<Download name={t.machines.csv} going={t.machines.csvGoing} get={(signal, progress) => downloadMachines(filter, signal, progress)} />}>
+    <Page title={t.machines.title} about={t.machines.about} actions={<Download name={t.machines.csv} going={t.machines.csvGoing} get={(signal, progress) => downloadMachines(asked(filter), signal, progress)} />}>
       <Filters filter={filter} change={change} />
-      <Views search={filter} onOpen={(s) => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '', ...s })} />
+      <Views search={filter} onOpen={(s) => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '', stale: '', ...s })} />
       <Loaded query={q} lines={12}>
         {(l) =>
           l.items && l.items.length > 0 ? (
@@ -52,7 +55,7 @@ export function Machines() {
             </>
           ) : filtered ? (
             <Empty title={t.machines.noneFit}>
-              <Button variant="default" size="xs" mt="xs" onClick={() => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '' })}>
+              <Button variant="default" size="xs" mt="xs" onClick={() => change({ q: '', tier: '', group: '', protection: '', cve: '', need: '', stale: '' })}>
                 {t.machines.clear}
               </Button>
             </Empty>
@@ -118,6 +121,12 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         value={filter.need ?? ''}
         onChange={(e) => change({ need: e.currentTarget.value })}
         data={[all, ...needs.map((n) => ({ value: n, label: word(t.need, n) }))]}
+      />
+      <NativeSelect
+        label={t.machines.processes}
+        value={filter.stale ?? ''}
+        onChange={(e) => change({ stale: e.currentTarget.value })}
+        data={[all, { value: 'true', label: t.machines.stale }]}
       />
     </div>
   );

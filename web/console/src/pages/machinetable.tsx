@@ -28,7 +28,7 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Machine[];
             </Link>
           ),
         },
-        { name: t.machine.kernelProtection, cell: (m) => <Protection of={m.protection} /> },
+        { name: t.machine.kernelProtection, cell: (m) => <Standing m={m} /> },
         ...(inPackages
           ? []
           : [
@@ -73,5 +73,16 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Machine[];
         { name: t.machine.seen, cell: (m) => <span className="nowrap"><Time at={m.seen} never={t.never} /></span> },
       ]}
     />
+  );
+}
+
+function Standing({ m }: { m: Machine }) {
+  const t = useT();
+  const n = m.stale?.processes ?? 0;
+  return (
+    <>
+      <Protection of={m.protection} />
+      {n > 0 && <Text size="xs">{t.machines.toRestart(n)}</Text>}
+    </>
   );
 }

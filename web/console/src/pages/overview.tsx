@@ -137,6 +137,7 @@ function Attention({ o }: { o: Schemas['Overview'] }) {
   item(asked.length + open.filter((r) => r.needed > (r.approvals?.length ?? 0)).length, t.overview.attend.approvals, (name) => <Link to="/approvals" {...name}>{see}</Link>);
   item(exploited, t.overview.attend.exploited, (name) => <Link to="/machines" search={{ need: 'reboot' }} {...name}>{see}</Link>);
   item(o.open?.['restart']?.['exploited'] ?? 0, t.overview.attend.restart, (name) => <Link to="/machines" search={{ need: 'restart' }} {...name}>{see}</Link>);
+  item(o.stale ?? 0, t.overview.attend.stale, (name) => <Link to="/machines" search={{ stale: 'true' }} {...name}>{see}</Link>);
   item(failing, t.overview.attend.failing, (name) => <Link to="/machines" search={{ protection: 'failing' }} {...name}>{see}</Link>);
   item(silent, t.overview.attend.silent, (name) => <Link to="/machines" search={{ protection: 'silent' }} {...name}>{see}</Link>);
   item(failed, t.overview.attend.choices, (name) => <Link to="/policies" {...name}>{see}</Link>);

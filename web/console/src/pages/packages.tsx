@@ -47,7 +47,7 @@ function Stand({ of }: { of: readonly Package[] }) {
         },
         { name: t.machine.protection, cell: (p) => <Protection of={p.protection} /> },
         { name: t.machine.patch, cell: (p) => <Runs p={p} /> },
-        { name: t.machine.processes, cell: (p) => <Processes of={p.processes} /> },
+        { name: t.machine.processes, cell: (p) => <Processes of={p.processes} replaced={p.stale ?? 0} /> },
         { name: t.machine.why, cell: (p) => <Why p={p} /> },
       ]}
     />
@@ -91,7 +91,7 @@ function Runs({ p }: { p: Package }) {
   );
 }
 
-function Processes({ of }: { of: Schemas['Processes'] }) {
+function Processes({ of, replaced }: { of: Schemas['Processes']; replaced: number }) {
   const t = useT();
   const words = [
     [of.protected, t.machine.inProcesses],
@@ -99,7 +99,16 @@ function Processes({ of }: { of: Schemas['Processes'] }) {
     [of.unprotected, t.machine.unprotected],
   ] as const;
   const some = words.filter(([n]) => n > 0);
-  return some.length === 0 ? <>0</> : some.map(([n, w]) => <div key={w} className="nowrap">{`${count(n)} ${w}`}</div>);
+  return (
+    <>
+      {some.length === 0 ? '0' : some.map(([n, w]) => <div key={w} className="nowrap">{`${count(n)} ${w}`}</div>)}
+      {replaced > 0 && (
+        <Text size="xs" c="dimmed">
+          {`${count(replaced)} ${t.machine.replaced}`}
+        </Text>
+      )}
+    </>
+  );
 }
 
 // Why says why a package stands as it does, and once: the sentence of the server

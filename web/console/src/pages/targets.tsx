@@ -53,6 +53,7 @@ export function Targets() {
                       <Link to="/machines" search={{ q: x.release || x.target.slice(x.target.indexOf(':') + 1) }} className="link">
                         {count(x.machines)}
                       </Link>
+                      {x.stale ? <Text size="xs">{t.coverage.stale(count(x.stale))}</Text> : null}
                       {x.target.includes('=') && (
                         <Text size="xs" c="dimmed">
                           {x.listed_in && x.listed_in.length > 0 ? t.coverage.countedIn(x.listed_in.join(', ')) : t.coverage.uncounted}

@@ -6,6 +6,7 @@ export const coverage = {
     nav: 'Targets',
     title: 'Targets and coverage windows',
     about: 'The kernels that machines run, and all kernels and packages that live patches or updates are there for. Machines look only for packages that their tier has live patches for.',
+    stale: (n: string) => `on ${n} processes run a replaced file`,
     countedIn: (tiers: string) => `in ${tiers}`,
     uncounted: 'not counted: no tier has a live patch',
     newest: 'Newest live patch',

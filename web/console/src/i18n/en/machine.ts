@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { many } from './many';
 
 export const machine = {
   machine: {
@@ -41,6 +42,11 @@ export const machine = {
     inProcesses: 'protected',
     pending: 'pending',
     unprotected: 'unprotected',
+    replaced: 'with a replaced file',
+    stale: 'Processes to restart',
+    staleHelp: 'They run files that are not on the disk any more: a package was upgraded or removed under them. Started anew they get the version that is on the disk.',
+    staleFile: 'Replaced file',
+    staleMore: (n: string) => `and ${many(n, 'file', 'files')} more`,
     andMore: (name: string, n: string) => `${name} and ${n} more`,
     todo: 'What to do',
     module: 'Module',

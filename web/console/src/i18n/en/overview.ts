@@ -14,6 +14,7 @@ export const overview = {
       approvals: (n: number) => (n === 1 ? 'thing waits for a second person' : 'things wait for a second person'),
       exploited: (n: number) => `${n === 1 ? 'machine' : 'machines'} where an exploited CVE needs a reboot or a module unloaded`,
       restart: (n: number) => `${n === 1 ? 'machine' : 'machines'} where an exploited CVE needs processes restarted`,
+      stale: (n: number) => `${n === 1 ? 'machine' : 'machines'} where processes run files that an upgrade has replaced`,
       failing: (n: number) => (n === 1 ? 'machine fails' : 'machines fail'),
       silent: (n: number) => (n === 1 ? 'machine is silent' : 'machines are silent'),
       choices: (n: number) => `${n === 1 ? 'choice' : 'choices'} of policies failed or blocked`,

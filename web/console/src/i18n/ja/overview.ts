@@ -15,6 +15,7 @@ export const overview: Words<typeof en> = {
       approvals: () => '件: 承認待ち',
       exploited: () => '台: 悪用が確認された CVE に再起動またはモジュールの取り外しが必要',
       restart: () => '台: 悪用が確認された CVE にプロセスの再起動が必要',
+      stale: () => '台: 更新で置き換えられたファイルをプロセスが実行中',
       failing: () => '台: 適用に失敗',
       silent: () => '台: 応答なし',
       choices: () => '件: 失敗またはブロックされたポリシーの選択',

@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-B2y7CJMr.js";

@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-nxu_Q7fU.js";

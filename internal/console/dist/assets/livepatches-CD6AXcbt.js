@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-DRnU3Mpk.js";

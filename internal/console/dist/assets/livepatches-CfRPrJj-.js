@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-ckMXDF5Z.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-BT93vDVQ.js";

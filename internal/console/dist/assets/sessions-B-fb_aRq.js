@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-cz4S__ZR.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-DA7r9brW.js";

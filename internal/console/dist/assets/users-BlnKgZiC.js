@@ -1,0 +1,1 @@
+export{n as Users}from"./users-DQ_waO2C.js";
