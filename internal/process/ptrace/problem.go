@@ -28,6 +28,9 @@ func unstopped(pid int, late []int) *code.Problem {
 	if more := len(late) - len(why); more > 0 {
 		why = append(why, fmt.Sprintf("and %d more", more))
 	}
+	if len(why) == 0 {
+		why = append(why, "its threads come and go")
+	}
 	return code.New("TS9611", where(pid), strings.Join(why, "; "))
 }
 

@@ -21,7 +21,8 @@ const seizeTime = 5 * time.Second
 
 // seizeAll traces all threads while they run. A pass over the list that finds
 // no new one is the last: every thread that could make another is traced then,
-// and one that does waits for us with its child.
+// and one that does waits for us with its child. One that is dead when its turn
+// comes is new, too: it may have made another before.
 func (s *Stopped) seizeAll(ctx context.Context) error {
 	stop := s.unblock()
 	defer stop()
@@ -40,7 +41,7 @@ func (s *Stopped) seizeAll(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			more = more || t != nil
+			more = more || t != nil || s.known[tid] != nil
 		}
 		switch {
 		case !more:

@@ -25,6 +25,7 @@ type Stopped struct {
 	order   []*tracee
 	threads []Thread
 	listed  []int  // room for lists of threads
+	before  []int  // and for the list before
 	living  int    // a thread that had not ended before the stop
 	raised  raised // the only thread
 	began   time.Time
@@ -208,15 +209,20 @@ func (s *Stopped) stop(ctx context.Context, before int) error {
 }
 
 // newcomers seizes what has come since the last list: threads that were born
-// of a thread before that was traced. It tells whether there are any.
+// of a thread before that was traced. It tells whether there are any, or may be:
+// of one that is dead when its turn comes, and behind one that died while the
+// kernel was listing them, which ends the list. Those that are stopped don't die;
+// of a list with others it is known that none did when the next one is the same.
 func (s *Stopped) newcomers() (bool, error) {
+	s.before = append(s.before[:0], s.listed...)
 	var err error
 	if s.listed, err = proc.Tasks(s.target.PID, s.listed[:0]); err != nil {
 		return false, s.missing(err)
 	}
-	more := false
+	more, whole := false, true
 	for _, tid := range s.listed {
-		if t := s.known[tid]; t != nil && t.state != gone {
+		before := s.known[tid]
+		if before != nil && before.state != gone {
 			continue
 		}
 		t, err := s.seize(tid)
@@ -225,10 +231,11 @@ func (s *Stopped) newcomers() (bool, error) {
 		}
 		if t != nil {
 			_ = request(unix.PTRACE_INTERRUPT, tid, 0, 0)
-			more = true
 		}
+		more = more || t != nil || before == nil && s.known[tid] != nil
+		whole = whole && tid == s.target.PID // the first stays in the list, dead or not
 	}
-	return more, nil
+	return more || !whole && !slices.Equal(s.before, s.listed), nil
 }
 
 // report fills the list of threads.

@@ -161,6 +161,16 @@ static void *breeder(void *arg)
 	return arg;
 }
 
+// --- relay: each thread makes the next one and ends
+static void *runner(void *arg)
+{
+	pthread_detach(pthread_self());
+	__atomic_add_fetch(&born, 1, __ATOMIC_RELAXED);
+	if (!over)
+		thread(runner, NULL);
+	return arg;
+}
+
 // --- signals: a timer and a thread that sends, both counted
 static uint64_t alarms, got, queued;
 static void alarmed(int sig) { (void)sig; __atomic_add_fetch(&alarms, 1, __ATOMIC_RELAXED); }
@@ -666,6 +676,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "storm")) {
 		for (int i = 0; i < n; i++)
 			thread(breeder, NULL);
+	} else if (!strcmp(what, "relay")) {
+		for (int i = 0; i < n; i++)
+			thread(runner, NULL);
 	} else if (!strcmp(what, "forks")) {
 		say("ready");
 		forks();
