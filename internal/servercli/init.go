@@ -54,6 +54,12 @@ type initResult struct {
 	Until    int64    `json:"admin_link_expires"`
 }
 
+// forServe are flags that override the configuration for a run of the server,
+// and their keys. init names the key to whom it is given one.
+var forServe = map[string]string{
+	"tls-mode": "tls.mode", "log-level": "log.level", "log-format": "log.format", "workers-count": "workers.count", "workers-home": "workers.home",
+}
+
 // enrollLife is how long the token that init makes is good for.
 const enrollLife = 7 * 24 * time.Hour
 
@@ -84,6 +90,9 @@ says so; it becomes the server's server.yaml.`,
 	}
 	settings(cmd)
 	f := cmd.Flags()
+	for name := range forServe {
+		_ = f.MarkHidden(name) // given all the same, the error names their keys
+	}
 	f.StringArrayVar(&o.names, "name", nil, "further name or address in the server's certificate (may be repeated)")
 	f.StringVar(&o.passphraseFile, "root-passphrase-file", "", "file with the passphrase of the root keys (default: it is asked for)")
 	f.BoolVar(&o.noPassphrase, "no-root-passphrase", false, "leave the root keys unlocked, for a trial")
@@ -175,7 +184,7 @@ func (a *app) firstConfig(cmd *cobra.Command, dir string, o initOptions) ([]byte
 			flags[name] = f.Value.String()
 		}
 	}
-	for name, key := range map[string]string{"tls-mode": "tls.mode", "log-level": "log.level", "log-format": "log.format", "workers-count": "workers.count", "workers-home": "workers.home"} {
+	for name, key := range forServe {
 		if cmd.Flags().Lookup(name).Changed {
 			return nil, nil, command.Usage(program+" init", "--"+name+" is for serve; put "+key+" into a file and give it with --config")
 		}
