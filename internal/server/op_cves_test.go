@@ -173,6 +173,7 @@ func TestTargetsAndTheirWindows(t *testing.T) {
 func TestTheFleetOverTime(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
+	s.shift.Store(int64(time.Until(time.Now().Truncate(time.Hour).Add(90 * time.Minute)))) // far from where an hour ends
 	qt.Check(t, qt.HasLen(read[api.History](s, "/v1/history").Samples, 0))
 	s.enroll(s.token().Secret, "a").checkIn(t)
 	for range 3 {
