@@ -25,6 +25,7 @@ const (
 	pageSize = 4096
 	present  = 1 << 63
 	guarded  = 1 << 57 // written pages are handed to a program (userfaultfd)
+	guard    = 1 << 58 // MADV_GUARD_INSTALL, since Linux 6.15
 	batch    = 64
 )
 
@@ -60,6 +61,12 @@ func (f *File) Readable(addr, size uint64) uint64 { return f.there(addr, size, p
 // Writable is Readable for writing.
 func (f *File) Writable(addr, size uint64) uint64 {
 	return f.there(addr, size, present|guarded, present)
+}
+
+// Guards tells whether one of these pages is a guard that no mapping shows
+// (MADV_GUARD_INSTALL), as below the stacks of threads since glibc 2.42.
+func (f *File) Guards(addr, size uint64) bool {
+	return f != nil && f.there(addr, size, guard, 0) < size
 }
 
 func (f *File) there(addr, size, mask, want uint64) uint64 {

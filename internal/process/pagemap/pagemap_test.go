@@ -55,7 +55,14 @@ func TestPagesThatAreThere(t *testing.T) {
 	qt.Check(t, qt.Equals(f.Readable(at+600*page, 1<<30), 900*page), qt.Commentf("the last page is not there"))
 	qt.Check(t, qt.Equals(f.Readable(1<<63, 8), 0))
 	qt.Check(t, qt.Equals(f.Readable(1<<64-4, 8), 0))
+	qt.Check(t, qt.IsFalse(f.Guards(at, pages*page)))
+	const madvGuardInstall = 102
+	if unix.Madvise(mem[7*page:8*page], madvGuardInstall) == nil && f.Guards(at+7*page, 1) { // the kernel knows them, and tells
+		qt.Check(t, qt.IsTrue(f.Guards(at, pages*page)))
+		qt.Check(t, qt.IsFalse(f.Guards(at, 7*page)))
+	}
 	var none *pagemap.File
+	qt.Check(t, qt.IsFalse(none.Guards(at, 1)))
 	qt.Check(t, qt.Equals(none.Readable(at, 1), 0))
 	none.Close()
 	_, err = pagemap.Open(1<<22, 1<<22)

@@ -38,17 +38,22 @@ func (s *Stopped) alone() error {
 // childless compares the memory with the parent's and the children's.
 func (s *Stopped) childless(parent int) error {
 	pid := s.target.PID
-	var err error
-	if s.listed, err = proc.Tasks(pid, s.listed[:0]); err != nil {
-		return s.missing(err)
-	}
-	s.living = 0 // a dead thread has no memory, as little as a dead child
-	for _, tid := range s.listed {
-		if st, ok := proc.TaskStat(pid, tid); ok && !st.State.Ended() {
-			if st.Killed {
-				return ended(pid, "a signal ends it")
+	s.living = 0  // a dead thread has no memory, as little as a dead child
+	for range 4 { // each may make the next one and end
+		var err error
+		if s.listed, err = proc.Tasks(pid, s.listed[:0]); err != nil {
+			return s.missing(err)
+		}
+		for _, tid := range s.listed {
+			if st, ok := proc.TaskStat(pid, tid); ok && !st.State.Ended() {
+				if st.Killed {
+					return ended(pid, "a signal ends it")
+				}
+				s.living = tid
+				break
 			}
-			s.living = tid
+		}
+		if s.living != 0 {
 			break
 		}
 	}

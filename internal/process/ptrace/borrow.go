@@ -221,6 +221,8 @@ func (l *Loan) judge() (grade, error) {
 		return unfit, unsuitable(t.tid, "it handles its system calls itself")
 	case !room(l.maps, r.Rsp, r.Fs_base, maxFrame, t.tid == l.target.PID):
 		return unfit, unsuitable(t.tid, "there is no room on its stack, or it runs on a stack of its own making")
+	case l.pages.Guards(r.Rsp-maxFrame, maxFrame):
+		return unfit, unsuitable(t.tid, "there is a guard close below on its stack")
 	}
 	if err := l.notNested(stackEnd(l.maps, r.Rsp, r.Fs_base)); err != nil {
 		return unfit, err

@@ -166,6 +166,17 @@ func TestAThreadOnAnotherStackIsLeftAlone(t *testing.T) {
 	p.finish()
 }
 
+// TestAGuardThatNoMappingShows: what lies below it is not the thread's.
+func TestAGuardThatNoMappingShows(t *testing.T) {
+	p := start(t, "guard")
+	_, err := ptrace.Borrow(t.Context(), p.target(), patient)
+	if code.Of(err) == "TS9601" {
+		t.Skip("the kernel has no such guards")
+	}
+	qt.Assert(t, qt.Equals(code.Of(err), "TS9615"), qt.Commentf("%v", err))
+	qt.Check(t, qt.ErrorMatches(err, ".*guard close below.*"))
+}
+
 // TestARestartableSequenceIsLeftAlone: it would not be begun anew after a call that
 // is made in the midst of it.
 func TestARestartableSequenceIsLeftAlone(t *testing.T) {

@@ -91,8 +91,11 @@ func (l *Loan) choose(ctx context.Context, candidates []int) error {
 		g, err := l.try(ctx, tid)
 		if err != nil {
 			l.letGo()
-			if why = err; !retry(err) {
+			if !retry(err) {
 				return err
+			}
+			if why == nil || code.Of(err) != "TS9601" { // of a thread that has ended there is less to say
+				why = err
 			}
 			continue
 		}
@@ -110,10 +113,26 @@ func (l *Loan) choose(ctx context.Context, candidates []int) error {
 		}
 		return l.setUp()
 	}
+	if code.Of(why) == "TS9601" && l.lives() {
+		why = code.New("TS9615", where(l.target.PID), "its threads come and go")
+	}
 	if why != nil {
 		return why
 	}
 	return code.New("TS9615", where(l.target.PID), "")
+}
+
+// lives tells whether the process has a thread yet, though those that were tried
+// have ended.
+func (l *Loan) lives() bool {
+	pid := l.target.PID
+	first, ok := proc.TaskStat(pid, pid)
+	if !ok || l.target.Start != 0 && first.Start != l.target.Start {
+		return false
+	}
+	tid := proc.Living(pid)
+	st, ok := proc.TaskStat(pid, tid)
+	return tid != 0 && ok && !st.Killed
 }
 
 // retry tells whether another thread may be better off. After one that does not

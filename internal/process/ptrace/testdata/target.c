@@ -465,6 +465,35 @@ static void *nested(void *arg)
 	return arg;
 }
 
+// --- guard: the only thread is close above a guard that no mapping shows, with
+// memory of others below
+static void *deep(void *start)
+{
+	volatile char *here = __builtin_frame_address(0);
+	volatile char room[here - (char *)start - 8192];
+	room[0] = 0;
+	say("ready");
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void guarded_stack(void)
+{
+	enum { others = 64 << 10, guard = 4096, stack = 64 << 10, install = 102 };
+	char *m = mmap(NULL, others + guard + stack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_attr_t a;
+	pthread_t t;
+	pthread_attr_init(&a);
+	pthread_attr_setstack(&a, m + others + guard, stack);
+	if (madvise(m + others, guard, install)) {
+		say("ready"); // the kernel has none
+		_exit(0);
+	}
+	pthread_create(&t, &a, deep, m + others + guard);
+	syscall(SYS_exit, 0);
+}
+
 // --- vfork S: the main thread waits for its child, which is ended by SIGTERM, or
 // after S seconds by itself
 static void vforks(int seconds)
@@ -596,6 +625,8 @@ int main(int argc, char **argv)
 		say("done %lu", (b - a) / 1000000);
 		return 0;
 	}
+	if (!strcmp(what, "guard"))
+		guarded_stack();
 	if (!strcmp(what, "rseq")) {
 		restart_all_the_time();
 		return 0; // there are none
