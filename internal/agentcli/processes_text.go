@@ -42,6 +42,8 @@ func patchText(kind string, r *keeper.Report, p keeper.Patch) string {
 	switch {
 	case kind == kindPlanned:
 		what = "would go into " + files + ui.Dim("  nothing has been changed")
+	case kind == kindReverted && len(p.Files) == 0: // tsugi-keep was first, and keeps no book of it
+		return ui.Good("✓") + " " + ui.Bold(p.ID) + " is taken out of all processes" + ui.Dim("  it stays out until tsugi refresh or a newer version") + "\n"
 	case kind == kindReverted || p.Out:
 		what = "is taken out of " + files
 	case p.By != "":

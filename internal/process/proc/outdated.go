@@ -65,6 +65,16 @@ func lasting(path string) bool {
 	return true
 }
 
+// beneath is a path as a process sees it whose root, as we see it, is that: the
+// kernel tells both by our own root.
+func beneath(root, path string) (string, bool) {
+	if root == "/" {
+		return path, true
+	}
+	below, ok := strings.CutPrefix(path, root)
+	return below, ok && strings.HasPrefix(below, "/")
+}
+
 // onDisk reads the build-id of the file at path below the process's root. The
 // path is walked inside of that root, without leaving it by links.
 func (p *Process) onDisk(path string) (buildID string, gone bool, err error) {
@@ -77,6 +87,15 @@ func (p *Process) onDisk(path string) (buildID string, gone bool, err error) {
 			return err
 		}
 		defer unix.Close(root)
+		link := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(dir, "root", link)
+		if err != nil {
+			return err
+		}
+		path, ok := beneath(string(link[:n]), path)
+		if !ok {
+			return nil // it has left the file behind by chroot
+		}
 		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 		fd, err := retry(func() (int, error) { return unix.Openat2(root, path, &how) })
 		switch err {

@@ -183,3 +183,18 @@ func TestKernelsThatMarkWorkers(t *testing.T) {
 		qt.Check(t, qt.Equals(marksWorkers(release), want), qt.Commentf("%s", release))
 	}
 }
+
+func TestWhatLiesBeneathARoot(t *testing.T) {
+	for _, c := range []struct{ root, path, want string }{
+		{"/", "/usr/lib/libssl.so.3", "/usr/lib/libssl.so.3"},
+		{"/srv/root", "/srv/root/usr/lib/libssl.so.3", "/usr/lib/libssl.so.3"},
+		{"/srv/root", "/srv/root2/usr/lib/libssl.so.3", ""},
+		{"/var/empty", "/usr/lib/libssl.so.3", ""},
+	} {
+		got, ok := beneath(c.root, c.path)
+		qt.Check(t, qt.Equals(ok, c.want != ""), qt.Commentf("%+v", c))
+		if ok {
+			qt.Check(t, qt.Equals(got, c.want))
+		}
+	}
+}
