@@ -5,6 +5,8 @@ package kbuild
 import (
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // decl is one declaration, definition or directive of a header as it is
@@ -251,8 +253,8 @@ func tokens(s string) []string {
 		case c == ' ':
 			i = j
 			continue
-		case isWord(c):
-			for j < len(s) && isWord(s[j]) {
+		case ctext.IsWord(c):
+			for j < len(s) && ctext.IsWord(s[j]) {
 				j++
 			}
 		case c == '"' || c == '\'':
@@ -332,5 +334,5 @@ func closing(toks []string, i int) int {
 }
 
 func isName(t string) bool {
-	return t != "" && isWord(t[0]) && (t[0] < '0' || t[0] > '9') && !isKeyword(t)
+	return t != "" && ctext.IsWord(t[0]) && (t[0] < '0' || t[0] > '9') && !isKeyword(t)
 }

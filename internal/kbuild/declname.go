@@ -5,6 +5,8 @@ package kbuild
 import (
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // classify finds out what a declaration is and which names it brings. Where
@@ -97,7 +99,7 @@ func (d *decl) function(toks []string) {
 		}
 		// What follows parameters is an attribute, or this is more than one
 		// declaration: a macro without a semicolon before it.
-		if end+1 < len(toks) && isWord(toks[end+1][0]) && i > 0 && !strings.HasPrefix(toks[end+1], "__") && isName(toks[i-1]) {
+		if end+1 < len(toks) && ctext.IsWord(toks[end+1][0]) && i > 0 && !strings.HasPrefix(toks[end+1], "__") && isName(toks[i-1]) {
 			return
 		}
 		i = end

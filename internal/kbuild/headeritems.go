@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // headerItems cuts a header as it is written: each directive is an item of
@@ -78,7 +80,7 @@ func mentions(b []byte, name string) bool {
 			return false
 		}
 		end := i + len(name)
-		if (i == 0 || !isWord(b[i-1])) && (end == len(b) || !isWord(b[end])) {
+		if (i == 0 || !ctext.IsWord(b[i-1])) && (end == len(b) || !ctext.IsWord(b[end])) {
 			return true
 		}
 		b = b[end:]

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // item is one declaration or definition at the top level of preprocessed C,
@@ -91,7 +93,7 @@ func (it item) function() (name string, ok bool) {
 	if strings.Contains(head, "=") {
 		return "", false
 	}
-	words := identifiers(head)
+	words := ctext.Words(head)
 	if body >= 0 && !(slices.Contains(words, "static") && (slices.Contains(words, "inline") || slices.Contains(words, "__inline") || slices.Contains(words, "__inline__"))) {
 		return "", false
 	}
@@ -102,7 +104,7 @@ func (it item) function() (name string, ok bool) {
 			if depth == 0 {
 				before := strings.TrimRight(head[:i], " ")
 				j := len(before)
-				for j > 0 && isWord(before[j-1]) {
+				for j > 0 && ctext.IsWord(before[j-1]) {
 					j--
 				}
 				switch w := before[j:]; w {
@@ -119,31 +121,6 @@ func (it item) function() (name string, ok bool) {
 		}
 	}
 	return "", false
-}
-
-func isWord(c byte) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// identifiers lists the words of a text, those in literals too: assembly
-// names symbols there.
-func identifiers(s string) []string {
-	var out []string
-	for i := 0; i < len(s); {
-		if !isWord(s[i]) {
-			i++
-			continue
-		}
-		j := i
-		for j < len(s) && isWord(s[j]) {
-			j++
-		}
-		if s[i] < '0' || s[i] > '9' {
-			out = append(out, s[i:j])
-		}
-		i = j
-	}
-	return out
 }
 
 // differ tells whether two preprocessed texts can give different objects.
@@ -181,7 +158,7 @@ func differ(a, b []byte) bool {
 	common := slices.DeleteFunc(x, func(it item) bool { return count[it] != 0 })
 	words := make([][]string, len(common))
 	for i, it := range common {
-		words[i] = identifiers(string(it))
+		words[i] = ctext.Words(string(it))
 	}
 	for again := true; again; {
 		again = false

@@ -5,6 +5,8 @@ package kbuild
 import (
 	"bytes"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // paste is a place where a macro makes one word of several (##). A name may
@@ -33,7 +35,7 @@ func pastesOf(text []byte, file uint32) []paste {
 		}
 		rest = strings.TrimSpace(rest)
 		n := 0
-		for n < len(rest) && isWord(rest[n]) {
+		for n < len(rest) && ctext.IsWord(rest[n]) {
 			n++
 		}
 		name, body := rest[:n], rest[n:]
@@ -120,7 +122,7 @@ func shapes(body string, params map[string]bool) []string {
 
 func firstWord(s string) string {
 	n := 0
-	for n < len(s) && isWord(s[n]) {
+	for n < len(s) && ctext.IsWord(s[n]) {
 		n++
 	}
 	return s[:n]
@@ -128,7 +130,7 @@ func firstWord(s string) string {
 
 func lastWord(s string) string {
 	n := len(s)
-	for n > 0 && isWord(s[n-1]) {
+	for n > 0 && ctext.IsWord(s[n-1]) {
 		n--
 	}
 	return s[n:]

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // A macro that makes a word of parts (##) makes others do the same that call
@@ -176,11 +178,11 @@ func (m *macroDef) pasted() (all []pattern, whole bool) {
 	t := m.Body
 	glue := func(i int) bool { return i+1 < len(t) && t[i] == "#" && t[i+1] == "#" }
 	for i := 0; i < len(t); i++ {
-		if !isWord(t[i][0]) || !glue(i+1) || i > 1 && glue(i-2) {
+		if !ctext.IsWord(t[i][0]) || !glue(i+1) || i > 1 && glue(i-2) {
 			continue
 		}
 		start, p := i, pattern{m.word(t[i])}
-		for glue(i+1) && i+3 < len(t) && isWord(t[i+3][0]) {
+		for glue(i+1) && i+3 < len(t) && ctext.IsWord(t[i+3][0]) {
 			i += 3
 			p = append(p, m.word(t[i]))
 		}
@@ -256,7 +258,7 @@ func (s *shaper) argument(m *macroDef, toks []string, expands bool) pattern {
 	switch {
 	case len(toks) == 0:
 		return nil
-	case len(toks) == 1 && isWord(toks[0][0]):
+	case len(toks) == 1 && ctext.IsWord(toks[0][0]):
 		switch x := m.word(toks[0]); {
 		case x.Kind == param:
 			x.Expands = true // it is passed on

@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tsugi-project/tsugi/internal/ctext"
 	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
@@ -111,12 +112,12 @@ const maxNumber = 4
 // too: assembly names symbols there.
 func eachWord(text []byte, f func(word []byte)) {
 	for i := 0; i < len(text); {
-		if !isWord(text[i]) {
+		if !ctext.IsWord(text[i]) {
 			i++
 			continue
 		}
 		j := i
-		for j < len(text) && isWord(text[j]) {
+		for j < len(text) && ctext.IsWord(text[j]) {
 			j++
 		}
 		if c := text[i]; c < '0' || c > '9' || j-i <= maxNumber {

@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // document is what a group's change of one file offers to the words of a subject.
@@ -97,7 +99,7 @@ func (p Piece) document() document {
 	for _, i := range p.edits {
 		e := p.file.edits[i]
 		for _, l := range slices.Concat(p.file.old[e.oldFrom:e.oldTo], p.file.new[e.newFrom:e.newTo]) {
-			for _, name := range words(l) {
+			for _, name := range ctext.Words(l) {
 				add(strings.ToLower(name), inChange)
 				for _, w := range pieces(name) {
 					add(w, inPieces)
@@ -167,9 +169,9 @@ func parseSubject(text string) subject {
 	}
 	s.prefix = strings.FieldsFunc(strings.ToLower(head), func(r rune) bool { return strings.ContainsRune(" :/,\"", r) })
 	for _, w := range strings.FieldsFunc(rest, func(r rune) bool {
-		return r > 127 || !isWord(byte(r)) && r != '-' && r != '(' && r != ')' && r != '.' && r != '>'
+		return r > 127 || !ctext.IsWord(byte(r)) && r != '-' && r != '(' && r != ')' && r != '.' && r != '>'
 	}) {
-		for _, n := range words(w) {
+		for _, n := range ctext.Words(w) {
 			switch low := strings.ToLower(n); {
 			case strings.Contains(n, "_") || strings.Contains(w, n+"(") || strings.Contains(w, "->"+n):
 				s.names = append(s.names, low)

@@ -5,13 +5,15 @@ package update
 import (
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // describe tells what the text of a declaration, without what stands in
 // braces, declares.
 func describe(text string, body bool) decl {
 	text = strings.Join(strings.Fields(text), " ")
-	ws := words(text)
+	ws := ctext.Words(text)
 	d := decl{head: text, static: slices.Contains(ws, "static")}
 	if len(ws) == 0 {
 		return d
@@ -35,7 +37,7 @@ func describe(text string, body bool) decl {
 		if len(ws) == 1 || d.name == "" || !strings.Contains(text, d.name+" {") && !strings.Contains(text, d.name+"{") {
 			d.name = "" // without a tag
 		}
-		for _, w := range words(afterBrace(text)) {
+		for _, w := range ctext.Words(afterBrace(text)) {
 			if !strings.HasPrefix(w, "__") { // struct x { … } variable;
 				d.kind, d.name = variable, w
 				break
@@ -67,21 +69,21 @@ func calledName(text string) string {
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '(':
-			if args := words(text[i:]); depth == 0 && len(args) > 0 && strings.HasPrefix(strings.TrimLeft(text[i+1:], " "), "*") {
+			if args := ctext.Words(text[i:]); depth == 0 && len(args) > 0 && strings.HasPrefix(strings.TrimLeft(text[i+1:], " "), "*") {
 				return args[0] // int (*name)(int)
 			}
 			if depth == 0 {
 				before := strings.TrimRight(text[:i], " ")
 				j := len(before)
-				for j > 0 && isWord(before[j-1]) {
+				for j > 0 && ctext.IsWord(before[j-1]) {
 					j--
 				}
 				w := before[j:]
 				switch {
 				case w == "__attribute__", w == "__aligned", w == "__section", w == "typeof", w == "__typeof__", w == "__printf", w == "__acquires",
 					w == "__releases", w == "__must_hold", w == "__counted_by", w == "__assume_aligned", w == "_Alignas", w == "":
-				case len(words(text[:j])) == 0 && w == strings.ToUpper(w):
-					if args := words(text[i:]); len(args) > 0 {
+				case len(ctext.Words(text[:j])) == 0 && w == strings.ToUpper(w):
+					if args := ctext.Words(text[i:]); len(args) > 0 {
 						return args[0]
 					}
 					return w
@@ -104,11 +106,11 @@ func lastName(text string) string {
 		text = text[:k]
 	}
 	if k := strings.Index(text, "(*"); k >= 0 {
-		if ws := words(text[k:]); len(ws) > 0 {
+		if ws := ctext.Words(text[k:]); len(ws) > 0 {
 			return ws[0]
 		}
 	}
-	ws := words(text)
+	ws := ctext.Words(text)
 	for i := len(ws) - 1; i >= 0; i-- {
 		if !strings.HasPrefix(ws[i], "__") || i == 1 {
 			return ws[i]
@@ -154,7 +156,7 @@ func members(lines []string, d decl) map[string]member {
 	if open < 0 {
 		return out
 	}
-	enum := slices.Contains(words(body[:open]), "enum")
+	enum := slices.Contains(ctext.Words(body[:open]), "enum")
 	parens, from := 0, open+1
 	for i := open + 1; i < len(body); i++ {
 		switch c := body[i]; c {
@@ -180,19 +182,19 @@ func members(lines []string, d decl) map[string]member {
 }
 
 func memberName(part string, enum bool) string {
-	ws := words(part)
+	ws := ctext.Words(part)
 	switch {
 	case len(ws) == 0:
 		return ""
 	case enum:
 		return ws[0]
 	case strings.Contains(part, "(*"):
-		if ws = words(part[strings.Index(part, "(*"):]); len(ws) > 0 {
+		if ws = ctext.Words(part[strings.Index(part, "(*"):]); len(ws) > 0 {
 			return ws[0]
 		}
 		return ""
 	case strings.IndexByte(part, '(') > 0: // DECLARE_BITMAP(name, n)
-		if ws = words(part[strings.IndexByte(part, '('):]); len(ws) > 0 {
+		if ws = ctext.Words(part[strings.IndexByte(part, '('):]); len(ws) > 0 {
 			return ws[0]
 		}
 		return ""

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/ctext"
 	"github.com/tsugi-project/tsugi/internal/fix"
 )
 
@@ -76,7 +77,7 @@ func (d Delta) load() ([]*file, error) {
 		}
 		f.text = make(map[string]bool)
 		for _, l := range f.either() {
-			for _, w := range words(l) {
+			for _, w := range ctext.Words(l) {
 				f.text[w] = true
 			}
 		}

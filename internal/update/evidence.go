@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/ctext"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
 
@@ -92,7 +93,7 @@ func (d decl) function() string {
 	for i := 0; i < len(d.head); i++ {
 		switch d.head[i] {
 		case '(':
-			if before := words(d.head[:i]); depth == 0 && len(before) > 0 && !strings.HasPrefix(before[len(before)-1], "__attribute") {
+			if before := ctext.Words(d.head[:i]); depth == 0 && len(before) > 0 && !strings.HasPrefix(before[len(before)-1], "__attribute") {
 				name = before[len(before)-1]
 			}
 			depth++
@@ -188,7 +189,7 @@ func saysWhere(text, name string) bool {
 	}
 	before := []string{}
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n`'\"", r) }) {
-		if rest, ok := strings.CutPrefix(word, name); ok && (rest == "" || !isWord(rest[0])) {
+		if rest, ok := strings.CutPrefix(word, name); ok && (rest == "" || !ctext.IsWord(rest[0])) {
 			for len(before) > 0 && slices.Contains([]string{"the", "function", "static"}, before[len(before)-1]) {
 				before = before[:len(before)-1]
 			}
@@ -215,7 +216,7 @@ func (w *witness) elsewhere(g int, news string) bool {
 func (w *witness) hint(text string) string {
 	const few = 6
 	score := make(map[int]float64)
-	for _, word := range uniq(words(strings.ToLower(text))) {
+	for _, word := range uniq(ctext.Words(strings.ToLower(text))) {
 		in := w.named[strings.TrimRight(word, "0123456789")]
 		if len(word) < 3 || common(word) || ofSecurity(word) || len(in) > few {
 			continue

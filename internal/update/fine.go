@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // A source file that several entries of the changelog change is cut further,
@@ -147,7 +149,7 @@ func (f *file) fill(c *cluster) {
 			if t := strings.TrimSpace(l); len(t) >= 16 && !strings.HasPrefix(t, "return ") && !strings.HasPrefix(t, "goto ") {
 				c.lines[t] = true
 			}
-			for _, w := range uniq(words(l)) {
+			for _, w := range uniq(ctext.Words(l)) {
 				c.whole[w]++
 				for _, p := range pieces(w) {
 					c.pieces[p] = true
@@ -169,7 +171,7 @@ func (f *file) about(cs []cluster) map[string]bool {
 	total := make(map[string]int)
 	for _, text := range [][]string{f.old, f.new} {
 		for _, l := range text {
-			for _, w := range uniq(words(l)) {
+			for _, w := range uniq(ctext.Words(l)) {
 				total[w]++
 			}
 		}

@@ -5,6 +5,8 @@ package update
 import (
 	"path"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // token is one of C's, or a whole directive, and the white space and comments
@@ -59,7 +61,7 @@ func lex(name, s string) []token {
 			t.key = directiveKey(s[from:i])
 		case c == '"' || c == '\'':
 			i = literal(s, i)
-		case isWord(c) || c >= 0x80 || c == '.' && i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9':
+		case ctext.IsWord(c) || c >= 0x80 || c == '.' && i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9':
 			i = wordEnd(s, i)
 			if i < len(s) && s[i] == '"' && strings.HasSuffix(s[from:i], "R") { // R"x(...)x"
 				if k := strings.IndexByte(s[i:], '('); k > 0 && k <= 17 {
@@ -171,10 +173,10 @@ func wordEnd(s string, i int) int {
 	for i < len(s) {
 		c := s[i]
 		switch {
-		case isWord(c) || c >= 0x80:
+		case ctext.IsWord(c) || c >= 0x80:
 		case number && c == '.':
 		case number && (c == '+' || c == '-') && strings.IndexByte("eEpP", s[i-1]) >= 0:
-		case number && c == '\'' && i+1 < len(s) && isWord(s[i+1]) && isWord(s[i-1]):
+		case number && c == '\'' && i+1 < len(s) && ctext.IsWord(s[i+1]) && ctext.IsWord(s[i-1]):
 		default:
 			return i
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // parts cuts the edits of a file into those that can't be told apart. A
@@ -191,7 +193,7 @@ func statement(code []string, from, to int) []string {
 
 func collect(into map[string]bool, text []string) {
 	for _, l := range text {
-		for _, w := range words(l) {
+		for _, w := range ctext.Words(l) {
 			into[w] = true
 		}
 	}
@@ -236,7 +238,7 @@ func (p *part) findIndirect() {
 		if m, fn, ok := assignment(l); ok && names[fn] {
 			p.assigned[m] = true
 		}
-		ws := words(l)
+		ws := ctext.Words(l)
 		if slices.ContainsFunc(ws, func(w string) bool { return names[w] }) {
 			for _, w := range ws {
 				if !names[w] {
@@ -255,8 +257,8 @@ func assignment(l string) (member, function string, ok bool) {
 	}
 	left, right = strings.TrimSpace(left), strings.TrimRight(strings.TrimSpace(right), ",;&")
 	i := strings.LastIndexAny(left, ".>")
-	if i < 0 || len(words(left[i+1:])) != 1 || len(words(right)) != 1 || strings.Contains(right, "(") {
+	if i < 0 || len(ctext.Words(left[i+1:])) != 1 || len(ctext.Words(right)) != 1 || strings.Contains(right, "(") {
 		return "", "", false
 	}
-	return words(left[i+1:])[0], words(right)[0], true
+	return ctext.Words(left[i+1:])[0], ctext.Words(right)[0], true
 }

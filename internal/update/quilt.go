@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/ctext"
 	"github.com/tsugi-project/tsugi/internal/fix"
 	"github.com/tsugi-project/tsugi/internal/series"
 )
@@ -134,7 +135,7 @@ func namesFile(text, name string) bool {
 	if !strings.ContainsAny(name, "._-0123456789") {
 		return false
 	}
-	inside := func(c byte) bool { return isWord(c) || c == '-' || c == '+' }
+	inside := func(c byte) bool { return ctext.IsWord(c) || c == '-' || c == '+' }
 	for from := 0; ; {
 		k := strings.Index(text[from:], name)
 		if k < 0 {
@@ -143,7 +144,7 @@ func namesFile(text, name string) bool {
 		k += from
 		end := k + len(name)
 		more := strings.TrimLeft(text[end:], ".") // it may end a sentence
-		if (k == 0 || !inside(text[k-1]) && text[k-1] != '.') && (end == len(text) || !inside(text[end]) && (text[end] != '.' || more == "" || !isWord(more[0]))) {
+		if (k == 0 || !inside(text[k-1]) && text[k-1] != '.') && (end == len(text) || !inside(text[end]) && (text[end] != '.' || more == "" || !ctext.IsWord(more[0]))) {
 			return true
 		}
 		from = k + 1

@@ -4,6 +4,8 @@ package update
 
 import (
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // kind is what a declaration of C source is.
@@ -107,7 +109,7 @@ func (s *scanner) line(i int) int {
 // DEFINE_LOCK_GUARD_0(…).
 func invocation(text string) bool {
 	n := 0
-	for n < len(text) && isWord(text[n]) {
+	for n < len(text) && ctext.IsWord(text[n]) {
 		n++
 	}
 	return n > 2 && n < len(text) && text[n] == '(' && text[:n] == strings.ToUpper(text[:n]) && strings.HasSuffix(strings.TrimSpace(text), ")")
@@ -195,7 +197,7 @@ func (s *scanner) directive(i int, t string) int {
 	case "define", "undef":
 		d.kind = macro
 		n := 0
-		for n < len(rest) && isWord(rest[n]) {
+		for n < len(rest) && ctext.IsWord(rest[n]) {
 			n++
 		}
 		d.name = rest[:n]
@@ -217,30 +219,6 @@ func (s *scanner) openComment(from, to int) {
 	if k := strings.LastIndex(text, "/*"); k >= 0 && !strings.Contains(text[k:], "*/") {
 		s.comment = true
 	}
-}
-
-func isWord(c byte) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// words lists the identifiers of a text, in their order.
-func words(s string) []string {
-	var out []string
-	for i := 0; i < len(s); {
-		if !isWord(s[i]) {
-			i++
-			continue
-		}
-		j := i
-		for j < len(s) && isWord(s[j]) {
-			j++
-		}
-		if s[i] < '0' || s[i] > '9' {
-			out = append(out, s[i:j])
-		}
-		i = j
-	}
-	return out
 }
 
 // isFunctionHead tells a function's head from that of a struct or of a

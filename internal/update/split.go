@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"path"
 	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // part is edits of one file that can't be told apart.
@@ -154,7 +156,7 @@ func (f *file) following(retyped map[string]bool) []Item {
 func (s *splitter) count(f *file) {
 	seen := make(map[string]bool)
 	for _, l := range f.old {
-		for _, w := range words(l) {
+		for _, w := range ctext.Words(l) {
 			if !seen[w] {
 				seen[w] = true
 				s.rare[w]++

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // maxTwins is in how many files an edit may be made for these to be twins;
@@ -47,12 +49,12 @@ func twinKey(f *file, edits []int) string {
 	for _, i := range edits {
 		e := f.edits[i]
 		for _, l := range f.oldCode[e.oldFrom:e.oldTo] {
-			for _, w := range words(l) {
+			for _, w := range ctext.Words(l) {
 				count[w]--
 			}
 		}
 		for _, l := range f.newCode[e.newFrom:e.newTo] {
-			for _, w := range words(l) {
+			for _, w := range ctext.Words(l) {
 				count[w]++
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/ctext"
 )
 
 // Most of what a file's own entries do not tell apart is one change, or may
@@ -190,7 +192,7 @@ func (p Piece) surroundings() map[string]bool {
 	into := make(map[string]bool)
 	add := func(text []string, from, to int) {
 		for _, l := range text[max(0, from-far):min(len(text), to+far)] {
-			for _, w := range words(l) {
+			for _, w := range ctext.Words(l) {
 				into[strings.ToLower(w)] = true
 				for _, v := range pieces(w) {
 					into[v] = true
