@@ -31,7 +31,6 @@ func agent() []Entry {
 		{"TS9424", KindError, "the signed index of this machine does not hold this file", "publish it, or say that you vouch for it yourself: tsugi apply --local FILE"},
 		{"TS9425", KindError, "the agent does not run", "start it: systemctl start tsugi"},
 		{"TS9426", KindError, "only root may change this", "run the command with sudo"},
-		{"TS9427", KindError, "the server does not know this machine any more", "it was decommissioned, or its credential was revoked; enrol again: tsugi enroll"},
 		{"TS9428", KindError, "two machines use this identity", "one of them is a copy: run tsugi enroll on it"},
 		{"TS9429", KindError, "the bundle cannot be used", "make it again: tsugictl bundle"},
 		{"TS9430", KindError, "the agent is still at it", "tsugi status shows how far it is; --timeout waits longer"},

@@ -71,7 +71,7 @@ kill -9 $agent; wait $agent; [ $? = 137 ]`)
 	s.run(buildTsugictl, nil, "machine", "rm", s.machine("web-2").ID)
 	s.publish(second, "stable")
 	r.until("told that it is gone", func(s status) bool {
-		return slices.ContainsFunc(s.Problems, func(p code.Problem) bool { return p.Code == "TS7623" || p.Code == "TS9427" })
+		return slices.ContainsFunc(s.Problems, func(p code.Problem) bool { return p.Code == "TS7623" })
 	})
 	qt.Check(t, qt.HasLen(r.loaded(), 0))
 	// It comes back as a new machine.
