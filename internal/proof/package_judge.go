@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
 	"github.com/tsugi-project/tsugi/internal/proof/guest"
 	"github.com/tsugi-project/tsugi/internal/vm"
@@ -207,18 +208,26 @@ func (j *judge) replacedInProcesses() {
 	j.pass(CheckReplaced, 0, "%s left", old)
 }
 
-func (j *judge) inProcesses() {
-	s, why, ok := j.processes(stepLoaded)
+// inEffect keeps what a step found, and fails a check unless the live patch was in
+// effect in all processes then.
+func (j *judge) inEffect(step string, found **guest.Processes, id string, c code.Code) bool {
+	s, why, ok := j.processes(step)
 	if !ok {
-		j.notReached(CheckFunctions)
-		return
+		j.notReached(id)
+		return false
 	}
-	j.p.Package.Loaded = s
+	*found = s
 	if why = cmp.Or(why, differs(s, j.p.Package.Files, true)); why != "" {
-		j.fail(CheckFunctions, "TS6125", j.p.Patch.Name, why)
-		return
+		j.fail(id, c, j.p.Patch.Name, why)
+		return false
 	}
-	j.pass(CheckFunctions, 0, "%d", len(j.ev.Request.Functions))
+	return true
+}
+
+func (j *judge) inProcesses() {
+	if j.inEffect(stepLoaded, &j.p.Package.Loaded, CheckFunctions, "TS6125") {
+		j.pass(CheckFunctions, 0, "%d", len(j.ev.Request.Functions))
+	}
 }
 
 // started judges the programs that were started while the live patch was kept
@@ -230,14 +239,7 @@ func (j *judge) started() {
 			return
 		}
 	}
-	s, why, ok := j.processes(stepSettled)
-	if !ok {
-		j.notReached(CheckStarted)
-		return
-	}
-	j.p.Package.Started = s
-	if why = cmp.Or(why, differs(s, j.p.Package.Files, true)); why != "" {
-		j.fail(CheckStarted, "TS6119", j.p.Patch.Name, why)
+	if !j.inEffect(stepSettled, &j.p.Package.Started, CheckStarted, "TS6119") {
 		return
 	}
 	if j.ev.Request.Reproducer != "" {
@@ -254,6 +256,7 @@ func (j *judge) started() {
 		j.fail(CheckStarted, "TS6119", j.p.Patch.Name, e.Error)
 		return
 	}
+	s := j.p.Package.Started
 	j.pass(CheckStarted, ms(s.Took), "%d processes", len(s.Processes))
 }
 
@@ -302,7 +305,7 @@ func (j *judge) alive() {
 		for _, s := range x.from {
 			i := slices.IndexFunc(x.to, func(n guest.Subject) bool { return n.PID == s.PID })
 			if s.Ended == "" && i >= 0 && x.to[i].Ended != "" {
-				j.fail(CheckAlive, "TS6120", s.Name, x.to[i].Ended)
+				j.fail(CheckAlive, "TS6120", guest.Short(s.Name), x.to[i].Ended)
 				return
 			}
 		}

@@ -187,7 +187,7 @@ func (g *stage) lacks(ctx context.Context, env *vmguest.Env) error {
 			return err
 		}
 		if r.Exit != 0 {
-			return fmt.Errorf("%s: exit status %d: %s", line, r.Exit, strings.TrimSpace(r.Output))
+			return fmt.Errorf("%s: exit status %d: %s", Short(line), r.Exit, strings.TrimSpace(r.Output))
 		}
 	}
 	there, err := have[Processes](ctx, env, "state", Patch{Path: g.start.Path})
@@ -203,7 +203,7 @@ func (g *stage) lacks(ctx context.Context, env *vmguest.Env) error {
 	}
 	for _, s := range g.subjects {
 		if s.child.Ended() == "" && !mapping[s.child.PID()] {
-			return fmt.Errorf("%s maps none of the files of the live patch", s.name)
+			return fmt.Errorf("%s maps none of the files of the live patch", Short(s.name))
 		}
 	}
 	return nil

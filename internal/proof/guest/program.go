@@ -23,11 +23,20 @@ type subject struct {
 	asked bool // the reproducer asks for it: it has no reason to fail
 }
 
+// Short is how messages name a command: a long one by its beginning.
+func Short(line string) string {
+	const most = 60
+	if r := []rune(line); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return line
+}
+
 // add starts a program. What it says goes to the console.
 func (g *stage) add(env *vmguest.Env, name string, cmd *exec.Cmd, asked bool) error {
 	read, write, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", Short(name), err)
 	}
 	if cmd.Stderr = write; cmd.Stdout == nil {
 		cmd.Stdout = write
@@ -36,7 +45,7 @@ func (g *stage) add(env *vmguest.Env, name string, cmd *exec.Cmd, asked bool) er
 	write.Close()
 	if err != nil {
 		read.Close()
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", Short(name), err)
 	}
 	s := &subject{name: name, child: c, said: &said{}, asked: asked}
 	go s.said.listen(read)
@@ -83,7 +92,7 @@ func (s *said) String() string {
 func (g *stage) failed() error {
 	for _, s := range g.subjects {
 		if how := s.child.Ended(); s.asked && how != "" && how != "exit status 0" {
-			return fmt.Errorf("%s: %s%s", s.name, how, saying(s))
+			return fmt.Errorf("%s: %s%s", Short(s.name), how, saying(s))
 		}
 	}
 	return nil
@@ -94,7 +103,7 @@ func (g *stage) lastWords() string {
 	var b strings.Builder
 	for _, s := range g.subjects {
 		if words := saying(s); s.asked && words != "" {
-			fmt.Fprintf(&b, "; %s%s", s.name, words)
+			fmt.Fprintf(&b, "; %s%s", Short(s.name), words)
 		}
 	}
 	return b.String()

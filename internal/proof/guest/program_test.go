@@ -29,3 +29,13 @@ func TestSaid(t *testing.T) {
 	qt.Check(t, qt.IsTrue(len(s.String()) <= mostSaid))
 	qt.Check(t, qt.Equals(saying(&subject{said: &said{}}), ""))
 }
+
+// TestLongCommands: a message names a program and does not recite it.
+func TestLongCommands(t *testing.T) {
+	t.Parallel()
+	line := "/usr/sbin/nginx -g 'daemon off; " + strings.Repeat("größe 1; ", 100) + "'"
+	s := &subject{name: line, said: &said{last: []byte("no such file")}, asked: true}
+	g := &stage{subjects: []*subject{s}}
+	qt.Check(t, qt.Equals(g.lastWords(), "; /usr/sbin/nginx -g 'daemon off; größe 1; größe 1; größe 1; …, and says: no such file"))
+	qt.Check(t, qt.Equals(Short("/bin/true"), "/bin/true"))
+}
