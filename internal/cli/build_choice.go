@@ -41,16 +41,7 @@ func seriesText(r seriesResult) string {
 	if list := placedText(r.Risks); list != "" {
 		b.WriteString("\n" + list)
 	}
-	if r.Module != nil {
-		b.WriteString("\n" + ui.Indent(ui.Pairs(
-			[2]string{"module", fmt.Sprintf("%s.ko  %s", r.Module.Name, ui.Size(int64(r.Module.Size)))},
-			[2]string{"source is the running code", provenText(r.Report)},
-			[2]string{"live patch", r.Output},
-			[2]string{"module file", r.ModuleFile},
-			[2]string{"time", stageText(r.Stages)},
-		), 2))
-	}
-	return b.String()
+	return b.String() + madeText(r.buildResult)
 }
 
 // selectedText shows a choice, of which a live patch came or, with nil, none.

@@ -40,16 +40,21 @@ func buildText(r buildResult) string {
 	if list := placedText(r.Refusals); list != "" {
 		b.WriteString("\n" + list)
 	}
-	if r.Module != nil {
-		b.WriteString("\n" + ui.Indent(ui.Pairs(
-			[2]string{"module", fmt.Sprintf("%s.ko  %s", r.Module.Name, ui.Size(int64(r.Module.Size)))},
-			[2]string{"source is the running code", provenText(r.Report)},
-			[2]string{"live patch", r.Output},
-			[2]string{"module file", r.ModuleFile},
-			[2]string{"time", stageText(r.Stages)},
-		), 2))
+	return b.String() + madeText(r)
+}
+
+// madeText tells of the module that was made, if one was.
+func madeText(r buildResult) string {
+	if r.Module == nil {
+		return ""
 	}
-	return b.String()
+	return "\n" + ui.Indent(ui.Pairs(
+		[2]string{"module", fmt.Sprintf("%s.ko  %s", r.Module.Name, ui.Size(int64(r.Module.Size)))},
+		[2]string{"source is the running code", provenText(r.Report)},
+		[2]string{"live patch", r.Output},
+		[2]string{"module file", r.ModuleFile},
+		[2]string{"time", stageText(r.Stages)},
+	), 2)
 }
 
 func buildSummary(r *builder.Report) string {
