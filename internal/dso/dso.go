@@ -73,20 +73,15 @@ type File struct {
 	Memory bool
 	Bias   uint64
 
-	r       io.ReaderAt
-	dyn     map[elf.DynTag]uint64
-	section elf.Header64 // its section table, of a file on disk
+	r   io.ReaderAt
+	dyn map[elf.DynTag]uint64
 
-	relocs   func() ([]rela, error)
-	symbols  func() (*symbolTable, error)
-	sections func() ([]Section, error)
+	relocs  func() ([]rela, error)
+	symbols func() (*symbolTable, error)
 }
 
 // Range is a piece of the file's virtual address space.
 type Range struct{ Start, Size uint64 }
-
-// Contains reports that addr lies in the range.
-func (r Range) Contains(addr uint64) bool { return addr-r.Start < r.Size }
 
 // Segment is one PT_LOAD header.
 type Segment struct {
@@ -102,7 +97,7 @@ func Open(r io.ReaderAt) (*File, error) { return open(r, 0, false) }
 
 // OpenMemory reads a file that a process has mapped: r is the process's
 // address space, and base the address at which the mapping of file offset 0
-// lies, where the ELF header is. There are no section headers then.
+// lies, where the ELF header is.
 func OpenMemory(r io.ReaderAt, base uint64) (*File, error) { return open(r, base, true) }
 
 // Own reports that a virtual address lies in one of the file's segments.
@@ -113,15 +108,6 @@ func (f *File) Own(vaddr uint64) bool { _, ok := f.segment(vaddr); return ok }
 func (f *File) Executable(vaddr uint64) bool {
 	s, ok := f.segment(vaddr)
 	return ok && elf.ProgFlag(s.Flags)&elf.PF_X != 0
-}
-
-// Span is from the first byte of the first segment to the end of the last.
-func (f *File) Span() Range {
-	if len(f.Segments) == 0 {
-		return Range{}
-	}
-	last := f.Segments[len(f.Segments)-1]
-	return Range{f.Segments[0].Vaddr, last.Vaddr + last.Memsz - f.Segments[0].Vaddr}
 }
 
 func (f *File) segment(vaddr uint64) (Segment, bool) {
@@ -137,5 +123,4 @@ func (f *File) segment(vaddr uint64) (Segment, bool) {
 func (f *File) lazy() {
 	f.relocs = sync.OnceValues(f.readRelocs)
 	f.symbols = sync.OnceValues(f.readSymbols)
-	f.sections = sync.OnceValues(f.readSections)
 }

@@ -57,11 +57,8 @@ func (f *File) read(base uint64) error {
 			return fmt.Errorf("dynamic section: %w", err)
 		}
 	}
-	if !f.Memory {
-		f.section = h
-		if f.BuildID == "" { // files with debug information only have segments without bytes
-			f.buildIDFromSections()
-		}
+	if !f.Memory && f.BuildID == "" { // files with debug information only have segments without bytes
+		f.buildIDFromSections(h)
 	}
 	return nil
 }

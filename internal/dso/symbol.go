@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Symbol is an entry of .dynsym or .symtab.
+// Symbol is an entry of .dynsym, or one of .symtab that a caller has read.
 type Symbol struct {
 	Name string
 	// Version is "GLIBC_2.14", or "" for none; Library is the file that it is
@@ -82,7 +82,7 @@ func (f *File) readSymbols() (*symbolTable, error) {
 		return nil, err
 	}
 	names := &nameTable{raw: string(strings), left: maxScan}
-	if t.list, err = readSymbolList(raw, names, nil); err != nil {
+	if t.list, err = readSymbolList(raw, names); err != nil {
 		return nil, fmt.Errorf("dynamic symbols: %w", err)
 	}
 	if err := f.readVersions(t, count, names); err != nil {
@@ -119,22 +119,18 @@ func (f *File) countSymbols(hash *gnuHash) (uint32, error) {
 	return count, nil
 }
 
-func readSymbolList(raw []byte, names *nameTable, source func(*Symbol)) ([]Symbol, error) {
+func readSymbolList(raw []byte, names *nameTable) ([]Symbol, error) {
 	list := make([]Symbol, 0, len(raw)/symSize)
 	for ; len(raw) >= symSize; raw = raw[symSize:] {
 		name, err := names.at(binary.LittleEndian.Uint32(raw))
 		if err != nil {
 			return nil, fmt.Errorf("symbol %d: %w", len(list), err)
 		}
-		s := Symbol{
+		list = append(list, Symbol{
 			Name: name, Type: elf.ST_TYPE(raw[4]), Bind: elf.ST_BIND(raw[4]), Visibility: elf.ST_VISIBILITY(raw[5]),
 			Section: elf.SectionIndex(binary.LittleEndian.Uint16(raw[6:])),
 			Value:   binary.LittleEndian.Uint64(raw[8:]), Size: binary.LittleEndian.Uint64(raw[16:]),
-		}
-		if source != nil {
-			source(&s)
-		}
-		list = append(list, s)
+		})
 	}
 	return list, nil
 }

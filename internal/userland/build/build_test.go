@@ -17,6 +17,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/dso"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/splice"
+	"github.com/tsugi-project/tsugi/internal/userland"
 )
 
 // fixture is a small library or program of some sources, compiled and linked.
@@ -111,9 +112,9 @@ func openDSO(t testing.TB, path string) *dso.File {
 
 func symbolsOf(t testing.TB, path string) []dso.Symbol {
 	t.Helper()
-	list, err := openDSO(t, path).Symbols()
+	l, err := Open(&userland.Shipped{File: path, BuildID: openDSO(t, path).BuildID, SymbolsFrom: userland.SymbolsRebuilt, SymbolFile: path})
 	qt.Assert(t, qt.IsNil(err))
-	return list
+	return l.Symbols
 }
 
 func names(f *splice.File) string {

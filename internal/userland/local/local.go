@@ -19,6 +19,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/dso"
 	"github.com/tsugi-project/tsugi/internal/elfobj"
 	"github.com/tsugi-project/tsugi/internal/splice"
+	"github.com/tsugi-project/tsugi/internal/userland"
 	"github.com/tsugi-project/tsugi/internal/userland/build"
 )
 
@@ -98,11 +99,10 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 
 // compare fills in the verdict.
 func compare(o Options, r *Result, units []build.Unit) error {
-	l, done, err := linked(o, r)
+	l, err := linked(o, r)
 	if err != nil {
 		return err
 	}
-	defer done()
 	r.BuildID = l.File.BuildID
 	if len(units) == 0 {
 		return nil
@@ -120,32 +120,20 @@ func compare(o Options, r *Result, units []build.Unit) error {
 }
 
 // linked is the file that processes run, with the symbols that it had.
-func linked(o Options, r *Result) (*build.Linked, func(), error) {
+func linked(o Options, r *Result) (*build.Linked, error) {
 	f, err := os.Open(r.ELF)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	full, err := os.Open(r.Unstripped)
+	defer f.Close()
+	d, err := dso.Open(f)
 	if err != nil {
-		f.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	done := func() {
-		f.Close()
-		full.Close()
-	}
-	l := &build.Linked{Name: o.Name, Path: r.ELF}
-	if l.File, err = dso.Open(f); err == nil {
-		var d *dso.File
-		if d, err = dso.Open(full); err == nil {
-			l.Symbols, err = d.Symbols()
-		}
-	}
-	if err != nil {
-		done()
-		return nil, nil, err
-	}
-	return l, done, nil
+	return build.Open(&userland.Shipped{
+		Path: r.ELF, File: r.ELF, BuildID: d.BuildID, Name: o.Name,
+		SymbolsFrom: userland.SymbolsRebuilt, SymbolFile: r.Unstripped,
+	})
 }
 
 func read(path string) (*elfobj.File, error) {

@@ -4,6 +4,7 @@ package pack_test
 
 import (
 	"debug/elf"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -138,6 +139,16 @@ var library = func() func(t *testing.T) string {
 	}
 }()
 
+// symtab reads .symtab.
+func symtab(t *testing.T, r io.ReaderAt) []elf.Symbol {
+	t.Helper()
+	f, err := elf.NewFile(r)
+	qt.Assert(t, qt.IsNil(err))
+	list, err := f.Symbols()
+	qt.Assert(t, qt.IsNil(err))
+	return list
+}
+
 func newObject(t *testing.T) *object {
 	t.Helper()
 	r, err := os.Open(library(t))
@@ -146,9 +157,7 @@ func newObject(t *testing.T) *object {
 	o := &object{value: map[string]uint64{}}
 	o.file, err = dso.Open(r)
 	qt.Assert(t, qt.IsNil(err))
-	list, err := o.file.Symbols()
-	qt.Assert(t, qt.IsNil(err))
-	for _, s := range list {
+	for _, s := range symtab(t, r) {
 		o.value[s.Name] = s.Value
 	}
 	o.text = &elfobj.Section{Name: ".text.f", Type: elf.SHT_PROGBITS, Flags: elf.SHF_ALLOC | elf.SHF_EXECINSTR, Align: 16, Data: []byte{0x90, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xc3}}

@@ -68,11 +68,10 @@ func build(t *testing.T, source string, library bool, cflags, ldflags []string) 
 	t.Cleanup(func() { r.Close() })
 	b.file, err = dso.Open(r)
 	qt.Assert(t, qt.IsNil(err))
-	list, err := b.file.Symbols()
-	qt.Assert(t, qt.IsNil(err))
-	for _, s := range list {
-		if s.Defined() && s.Type != elf.STT_FILE && s.Type != elf.STT_SECTION {
-			b.symbols[s.Name] = s
+	for _, s := range symtab(t, r) {
+		kind := elf.ST_TYPE(s.Info)
+		if s.Section != elf.SHN_UNDEF && kind != elf.STT_FILE && kind != elf.STT_SECTION {
+			b.symbols[s.Name] = dso.Symbol{Name: s.Name, Value: s.Value, Size: s.Size, Type: kind, Bind: elf.ST_BIND(s.Info), Section: s.Section}
 		}
 	}
 	read := func(name string) *elfobj.File {
