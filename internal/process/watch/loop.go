@@ -46,56 +46,17 @@ func (w *Watcher) run(ctx context.Context) {
 	}()
 	w.listen(ctx, &beside)
 
-	var (
-		s        = newSchedule()
-		out      outgoing
-		known    = told{}
-		round    = 1
-		scanning bool
-		again    bool // another look at all was asked for while one is under way
-		nextScan = time.Now()
-		lastEnd  time.Time
-		lastTook time.Duration
-		timer    = time.NewTimer(0)
-		// Something was missed while a look at all was under way; at the first one
-		// it is what began before us and has not loaded its libraries yet.
-		missed = true
-		soon   = func() { // a look at all, but not all the time
-			missed = scanning
-			if at := lastEnd.Add(max(time.Second, 10*lastTook)); at.Before(nextScan) {
-				nextScan = at
-			}
-		}
-	)
+	l := &loop{w: w, tasks: newSchedule(), all: newRounds(time.Now()), known: told{}}
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		now := time.Now()
-		wait := nothingPending
-		for {
-			t, pause := s.next(now)
-			if t == nil {
-				wait = pause
-				break
-			}
-			beside.Go(func() { w.deliver(ctx, w.look(ctx, t.pid, t)) })
-		}
-		if s.overflow {
-			s.overflow = false
-			soon()
-		}
-		if !scanning {
-			if d := nextScan.Sub(now); d > 0 {
-				wait = min(wait, d)
-			} else {
-				scanning = true
-				round++
-				beside.Go(func() { w.deliver(ctx, w.scan(ctx)) })
-			}
-		}
+		wait := l.begin(ctx, time.Now(), func(look func() result) {
+			beside.Go(func() { w.deliver(ctx, look()) })
+		})
 		timer.Reset(min(wait, time.Hour))
 
 		var events chan Event
-		head, ok := out.head()
+		head, ok := l.out.head()
 		if ok {
 			events = w.events
 		}
@@ -104,53 +65,81 @@ func (w *Watcher) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		case events <- head:
-			out.pop()
+			l.out.pop()
 		case h := <-w.happenings:
-			if h.what == lost {
-				soon()
-			} else if uid, ok := owner(h.pid); ok {
-				if h.what == Exec {
-					delete(known, h.pid)
-				}
-				s.add(h, uid)
-			}
-		case <-w.ask:
-			// A look that is under way may judge by what was wanted before.
-			clear(known)
-			nextScan, again = now, scanning
+			l.happened(h)
 		case r := <-w.results:
-			end := time.Now()
-			source := Rescan
-			if r.task != nil {
-				source = r.task.source
-				s.done(r.task, r.began, end, !r.gone)
-			}
-			for _, f := range r.found {
-				at := r.began
-				if r.task != nil {
-					at = r.task.at
-				}
-				if len(f.BuildIDs) > 0 && known.news(f, round) && !out.push(f.UID, Event{f.ID, f.BuildIDs, source, at}) {
-					delete(known, f.ID.PID)
-				}
-			}
-			if r.all {
-				scanning = false
-				lastEnd, lastTook = end, end.Sub(r.began)
-				if r.err == nil {
-					known.forget(round)
-				}
-				nextScan = end.Add(max(w.interval(), 10*lastTook))
-				if missed {
-					soon()
-				}
-				if again {
-					again, nextScan = false, end
-					clear(known)
-				}
-			}
+			l.ended(r, time.Now())
 		}
 	}
+}
+
+// loop is what run knows.
+type loop struct {
+	w     *Watcher
+	tasks *schedule
+	all   *rounds
+	known told
+	out   outgoing
+}
+
+// begin starts the looks that are due, and tells how long it is until the next.
+func (l *loop) begin(ctx context.Context, now time.Time, beside func(look func() result)) time.Duration {
+	wait := nothingPending
+	for {
+		t, pause := l.tasks.next(now)
+		if t == nil {
+			wait = pause
+			break
+		}
+		beside(func() result { return l.w.look(ctx, t.pid, t) })
+	}
+	if l.tasks.overflow {
+		l.tasks.overflow = false
+		l.all.soon()
+	}
+	due, pause := l.all.begin(now)
+	if due {
+		beside(func() result { return l.w.scan(ctx) })
+	}
+	return min(wait, pause)
+}
+
+// happened makes a task of what a source has told.
+func (l *loop) happened(h happening) {
+	if h.what == lost {
+		l.all.soon()
+		return
+	}
+	uid, ok := owner(h.pid)
+	if !ok {
+		return
+	}
+	if h.what == Exec {
+		delete(l.known, h.pid)
+	}
+	l.tasks.add(h, uid)
+}
+
+// ended tells what a look has found that is not told yet.
+func (l *loop) ended(r result, now time.Time) {
+	source, at := Rescan, r.began
+	if r.task != nil {
+		source, at = r.task.source, r.task.at
+		l.tasks.done(r.task, r.began, now, !r.gone)
+	}
+	for _, f := range r.found {
+		if len(f.BuildIDs) > 0 && l.known.news(f, l.all.number) && !l.out.push(f.UID, Event{f.ID, f.BuildIDs, source, at}) {
+			delete(l.known, f.ID.PID)
+		}
+	}
+	if !r.all {
+		return
+	}
+	if r.err == nil {
+		l.known.forget(l.all.number)
+	}
+	l.all.ended(r.began, now, l.w.interval())
 }
 
 // listen starts what reads the kernel's events.

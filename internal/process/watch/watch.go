@@ -73,8 +73,8 @@ type Event struct {
 
 // Options say what is wanted.
 type Options struct {
-	// Wanted tells whether a build-id is wanted. It must be there, and may be
-	// called by several goroutines; when its answers change, see [Watcher.Rescan].
+	// Wanted tells whether a build-id is wanted. It must be there, may be called
+	// by several goroutines, and always gives the same answers.
 	Wanted func(buildID string) bool
 	// Files are further files to watch for being opened. The files of processes
 	// that were told are watched without being named.
@@ -100,7 +100,6 @@ type Watcher struct {
 	events     chan Event
 	happenings chan happening
 	results    chan result
-	ask        chan bool // true: tell everything again
 
 	connector *connector
 	opens     *opens
@@ -125,7 +124,7 @@ func Start(ctx context.Context, opt Options) (*Watcher, error) {
 	}
 	w := &Watcher{
 		opt: opt, events: make(chan Event), happenings: make(chan happening, 4096),
-		results: make(chan result), ask: make(chan bool, 1),
+		results: make(chan result),
 	}
 	var err error
 	c, o := SourceState{Source: Exec}, SourceState{Source: Mapped}
@@ -165,15 +164,6 @@ func (w *Watcher) Sources() []SourceState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.states)
-}
-
-// Rescan looks at all processes as soon as that may be, and tells all that
-// match, told before or not: for when what is wanted has changed.
-func (w *Watcher) Rescan() {
-	select {
-	case w.ask <- true:
-	default: // one is asked for already
-	}
 }
 
 // fails notes that a source does not work any more.

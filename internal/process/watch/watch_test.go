@@ -195,8 +195,6 @@ func TestAProcessThatRunsAlreadyIsToldOnce(t *testing.T) {
 			over = true
 		}
 	}
-	w.Rescan() // what is wanted has changed: all is told again
-	wait(t, w, cmd.Process.Pid, time.Minute)
 }
 
 func TestTheSameProgramExecutedAgainIsToldAgain(t *testing.T) {
