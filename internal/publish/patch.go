@@ -4,7 +4,6 @@ package publish
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -15,162 +14,11 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
-	"github.com/tsugi-project/tsugi/internal/modsig"
 	"github.com/tsugi-project/tsugi/internal/store"
 	"github.com/tsugi-project/tsugi/internal/store/blob"
 	"github.com/tsugi-project/tsugi/internal/trust"
 	"github.com/tsugi-project/tsugi/internal/trust/repo"
 )
-
-// PublishRequest brings a live patch.
-type PublishRequest struct {
-	Artifact []byte // the .tsugi file
-	Proof    []byte // proof.json; nil: it was not proved
-	Report   []byte // of the build, as JSON; nil: none
-	// Consoles are what the machines of the proof wrote. One that the proof has
-	// no digest of is left out.
-	Consoles [][]byte
-	Job      string // id of the job that built it, if one did
-	Tier     string // "": the first
-	// Policies are those whose machines it is for. None: those that choose
-	// Selection, and of a live patch that was made by hand all that exclude
-	// nothing of it.
-	Policies  []string
-	Selection string // digest of the choice that it was built for; "": made by hand
-	Actor     string
-	Checks    []Check // of the tier that it comes into
-}
-
-// Publish takes a live patch in and gives it to a tier. Doing it again with
-// the same file is harmless.
-func (s *Service) Publish(ctx context.Context, q PublishRequest) (store.LivePatch, error) {
-	p, err := livepatch.Read(q.Artifact)
-	if err != nil {
-		return store.LivePatch{}, err
-	}
-	m := &p.Manifest
-	row := store.LivePatch{
-		ID: trust.PatchID(m.Target.Name, m.Version), Name: m.Name, Version: m.Version, Target: m.Target.Name,
-		Release: m.Target.Release, BuildID: m.Target.ID(), Arch: m.Target.Arch, Digest: digest(q.Artifact),
-		Size: int64(len(q.Artifact)), CVEs: m.CVEs(), CreatedBy: q.Actor, Selection: q.Selection,
-	}
-	if !trust.ValidPatchID(row.ID) {
-		return row, code.New("TS7719", m.Target.Name, "")
-	}
-	for _, f := range m.Fixes {
-		row.Fixes = append(row.Fixes, cmp.Or(f.Title, f.ID))
-	}
-	if old, err := s.store.LivePatch(ctx, row.ID); err == nil {
-		if old.Digest != row.Digest {
-			return old, code.New("TS7702", row.ID, "the one that is there has the digest "+old.Digest[:12])
-		}
-		return s.promote(ctx, row.ID, q.Tier, q.Actor, true, q.Checks...)
-	} else if !errors.Is(err, store.ErrNotFound) {
-		return row, err
-	}
-	if row.Proven, err = checkProof(q.Proof, row.Digest, m); err != nil {
-		return row, err
-	}
-	if row.Signed, err = checkPayload(p); err != nil {
-		return row, err
-	}
-	if row.Manifest, err = manifestOf(m); err != nil {
-		return row, err
-	}
-	provenance, err := makeProvenance(m, row.ID, q)
-	if err != nil {
-		return row, err
-	}
-	cipher, key, err := trust.Seal(q.Artifact)
-	if err != nil {
-		return row, err
-	}
-	row.CipherDigest, row.CipherSize = digest(cipher), int64(len(cipher))
-	wrapped, err := trust.Wrap(key, s.id.Recipient())
-	if err != nil {
-		return row, err
-	}
-	row.SealedKey = []byte(wrapped)
-	if err := s.put(ctx, ArtifactName(row), q.Artifact); err != nil {
-		return row, err
-	}
-	if q.Proof != nil {
-		row.ProofDigest = digest(q.Proof)
-		if err := s.put(ctx, ProofName(row), q.Proof); err != nil {
-			return row, err
-		}
-	}
-	for _, b := range q.Consoles {
-		if name, ok := ConsoleName(digest(b)); ok && bytes.Contains(q.Proof, []byte(digest(b))) {
-			if err := s.put(ctx, name, b); err != nil {
-				return row, err
-			}
-		}
-	}
-	if q.Report != nil {
-		if err := s.put(ctx, artifactDir+digest(q.Report)+".report.json", q.Report); err != nil {
-			return row, err
-		}
-	}
-	// The statement and the cipher text are kept once beside the tiers' copies:
-	// promotion starts from them.
-	if err := s.put(ctx, cipherName(row), cipher); err != nil {
-		return row, err
-	}
-	statement, err := trust.ProvenanceStatement(provenance, row.ID, row.Digest)
-	if err != nil {
-		return row, err
-	}
-	row.ProvenanceDigest = digest(statement)
-	if err := s.put(ctx, statementName(row), statement); err != nil {
-		return row, err
-	}
-	err = s.change(ctx, func(j *job) error {
-		tier, err := j.tier(ctx, q.Tier, nil)
-		if err != nil {
-			return err
-		}
-		if err := j.check(ctx, tier, q.Checks); err != nil {
-			return err
-		}
-		policies, err := j.policiesFor(ctx, row, m, q.Policies)
-		if err != nil {
-			return err
-		}
-		if err := j.newest(ctx, row, policies); err != nil {
-			return err
-		}
-		if err := j.tx.AddLivePatch(ctx, row); errors.Is(err, store.ErrConflict) {
-			return code.New("TS7702", row.ID, "")
-		} else if err != nil {
-			return err
-		}
-		for _, p := range policies {
-			if _, err := j.tx.AddToLine(ctx, row.ID, p); err != nil {
-				return err
-			}
-		}
-		if err := j.give(ctx, row, tier); err != nil {
-			return err
-		}
-		return j.audit(ctx, q.Actor, "livepatch.publish", row.ID, published(tier, policies))
-	})
-	if err != nil {
-		return row, err
-	}
-	s.log.Info("live patch published", "patch", row.ID, "target", row.Target)
-	return s.store.LivePatch(ctx, row.ID)
-}
-
-// checkPayload refuses what no kernel or process would take, and tells whether
-// a module is signed.
-func checkPayload(p *livepatch.Patch) (signed bool, err error) {
-	if p.Manifest.Userland() {
-		return false, checkSplices(p)
-	}
-	_, sig, err := modsig.Split(p.Module())
-	return len(sig) > 0, err
-}
 
 // ArtifactName is where the .tsugi file of a live patch is kept.
 func ArtifactName(p store.LivePatch) string { return artifactDir + p.Digest + ".tsugi" }
