@@ -4,8 +4,6 @@ package builder
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -274,10 +272,4 @@ func (req *ReplaceRequest) file(name string) string {
 	mods := req.Target.Modules()
 	i := slices.IndexFunc(mods, func(m kernel.ModuleInfo) bool { return m.Name == name })
 	return mods[i].File
-}
-
-// Digest of the bytes, as payloads are named.
-func (r *Replaced) Digest() string {
-	sum := sha256.Sum256(r.KO)
-	return hex.EncodeToString(sum[:])
 }

@@ -7,22 +7,12 @@ import (
 	"path"
 	"slices"
 
-	"github.com/tsugi-project/tsugi/internal/kernel"
 	"github.com/tsugi-project/tsugi/internal/progress"
 )
 
 // Sources finds the objects that .c files of the target's source are compiled
 // to, each once, in the order of the files. Files that the configuration does
 // not build, and such as are not code of the running kernel, have none.
-func Sources(ctx context.Context, t *kernel.Target, files []string, rep progress.Reporter) ([]Object, error) {
-	tree, err := Open(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	return tree.Sources(ctx, files, rep)
-}
-
-// Sources is the function of that name, with what the tree has read already.
 func (tree *Tree) Sources(ctx context.Context, files []string, rep progress.Reporter) ([]Object, error) {
 	var out []Object
 	seen := map[string]bool{}

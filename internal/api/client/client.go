@@ -87,14 +87,6 @@ func Status(err error) int {
 	return 0
 }
 
-// RetryAfter returns how long the server asked to wait; 0: it did not.
-func RetryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*StatusError](err); ok {
-		return e.RetryAfter
-	}
-	return 0
-}
-
 // call is one request.
 type call struct {
 	method, path string

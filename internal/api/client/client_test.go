@@ -70,7 +70,9 @@ func TestEveryAnswerBecomesAnErrorThatSaysWhatToDo(t *testing.T) {
 			qt.Check(t, qt.Not(qt.Equals(p.Fix, "")))
 			qt.Check(t, qt.IsTrue(strings.Contains(err.Error(), c.says)), qt.Commentf("%v", err))
 			if c.status == 403 {
-				qt.Check(t, qt.Equals(RetryAfter(err), 7*time.Second))
+				e, ok := errors.AsType[*StatusError](err)
+				qt.Assert(t, qt.IsTrue(ok))
+				qt.Check(t, qt.Equals(e.RetryAfter, 7*time.Second))
 			}
 		})
 	}
