@@ -64,7 +64,9 @@ func processes(p api.MachinePackage) string {
 		n    int
 		word string
 	}{
-		{p.Processes.Protected, "protected"}, {p.Processes.Pending, ui.Warn("pending")}, {p.Processes.Unprotected, ui.Bad("unprotected")},
+		{p.Processes.Protected, "protected"},
+		{p.Processes.Pending, ui.Warn("pending")},
+		{p.Processes.Unprotected, ui.Bad("unprotected")},
 		{p.Stale, "not of the disk's version"},
 	} {
 		if w.n > 0 {
