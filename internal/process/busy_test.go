@@ -98,7 +98,7 @@ func TestBreakpointsAreNotOverwritten(t *testing.T) {
 	pending(t, r, err, Pending, "TS9631")
 	qt.Assert(t, qt.IsTrue(strings.Contains(r.Reason.Why, "breakpoint")))
 	swap(bytes.Clone(old))
-	applied(t, e, g, v2, Options{Budget: time.Second})
+	applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 
 	// On our own jump, by somebody who came later.
 	swap([]byte{0xcc})
@@ -110,14 +110,14 @@ func TestBreakpointsAreNotOverwritten(t *testing.T) {
 	r, err = e.Revert(t.Context(), g.p, Selection{}, Options{})
 	pending(t, r, err, Pending, "TS9638")
 	swap(kept)
-	applied(t, e, g, v3, Options{Budget: time.Second})
+	applied(t, e, g, v3, Options{Budget: 20 * time.Second})
 	qt.Assert(t, qt.Equals(g.ask("v"), "1 302"))
 }
 
 func TestAForkedChildIsAProcessOfItsOwn(t *testing.T) {
 	v2, v3 := patches(t)
 	e, g := engine(t), program(t)
-	applied(t, e, g, v2, Options{Budget: time.Second})
+	applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 	child, err := proc.Open(t.Context(), g.number("c"))
 	qt.Assert(t, qt.IsNil(err))
 	defer child.Close()
@@ -130,12 +130,12 @@ func TestAForkedChildIsAProcessOfItsOwn(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(r.State, Applied), qt.Commentf("%v", r.Reason))
 	qt.Assert(t, qt.Equals(r.Tries, 0)) // inherited
-	applied(t, e, g, v3, Options{Budget: time.Second})
+	applied(t, e, g, v3, Options{Budget: 20 * time.Second})
 	there, err := e.State(t.Context(), child)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.HasLen(there, 1))
 	qt.Assert(t, qt.Equals(there[0].Patch, "test 2"))
-	r, err = e.Revert(t.Context(), child, Selection{BuildIDs: []string{v2.Files[0].BuildID}}, Options{Budget: time.Second})
+	r, err = e.Revert(t.Context(), child, Selection{BuildIDs: []string{v2.Files[0].BuildID}}, Options{Budget: 20 * time.Second})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.Equals(r.State, Reverted), qt.Commentf("%v", r.Reason))
 	qt.Assert(t, qt.Equals(g.ask("v"), "1 302"))

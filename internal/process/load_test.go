@@ -82,9 +82,9 @@ func TestALibraryThatComesAgain(t *testing.T) {
 	e, g := engine(t), opener(t)
 	for range 5 {
 		qt.Assert(t, qt.Equals(g.ask("v"), "1 2"))
-		applied(t, e, g, v2, Options{Budget: time.Second})
-		applied(t, e, g, v3, Options{Budget: time.Second})
-		r := applied(t, e, g, v2, Options{Budget: time.Second})
+		applied(t, e, g, v2, Options{Budget: 20 * time.Second})
+		applied(t, e, g, v3, Options{Budget: 20 * time.Second})
+		r := applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 		qt.Assert(t, qt.Equals(g.ask("v"), "201 202"))
 		qt.Assert(t, qt.IsTrue(len(r.Objects) <= 4), qt.Commentf("%v", r.Objects))
 		g.ask("x")

@@ -20,7 +20,7 @@ func TestWhatDoesNotTakeIsTakenBack(t *testing.T) {
 		e, g := engine(t), program(t, "l")
 		want := "1 2"
 		for _, p := range before {
-			applied(t, e, g, p, Options{Budget: time.Second})
+			applied(t, e, g, p, Options{Budget: 20 * time.Second})
 			want = "1 302"
 		}
 		entry := entryOf(t, g, v2)
@@ -39,7 +39,7 @@ func TestWhatDoesNotTakeIsTakenBack(t *testing.T) {
 		areas, err := e.State(t.Context(), g.p)
 		qt.Assert(t, qt.IsNil(err))
 		qt.Assert(t, qt.HasLen(areas, len(before)))
-		applied(t, e, g, v2, Options{Budget: time.Second})
+		applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 		qt.Assert(t, qt.Equals(g.ask("v"), "201 202"))
 	}
 }
@@ -68,7 +68,7 @@ func TestAProcessThatGetsNoMemory(t *testing.T) {
 	pending(t, r, err, Pending, "TS9641")
 	qt.Assert(t, qt.ErrorIs(error(r.Reason), unix.ENOMEM))
 	qt.Assert(t, qt.IsNil(unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_AS, &old, nil)))
-	applied(t, e, g, v2, Options{Budget: time.Second})
+	applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 	qt.Assert(t, qt.Equals(g.ask("v"), "201 202"))
 }
 
@@ -134,7 +134,7 @@ func TestJournalsThatTheProcessHasChanged(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e, g := engine(t), program(t)
-			applied(t, e, g, v2, Options{Budget: time.Second})
+			applied(t, e, g, v2, Options{Budget: 20 * time.Second})
 			s, err := look(t.Context(), g.p)
 			qt.Assert(t, qt.IsNil(err))
 			qt.Assert(t, qt.HasLen(s.areas, 1))
