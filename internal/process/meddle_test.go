@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,7 +43,11 @@ func TestMeddlers(t *testing.T) {
 		"a tracer": func(ctx context.Context, pid int) {
 			for ctx.Err() == nil {
 				c, cancel := context.WithTimeout(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
-				_ = exec.CommandContext(c, "strace", "-f", "-qq", "-o", "/dev/null", "-p", fmt.Sprint(pid)).Run()
+				cmd := exec.CommandContext(c, "strace", "-f", "-qq", "-o", "/dev/null", "-p", fmt.Sprint(pid))
+				// What strace forks to try out ptrace(2) outlives it otherwise.
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+				_ = cmd.Run()
 				cancel()
 			}
 		},
