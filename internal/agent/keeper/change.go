@@ -106,6 +106,7 @@ func (k *Keeper) Plan(ctx context.Context, file []byte, only ...proc.ID) (*Repor
 	if err := k.mayApply(all, p, splices); err != nil {
 		return nil, err
 	}
+	p.Applied = 0 // it is not
 	r := &Report{Patches: []Patch{p}}
 	if r.Processes, err = k.plan(ctx, p, splices, only); err != nil {
 		return nil, err
