@@ -248,9 +248,8 @@ func packageProtection(s PackageState, p *packageMoment, m *moment, n api.Proces
 // with takes a package into the machine's one word, if it is worse off than that,
 // or is all that there is.
 func (s *Status) with(p *PackageStatus) {
-	order := []api.Protection{api.NotCovered, api.Protected, api.Outdated, Partly, api.Unprotected, api.Failing}
-	if slices.Index(order, p.Protection) > slices.Index(order, s.Protection) {
-		s.Protection, s.Reason = p.Protection, p.Target+": "+p.Reason
+	if w := s.Protection.Worse(p.Protection); w != s.Protection {
+		s.Protection, s.Reason = w, p.Target+": "+p.Reason
 	}
 }
 

@@ -2,6 +2,8 @@
 
 package api
 
+import "slices"
+
 // Token is an enrolment token as operators see it; its secret is told once.
 type Token struct {
 	ID       string `json:"id"`
@@ -48,14 +50,25 @@ type Protection string
 // The words of protection.
 const (
 	Protected   Protection = "protected"   // it has the newest live patch that it should have
-	Outdated    Protection = "outdated"    // a newer one waits
+	Outdated    Protection = "outdated"    // a newer one waits, for its kernel or a package
 	Unprotected Protection = "unprotected" // there is one and it has none, or it is reverted
-	NotCovered  Protection = "not-covered" // no live patch for this kernel in its tier
+	NotCovered  Protection = "not-covered" // no live patch in its tier, for its kernel or for a package of its processes
 	Failing     Protection = "failing"     // the live patch of its kernel or of a package is quarantined, blocked or not kept: see Reason
-	Partly      Protection = "partly"      // of a package: its live patch is there, and some processes run the old code
+	Partly      Protection = "partly"      // the live patch of a package is there, and some processes run the old code
 	Silent      Protection = "silent"      // it missed three check-ins
 	Gone        Protection = "gone"        // decommissioned
 )
+
+// Worse is the word for a whole whose parts are p and q: what is worst says how it
+// stands, and what there is nothing for says nothing of the rest. Silent and Gone are
+// said of whole machines alone.
+func (p Protection) Worse(q Protection) Protection {
+	order := []Protection{NotCovered, Protected, Outdated, Partly, Unprotected, Failing}
+	if slices.Index(order, q) > slices.Index(order, p) {
+		return q
+	}
+	return p
+}
 
 // Machine is an enrolled machine as operators see it.
 type Machine struct {
@@ -70,9 +83,14 @@ type Machine struct {
 	Agent      string     `json:"agent,omitempty"`
 	Patch      Patch      `json:"patch"`
 	Target     string     `json:"target,omitempty"` // id of the live patch that it should have
+	// Protection is that of the kernel and all packages together, by what is worst:
+	// see Worse. Reason is one sentence why.
 	Protection Protection `json:"protection"`
-	Reason     string     `json:"reason,omitempty"` // of the protection, one sentence
-	CVEs       []string   `json:"cves,omitempty"`   // fixed on it, with GET of one machine only
+	Reason     string     `json:"reason,omitempty"`
+	// KernelProtection is that of the kernel alone, as the machine was last heard of.
+	KernelProtection Protection `json:"kernel_protection,omitempty"`
+	KernelReason     string     `json:"kernel_reason,omitempty"`
+	CVEs             []string   `json:"cves,omitempty"` // fixed on it, with GET of one machine only
 	// Needs counts what is open on it by what would end it. Open lists these,
 	// the gravest first: all with GET of one machine, and in lists of machines
 	// with something open what was asked about.

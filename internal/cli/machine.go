@@ -74,7 +74,7 @@ that can't end is open there all the same.`,
 	fl.StringVar(&f.CVE, "cve", "", "only machines on which this vulnerability is open")
 	fl.StringVar(&need, "need", "", "only machines with something open that this would end: reboot, module, restart, live-patch, build, policy or possible")
 	fl.BoolVar(&f.Stale, "stale", false, "only machines whose processes run what their disk has no more, since an upgrade")
-	fl.StringVar(&word, "protection", "", "only protected, outdated, unprotected, not-covered, failing or silent ones")
+	fl.StringVar(&word, "protection", "", "only protected, outdated, partly, unprotected, not-covered, failing or silent ones")
 	return cmd
 }
 
@@ -166,6 +166,7 @@ func machineText(m *api.Machine) string {
 		[2]string{"machine", m.ID},
 		[2]string{"host", m.Hostname},
 		[2]string{"protection", protection(m.Protection) + "  " + m.Reason},
+		[2]string{"of its kernel", kernelAlone(m)},
 		[2]string{"live patch", patchOf(m.Patch)},
 		[2]string{"should have", m.Target},
 		[2]string{"kernel", m.Kernel.Release + " " + m.Kernel.Arch},
@@ -212,6 +213,14 @@ func machineText(m *api.Machine) string {
 		b.WriteString("\n" + ui.Flow("fixed       ", m.CVEs, ","))
 	}
 	return b.String()
+}
+
+// kernelAlone is how the kernel stands, where that is not how the machine does.
+func kernelAlone(m *api.Machine) string {
+	if m.KernelProtection == "" || m.KernelProtection == m.Protection {
+		return ""
+	}
+	return protection(m.KernelProtection) + "  " + m.KernelReason
 }
 
 // openCVEs lists what is open on a machine.

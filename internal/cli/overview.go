@@ -36,7 +36,7 @@ func overviewText(o *api.Overview) string {
 		}
 	}
 	pairs := [][2]string{{"machines", strconv.Itoa(o.Machines)}}
-	for _, p := range []api.Protection{api.Protected, api.Outdated, api.Unprotected, api.Failing, api.Silent, api.NotCovered} {
+	for _, p := range []api.Protection{api.Protected, api.Outdated, api.Partly, api.Unprotected, api.Failing, api.Silent, api.NotCovered} {
 		if n := o.Protections[p]; n > 0 {
 			pairs = append(pairs, [2]string{"  " + string(p), strconv.Itoa(n)})
 		}

@@ -105,9 +105,7 @@ func (j *judge) of(ctx context.Context, m *member) (herd, bool, error) {
 			return herd{}, false, err
 		}
 		h.at.packages = packages.at
-		if packages.failing {
-			h.word = api.Failing
-		}
+		h.word = h.word.Worse(packages.worst)
 	}
 	if j.now.Sub(time.UnixMilli(st.seen)) > j.patience {
 		h.word = api.Silent
@@ -146,7 +144,7 @@ func (s *Server) herds(ctx context.Context) (herds map[herd]int, packages map[pa
 // count counts the fleet.
 func (s *Server) count(ctx context.Context) *census {
 	c := &census{at: s.now(), protections: map[api.Protection]int{
-		api.Protected: 0, api.Outdated: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
+		api.Protected: 0, api.Outdated: 0, api.Partly: 0, api.Unprotected: 0, api.NotCovered: 0, api.Failing: 0, api.Silent: 0,
 	}}
 	var failed error
 	c.herds, c.packages, failed = s.herds(ctx)

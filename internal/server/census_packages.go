@@ -19,9 +19,9 @@ type outfit struct {
 
 // packagesAt is how the packages of machines stand.
 type packagesAt struct {
-	at      *packageSituations
-	marks   []packageHerd // by package, without the group
-	failing bool          // one of them is
+	at    *packageSituations
+	marks []packageHerd  // by package, without the group
+	worst api.Protection // of them; "": there is none that counts
 }
 
 // ofPackages is how a machine's packages stand. machine is how it stands itself.
@@ -71,7 +71,7 @@ func (j *judge) packagesAt(ctx context.Context, id string, of outfit, machine *s
 		all = append(all, s)
 		if shelf.index != nil { // else the machine may have made it up
 			at.marks = append(at.marks, packageHerd{tier: of.tier, target: s.target, word: v.word, stale: p.stale})
-			at.failing = at.failing || v.word == api.Failing
+			at.worst = at.worst.Worse(v.word)
 		}
 	}
 	words := b.String()

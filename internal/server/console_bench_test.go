@@ -179,7 +179,7 @@ func (s *site) benchPaths() []string {
 	return []string{
 		"/v1/whoami", "/v1/overview", "/v1/history?days=30",
 		"/v1/machines?limit=50", "/v1/machines?limit=50&after=" + middle, "/v1/machines?limit=50&q=host-0777", "/v1/machines?limit=50&q=nosuch",
-		"/v1/machines?limit=50&protection=failing", "/v1/machines?limit=50&tier=edge&group=group-7&protection=silent",
+		"/v1/machines?limit=50&protection=failing", "/v1/machines?limit=50&protection=partly", "/v1/machines?limit=50&stale=true", "/v1/machines?limit=50&tier=edge&group=group-7&protection=silent",
 		"/v1/machines?limit=50&need=reboot", "/v1/machines?limit=50&cve=" + cve, "/v1/machines?limit=50&cve=CVE-1999-0001",
 		"/v1/machines?limit=1000", // a page of the file to download
 		"/v1/machines/" + machine, "/v1/reports?limit=20&machine=" + machine,

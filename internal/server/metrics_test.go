@@ -35,7 +35,7 @@ func labelValues() map[string][]string {
 		states = append(states, string(s))
 	}
 	return map[string][]string{
-		"tsugi_machines.protection":               text(api.Protected, api.Outdated, api.Unprotected, api.NotCovered, api.Failing, api.Silent),
+		"tsugi_machines.protection":               text(api.Protected, api.Outdated, api.Partly, api.Unprotected, api.NotCovered, api.Failing, api.Silent),
 		"tsugi_package_machines.protection":       text(api.Protected, api.Outdated, api.Partly, api.Unprotected, api.NotCovered, api.Failing),
 		"tsugi_machines_open.need":                needs,
 		"tsugi_machines_open.severity":            {"exploited", "critical", "high", "medium", "low", "unknown"},

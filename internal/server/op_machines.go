@@ -18,7 +18,7 @@ type machinesInput struct {
 	Tier       string `query:"tier" maxLength:"64"`
 	Group      string `query:"group" maxLength:"100"`
 	Query      string `query:"q" maxLength:"255" doc:"part of the host name, of the kernel release or of a package that its processes map, or start of the id"`
-	Protection string `query:"protection" enum:"protected,outdated,unprotected,not-covered,failing,silent,gone"`
+	Protection string `query:"protection" enum:"protected,outdated,partly,unprotected,not-covered,failing,silent,gone"`
 	CVE        string `query:"cve" pattern:"^[Cc][Vv][Ee]-[0-9]{4}-[0-9]{4,19}$" doc:"only machines on which this is open"`
 	Need       string `query:"need" enum:"reboot,module,restart,live-patch,build,policy,possible" doc:"only machines with anything open (with cve: with that one open) that this would end"`
 	Stale      bool   `query:"stale" doc:"only machines whose processes run what their disk has no more"`
@@ -146,6 +146,10 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 	}
 	_, _, st.waiting = shelf.admitted(row.ID)
 	m.Protection, m.Target, m.Reason = protection(st, shelf.index, s.now(), s.interval.Load())
+	m.KernelProtection, m.KernelReason = m.Protection, m.Reason
+	if m.Protection == api.Silent {
+		m.KernelProtection, _, m.KernelReason = stands(st, shelf.index)
+	}
 	packages, err := s.packagesOf(ctx, row, f, st, &m)
 	if err != nil {
 		return m, nil, err
@@ -157,7 +161,7 @@ func (s *Server) machineOf(ctx context.Context, row store.Machine) (api.Machine,
 		return m, nil, err
 	}
 	m.Needs = open.needs()
-	if m.Protection == api.Protected {
+	if m.Protection == api.Protected || m.Protection == api.Partly {
 		m.Reason += alsoOpen(m.Needs)
 	}
 	if row.Cloned {

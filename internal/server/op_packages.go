@@ -13,9 +13,8 @@ import (
 )
 
 // packagesOf adds the packages of a machine as it named them to what operators
-// see of it, and returns their situation. A machine that fails with
-// one of them is failing, whatever it is with its kernel. machine is how it stands
-// itself, with its packages.
+// see of it, and returns their situation. What is worst, the kernel or one of them,
+// says how the machine stands. machine is how it stands itself, with its packages.
 func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, machine standing, m *api.Machine) (*packageSituations, error) {
 	said := slices.Clone(f.Packages)
 	machine.packages = &packageSet{unkept: notKept(f.Problems) != nil}
@@ -46,14 +45,18 @@ func (s *Server) packagesOf(ctx context.Context, row store.Machine, f facts, mac
 		if x.Protection == api.Partly {
 			x.Reason += "; " + oldCode(said.Processes)
 		}
+		all.all = append(all.all, packageSituation{target: x.Target, policy: m.Policy, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
+		// Without an index the machine may have made the package up.
+		if w := m.Protection.Worse(x.Protection); w != m.Protection && shelf.index != nil && m.Protection != api.Silent && m.Protection != api.Gone {
+			m.Protection, m.Reason = w, x.Target+": "+x.Reason
+		}
 		if anew := startAnew(said.Stale); anew != "" && x.Protection != api.Protected {
 			x.Reason += "; " + anew
 		}
-		all.all = append(all.all, packageSituation{target: x.Target, policy: m.Policy, runs: runsNow(p.patch, p.state), should: shouldHave(x.Should, p.patch, p.state), partly: p.partly})
 		m.Packages = append(m.Packages, x)
-		if fails := x.Protection == api.Failing && shelf.index != nil; fails && m.Protection != api.Failing && m.Protection != api.Silent && m.Protection != api.Gone {
-			m.Protection, m.Reason = api.Failing, x.Target+": "+x.Reason
-		}
+	}
+	if m.KernelProtection == api.NotCovered && m.Protection == api.Protected {
+		m.Reason += "; its kernel is not covered: " + m.KernelReason
 	}
 	return all, nil
 }

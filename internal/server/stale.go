@@ -90,7 +90,7 @@ func startAnew(n int) string {
 	case 0:
 		return ""
 	case 1:
-		return "1 process runs a file that is not on the disk any more: started anew it gets the version that is"
+		return "1 process runs a file that is not on the disk any more: a restart gives it the version that is"
 	}
-	return fmt.Sprintf("%d processes run files that are not on the disk any more: started anew they get the version that is", n)
+	return fmt.Sprintf("%d processes run files that are not on the disk any more: a restart gives them the version that is", n)
 }

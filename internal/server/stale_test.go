@@ -46,7 +46,7 @@ func TestReplacedFilesAreSeenByOperators(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(m.Stale, replaced()))
 	qt.Assert(t, qt.HasLen(m.Packages, 1))
 	qt.Check(t, qt.Equals(m.Packages[0].Stale, 2))
-	qt.Check(t, qt.IsTrue(strings.HasSuffix(m.Packages[0].Reason, "; 2 processes run files that are not on the disk any more: started anew they get the version that is")), qt.Commentf("%s", m.Packages[0].Reason))
+	qt.Check(t, qt.IsTrue(strings.HasSuffix(m.Packages[0].Reason, "; 2 processes run files that are not on the disk any more: a restart gives them the version that is")), qt.Commentf("%s", m.Packages[0].Reason))
 	qt.Assert(t, qt.HasLen(m.Open, 1))
 	qt.Check(t, qt.IsTrue(strings.HasSuffix(m.Open[0].Why, m.Packages[0].Reason[strings.LastIndex(m.Packages[0].Reason, ";"):])), qt.Commentf("%s", m.Open[0].Why))
 	m, err = s.admin.Machine(ctx, other.enrolled.Machine)

@@ -14,6 +14,7 @@ export const columns: Columns<Machine> = [
   ['hostname', (m) => m.hostname],
   ['protection', (m) => m.protection],
   ['reason', (m) => m.reason ?? ''],
+  ['kernel_protection', (m) => m.kernel_protection ?? ''],
   ['tier', (m) => m.tier],
   ['group', (m) => m.group ?? ''],
   ['policy', (m) => m.policy ?? ''],

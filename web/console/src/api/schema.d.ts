@@ -1,4 +1,4 @@
-// Of docs/openapi.yaml c2c5dba1f92d3f2cba10ed488388eafc3b13f69aedbee18722914e9e5f213714
+// Of docs/openapi.yaml 674326ce2a7ba1968c1d87de4c8bac9fb9907f5a673be8d33184239e3cf4cc91
 // SPDX-License-Identifier: Apache-2.0
 
 /**
@@ -3001,6 +3001,8 @@ export interface components {
             hostname: string;
             id: string;
             kernel: components["schemas"]["Kernel"];
+            kernel_protection?: string;
+            kernel_reason?: string;
             needs?: {
                 [key: string]: number;
             };
@@ -6088,7 +6090,7 @@ export interface operations {
                 limit?: number;
                 /** @description only machines with anything open (with cve: with that one open) that this would end */
                 need?: "reboot" | "module" | "restart" | "live-patch" | "build" | "policy" | "possible";
-                protection?: "protected" | "outdated" | "unprotected" | "not-covered" | "failing" | "silent" | "gone";
+                protection?: "protected" | "outdated" | "partly" | "unprotected" | "not-covered" | "failing" | "silent" | "gone";
                 /** @description part of the host name, of the kernel release or of a package that its processes map, or start of the id */
                 q?: string;
                 /** @description only machines whose processes run what their disk has no more */

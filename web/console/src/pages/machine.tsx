@@ -119,8 +119,17 @@ function Standing({ m }: { m: Schemas['Machine'] }) {
         <Section title={t.machine.standing}>
           <Facts
             of={[
-              [t.machine.kernelProtection, <Protection of={m.protection} />],
+              [t.machine.protection, <Protection of={m.protection} />],
               [t.machine.why, m.reason && <span lang="en">{m.reason}</span>],
+              [
+                t.machine.kernelProtection,
+                m.kernel_protection && m.kernel_protection !== m.protection && (
+                  <>
+                    <Protection of={m.kernel_protection} />
+                    <Text size="sm" c="dimmed" lang="en">{m.kernel_reason}</Text>
+                  </>
+                ),
+              ],
               [
                 t.machine.runs,
                 p.id && (
@@ -177,7 +186,7 @@ function Standing({ m }: { m: Schemas['Machine'] }) {
 function Open({ m }: { m: Schemas['Machine'] }) {
   const t = useT();
   if (!m.open || m.open.length === 0) {
-    return m.protection === 'not-covered' ? <Empty title={t.machine.notKnown}>{t.machine.notKnownHelp}</Empty> : <Empty title={t.machine.noneOpen} />;
+    return (m.kernel_protection ?? m.protection) === 'not-covered' ? <Empty title={t.machine.notKnown}>{t.machine.notKnownHelp}</Empty> : <Empty title={t.machine.noneOpen} />;
   }
   return (
     <Table

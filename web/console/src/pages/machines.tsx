@@ -15,7 +15,7 @@ import { MachineTable } from './machinetable';
 import { Views } from './views';
 
 const here = getRouteApi('/machines');
-const protections = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent', 'gone'] as const;
+const protections = ['protected', 'outdated', 'partly', 'unprotected', 'not-covered', 'failing', 'silent', 'gone'] as const;
 const size = 50;
 
 type Filter = Omit<MachineQuery, 'limit' | 'after' | 'stale'> & { stale?: 'true' | undefined };
@@ -91,7 +91,7 @@ function Filters({ filter, change }: { filter: Filter; change: (c: Partial<Recor
         className="wide"
       />
       <NativeSelect
-        label={t.machine.kernelProtection}
+        label={t.machine.protection}
         value={filter.protection ?? ''}
         onChange={(e) => change({ protection: e.currentTarget.value })}
         data={[all, ...protections.map((p) => ({ value: p, label: word(t.protection, p) }))]}

@@ -28,7 +28,7 @@ export function MachineTable({ rows, stale, asked }: { rows: readonly Machine[];
             </Link>
           ),
         },
-        { name: t.machine.kernelProtection, cell: (m) => <Standing m={m} /> },
+        { name: t.machine.protection, cell: (m) => <Standing m={m} /> },
         ...(inPackages
           ? []
           : [

@@ -21,7 +21,7 @@ import { MachineLink } from './machinelink';
 import { RolloutTable } from './rollouts';
 import { Trend } from './trend';
 
-const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
+const order = ['protected', 'outdated', 'partly', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
 const needs = ['reboot', 'module', 'restart', 'live-patch', 'build', 'policy', 'possible'] as const;
 const severities = ['exploited', 'critical', 'high', 'medium', 'low', 'unknown'] as const;
 

@@ -11,11 +11,8 @@ export function Stale({ of }: { of: Schemas['Stale'] }) {
   const t = useT();
   return (
     <>
-      <Text mb="xs">
-        <b>{t.machines.toRestart(of.processes)}</b>
-      </Text>
-      <Text size="sm" c="dimmed" mb="xs">
-        {t.machine.staleHelp}
+      <Text size="sm" mb="xs">
+        {t.machine.staleHelp(of.processes)}
       </Text>
       {of.files && of.files.length > 0 && (
         <Table

@@ -9,7 +9,7 @@ import { useT, word } from '../i18n';
 import { Empty, Loaded } from '../ui/states';
 import { colorOf, Protection } from '../ui/words';
 
-const order = ['protected', 'outdated', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
+const order = ['protected', 'outdated', 'partly', 'unprotected', 'not-covered', 'failing', 'silent'] as const;
 const spans = ['1', '7', '30', '366'] as const;
 const width = 800;
 const height = 200;

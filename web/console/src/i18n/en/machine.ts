@@ -44,7 +44,8 @@ export const machine = {
     unprotected: 'unprotected',
     replaced: 'with a replaced file',
     stale: 'Processes to restart',
-    staleHelp: 'They run files that are not on the disk any more: a package was upgraded or removed under them. Started anew they get the version that is on the disk.',
+    staleHelp: (n: number) =>
+      `${many(n, 'process runs', 'processes run')} files that are not on the disk any more: a package was upgraded or removed meanwhile. A restart gives them the version that is on the disk.`,
     staleFile: 'Replaced file',
     staleMore: (n: string) => `and ${many(n, 'file', 'files')} more`,
     andMore: (name: string, n: string) => `${name} and ${n} more`,

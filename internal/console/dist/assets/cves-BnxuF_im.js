@@ -1,0 +1,1 @@
+import{Wt as e,tt as t}from"./vendor-lbNQpkL1.js";import{p as n}from"./base-Ck0C1Xsb.js";var r=e();function i({of:e}){return(0,r.jsx)(n,{of:e,most:60,children:e=>(0,r.jsx)(`ul`,{className:`chips`,children:e.map(e=>(0,r.jsx)(`li`,{children:(0,r.jsx)(t,{to:`/cves/$cve`,params:{cve:e},className:`chip`,preload:!1,children:e})},e))})})}export{i as t};

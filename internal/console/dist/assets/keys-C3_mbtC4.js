@@ -1,1 +1,0 @@
-export{n as Keys}from"./keys-B2y7CJMr.js";

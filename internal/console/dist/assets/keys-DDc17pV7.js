@@ -1,0 +1,1 @@
+export{n as Keys}from"./keys-D2SsG_ar.js";

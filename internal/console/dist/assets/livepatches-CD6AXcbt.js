@@ -1,1 +1,0 @@
-export{t as LivePatches}from"./livepatches-DRnU3Mpk.js";

@@ -1,0 +1,1 @@
+export{t as LivePatches}from"./livepatches-P0c4s_TX.js";

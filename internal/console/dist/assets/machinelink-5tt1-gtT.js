@@ -1,0 +1,1 @@
+import{Wt as e,ot as t,tt as n}from"./vendor-lbNQpkL1.js";import{Zt as r}from"./base-Ck0C1Xsb.js";var i=e();function a({id:e}){let a=t({...r(e),queryKey:[`machine name`,e],refetchInterval:!1,staleTime:36e5,retry:!1,select:e=>e.hostname});return(0,i.jsx)(n,{to:`/machines/$id`,params:{id:e},className:`link`,children:a.data||e})}export{a as t};

@@ -1,1 +1,0 @@
-export{n as Rollouts}from"./rollouts-BT93vDVQ.js";

@@ -1,0 +1,1 @@
+export{n as Rollouts}from"./rollouts-IOD-r8mK.js";

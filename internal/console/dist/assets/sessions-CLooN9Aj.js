@@ -1,1 +1,0 @@
-export{n as Sessions}from"./sessions-DA7r9brW.js";

@@ -1,0 +1,1 @@
+export{n as Sessions}from"./sessions-B-saZ0Z1.js";

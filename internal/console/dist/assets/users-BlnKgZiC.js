@@ -1,1 +1,0 @@
-export{n as Users}from"./users-DQ_waO2C.js";

@@ -1,0 +1,1 @@
+export{n as Users}from"./users-CRv7lM2K.js";
