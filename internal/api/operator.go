@@ -72,17 +72,17 @@ func (p Protection) Worse(q Protection) Protection {
 
 // Machine is an enrolled machine as operators see it.
 type Machine struct {
-	ID         string     `json:"id"`
-	Hostname   string     `json:"hostname"`
-	Tier       string     `json:"tier"`
-	Group      string     `json:"group,omitempty"`
-	Policy     string     `json:"policy,omitempty"` // of the group; "": the default one
-	Token      string     `json:"token,omitempty"`  // id of the token that it came with
-	Kernel     Kernel     `json:"kernel"`
-	OS         string     `json:"os,omitempty"`
-	Agent      string     `json:"agent,omitempty"`
-	Patch      Patch      `json:"patch"`
-	Target     string     `json:"target,omitempty"` // id of the live patch that it should have
+	ID       string `json:"id"`
+	Hostname string `json:"hostname"`
+	Tier     string `json:"tier"`
+	Group    string `json:"group,omitempty"`
+	Policy   string `json:"policy,omitempty"` // of the group; "": the default one
+	Token    string `json:"token,omitempty"`  // id of the token that it came with
+	Kernel   Kernel `json:"kernel"`
+	OS       string `json:"os,omitempty"`
+	Agent    string `json:"agent,omitempty"`
+	Patch    Patch  `json:"patch"`
+	Target   string `json:"target,omitempty"` // id of the live patch that it should have
 	// Protection is that of the kernel and all packages together, by what is worst:
 	// see Worse. Reason is one sentence why.
 	Protection Protection `json:"protection"`
