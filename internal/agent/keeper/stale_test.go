@@ -101,6 +101,12 @@ func TestAReplacedFileOfAProcessIsFound(t *testing.T) {
 	qt.Assert(t, qt.IsNil(os.WriteFile(opt+"new", []byte("another program"), 0o755)))
 	qt.Assert(t, qt.IsNil(os.Rename(opt+"new", opt+"daemon")))
 	o := found()
+	for range 20 { // a machine that has much to do may not answer within staleEach
+		if o != nil {
+			break
+		}
+		o = found()
+	}
 	qt.Assert(t, qt.IsNotNil(o))
 	qt.Check(t, qt.DeepEquals(o.Files, []string{"/opt/daemon"}))
 	sum, _ := stale([]Outdated{*o}, nil)
