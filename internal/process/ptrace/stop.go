@@ -80,13 +80,6 @@ func Stop(ctx context.Context, target Target, opt Options) (*Stopped, error) {
 // is the same for every call.
 func (s *Stopped) Threads() []Thread { return s.threads }
 
-// PID is the number of the process.
-func (s *Stopped) PID() int { return s.target.PID }
-
-// Do calls f in the thread that traces. Nothing may be called there that can
-// wait for the target or for a file system: the target would stay stopped.
-func (s *Stopped) Do(f func()) { s.session.do(f) }
-
 // Poke writes to the process by PTRACE_POKEDATA, for kernels on which
 // /proc/PID/mem does not override protections. It writes whole words: p may
 // begin and end anywhere.
