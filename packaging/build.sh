@@ -31,7 +31,7 @@ for p in "${programs[@]}"; do
 	dir=$STAGE/$p
 	mkdir -p "$dir/bin" "$dir/man"
 	go build -trimpath -ldflags='-s -w' -o "$dir/bin/" "./cmd/$p"
-	"$dir/bin/$p" man "$dir/man"
+	if [ "$p" = tsugi ]; then go run ./packaging/man "$dir/man"; else "$dir/bin/$p" man "$dir/man"; fi
 	gzip -9n "$dir/man"/*.1
 	for shell in bash zsh fish; do
 		"$dir/bin/$p" completion "$shell" >"$dir/$shell"

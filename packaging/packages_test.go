@@ -93,6 +93,10 @@ func TestPackages(t *testing.T) {
 			b, err := os.ReadFile(other + "/usr/bin/" + name)
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.IsTrue(bytes.Equal(a, b)))
+			if name == "tsugi" { // each machine has it
+				qt.Check(t, qt.IsTrue(len(a) <= 15_000_000), qt.Commentf("%d bytes", len(a)))
+				qt.Check(t, qt.Equals(strings.TrimSpace(output(t, "dpkg-deb", "-f", deb, "Depends", "Recommends")), "Depends: tzdata\nRecommends: ca-certificates"))
+			}
 			// The programs run without anything beside them.
 			qt.Check(t, qt.StringContains(output(t, tree+"/usr/bin/"+name, "version"), name+" "))
 			owners := output(t, "dpkg-deb", "-c", deb)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // maintenance windows have a time zone, and small systems no database of them
 
 	"github.com/tsugi-project/tsugi/internal/agentcli"
 	"github.com/tsugi-project/tsugi/internal/command"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/policy"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -77,7 +78,8 @@ func (a *Agent) ApplyBundle(ctx context.Context, file []byte) ([]api.Patch, erro
 			m.handed[id] = true
 		}
 	})
-	refs := slices.SortedFunc(maps.Keys(packages), func(a, b PackageRef) int { return cmp.Compare(a.Target, b.Target) })
+	refs := slices.Collect(maps.Keys(packages))
+	order.Sort(refs, func(a, b PackageRef) int { return cmp.Compare(a.Target, b.Target) })
 	if err := a.applyFrom(ctx, source, info, x != nil, refs); err != nil {
 		return nil, err
 	}

@@ -226,7 +226,7 @@ func (c *Config) check() error {
 		}
 	}
 	if _, err := c.location(); err != nil {
-		return badConfig("timezone", 0, err.Error())
+		return badConfig("timezone", 0, err.Error()+" (the names are those of the package tzdata)")
 	}
 	if len(c.Health.Command) > 0 && !filepath.IsAbs(c.Health.Command[0]) {
 		return badConfig("health.command[0]", 0, "the path of the program must begin with /")

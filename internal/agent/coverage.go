@@ -11,6 +11,7 @@ import (
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Coverage is what of an update's vulnerabilities is fixed on this machine by
@@ -147,7 +148,7 @@ func coverage(c *Card, modules []api.Replacement) *Coverage {
 	for _, o := range open {
 		out.Open = append(out.Open, o)
 	}
-	slices.SortFunc(out.Open, func(x, y OpenVulnerability) int {
+	order.Sort(out.Open, func(x, y OpenVulnerability) int {
 		return cmp.Or(-cmp.Compare(pick(x.Exploited, 1, 0), pick(y.Exploited, 1, 0)), -cmp.Compare(livepatch.SeverityRank(x.Severity), livepatch.SeverityRank(y.Severity)), cmp.Compare(x.CVE, y.CVE))
 	})
 	out.Total = len(all)

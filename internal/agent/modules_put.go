@@ -13,6 +13,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // install puts the wanted modules of a live patch on the disk, takes away what
@@ -185,7 +186,7 @@ func (a *Agent) material(ctx context.Context, h *Host, id string, card *Card, wa
 			files = append(files, part...)
 		}
 	}
-	slices.SortFunc(files, func(x, y FixedModule) int { return strings.Compare(x.Name, y.Name) })
+	order.Sort(files, func(x, y FixedModule) int { return strings.Compare(x.Name, y.Name) })
 	maps.DeleteFunc(blobs, func(file string, _ []byte) bool {
 		return !slices.ContainsFunc(files, func(f FixedModule) bool { return f.File == file })
 	})

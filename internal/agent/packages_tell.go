@@ -10,6 +10,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/policy"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -69,7 +70,7 @@ func (a *Agent) tellPackages(s *State, stale bool) []api.Package {
 			out = append(out, one)
 		}
 	})
-	slices.SortFunc(out, func(x, y api.Package) int { return cmp.Or(cmp.Compare(x.Target, y.Target), cmp.Compare(x.ID, y.ID)) })
+	order.Sort(out, func(x, y api.Package) int { return cmp.Or(cmp.Compare(x.Target, y.Target), cmp.Compare(x.ID, y.ID)) })
 	return out
 }
 
@@ -205,7 +206,7 @@ func (a *Agent) packageStatus(s *State, m *moment) []PackageStatus {
 		one.Protection, one.Reason = packageProtection(state, &p, m, one.Processes)
 		out = append(out, one)
 	}
-	slices.SortFunc(out, func(x, y PackageStatus) int { return cmp.Or(cmp.Compare(x.Target, y.Target), cmp.Compare(x.ID, y.ID)) })
+	order.Sort(out, func(x, y PackageStatus) int { return cmp.Or(cmp.Compare(x.Target, y.Target), cmp.Compare(x.ID, y.ID)) })
 	return out
 }
 

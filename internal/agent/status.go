@@ -11,6 +11,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/policy"
 	"github.com/tsugi-project/tsugi/internal/trust"
 )
@@ -303,7 +304,9 @@ func (a *Agent) standing() api.Patch {
 }
 
 func sorted(m map[string]api.Patch) []api.Patch {
-	return slices.SortedFunc(maps.Values(m), func(a, b api.Patch) int { return cmp.Compare(a.ID, b.ID) })
+	all := slices.Collect(maps.Values(m))
+	order.Sort(all, func(a, b api.Patch) int { return cmp.Compare(a.ID, b.ID) })
+	return all
 }
 
 func pick[T any](on bool, a, b T) T {

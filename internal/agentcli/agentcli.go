@@ -58,6 +58,11 @@ func Main(ctx context.Context, args []string, streams command.Streams) int {
 	return a.Run(ctx, newRootCommand(a), args)
 }
 
+// Commands are the agent's commands, for what writes of them: none of them runs.
+func Commands() *cobra.Command {
+	return newRootCommand(&app{App: command.New(Program, command.Streams{})})
+}
+
 func exitOf(c code.Code) (int, bool) {
 	switch c {
 	case "TS9418", "TS9421", "TS9664":
@@ -88,7 +93,6 @@ watches their health.
 	command.Group(root, "Enrolment:", newEnrollCommand(a), newUnenrollCommand(a))
 	command.Group(root, "Changing:", newRefreshCommand(a), newApplyCommand(a), newRevertCommand(a), newHoldCommand(a), newUnholdCommand(a), newClearCommand(a))
 	command.Group(root, "Running:", newAgentCommand(a), newKeepCommand(a), newConfigCommand(a), a.Codes())
-	root.AddCommand(a.Man())
 	return command.Finish(root)
 }
 

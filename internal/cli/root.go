@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/command/man"
 )
 
 func newRootCommand(a *app) *cobra.Command {
@@ -28,6 +29,6 @@ A fix goes the whole way in four commands:
 		newSurveyCommand(a), newShowCommand(a), newDiffCommand(a), a.Codes(), a.Version())
 	addFleetCommands(cmd, a)
 	addKeyCommands(cmd, a)
-	cmd.AddCommand(a.Man())
+	cmd.AddCommand(man.Command())
 	return command.Finish(cmd)
 }

@@ -5,13 +5,15 @@ package code
 import (
 	"cmp"
 	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Catalogue returns every code, in order. Codes are never reused. Each part
 // of the house has a file of its own.
 func Catalogue() []Entry {
 	all := slices.Concat(engine(), trust(), storage(), server(), service(), host(), agent(), fixes(), selection(), survey(), policies(), layouts(), rollouts(), notifications(), people(), userland(), processes())
-	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.Code, b.Code) })
+	order.Sort(all, func(a, b Entry) int { return cmp.Compare(a.Code, b.Code) })
 	return all
 }
 

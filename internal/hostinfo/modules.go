@@ -5,9 +5,10 @@ package hostinfo
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Module is a loaded module.
@@ -88,7 +89,7 @@ func (r *Reader) modules() []Module {
 		r.describe(&m)
 		out = append(out, m)
 	}
-	slices.SortFunc(out, func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
+	order.Sort(out, func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

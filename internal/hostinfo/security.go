@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Key is a key that the kernel verifies module signatures with.
@@ -110,7 +112,7 @@ func (r *Reader) keys() []Key {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b Key) int {
+	order.Sort(out, func(a, b Key) int {
 		if c := strings.Compare(a.Keyring, b.Keyring); c != 0 {
 			return c
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/hostinfo"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // MaxTasks bounds the tasks that a Transition lists.
@@ -163,7 +164,7 @@ func (l *Loader) holders(name string, want Direction) ([]Task, int) {
 			out = append(out, t)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Task) int {
+	order.SortStable(out, func(a, b Task) int {
 		return cmp.Or(cmp.Compare(b2i(a.Function == ""), b2i(b.Function == "")), cmp.Compare(a.TID, b.TID))
 	})
 	return out[:min(len(out), MaxTasks)], waiting

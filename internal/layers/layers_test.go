@@ -30,7 +30,7 @@ import (
 const module = "github.com/tsugi-project/tsugi/"
 
 var (
-	leaf   = []string{"code", "progress", "strict", "ctext", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window", "dso", "unwind"}
+	leaf   = []string{"code", "progress", "strict", "order", "ctext", "elfobj", "insn", "kimage", "modsig", "pkgfile", "layout", "hostinfo", "cve", "window", "dso", "unwind"}
 	domain = []string{"arch", "objdiff", "klp", "kernel", "kbuild", "fix", "livepatch", "series", "update", "selection", "vm", "trust", "policy", "preflight", "kload", "splice"}
 )
 
@@ -39,16 +39,17 @@ var (
 func allowed() map[string][]string {
 	below := func(more ...string) []string { return append(slices.Clone(leaf), more...) }
 	return map[string][]string{
-		// leaf: no package of this project but code and progress
-		"code":     nil,
+		// leaf: no package of this project but code, progress and order
+		"code":     {"order"},
 		"progress": nil,
 		"strict":   nil,
+		"order":    nil,
 		"ctext":    nil,
 		"elfobj":   {"code"},
 		"insn":     nil,
 		"kimage":   {"code"},
 		"layout":   nil,
-		"hostinfo": {"code"},
+		"hostinfo": {"code", "order"},
 		"cve":      {"code"},
 		"modsig":   {"code"},
 		"dso":      {"code"},
@@ -108,7 +109,7 @@ func allowed() map[string][]string {
 // pure packages decide and transform; files, processes, networks and clocks
 // are their callers' business.
 var (
-	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "strict", "ctext", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout", "dso", "unwind", "splice"}
+	pure   = []string{"cve", "series", "update", "selection", "code", "progress", "strict", "order", "ctext", "elfobj", "insn", "arch", "objdiff", "fix", "livepatch", "policy", "preflight", "fleetfile", "notify", "authz", "window", "rollout", "dso", "unwind", "splice"}
 	impure = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix"}
 )
 

@@ -37,6 +37,7 @@ import (
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
@@ -302,7 +303,7 @@ func compareFunctions(a, b Function) int {
 }
 
 // SortFunctions puts functions into the order that a manifest has.
-func SortFunctions(f []Function) { slices.SortFunc(f, compareFunctions) }
+func SortFunctions(f []Function) { order.Sort(f, compareFunctions) }
 
 // Objects returns the objects that the live patch changes, in order.
 func (m *Manifest) Objects() []string {

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Member is a new member of a struct whose objects exist: it lies where they
@@ -63,7 +65,7 @@ func Remember(own, before []Member) []Member {
 			out = append(out, p)
 		}
 	}
-	slices.SortStableFunc(out, byPlace)
+	order.SortStable(out, byPlace)
 	return out
 }
 

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Kinds of OpenFix.
@@ -109,7 +111,7 @@ func (m *Manifest) checkOrigin() error {
 func (p *Patch) AddReplacement(r Replacement, ko []byte) error {
 	r.Module = p.put(r.Name+".ko", ko)
 	p.Manifest.Replacements = append(p.Manifest.Replacements, r)
-	slices.SortFunc(p.Manifest.Replacements, func(a, b Replacement) int { return strings.Compare(a.Name, b.Name) })
+	order.Sort(p.Manifest.Replacements, func(a, b Replacement) int { return strings.Compare(a.Name, b.Name) })
 	return p.Manifest.Check()
 }
 

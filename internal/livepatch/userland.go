@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // FileRef is one ELF file that a live patch of a package changes: the processes
@@ -50,7 +52,7 @@ func NewUserland(m Manifest, splices, diffs map[string][]byte) (*Patch, error) {
 	p := &Patch{Manifest: m, blobs: map[string][]byte{}}
 	p.Manifest.Format = Format
 	p.Manifest.Files = slices.Clone(m.Files)
-	slices.SortFunc(p.Manifest.Files, compareFiles)
+	order.Sort(p.Manifest.Files, compareFiles)
 	for i := range p.Manifest.Files {
 		f := &p.Manifest.Files[i]
 		b, ok := splices[f.BuildID]

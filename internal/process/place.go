@@ -2,7 +2,11 @@
 
 package process
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/tsugi-project/tsugi/internal/order"
+)
 
 // span is a piece of an address space, end not included.
 type span struct{ start, end uint64 }
@@ -67,7 +71,7 @@ func place(n neighbours, object span, size, limit uint64, random func(uint64) ui
 
 // nearest takes the hole whose near end is nearest to the object.
 func nearest(used []span, window, object span, size uint64, random func(uint64) uint64) (uint64, bool) {
-	slices.SortFunc(used, func(a, b span) int {
+	order.Sort(used, func(a, b span) int {
 		switch {
 		case a.start < b.start:
 			return -1

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/tsugi-project/tsugi/internal/insn"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/stack"
 )
@@ -201,7 +202,7 @@ func (w *work) search(o *proc.Object, left *uint64) (found special, whole bool, 
 	}
 	slices.Sort(found.returns)
 	found.returns = slices.Compact(found.returns)
-	slices.SortFunc(found.switches, func(a, b stack.Range) int { return int(int64(a.Start - b.Start)) })
+	order.Sort(found.switches, func(a, b stack.Range) int { return int(int64(a.Start - b.Start)) })
 	found.switches = slices.Compact(found.switches)
 	return found, whole, nil
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 )
@@ -202,7 +203,7 @@ func (u *unit) leftovers(s *sight) error {
 		u.journal.records = append(u.journal.records, r)
 		u.busy = append(u.busy, busyRange{name, span{r.function, r.entry() + jumpSize}, r.entry(), true})
 	}
-	slices.SortFunc(u.journal.records, func(a, b record) int { return cmp.Compare(a.function, b.function) })
+	order.Sort(u.journal.records, func(a, b record) int { return cmp.Compare(a.function, b.function) })
 	return nil
 }
 

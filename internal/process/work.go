@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/process/ptrace"
 )
@@ -278,7 +279,7 @@ func (w *work) end(ctx context.Context, err error) (Result, error) {
 		for _, a := range w.s.areas {
 			r.Objects = append(r.Objects, w.s.installed(a))
 		}
-		slices.SortStableFunc(r.Objects, func(a, b Installed) int { return int(age(a.State)) - int(age(b.State)) })
+		order.SortStable(r.Objects, func(a, b Installed) int { return int(age(a.State)) - int(age(b.State)) })
 	}
 	if err == nil {
 		return *r, nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/command"
+	"github.com/tsugi-project/tsugi/internal/command/man"
 	"github.com/tsugi-project/tsugi/internal/servercli/config"
 )
 
@@ -68,7 +69,7 @@ Exit codes:
 		newStatusCommand(a), newConfigCommand(a), newUserCommand(a), newOperatorCommand(a), newAuditCommand(a), newCACommand(a),
 		newBackupCommand(a), newRestoreCommand(a))
 	command.Group(root, "About the program:", a.Codes(), a.Version())
-	root.AddCommand(a.Man())
+	root.AddCommand(man.Command())
 	return command.Finish(root)
 }
 

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Limits on what a File may hold. A fix of a library is a few KiB.
@@ -130,7 +131,7 @@ func (f *File) checkFunctions() error {
 		taken = append(taken, Range{fn.Old, uint64(max(fn.Size, fn.Room))})
 		taken = append(taken, fn.Parts...)
 	}
-	slices.SortFunc(taken, func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
+	order.Sort(taken, func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
 	for i := 1; i < len(taken); i++ {
 		if taken[i].Start-taken[i-1].Start < taken[i-1].Size {
 			return fmt.Errorf("two functions share %#x", taken[i].Start)

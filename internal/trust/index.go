@@ -9,10 +9,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
@@ -177,8 +177,8 @@ func (x *Index) Check() error {
 
 // Bytes is the canonical JSON of an index.
 func (x *Index) Bytes() ([]byte, error) {
-	slices.SortFunc(x.Patches, func(a, b Offer) int { return cmp.Compare(a.Version, b.Version) })
-	slices.SortFunc(x.Blocked, func(a, b BlockRef) int { return cmp.Compare(a.Version, b.Version) })
+	order.Sort(x.Patches, func(a, b Offer) int { return cmp.Compare(a.Version, b.Version) })
+	order.Sort(x.Blocked, func(a, b BlockRef) int { return cmp.Compare(a.Version, b.Version) })
 	if err := x.Check(); err != nil {
 		return nil, err
 	}

@@ -6,9 +6,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/strict"
 )
 
@@ -81,9 +81,9 @@ func (p *Packages) Check() error {
 
 // Bytes is the canonical JSON.
 func (p *Packages) Bytes() ([]byte, error) {
-	slices.SortFunc(p.Packages, func(a, b Package) int { return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.ID, b.ID)) })
+	order.Sort(p.Packages, func(a, b Package) int { return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.ID, b.ID)) })
 	for _, k := range p.Packages {
-		slices.SortFunc(k.Files, func(a, b ELFFile) int { return cmp.Compare(a.BuildID, b.BuildID) })
+		order.Sort(k.Files, func(a, b ELFFile) int { return cmp.Compare(a.BuildID, b.BuildID) })
 	}
 	if err := p.Check(); err != nil {
 		return nil, err

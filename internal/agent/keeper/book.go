@@ -16,6 +16,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/api"
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
@@ -210,11 +211,11 @@ func standings(r *Report) []Standings {
 		for _, one := range reasons {
 			s.Reasons = append(s.Reasons, *one)
 		}
-		slices.SortFunc(s.Reasons, func(x, y api.ProcessReason) int {
+		order.Sort(s.Reasons, func(x, y api.ProcessReason) int {
 			return cmp.Or(-cmp.Compare(x.Processes, y.Processes), cmp.Compare(x.Problem.Code, y.Problem.Code))
 		})
 		s.Reasons = s.Reasons[:min(len(s.Reasons), mostReasons)]
-		slices.SortFunc(s.Waits, func(x, y Wait) int { return cmp.Or(cmp.Compare(x.Since, y.Since), cmp.Compare(x.PID, y.PID)) })
+		order.Sort(s.Waits, func(x, y Wait) int { return cmp.Or(cmp.Compare(x.Since, y.Since), cmp.Compare(x.PID, y.PID)) })
 		s.Waits = s.Waits[:min(len(s.Waits), mostWaits)]
 		if s.Out && s.Processes.Pending+s.Processes.Unprotected == 0 {
 			continue

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tsugi-project/tsugi/internal/code"
 	"github.com/tsugi-project/tsugi/internal/livepatch"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 	"github.com/tsugi-project/tsugi/internal/trust"
@@ -105,7 +106,7 @@ func (d directory) list() ([]Patch, error) {
 		}
 		all = append(all, p)
 	}
-	slices.SortFunc(all, func(a, b Patch) int {
+	order.Sort(all, func(a, b Patch) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Version, b.Version))
 	})
 	return settled(all), nil

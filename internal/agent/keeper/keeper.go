@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 	"github.com/tsugi-project/tsugi/internal/splice"
 )
@@ -215,7 +216,7 @@ func (k *Keeper) sum(r *Report, began time.Time) *Report {
 	if r.Processes == nil {
 		r.Processes = []Process{}
 	}
-	slices.SortFunc(r.Processes, func(a, b Process) int {
+	order.Sort(r.Processes, func(a, b Process) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.PID, b.PID))
 	})
 	type one struct {

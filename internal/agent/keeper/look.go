@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tsugi-project/tsugi/internal/code"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
@@ -121,7 +122,7 @@ func outdated(ctx context.Context, id proc.ID) (Outdated, bool) {
 	if s, err := p.Status(ctx); err == nil {
 		o.Name = s.Name
 	}
-	slices.SortFunc(gone, func(x, y proc.Replaced) int { return cmp.Compare(x.Object.Path, y.Object.Path) })
+	order.Sort(gone, func(x, y proc.Replaced) int { return cmp.Compare(x.Object.Path, y.Object.Path) })
 	for _, g := range gone {
 		o.Files = append(o.Files, g.Object.Path)
 		o.builds = append(o.builds, g.Object.BuildID)

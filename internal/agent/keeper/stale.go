@@ -6,12 +6,12 @@ import (
 	"cmp"
 	"context"
 	"math/bits"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/tsugi-project/tsugi/internal/api"
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
@@ -95,13 +95,13 @@ func stale(list []Outdated, of map[string][]string) (api.Stale, map[string]int) 
 	}
 	// By the magnitude alone: which files are told shall not change with every
 	// process that ends.
-	slices.SortFunc(sum.Files, func(x, y api.StaleFile) int {
+	order.Sort(sum.Files, func(x, y api.StaleFile) int {
 		return cmp.Or(-cmp.Compare(bits.Len(uint(x.Processes)), bits.Len(uint(y.Processes))), byPath(x, y))
 	})
 	if n := len(sum.Files); n > api.MaxStaleFiles {
 		sum.Files, sum.More = sum.Files[:api.MaxStaleFiles], n-api.MaxStaleFiles
 	}
-	slices.SortFunc(sum.Files, byPath)
+	order.Sort(sum.Files, byPath)
 	return sum, packages
 }
 

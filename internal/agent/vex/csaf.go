@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	openvex "github.com/openvex/go-vex/pkg/vex"
-
 	"github.com/tsugi-project/tsugi/internal/agent"
 )
 
@@ -163,9 +161,9 @@ func (d *csaf) add(v verdict) {
 		w.Notes = append(w.Notes, n)
 	}
 	switch v.status {
-	case openvex.StatusFixed:
+	case statusFixed:
 		w.ProductStatus.Fixed = append(w.ProductStatus.Fixed, v.in.id)
-	case openvex.StatusAffected:
+	case statusAffected:
 		w.ProductStatus.KnownAffected = append(w.ProductStatus.KnownAffected, v.in.id)
 		w.Remediations = append(w.Remediations, remediation{"mitigation", v.action, []string{v.in.id}})
 	default:

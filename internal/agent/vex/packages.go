@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	openvex "github.com/openvex/go-vex/pkg/vex"
 	"github.com/package-url/packageurl-go"
 
 	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // ware is what a vulnerability is fixed in: the running kernel, or a binary
@@ -26,7 +26,7 @@ type verdict struct {
 	cve    string
 	titles []string
 	in     ware
-	status openvex.Status
+	status status
 	note   string
 	action string // of one that is not fixed
 }
@@ -35,7 +35,7 @@ type verdict struct {
 func verdicts(f *agent.Fixed) []verdict {
 	var out []verdict
 	for _, v := range vulns(f) {
-		out = append(out, verdict{cve: v.id, titles: v.titles, in: kernelWare(f), status: status(v), note: note(f, v)})
+		out = append(out, verdict{cve: v.id, titles: v.titles, in: kernelWare(f), status: statusOf(v), note: note(f, v)})
 	}
 	for i := range f.Packages {
 		out = append(out, packageVerdicts(f, &f.Packages[i])...)
@@ -73,28 +73,28 @@ func packageVerdicts(f *agent.Fixed, p *agent.FixedPackage) []verdict {
 		}
 	}
 	for cve := range titles {
-		v := verdict{cve: cve, titles: titles[cve], status: openvex.StatusFixed}
+		v := verdict{cve: cve, titles: titles[cve], status: statusFixed}
 		v.note = fmt.Sprintf("fixed in the processes of this machine by the live patch %s (version %d)", p.Patch.ID, p.Patch.Version)
 		o, is := open[cve]
 		switch {
 		case is:
-			v.status = openvex.StatusAffected
+			v.status = statusAffected
 			v.note = fmt.Sprintf("the live patch %s (version %d) does not have all of its fix: %s is not in it", p.Patch.ID, p.Patch.Version, o.Fix)
 			if o.Why != "" {
 				v.note += ": " + o.Why
 			}
 			v.action = "install the updated package, and restart the processes that use it"
 		case p.Problem != nil:
-			v.status = openvex.StatusAffected
+			v.status = statusAffected
 			v.note = fmt.Sprintf("the live patch %s (version %d) is applied, and processes that start now do not get it: %s", p.Patch.ID, p.Patch.Version, p.Problem.What)
 			v.action = p.Problem.Fix
 		case !p.Whole():
 			n := p.Processes
-			v.status = openvex.StatusAffected
+			v.status = statusAffected
 			v.note = fmt.Sprintf("fixed in %d of %d processes by the live patch %s (version %d)", n.Protected, n.Protected+n.Pending+n.Unprotected, p.Patch.ID, p.Patch.Version)
 			v.action = "see which processes are not protected, and why: tsugi status --processes; a restart with an updated package helps"
 		case !sure[cve]:
-			v.status = openvex.StatusUnderInvestigation
+			v.status = statusUnderInvestigation
 			v.note = "possibly " + v.note
 		}
 		if len(v.titles) > 0 {
@@ -105,7 +105,7 @@ func packageVerdicts(f *agent.Fixed, p *agent.FixedPackage) []verdict {
 			out = append(out, v)
 		}
 	}
-	slices.SortFunc(out, func(a, b verdict) int { return strings.Compare(a.cve+" "+a.in.id, b.cve+" "+b.in.id) })
+	order.Sort(out, func(a, b verdict) int { return strings.Compare(a.cve+" "+a.in.id, b.cve+" "+b.in.id) })
 	return out
 }
 

@@ -8,16 +8,14 @@
 package vex
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	openvex "github.com/openvex/go-vex/pkg/vex"
 	"github.com/package-url/packageurl-go"
 
 	"github.com/tsugi-project/tsugi/internal/agent"
+	"github.com/tsugi-project/tsugi/internal/order"
 )
 
 // Author of the documents.
@@ -64,7 +62,7 @@ func vulns(f *agent.Fixed) []vuln {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b vuln) int { return strings.Compare(a.id, b.id) })
+	order.Sort(out, func(a, b vuln) int { return strings.Compare(a.id, b.id) })
 	return out
 }
 
@@ -81,47 +79,4 @@ func note(f *agent.Fixed, v vuln) string {
 		s += ": " + strings.Join(v.titles, "; ")
 	}
 	return s
-}
-
-// OpenVEX writes an OpenVEX document.
-func OpenVEX(f *agent.Fixed, now time.Time) ([]byte, error) {
-	doc := openvex.New()
-	doc.Author, doc.AuthorRole, doc.Tooling = Author, "Machine", "tsugi cves --format openvex"
-	stamp := now.UTC()
-	doc.Timestamp = &stamp
-	for _, v := range verdicts(f) {
-		doc.Statements = append(doc.Statements, openvex.Statement{
-			Vulnerability:   openvex.Vulnerability{ID: "https://www.cve.org/CVERecord?id=" + v.cve, Name: openvex.VulnerabilityID(v.cve)},
-			Products:        []openvex.Product{{Component: product(f, v.in)}},
-			Status:          v.status,
-			StatusNotes:     v.note,
-			ActionStatement: v.action,
-		})
-	}
-	if _, err := doc.GenerateCanonicalID(); err != nil {
-		return nil, fmt.Errorf("openvex: %w", err)
-	}
-	var b bytes.Buffer
-	if err := doc.ToJSON(&b); err != nil {
-		return nil, fmt.Errorf("openvex: %w", err)
-	}
-	return b.Bytes(), nil
-}
-
-// status: a scanner is told of no doubt as if it were certain.
-func status(v vuln) openvex.Status {
-	if v.doubtful {
-		return openvex.StatusUnderInvestigation
-	}
-	return openvex.StatusFixed
-}
-
-func product(f *agent.Fixed, w ware) openvex.Component {
-	switch {
-	case w.purl != "":
-		return openvex.Component{ID: w.purl, Identifiers: map[openvex.IdentifierType]string{openvex.PURL: w.purl}}
-	case w.id == productID:
-		return openvex.Component{ID: "linux-" + f.Kernel.Release + "@" + f.Kernel.BuildID}
-	}
-	return openvex.Component{ID: w.id}
 }

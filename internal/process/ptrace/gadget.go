@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/process/proc"
 )
 
@@ -66,7 +67,7 @@ func search(mem io.ReaderAt, maps []proc.Mapping) gadgets {
 			text = append(text, m)
 		}
 	}
-	slices.SortFunc(text, func(a, b proc.Mapping) int { return cmp.Compare(a.End-a.Start, b.End-b.Start) })
+	order.Sort(text, func(a, b proc.Mapping) int { return cmp.Compare(a.End-a.Start, b.End-b.Start) })
 	const overlap = 16
 	buf := make([]byte, textStep+overlap)
 	var all gadgets

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/tsugi-project/tsugi/internal/order"
 	"github.com/tsugi-project/tsugi/internal/unwind"
 )
 
@@ -89,7 +90,7 @@ func (c *Checker) Reset(layout Layout, functions []Function, opt Options) error 
 	c.layout.Objects = objects
 	c.low, c.high, c.signals = ^uint64(0), 0, c.signals[:0]
 	c.signalLow, c.signalHigh = 0, 0
-	slices.SortFunc(c.layout.Objects, func(a, b Object) int { return cmp.Compare(a.Start, b.Start) })
+	order.Sort(c.layout.Objects, func(a, b Object) int { return cmp.Compare(a.Start, b.Start) })
 	for i, o := range c.layout.Objects {
 		if o.Start >= o.End || i > 0 && o.Start < c.layout.Objects[i-1].End {
 			return fmt.Errorf("object %s at %#x-%#x: overlaps or is empty", o.Name, o.Start, o.End)
@@ -115,7 +116,7 @@ func (c *Checker) Reset(layout Layout, functions []Function, opt Options) error 
 		c.low = min(c.low, f.Start)
 		c.high = max(c.high, f.End, f.Jump+JumpSize)
 	}
-	slices.SortFunc(c.functions, func(a, b Function) int { return cmp.Compare(a.Start, b.Start) })
+	order.Sort(c.functions, func(a, b Function) int { return cmp.Compare(a.Start, b.Start) })
 	c.snap.first, c.snap.limit = opt.First, opt.MaxBytes
 	if len(c.snap.bufs) > keptBuffers {
 		c.snap.bufs = slices.Clone(c.snap.bufs[:keptBuffers])
